@@ -1,0 +1,1 @@
+"""What every part of the interface needs: errors, logging, security."""

@@ -1,0 +1,97 @@
+"""From an exception to an HTTP answer, in one place."""
+
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pymongo.errors import ConnectionFailure, ExecutionTimeout, PyMongoError
+
+from api.core import errors
+
+RETRY_AFTER_SECONDS = 2
+
+_STATUS_OF: dict[type[errors.MetasyncError], int] = {
+    errors.RuleError: 400,
+    errors.AuthenticationError: 401,
+    errors.ForbiddenError: 403,
+    errors.NotFoundError: 404,
+    errors.ConflictError: 409,
+    errors.TooLargeError: 413,
+}
+
+log = structlog.get_logger(__name__)
+
+
+def install_error_responses(app: FastAPI) -> None:
+    """Register every handler on the application."""
+    app.add_exception_handler(errors.MetasyncError, _domain_error)
+    app.add_exception_handler(RequestValidationError, _invalid_request)
+    app.add_exception_handler(PyMongoError, _database_error)
+
+
+def _answer(
+    status: int, detail: object, headers: dict[str, str] | None = None
+) -> JSONResponse:
+    return JSONResponse({"detail": detail}, status, headers)
+
+
+async def _domain_error(_request: Request, error: Exception) -> JSONResponse:
+    status = next(
+        status
+        for kind, status in _STATUS_OF.items()
+        if isinstance(error, kind)
+    )
+    return _answer(status, str(error))
+
+
+async def _invalid_request(
+    _request: Request, error: Exception
+) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this type only
+    return _answer(422, [_problem(item) for item in error.errors()])
+
+
+def _problem(item: dict[str, Any]) -> dict[str, Any]:
+    # `input` is left out: it may be megabytes, and what a client sent by
+    # mistake may be a secret.
+    return {
+        "type": item["type"],
+        "loc": [_printable(part) for part in item["loc"]],
+        "msg": _printable(item["msg"]),
+    }
+
+
+def _printable(part: object) -> object:
+    if not isinstance(part, str):
+        return part
+    return part.encode(errors="replace").decode()[:1000]
+
+
+async def _database_error(request: Request, error: Exception) -> JSONResponse:
+    log.warning(
+        "database_error",
+        error=type(error).__name__,
+        method=request.method,
+        path=request.url.path,
+    )
+    if isinstance(error, ConnectionFailure | ExecutionTimeout):
+        return _answer(
+            503,
+            "The database cannot be reached. Nothing was lost that was "
+            "answered; try again.",
+            {"Retry-After": str(RETRY_AFTER_SECONDS)},
+        )
+    return _answer(500, "The database refused the operation")
+
+
+async def unexpected_error(request: Request, error: Exception) -> JSONResponse:
+    """Log what nobody foresaw and answer without a word about it."""
+    log.error(
+        "unexpected_error",
+        method=request.method,
+        path=request.url.path,
+        exc_info=error,
+    )
+    return _answer(500, "Internal server error")

@@ -1,0 +1,41 @@
+"""What can go wrong, in the words of the domain.
+
+Services raise these; `error_responses` is the one place that turns them
+into HTTP. A message is written for the client who reads it and never
+carries a secret.
+"""
+
+
+class MetasyncError(Exception):
+    """Base of everything Metasync raises on purpose."""
+
+
+class NotFoundError(MetasyncError):
+    """There is no such thing, or it is not the caller's to see."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} not found")
+
+
+class RuleError(MetasyncError):
+    """The request is well formed but breaks a business rule."""
+
+
+class TransitionError(RuleError):
+    """A job's status cannot go from here to there."""
+
+
+class AuthenticationError(MetasyncError):
+    """No credential came, or a wrong one."""
+
+
+class ForbiddenError(MetasyncError):
+    """The thing is known to the caller, who may not do this to it."""
+
+
+class ConflictError(MetasyncError):
+    """Somebody else changed the thing in the same moment, and won."""
+
+
+class TooLargeError(MetasyncError):
+    """The request is larger than this server takes."""

@@ -1,0 +1,83 @@
+"""A claimed job as a worker holds it, and what can come of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from bson import ObjectId
+
+from api.models.metrics import Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedJob:
+    """What a worker needs of a job; `request_json` is the user message.
+
+    `lease_token` proves the claim: a result is only stored while the job
+    still carries it.
+    """
+
+    job_id: ObjectId
+    client_id: str
+    lease_token: str
+    attempts: int
+    model: str
+    working_prompts: tuple[str, ...]
+    temperature: float
+    request_json: str
+    eval_prompt: str | None = None
+    eval_model: str | None = None
+    meta_prompt: str | None = None
+    meta_model: str | None = None
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Self:
+        """Read a claimed document."""
+        return cls(
+            job_id=document["_id"],
+            client_id=document["clientId"],
+            lease_token=document["leaseToken"],
+            attempts=document["attempts"],
+            model=document["model"],
+            working_prompts=tuple(document["workingPrompts"]),
+            temperature=document["temperature"],
+            request_json=document["requestData"],
+            eval_prompt=document.get("evalPrompt"),
+            eval_model=document.get("evalModel"),
+            meta_prompt=document.get("metaPrompt"),
+            meta_model=document.get("metaModel"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    """The job was answered; evaluation and meta step may have failed."""
+
+    response_json: str
+    metrics: Metrics
+    eval_json: str | None = None
+    suggested_prompt_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The job cannot be answered; `error` says why and what to do."""
+
+    error: Mapping[str, Any]
+    metrics: Metrics = field(default_factory=Metrics)
+
+
+@dataclass(frozen=True, slots=True)
+class PutBack:
+    """The job shall run again, not before `available_at` (ms).
+
+    `counted` tells whether this was an attempt: a rate limit or a stopping
+    worker is none.
+    """
+
+    available_at: int
+    counted: bool
+    reason: str
+
+
+Outcome = Succeeded | Failed | PutBack

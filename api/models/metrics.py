@@ -1,0 +1,88 @@
+"""What a call used and what it cost. The only place that computes cost."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from api.models.base import ApiModel
+
+
+class Cost(ApiModel):
+    """A model's price: `input` and `output` per `tokens` tokens."""
+
+    tokens: int
+    currency: str
+    input: float
+    output: float
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """Tokens, seconds and, where a price is known, money; adds up."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    duration: float = 0.0
+    input_cost: float = 0.0
+    output_cost: float = 0.0
+    # The currencies of everything added up; one, where costs make sense.
+    currencies: frozenset[str] = frozenset()
+
+    @classmethod
+    def of_call(
+        cls,
+        input_tokens: int,
+        output_tokens: int,
+        duration: float,
+        cost: Cost | None,
+    ) -> Self:
+        """Count and price one call; `duration` is in seconds."""
+        if cost is None:
+            return cls(input_tokens, output_tokens, duration)
+        return cls(
+            input_tokens,
+            output_tokens,
+            duration,
+            input_tokens / cost.tokens * cost.input,
+            output_tokens / cost.tokens * cost.output,
+            frozenset({cost.currency}),
+        )
+
+    def __add__(self, other: "Metrics") -> "Metrics":
+        return Metrics(
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.duration + other.duration,
+            self.input_cost + other.input_cost,
+            self.output_cost + other.output_cost,
+            self.currencies | other.currencies,
+        )
+
+    def to_document(self) -> dict[str, int | float | str]:
+        """Give the fields as stored; costs only in a single currency."""
+        document: dict[str, int | float | str] = {
+            "inputTokens": self.input_tokens,
+            "outputTokens": self.output_tokens,
+            "totalTokens": self.input_tokens + self.output_tokens,
+            "duration": round(self.duration, 6),
+        }
+        if len(self.currencies) == 1:
+            document |= {
+                "inputCost": self.input_cost,
+                "outputCost": self.output_cost,
+                "totalCost": self.input_cost + self.output_cost,
+                "currency": next(iter(self.currencies)),
+            }
+        return document
+
+
+class ProcessingMetrics(ApiModel):
+    """Tokens, seconds and cost of every call of a job."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    total_tokens: int = 0
+    duration: float = 0.0
+    input_cost: float | None = None
+    output_cost: float | None = None
+    total_cost: float | None = None
+    currency: str | None = None

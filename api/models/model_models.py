@@ -1,0 +1,113 @@
+"""Models: how to reach an LLM and what it costs."""
+
+from typing import Annotated, ClassVar, Self
+
+from pydantic import Field, model_validator
+
+from api.models.base import ApiModel, Name, StoredModel, Text
+from api.models.metrics import Cost
+
+Tokens = Annotated[int, Field(ge=1, le=100_000_000)]
+Temperature = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)]
+Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+KeyReference = Annotated[
+    Text,
+    Field(
+        min_length=1,
+        max_length=256,
+        # A secret pasted here by mistake has other characters or is longer.
+        pattern=r"^[A-Za-z0-9_.\-]+$",
+        description="Names the environment variable that holds the key: "
+        "`KEY-GPT-4` is read from `KEY_GPT_4`. Never the key itself.",
+        examples=["OPENAI-API-KEY"],
+    ),
+]
+
+
+class CostInput(Cost):
+    """A model's price: `input` and `output` per `tokens` tokens."""
+
+    tokens: Annotated[int, Field(gt=0)] = 1_000_000
+    currency: Annotated[Text, Field(min_length=1, max_length=16)] = "USD"
+    input: Price
+    output: Price
+
+
+class ModelFields(ApiModel):
+    """What creating and changing a model have in common."""
+
+    endpoint: Annotated[Text, Field(max_length=2048)] = ""
+    api_type: Text = ""
+    api_version: Text = ""
+    deployment: Text = ""
+    service: Text | None = None
+    max_token: Tokens | None = None
+    max_completion_token: Tokens | None = None
+    min_temperature: Temperature = 0.0
+    max_temperature: Temperature = 2.0
+
+
+class ModelCreate(ModelFields):
+    """`POST /models`."""
+
+    name: Name
+    sdk: Name
+    key: KeyReference | None = None
+    cost: CostInput
+
+    @model_validator(mode="after")
+    def _limits_make_sense(self) -> Self:
+        if self.max_token is None and self.max_completion_token is None:
+            raise ValueError(
+                "at least one of maxToken and maxCompletionToken is needed"
+            )
+        if self.min_temperature > self.max_temperature:
+            raise ValueError("minTemperature must not be above maxTemperature")
+        return self
+
+
+class ModelUpdate(ApiModel):
+    """`PATCH /models/{model_id}`; what is left out stays."""
+
+    name: Name | None = None
+    sdk: Name | None = None
+    endpoint: Annotated[Text, Field(max_length=2048)] | None = None
+    api_type: Text | None = None
+    api_version: Text | None = None
+    deployment: Text | None = None
+    service: Text | None = None
+    key: KeyReference | None = None
+    max_token: Tokens | None = None
+    max_completion_token: Tokens | None = None
+    min_temperature: Temperature | None = None
+    max_temperature: Temperature | None = None
+    cost: CostInput | None = None
+
+
+class Model(StoredModel):
+    """A model, as it is listed: without its key reference."""
+
+    id_field: ClassVar[str] = "model_id"
+
+    model_id: Annotated[str, Field(alias="model_id")]
+    name: str
+    sdk: str
+    endpoint: str = ""
+    api_type: str = ""
+    api_version: str = ""
+    deployment: str = ""
+    service: str | None = None
+    max_token: int | None = None
+    max_completion_token: int | None = None
+    min_temperature: float = 0.0
+    max_temperature: float = 2.0
+    cost: Cost
+
+
+class ModelWithKey(Model):
+    """A model with the reference of its key: in the creation answer only.
+
+    Inside the process it is also what a worker works with.
+    """
+
+    key: str

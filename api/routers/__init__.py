@@ -1,0 +1,1 @@
+"""Paths, one file a resource: parse, call, answer."""

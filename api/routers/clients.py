@@ -1,0 +1,70 @@
+"""`/clients`: who may submit work. For the administrator."""
+
+from collections.abc import Sequence
+
+from fastapi import APIRouter, Depends, Response
+
+from api.middleware.admin_auth import verify_admin_api_key
+from api.models.client_models import (
+    Client,
+    ClientCreate,
+    ClientUpdate,
+    ClientWithKey,
+    RotatedKey,
+)
+from api.routers.pages import PageQuery, answer
+from api.services.dependencies import Clients
+
+router = APIRouter(
+    prefix="/clients",
+    tags=["clients"],
+    dependencies=[Depends(verify_admin_api_key)],
+)
+
+
+@router.post("", status_code=201)
+async def create_client(
+    request: ClientCreate, clients: Clients
+) -> ClientWithKey:
+    """Make a client; its `api_key` is shown only here."""
+    return await clients.create(request)
+
+
+@router.get("")
+async def list_clients(
+    clients: Clients, page: PageQuery, response: Response
+) -> Sequence[Client]:
+    """List all clients."""
+    return answer(await clients.page(page), response)
+
+
+@router.get("/{client_id}")
+async def get_client(client_id: str, clients: Clients) -> Client:
+    """Return one client."""
+    return await clients.get(client_id)
+
+
+@router.patch("/{client_id}")
+async def update_client(
+    client_id: str, request: ClientUpdate, clients: Clients
+) -> Client:
+    """Rename, enable or disable a client."""
+    return await clients.update(client_id, request)
+
+
+@router.delete("/{client_id}", status_code=204)
+async def delete_client(client_id: str, clients: Clients) -> None:
+    """Delete a client; its key ends at once."""
+    await clients.delete(client_id)
+
+
+@router.post("/{client_id}/toggle")
+async def toggle_client(client_id: str, clients: Clients) -> Client:
+    """Disable an enabled client, enable a disabled one."""
+    return await clients.toggle(client_id)
+
+
+@router.post("/{client_id}/rotate-key")
+async def rotate_client_key(client_id: str, clients: Clients) -> RotatedKey:
+    """Give the client a new `api_key`, shown only here."""
+    return await clients.rotate_key(client_id)

@@ -1,0 +1,144 @@
+"""`/jobs`: LLM work, one by one or in batches."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+
+from api.middleware.client_auth import AnyCaller, ClientCaller
+from api.models.job_models import (
+    Job,
+    JobBatchCreate,
+    JobBatchDelete,
+    JobBatchUpdate,
+    JobCreate,
+    JobStatusUpdate,
+    JobSummary,
+    JobUpdate,
+)
+from api.models.job_status import JobStatus
+from api.routers.pages import PageQuery, answer
+from api.services import client_reference
+from api.services.dependencies import Jobs
+from api.services.job_filter import JobFilter
+
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=256,
+        description="Makes a repeated request answer the first one's jobs.",
+    ),
+]
+
+
+def job_filter(
+    request: Request,
+    job_id: Annotated[str | None, Query(alias="jobId")] = None,
+    own_id: Annotated[str | None, Query(alias="id")] = None,
+    status: JobStatus | None = None,
+    operation: str | None = None,
+    model: str | None = None,
+    priority: Annotated[int | None, Query(ge=1, le=1000)] = None,
+) -> JobFilter:
+    """Read the query string, with any `clientReference.<field>=<value>`."""
+    reference = client_reference.from_query(request.query_params.multi_items())
+    return JobFilter(
+        job_id, own_id, status, operation, model, priority, reference
+    )
+
+
+JobQuery = Annotated[JobFilter, Depends(job_filter)]
+
+
+@router.post("", status_code=201)
+async def create_job(
+    request: JobCreate,
+    jobs: Jobs,
+    caller: ClientCaller,
+    idempotency_key: IdempotencyKey = None,
+) -> Job:
+    """Queue a job; an idle worker starts it at once."""
+    return await jobs.create(request, caller, idempotency_key)
+
+
+@router.get("")
+async def list_jobs(
+    jobs: Jobs,
+    caller: AnyCaller,
+    wanted: JobQuery,
+    page: PageQuery,
+    response: Response,
+) -> Sequence[Job]:
+    """List jobs in order of arrival.
+
+    Any `clientReference.<field>=<value>` in the query narrows the list.
+    """
+    return answer(await jobs.page(caller, wanted, page), response)
+
+
+@router.get("/summary")
+async def summarize_jobs(
+    jobs: Jobs, caller: AnyCaller, wanted: JobQuery
+) -> JobSummary:
+    """Count jobs by status and sum what they used and cost."""
+    return await jobs.summary(caller, wanted)
+
+
+@router.post("/batch", status_code=201)
+async def create_jobs(
+    request: JobBatchCreate,
+    jobs: Jobs,
+    caller: ClientCaller,
+    idempotency_key: IdempotencyKey = None,
+) -> Sequence[Job]:
+    """Queue many jobs, or none if one of them is wrong."""
+    return await jobs.create_batch(request.jobs, caller, idempotency_key)
+
+
+@router.patch("/batch")
+async def update_jobs(
+    request: JobBatchUpdate, jobs: Jobs, caller: AnyCaller
+) -> Sequence[Job]:
+    """Change many jobs, or none if one of the changes is wrong."""
+    return await jobs.update_batch(request.jobs, caller)
+
+
+@router.delete("/batch", status_code=204)
+async def delete_jobs(
+    request: JobBatchDelete, jobs: Jobs, caller: AnyCaller
+) -> None:
+    """Delete many jobs, or none if an id is unknown."""
+    await jobs.delete_batch(request.job_ids, caller)
+
+
+@router.get("/{job_id}")
+async def get_job(job_id: str, jobs: Jobs, caller: AnyCaller) -> Job:
+    """Return one job."""
+    return await jobs.get(job_id, caller)
+
+
+@router.patch("/{job_id}")
+async def update_job_status(
+    job_id: str, request: JobStatusUpdate, jobs: Jobs, caller: AnyCaller
+) -> Job:
+    """Set the status, where the table of transitions allows it."""
+    change = JobUpdate(status=request.status)
+    return await jobs.update(job_id, change, caller)
+
+
+@router.patch("/{job_id}/full")
+async def update_job(
+    job_id: str, request: JobUpdate, jobs: Jobs, caller: AnyCaller
+) -> Job:
+    """Change any field."""
+    return await jobs.update(job_id, request, caller)
+
+
+@router.delete("/{job_id}", status_code=204)
+async def delete_job(job_id: str, jobs: Jobs, caller: AnyCaller) -> None:
+    """Delete a job; if it is running, its answer will be dropped."""
+    await jobs.delete(job_id, caller)

@@ -1,0 +1,53 @@
+"""`/models`: how to reach the LLMs. Clients may list them."""
+
+from collections.abc import Sequence
+
+from fastapi import APIRouter, Depends, Response
+
+from api.middleware.admin_auth import verify_admin_api_key
+from api.middleware.client_auth import verify_caller
+from api.models.model_models import (
+    Model,
+    ModelCreate,
+    ModelUpdate,
+    ModelWithKey,
+)
+from api.routers.pages import PageQuery, answer
+from api.services.dependencies import Models
+
+router = APIRouter(prefix="/models", tags=["models"])
+for_admin = [Depends(verify_admin_api_key)]
+
+
+@router.post("", status_code=201, dependencies=for_admin)
+async def create_model(request: ModelCreate, models: Models) -> ModelWithKey:
+    """Make a model; `key` names an environment variable."""
+    return await models.create(request)
+
+
+@router.get("", dependencies=[Depends(verify_caller)])
+async def list_models(
+    models: Models, page: PageQuery, response: Response
+) -> Sequence[Model]:
+    """List all models."""
+    return answer(await models.page(page), response)
+
+
+@router.get("/{model_id}", dependencies=for_admin)
+async def get_model(model_id: str, models: Models) -> Model:
+    """Return one model."""
+    return await models.get(model_id)
+
+
+@router.patch("/{model_id}", dependencies=for_admin)
+async def update_model(
+    model_id: str, request: ModelUpdate, models: Models
+) -> Model:
+    """Change what is given; workers take it up within seconds."""
+    return await models.update(model_id, request)
+
+
+@router.delete("/{model_id}", status_code=204, dependencies=for_admin)
+async def delete_model(model_id: str, models: Models) -> None:
+    """Delete a model; its name is free again."""
+    await models.delete(model_id)

@@ -1,0 +1,76 @@
+"""`/prompts`: a client's own; public ones by the administrator."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Response
+
+from api.middleware.client_auth import AnyCaller
+from api.models.prompt_models import (
+    Prompt,
+    PromptCreate,
+    PromptStatus,
+    PromptUpdate,
+)
+from api.routers.pages import PageQuery, answer
+from api.services.dependencies import Prompts
+from api.services.prompt_service import PromptFilter
+
+router = APIRouter(prefix="/prompts", tags=["prompts"])
+
+
+def prompt_filter(
+    name: str | None = None,
+    prompt_type: Annotated[str | None, Query(alias="type")] = None,
+    status: PromptStatus | None = None,
+    version: str | None = None,
+) -> PromptFilter:
+    """Read the query string."""
+    return PromptFilter(name, prompt_type, status, version)
+
+
+PromptQuery = Annotated[PromptFilter, Depends(prompt_filter)]
+
+
+@router.post("", status_code=201)
+async def create_prompt(
+    request: PromptCreate, prompts: Prompts, caller: AnyCaller
+) -> Prompt:
+    """Make a prompt; without `version` it is the next whole number."""
+    return await prompts.create(request, caller)
+
+
+@router.get("")
+async def list_prompts(
+    prompts: Prompts,
+    caller: AnyCaller,
+    wanted: PromptQuery,
+    page: PageQuery,
+    response: Response,
+) -> Sequence[Prompt]:
+    """List one's own and public prompts."""
+    return answer(await prompts.page(caller, wanted, page), response)
+
+
+@router.get("/{prompt_id}")
+async def get_prompt(
+    prompt_id: str, prompts: Prompts, caller: AnyCaller
+) -> Prompt:
+    """Return one prompt."""
+    return await prompts.get(prompt_id, caller)
+
+
+@router.patch("/{prompt_id}")
+async def update_prompt(
+    prompt_id: str, request: PromptUpdate, prompts: Prompts, caller: AnyCaller
+) -> Prompt:
+    """Change what is given."""
+    return await prompts.update(prompt_id, request, caller)
+
+
+@router.delete("/{prompt_id}", status_code=204)
+async def delete_prompt(
+    prompt_id: str, prompts: Prompts, caller: AnyCaller
+) -> None:
+    """Delete a prompt; its version is free again."""
+    await prompts.delete(prompt_id, caller)

@@ -1,0 +1,125 @@
+"""`/workers`: threads that run a client's jobs."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+
+from api.middleware.admin_auth import verify_admin_api_key
+from api.middleware.client_auth import AnyCaller, ClientCaller
+from api.models.worker_models import (
+    Worker,
+    WorkerBatchCreate,
+    WorkerBatchCreated,
+    WorkerBatchUpdate,
+    WorkerBatchUpdated,
+    WorkerCreate,
+    WorkerOverview,
+    WorkerSummary,
+    WorkerUpdate,
+)
+from api.routers.pages import PageQuery, answer
+from api.services import client_reference
+from api.services.dependencies import Workers
+from api.services.worker_service import WorkerFilter
+
+router = APIRouter(prefix="/workers", tags=["workers"])
+
+
+def worker_filter(
+    request: Request,
+    model: Annotated[str | None, Query(alias="modelFilter")] = None,
+    operation: Annotated[str | None, Query(alias="operationFilter")] = None,
+) -> WorkerFilter:
+    """Read the query string, with any `clientReference.<field>=<value>`."""
+    reference = client_reference.from_query(request.query_params.multi_items())
+    return WorkerFilter(model, operation, reference)
+
+
+WorkerQuery = Annotated[WorkerFilter, Depends(worker_filter)]
+
+
+@router.post("", status_code=201)
+async def create_worker(
+    request: WorkerCreate, workers: Workers, caller: ClientCaller
+) -> Worker:
+    """Make a stopped worker for the client's own jobs."""
+    return await workers.create(request, caller)
+
+
+@router.get("")
+async def list_workers(
+    workers: Workers, caller: AnyCaller, page: PageQuery, response: Response
+) -> Sequence[Worker]:
+    """List one's workers."""
+    return answer(await workers.page(caller, page), response)
+
+
+@router.post("/batch", status_code=201)
+async def create_workers(
+    request: WorkerBatchCreate, workers: Workers, caller: ClientCaller
+) -> WorkerBatchCreated:
+    """Make workers named `{workerIdPrefix}-1` and on."""
+    return await workers.create_batch(request, caller)
+
+
+@router.patch("/batch")
+async def update_workers(
+    request: WorkerBatchUpdate, workers: Workers, caller: AnyCaller
+) -> WorkerBatchUpdated:
+    """Start or stop the named workers, or a whole group."""
+    return await workers.update_batch(request, caller)
+
+
+@router.get("/summary")
+async def summarize_workers(
+    workers: Workers, caller: AnyCaller, wanted: WorkerQuery
+) -> WorkerSummary:
+    """Count one's workers by status and name them."""
+    return await workers.summary(caller, wanted)
+
+
+@router.get("/overview", dependencies=[Depends(verify_admin_api_key)])
+async def overview_of_workers(workers: Workers) -> WorkerOverview:
+    """Count everybody's workers, in all and by client."""
+    return await workers.overview()
+
+
+@router.get("/{worker_id}")
+async def get_worker(
+    worker_id: str, workers: Workers, caller: AnyCaller
+) -> Worker:
+    """Return one worker."""
+    return await workers.get(worker_id, caller)
+
+
+@router.patch("/{worker_id}")
+async def update_worker(
+    worker_id: str, request: WorkerUpdate, workers: Workers, caller: AnyCaller
+) -> Worker:
+    """Change what is given; a running worker takes it up at once."""
+    return await workers.update(worker_id, request, caller)
+
+
+@router.delete("/{worker_id}", status_code=204)
+async def delete_worker(
+    worker_id: str, workers: Workers, caller: AnyCaller
+) -> None:
+    """Delete a worker that does not run."""
+    await workers.delete(worker_id, caller)
+
+
+@router.post("/{worker_id}/start")
+async def start_worker(
+    worker_id: str, workers: Workers, caller: AnyCaller
+) -> Worker:
+    """Start a worker; from now on it takes its client's jobs."""
+    return await workers.start(worker_id, caller)
+
+
+@router.post("/{worker_id}/stop")
+async def stop_worker(
+    worker_id: str, workers: Workers, caller: AnyCaller
+) -> Worker:
+    """Stop a worker; what it has not finished in time waits again."""
+    return await workers.stop(worker_id, caller)

@@ -1,0 +1,1 @@
+"""Rules and ownership, one file a resource; the job queue beside them."""

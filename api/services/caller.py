@@ -1,0 +1,52 @@
+"""Who is asking, and what that caller may see."""
+
+from dataclasses import dataclass
+
+from api.core.errors import AuthenticationError
+from api.models.job_status import Actor
+from utilities.cosmos_connector import Filter
+
+EITHER_IS_NEEDED = (
+    "Client authentication (Client ID and API key) or admin API key is "
+    "required"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A client, the administrator, or the administrator for a client."""
+
+    client_id: str | None = None
+    is_admin: bool = False
+
+    @property
+    def name(self) -> str:
+        """How `_metadata` names this caller."""
+        return "admin" if self.is_admin else str(self.client_id)
+
+    @property
+    def actor(self) -> Actor:
+        """The caller's column in the table of transitions."""
+        return Actor.ADMIN if self.is_admin else Actor.CLIENT
+
+    @property
+    def own(self) -> Filter:
+        """Filter for what is the caller's own; everything, for an admin."""
+        return {} if self.is_admin else {"clientId": self.client_id}
+
+    @property
+    def own_or_public(self) -> Filter:
+        """Filter for what the caller may read and use."""
+        if self.is_admin:
+            return {}
+        return {"$or": [{"clientId": self.client_id}, {"isPublic": True}]}
+
+    def require_client(self) -> str:
+        """Return the client that new things will belong to.
+
+        Raises:
+            AuthenticationError: an admin who names no client.
+        """
+        if self.client_id is None:
+            raise AuthenticationError("Client ID is required")
+        return self.client_id

@@ -1,0 +1,74 @@
+"""The services as FastAPI dependencies; `main_app` puts them in place."""
+
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+
+from api.services.client_service import ClientService
+from api.services.health_service import HealthService
+from api.services.job_service import JobService
+from api.services.model_service import ModelService
+from api.services.prompt_service import PromptService
+from api.services.worker_service import WorkerService
+
+
+@dataclass(frozen=True)
+class Services:
+    """Every service of the application, and the secrets that guard it."""
+
+    clients: ClientService
+    models: ModelService
+    prompts: PromptService
+    jobs: JobService
+    workers: WorkerService
+    health: HealthService
+    admin_api_key: str
+    docs_user: str
+    docs_secret: str
+
+
+def get_services(request: Request) -> Services:
+    """Return what `main_app` wired for this application."""
+    return cast("Services", request.app.state.services)
+
+
+AllServices = Annotated[Services, Depends(get_services)]
+
+
+def get_client_service(services: AllServices) -> ClientService:
+    """Return the clients' service."""
+    return services.clients
+
+
+def get_model_service(services: AllServices) -> ModelService:
+    """Return the models' service."""
+    return services.models
+
+
+def get_prompt_service(services: AllServices) -> PromptService:
+    """Return the prompts' service."""
+    return services.prompts
+
+
+def get_job_service(services: AllServices) -> JobService:
+    """Return the jobs' service."""
+    return services.jobs
+
+
+def get_worker_service(services: AllServices) -> WorkerService:
+    """Return the workers' service."""
+    return services.workers
+
+
+def get_health_service(services: AllServices) -> HealthService:
+    """Return the health service."""
+    return services.health
+
+
+Clients = Annotated[ClientService, Depends(get_client_service)]
+Models = Annotated[ModelService, Depends(get_model_service)]
+Prompts = Annotated[PromptService, Depends(get_prompt_service)]
+Jobs = Annotated[JobService, Depends(get_job_service)]
+Workers = Annotated[WorkerService, Depends(get_worker_service)]
+Health = Annotated[HealthService, Depends(get_health_service)]

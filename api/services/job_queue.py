@@ -1,0 +1,224 @@
+"""The queue's atomic operations: the only writes that workers make.
+
+Every one is a conditional update, so that any number of processes may run
+them at once on any server that speaks MongoDB's protocol. `docs/
+how-a-job-lives.md` tells the whole story.
+"""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bson import ObjectId
+from pymongo import UpdateOne
+
+from api.models.job_status import JobStatus
+from api.models.job_work import (
+    ClaimedJob,
+    Failed,
+    Outcome,
+    PutBack,
+    Succeeded,
+)
+from api.models.worker_models import WorkerConfig
+from api.services import client_reference
+from utilities import payload
+from utilities.clock import Clock, now_ms
+from utilities.cosmos_connector import Document, Documents, Filter, retrying
+
+LEASE_EXPIRED = "LEASE_EXPIRED"
+_QUEUE_ORDER = [("priority", 1), ("sequence", 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A claimed job and what has come of it."""
+
+    job: ClaimedJob
+    outcome: Outcome
+
+
+class JobQueue:
+    """Claims blocks of jobs, keeps their leases, stores their results."""
+
+    def __init__(
+        self,
+        documents: Documents,
+        *,
+        lease_seconds: float,
+        max_attempts: int,
+        clock: Clock = now_ms,
+    ) -> None:
+        self._documents = documents
+        self.lease_seconds = lease_seconds
+        self.max_attempts = max_attempts
+        self._clock = clock
+
+    async def claim(
+        self, client_id: str, config: WorkerConfig, owner: str, limit: int
+    ) -> list[ClaimedJob]:
+        """Take up to `limit` waiting jobs, first by priority, then by age.
+
+        Three round trips for the whole block. Who else picked the same
+        ids loses them in the conditional update.
+        """
+        now = self._clock()
+        ids = await self._waiting_ids(client_id, config, now, limit)
+        if not ids:
+            return []
+        token = secrets.token_hex(16)
+        where = {
+            "_id": {"$in": ids},
+            "status": JobStatus.PENDING,
+            "_metadata.isDeleted": False,
+        }
+        changes = {
+            "status": JobStatus.PROCESSING,
+            "leaseToken": token,
+            "leaseOwner": owner,
+            "leaseExpiresAt": self._lease_end(now),
+        }
+        update = {"$set": changes, "$inc": {"attempts": 1}}
+        await retrying(lambda: self._documents.raw.update_many(where, update))
+        found = await self._documents.find(
+            {"leaseToken": token}, sort=_QUEUE_ORDER
+        )
+        return [ClaimedJob.from_document(document) for document in found]
+
+    async def store(self, results: Sequence[Result]) -> int:
+        """Write results, each only where its lease token still stands.
+
+        Returns how many were taken; the others belong to somebody else by
+        now. Safe to repeat. A result that comes after its lease ended is
+        taken as long as nobody has claimed the job since: it was paid for.
+        """
+        operations = [self._operation(result) for result in results]
+        written = await retrying(
+            lambda: self._documents.raw.bulk_write(operations, ordered=False)
+        )
+        return written.matched_count
+
+    async def extend_leases(self, tokens: Sequence[str]) -> int:
+        """Give all jobs of these blocks another full lease.
+
+        Named by token, not by owner: a block whose claim never reached
+        its worker must end.
+        """
+        where = {
+            "leaseToken": {"$in": list(tokens)},
+            "status": JobStatus.PROCESSING,
+        }
+        changes = {"leaseExpiresAt": self._lease_end(self._clock())}
+        result = await retrying(
+            lambda: self._documents.raw.update_many(where, {"$set": changes})
+        )
+        return result.matched_count
+
+    async def return_expired(self) -> tuple[int, int]:
+        """Return the jobs of dead workers; end those out of attempts.
+
+        Returns how many were returned and how many ended. The token stays
+        on a returned job until the next claim: should its worker still
+        live, its answer is welcome until then.
+        """
+        expired = {
+            "status": JobStatus.PROCESSING,
+            "leaseExpiresAt": {"$lt": self._clock()},
+        }
+        exhausted = {**expired, "attempts": {"$gte": self.max_attempts}}
+        ended = await self._documents.update_many(
+            exhausted,
+            {
+                "status": JobStatus.ERROR_PROCESSING,
+                "errorData": payload.dump(self._gave_up()),
+            },
+        )
+        remaining = {**expired, "attempts": {"$lt": self.max_attempts}}
+        returned = await self._documents.update_many(
+            remaining, {"status": JobStatus.PENDING}
+        )
+        return returned, ended
+
+    async def _waiting_ids(
+        self, client_id: str, config: WorkerConfig, now: int, limit: int
+    ) -> list[ObjectId]:
+        where: Document = {
+            "clientId": client_id,
+            "status": JobStatus.PENDING,
+            "availableAt": {"$lte": now},
+            **client_reference.filter_of(config.client_reference_filters),
+        }
+        if config.model_filter is not None:
+            where["model"] = config.model_filter
+        if config.operation_filter is not None:
+            where["operation"] = config.operation_filter
+        found = await self._documents.find(
+            where, sort=_QUEUE_ORDER, limit=limit, fields=["_id"]
+        )
+        return [document["_id"] for document in found]
+
+    def _operation(self, result: Result) -> UpdateOne:
+        changes, unset = self._changes(result)
+        changes["_metadata.updatedAt"] = self._clock()
+        changes["_metadata.updatedBy"] = "worker"
+        update: Document = {"$set": changes}
+        if unset:
+            update["$unset"] = unset
+        return UpdateOne(_still_leased(result.job), update)
+
+    def _changes(self, result: Result) -> tuple[Document, Document]:
+        match result.outcome:
+            case Succeeded() as answer:
+                return _succeeded(answer), {"errorData": ""}
+            case Failed(error, metrics):
+                return {
+                    "status": JobStatus.ERROR_PROCESSING,
+                    "errorData": payload.dump(error),
+                    "processingMetrics": metrics.to_document(),
+                }, {}
+            case PutBack() as back:
+                return _put_back(result.job, back), {"leaseToken": ""}
+
+    def _lease_end(self, now: int) -> int:
+        return now + round(self.lease_seconds * 1000)
+
+    def _gave_up(self) -> dict[str, Any]:
+        return {
+            "errorType": LEASE_EXPIRED,
+            "message": "The workers that took this job stopped without an "
+            f"answer {self.max_attempts} times (crashed, or lost the "
+            "database for longer than a lease). Set it to PENDING to try "
+            "again.",
+        }
+
+
+def _still_leased(job: ClaimedJob) -> Filter:
+    return {
+        "_id": job.job_id,
+        "leaseToken": job.lease_token,
+        "status": {"$in": [JobStatus.PROCESSING, JobStatus.PENDING]},
+        "_metadata.isDeleted": False,
+    }
+
+
+def _succeeded(answer: Succeeded) -> Document:
+    changes: Document = {
+        "status": JobStatus.PROCESSED,
+        "responseData": answer.response_json,
+        "processingMetrics": answer.metrics.to_document(),
+    }
+    if answer.eval_json is not None:
+        changes["evalResult"] = answer.eval_json
+    if answer.suggested_prompt_id is not None:
+        changes["suggestedPromptId"] = answer.suggested_prompt_id
+    return changes
+
+
+def _put_back(job: ClaimedJob, back: PutBack) -> Document:
+    return {
+        "status": JobStatus.PENDING,
+        "availableAt": back.available_at,
+        "attempts": job.attempts - (0 if back.counted else 1),
+        "lastPutBack": back.reason,
+    }

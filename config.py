@@ -1,0 +1,160 @@
+"""Settings: one validated class, read from the environment and `.env`.
+
+`Settings.load()` is called by `main_app` and the command line only;
+everything else is handed the values it needs.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from dotenv import dotenv_values
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+VERSION = "0.1.0"
+
+# Variables that hold Metasync's own secrets: never lent to a model, even
+# when a model's key reference names one of them.
+OWN_SECRETS = frozenset(
+    {"ADMIN_API_KEY", "API_KEY_PEPPER", "DB_CONNECTION_STRING", "DOCS_SECRET"}
+)
+
+_HOW_TO_MAKE = (
+    "`make run` writes a .env with fresh random secrets; to make one "
+    "yourself: python3 -c 'import secrets; print(secrets.token_hex(32))'"
+)
+
+
+class SettingsError(Exception):
+    """The environment does not make valid settings; says what to do."""
+
+
+class MissingModelKeyError(Exception):
+    """The variable that should hold a model's key is not set."""
+
+    def __init__(self, variable: str) -> None:
+        super().__init__(
+            f"The environment variable {variable}, which should hold the "
+            f"model's key, is not set. Set it (or put it in .env) and "
+            f"restart, or change the model's `key`."
+        )
+        self.variable = variable
+
+
+class Settings(BaseSettings):
+    """Everything an operator can set; `docs/configuration.md` explains it.
+
+    Each field is read from the upper-case environment variable of the same
+    name, else from `.env` in the working directory.
+    """
+
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    admin_api_key: SecretStr
+    api_key_pepper: SecretStr
+    docs_secret: SecretStr
+    docs_user: str = "user"
+
+    db_connection_string: SecretStr | None = None
+    db_name: Annotated[str, Field(pattern=r'^[^/\\. "$*<>:|?]{1,63}$')] = (
+        "metasync-dev"
+    )
+    data_dir: Path = Path("data")
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8001
+    max_request_bytes: Annotated[int, Field(ge=1024)] = 32 * 1024 * 1024
+
+    poll_interval: Annotated[int, Field(ge=1, le=3600)] = 10
+    max_items_per_batch: Annotated[int, Field(ge=1, le=1000)] = 50
+    num_llm_workers: Annotated[int, Field(ge=0, le=1000)] = 10
+    lease_seconds: Annotated[float, Field(ge=1, le=3600)] = 30
+    max_attempts: Annotated[int, Field(ge=1, le=100)] = 5
+    llm_timeout_seconds: Annotated[float, Field(gt=0, le=86400)] = 900
+    stop_grace_seconds: Annotated[float, Field(ge=0, le=3600)] = 5
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = (
+        "INFO"
+    )
+    log_format: Literal["json", "console"] | None = None
+
+    @classmethod
+    def load(cls, env_file: Path = Path(".env")) -> Self:
+        """Read the environment.
+
+        Raises:
+            SettingsError: names every variable that is missing or wrong at
+                once, never a value.
+        """
+        try:
+            return cls(_env_file=env_file)
+        except ValidationError as error:
+            raise SettingsError(_explain(error)) from None
+
+
+def _explain(error: ValidationError) -> str:
+    missing, wrong = [], []
+    for problem in error.errors(include_input=False, include_url=False):
+        variable = str(problem["loc"][0]).upper()
+        if problem["type"] == "missing":
+            missing.append(variable)
+        else:
+            wrong.append(f"{variable}: {problem['msg']}")
+    lines = []
+    if missing:
+        lines.append(f"Not set: {', '.join(missing)}. {_HOW_TO_MAKE}")
+    lines += [f"Not valid: {line}" for line in wrong]
+    return "\n".join(lines)
+
+
+def key_variable(reference: str) -> str:
+    """Name the environment variable a model's `key` reference stands for.
+
+    `KEY-GPT-4` stands for `KEY_GPT_4`.
+    """
+    return re.sub(r"[^A-Z0-9]", "_", reference.upper())
+
+
+def default_key_reference(model_name: str) -> str:
+    """Give the key reference of a model that was made without one.
+
+    `gpt-4` gives `GPT_4_KEY`.
+    """
+    return f"{key_variable(model_name)}_KEY"
+
+
+class ModelKeys:
+    """Finds the secret behind a model's key reference."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self._variables = {
+            name: value
+            for name, value in variables.items()
+            if value and name not in OWN_SECRETS
+        }
+
+    @classmethod
+    def load(cls, env_file: Path = Path(".env")) -> Self:
+        """Read the keys from the environment and, behind it, `.env`."""
+        from_file = dotenv_values(env_file)
+        return cls({k: v or "" for k, v in from_file.items()} | os.environ)
+
+    def resolve(self, reference: str) -> SecretStr:
+        """Return the secret.
+
+        Raises:
+            MissingModelKeyError: names the variable that should be set.
+        """
+        variable = key_variable(reference)
+        if variable not in self._variables:
+            raise MissingModelKeyError(variable)
+        return SecretStr(self._variables[variable])

@@ -1,0 +1,1 @@
+"""Optimizers that improve prompts on the same queue."""

@@ -1,0 +1,196 @@
+"""The contract between Metasync and a provider's plug-in.
+
+A third party implements the four methods of `BaseLLMSDK` (`get_name`,
+`validate_config`, `complete`, `stream`) in plain synchronous Python; the
+asynchronous counterparts then run them in threads. Plug-ins that can
+speak to their provider asynchronously override `acomplete` and `astream`.
+`docs/writing-a-plugin.md` has an example.
+"""
+
+import asyncio
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from typing import ClassVar, TypeVar
+
+from pydantic import SecretStr
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class LLMConfig:
+    """How to reach one model. The key does not show in its `repr`."""
+
+    name: str
+    endpoint: str = ""
+    api_type: str = ""
+    api_version: str = ""
+    deployment: str = ""
+    service: str | None = None
+    api_key: SecretStr = field(default_factory=lambda: SecretStr(""))
+    max_token: int | None = None
+    max_completion_token: int | None = None
+    min_temperature: float = 0.0
+    max_temperature: float = 2.0
+
+    @property
+    def provider_model(self) -> str:
+        """What the provider calls this model."""
+        return self.deployment or self.name
+
+    def clamp(self, temperature: float) -> float:
+        """Bring a temperature into the model's range."""
+        return min(
+            max(temperature, self.min_temperature), self.max_temperature
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionRequest:
+    """One call: a system prompt and one user message.
+
+    `timeout` is in seconds, for the whole call.
+    """
+
+    config: LLMConfig
+    system: str
+    user: str
+    temperature: float
+    timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as the provider counted them."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A whole answer."""
+
+    text: str
+    usage: Usage = field(default_factory=Usage)
+    finish_reason: str | None = None
+
+
+# A stream yields pieces of text and, last if the provider tells it, usage.
+StreamItem = str | Usage
+
+
+class BaseLLMSDK(ABC):
+    """One provider. An instance lives in one worker's thread and loop."""
+
+    # Whether a model of this provider must have a key in the environment.
+    needs_key: ClassVar[bool] = True
+
+    @classmethod
+    @abstractmethod
+    def get_name(cls) -> str:
+        """Return the name that a model's `sdk` field uses."""
+
+    @abstractmethod
+    def validate_config(self, config: LLMConfig) -> None:
+        """Check a model's settings before the first call.
+
+        Raises:
+            ConfigurationError: says what is missing or wrong.
+        """
+
+    @abstractmethod
+    def complete(self, request: CompletionRequest) -> Completion:
+        """Return the whole answer. May block.
+
+        Raises:
+            LLMError: one of the family in `llm_sdks.errors`.
+        """
+
+    @abstractmethod
+    def stream(self, request: CompletionRequest) -> Iterator[StreamItem]:
+        """Yield the answer as it comes. May block.
+
+        Raises:
+            LLMError: one of the family in `llm_sdks.errors`.
+        """
+
+    async def acomplete(self, request: CompletionRequest) -> Completion:
+        """Return the whole answer without blocking the event loop."""
+        return await in_daemon_thread(lambda: self.complete(request))
+
+    async def astream(
+        self, request: CompletionRequest
+    ) -> AsyncIterator[StreamItem]:
+        """Yield the answer as it comes without blocking the event loop."""
+        async for item in _iterate_in_thread(lambda: self.stream(request)):
+            yield item
+
+    async def aclose(self) -> None:  # noqa: B027 - most have nothing to close
+        """Close what the instance holds open."""
+
+
+async def in_daemon_thread(function: Callable[[], T]) -> T:
+    """Run a blocking call on a thread of its own.
+
+    Not on an executor: a plug-in that hangs for ever must neither take a
+    pool's slot nor keep the process from ending.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def deliver(settle: Callable[[], None]) -> None:
+        if not future.done():
+            settle()
+
+    def run() -> None:
+        try:
+            result = function()
+        except BaseException as error:  # noqa: BLE001 - handed to the caller
+            problem = _storable(error)
+            _call(loop, deliver, lambda: future.set_exception(problem))
+        else:
+            _call(loop, deliver, lambda: future.set_result(result))
+
+    threading.Thread(target=run, name="llm-call", daemon=True).start()
+    return await future
+
+
+def _call(
+    loop: asyncio.AbstractEventLoop,
+    deliver: Callable[[Callable[[], None]], None],
+    settle: Callable[[], None],
+) -> None:
+    try:
+        loop.call_soon_threadsafe(deliver, settle)
+    except RuntimeError:
+        # The worker has stopped and closed its loop: nobody waits.
+        return
+
+
+def _storable(error: BaseException) -> BaseException:
+    # A future cannot hold StopIteration; a plug-in may raise anything.
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        return error
+    return RuntimeError(f"{type(error).__name__}: {error}")
+
+
+_END = object()
+
+
+async def _iterate_in_thread(
+    make: Callable[[], Iterator[T]],
+) -> AsyncIterator[T]:
+    # Pulled item by item: a slow reader slows the provider's call.
+    iterator: Iterator[T] | None = None
+
+    def next_item() -> T | object:
+        nonlocal iterator
+        if iterator is None:
+            iterator = iter(make())
+        return next(iterator, _END)
+
+    while (item := await in_daemon_thread(next_item)) is not _END:
+        yield item  # type: ignore[misc]  # the sentinel has just been ruled out

@@ -1,0 +1,106 @@
+"""Finds the plug-ins; the core names none of them.
+
+Built-in plug-ins are the modules `llm_sdks/*_sdk.py`; others come from
+installed packages by the entry point group `metasync.llm_sdks`.
+"""
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Iterable, Iterator
+from importlib.metadata import entry_points
+from types import ModuleType
+from typing import Self
+
+import structlog
+
+import llm_sdks
+from llm_sdks.base_sdk import BaseLLMSDK
+from llm_sdks.errors import ConfigurationError
+
+ENTRY_POINT_GROUP = "metasync.llm_sdks"
+
+SdkClass = type[BaseLLMSDK]
+
+log = structlog.get_logger(__name__)
+
+
+class SdkRegistry:
+    """Plug-ins by name."""
+
+    def __init__(self, classes: Iterable[SdkClass] = ()) -> None:
+        self._classes: dict[str, SdkClass] = {}
+        for sdk in classes:
+            self.register(sdk)
+
+    @classmethod
+    def discover(cls) -> Self:
+        """Register every plug-in that can be found.
+
+        One that cannot be imported (its provider's library is missing,
+        say) is logged and left out; the others work.
+        """
+        registry = cls(_built_in())
+        for sdk in _installed():
+            registry.register(sdk)
+        return registry
+
+    def register(self, sdk: SdkClass) -> None:
+        """Add a plug-in; a later one of the same name replaces it."""
+        self._classes[sdk.get_name()] = sdk
+
+    def names(self) -> list[str]:
+        """Return the registered names, sorted."""
+        return sorted(self._classes)
+
+    def create(self, name: str) -> BaseLLMSDK:
+        """Make an instance for one thread.
+
+        Raises:
+            ConfigurationError: there is no such plug-in here.
+        """
+        if name not in self._classes:
+            raise ConfigurationError(
+                f"No SDK is registered as {name!r} in this process; "
+                f"registered are: {', '.join(self.names())}"
+            )
+        return self._classes[name]()
+
+
+def _built_in() -> Iterator[SdkClass]:
+    for module in pkgutil.iter_modules(llm_sdks.__path__):
+        if module.name.endswith("_sdk") and module.name != "base_sdk":
+            imported = _import(f"{llm_sdks.__name__}.{module.name}")
+            if imported is not None:
+                yield from _classes_of(imported)
+
+
+def _installed() -> Iterator[SdkClass]:
+    for entry_point in entry_points(group=ENTRY_POINT_GROUP):
+        try:
+            yield entry_point.load()
+        except Exception as error:  # noqa: BLE001 - somebody else's code; logged
+            log.warning(
+                "sdk_not_available",
+                entry_point=entry_point.value,
+                error=str(error),
+            )
+
+
+def _import(name: str) -> ModuleType | None:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        log.warning("sdk_not_available", module=name, error=str(error))
+        return None
+
+
+def _classes_of(module: ModuleType) -> Iterator[SdkClass]:
+    for _, item in inspect.getmembers(module, inspect.isclass):
+        own = item.__module__ == module.__name__
+        if own and issubclass(item, BaseLLMSDK) and not _is_abstract(item):
+            yield item
+
+
+def _is_abstract(item: SdkClass) -> bool:
+    return inspect.isabstract(item)

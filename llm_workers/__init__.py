@@ -1,0 +1,1 @@
+"""Workers: threads that take jobs from the queue and run them."""

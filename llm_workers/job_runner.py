@@ -1,0 +1,208 @@
+"""One worker's event loop: claim a block, run its jobs, store results."""
+
+import asyncio
+import secrets
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+from pymongo.errors import PyMongoError
+
+from api.models.job_work import ClaimedJob, Failed, PutBack
+from api.models.worker_models import WorkerConfig
+from api.services.job_queue import JobQueue, Result
+from llm_workers.pipeline import Pipeline
+from llm_workers.result_writer import ResultWriter
+from utilities.clock import Clock, now_ms
+
+# Ended calls are gathered this long before the next claim, so that one
+# claim fills several slots.
+_GATHER_SECONDS = 0.01
+# Work submitted through another process is looked for this soon after the
+# last work, then less and less often, down to `pollInterval`.
+_FIRST_POLL_SECONDS = 0.25
+_DRAIN_SECONDS = 5.0
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerIdentity:
+    """Which worker this is, and whose jobs it runs."""
+
+    worker_id: str
+    client_id: str
+
+
+class JobRunner:
+    """Keeps up to `concurrency` jobs of one client running."""
+
+    def __init__(
+        self,
+        identity: WorkerIdentity,
+        config: Callable[[], WorkerConfig],
+        queue: JobQueue,
+        pipeline: Pipeline,
+        writer: ResultWriter,
+        clock: Clock = now_ms,
+    ) -> None:
+        self._identity = identity
+        self._read_config = config
+        self._queue = queue
+        self._pipeline = pipeline
+        self._writer = writer
+        self._clock = clock
+        self._owner = f"{identity.worker_id}:{secrets.token_hex(4)}"
+        self._running: dict[asyncio.Task[None], ClaimedJob] = {}
+        self._news = asyncio.Event()
+        self._stopping = False
+        self._may_be_more = True
+        self._poll_seconds = _FIRST_POLL_SECONDS
+        self._next_due: float | None = None
+
+    def wake(self) -> None:
+        """Look for work now; called in the loop's own thread."""
+        self._may_be_more = True
+        self._news.set()
+
+    def stop(self) -> None:
+        """Take no more work; called in the loop's own thread."""
+        self._stopping = True
+        self._news.set()
+
+    async def run(self, grace: Callable[[], float]) -> None:
+        """Work until stopped, then give running calls `grace()` seconds."""
+        async with asyncio.TaskGroup() as helpers:
+            tasks = [
+                helpers.create_task(self._writer.run()),
+                helpers.create_task(self._keep_leases()),
+            ]
+            try:
+                await self._work()
+                await self._wind_down(grace())
+            finally:
+                for task in tasks:
+                    task.cancel()
+
+    async def _work(self) -> None:
+        while not self._stopping:
+            free = self._read_config().concurrency - len(self._running)
+            if free > 0 and self._may_be_more:
+                await self._claim(free)
+            else:
+                await self._wait_for_news(free)
+
+    async def _claim(self, free: int) -> None:
+        config = self._read_config()
+        limit = min(free, config.max_items_per_batch)
+        self._may_be_more = False
+        try:
+            jobs = await self._queue.claim(
+                self._identity.client_id, config, self._owner, limit
+            )
+        except PyMongoError as error:
+            log.warning("claim_failed", error=type(error).__name__)
+            return
+        for job in jobs:
+            self._start(job)
+        # A full block says that more may wait.
+        self._may_be_more |= len(jobs) == limit
+        if jobs:
+            self._poll_seconds = _FIRST_POLL_SECONDS
+
+    async def _wait_for_news(self, free: int) -> None:
+        self._news.clear()
+        try:
+            async with asyncio.timeout(self._wait_seconds(free)):
+                await self._news.wait()
+        except TimeoutError:
+            self._may_be_more = True
+            self._poll_seconds = min(
+                self._poll_seconds * 2, self._read_config().poll_interval
+            )
+            return
+        if not self._stopping:
+            await asyncio.sleep(_GATHER_SECONDS if self._running else 0)
+
+    def _wait_seconds(self, free: int) -> float | None:
+        if free <= 0:
+            return None  # a call that ends is the news
+        wait = self._poll_seconds
+        if self._next_due is not None:
+            wait = min(wait, max(self._next_due - self._clock() / 1000, 0))
+            if wait == 0:
+                self._next_due = None
+        return wait
+
+    def _start(self, job: ClaimedJob) -> None:
+        task = asyncio.create_task(self._run_one(job))
+        self._running[task] = job
+        task.add_done_callback(self._ended)
+
+    async def _run_one(self, job: ClaimedJob) -> None:
+        structlog.contextvars.bind_contextvars(
+            jobId=str(job.job_id), workerId=self._identity.worker_id
+        )
+        try:
+            outcome = await self._pipeline.run(job)
+        except asyncio.CancelledError:
+            outcome = PutBack(
+                self._clock(), counted=False, reason="the worker stopped"
+            )
+        except PyMongoError as error:
+            # The database went away before the call: no answer is lost.
+            outcome = PutBack(
+                self._clock(), counted=False, reason=type(error).__name__
+            )
+        except Exception:
+            # A defect of ours must end this job only, and be seen.
+            log.exception("pipeline_defect")
+            outcome = Failed(
+                {
+                    "errorType": "INTERNAL_ERROR",
+                    "message": "Metasync failed on this job; the worker's "
+                    "log has the details. Set it to PENDING to try again.",
+                }
+            )
+        if isinstance(outcome, PutBack):
+            self._remember_due(outcome.available_at / 1000)
+        self._writer.put(Result(job, outcome))
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.pop(task, None)
+        self._news.set()
+
+    def _remember_due(self, due: float) -> None:
+        if self._next_due is None or due < self._next_due:
+            self._next_due = due
+
+    async def _keep_leases(self) -> None:
+        while True:
+            await asyncio.sleep(self._queue.lease_seconds / 3)
+            tokens = Counter(
+                job.lease_token
+                for job in (
+                    *self._running.values(),
+                    *(result.job for result in self._writer.pending),
+                )
+            )
+            if not tokens:
+                continue
+            try:
+                await self._queue.extend_leases(list(tokens))
+            except PyMongoError as error:
+                log.warning("leases_not_extended", error=type(error).__name__)
+
+    async def _wind_down(self, grace: float) -> None:
+        if self._running:
+            await asyncio.wait(self._running, timeout=grace)
+        if self._running:
+            log.info("jobs_returned", count=len(self._running))
+            for task in self._running:
+                task.cancel()
+            await asyncio.wait(self._running)
+        if not await self._writer.drain(_DRAIN_SECONDS):
+            log.warning(
+                "results_left_in_spool", count=len(self._writer.pending)
+            )

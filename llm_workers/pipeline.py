@@ -1,0 +1,238 @@
+"""What a worker does with a job: working step, evaluation, meta step."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import structlog
+
+from api.core.errors import MetasyncError
+from api.models.job_work import (
+    ClaimedJob,
+    Failed,
+    Outcome,
+    PutBack,
+    Succeeded,
+)
+from api.models.prompt_models import Prompt, PromptCreate, PromptStatus
+from api.services.prompt_service import PromptService
+from config import MissingModelKeyError
+from llm_sdks.errors import LLMError, RateLimitedError
+from llm_workers.answers import NoJsonError, to_json_text
+from llm_workers.catalog import Catalog
+from llm_workers.llm_caller import Answer, Call, LLMCaller
+from utilities import payload
+from utilities.clock import Clock, now_ms
+
+JSON_PARSING_ERROR = "JSON_PARSING_ERROR"
+_FIRST_WAIT_SECONDS = 1.0
+_LONGEST_WAIT_SECONDS = 60.0
+
+# What a step can fail with; everything else is a defect of ours.
+StepError = LLMError | MissingModelKeyError | MetasyncError | NoJsonError
+_STEP_ERRORS = (LLMError, MissingModelKeyError, MetasyncError, NoJsonError)
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often and how late a job runs again; `max_attempts` counts all."""
+
+    max_attempts: int
+    jitter: Callable[[], float] = random.random
+
+    def wait_seconds(self, attempt: int) -> float:
+        """Return how long to wait after the attempt of this number."""
+        wait = min(
+            _FIRST_WAIT_SECONDS * 2.0 ** (attempt - 1), _LONGEST_WAIT_SECONDS
+        )
+        return wait * (0.5 + self.jitter() / 2)
+
+
+class Pipeline:
+    """Runs claimed jobs; never raises for a job's own failure."""
+
+    def __init__(
+        self,
+        caller: LLMCaller,
+        catalog: Catalog,
+        prompts: PromptService,
+        retry: RetryPolicy,
+        clock: Clock = now_ms,
+    ) -> None:
+        self._caller = caller
+        self._catalog = catalog
+        self._prompts = prompts
+        self._retry = retry
+        self._clock = clock
+
+    async def run(self, job: ClaimedJob) -> Outcome:
+        """Make all calls of a job and say what has come of it."""
+        try:
+            prompts = await self._catalog.prompts(
+                job.working_prompts, job.client_id
+            )
+            answer = await self._working_step(job, prompts)
+        except _STEP_ERRORS as error:
+            return self._after_failure(job, error)
+        try:
+            response_json = to_json_text(answer.completion.text)
+        except NoJsonError as error:
+            return Failed(_no_json(job, answer, error), answer.metrics)
+        working = Succeeded(response_json, answer.metrics)
+        return await self._second_and_third_step(job, prompts, working)
+
+    async def _working_step(
+        self, job: ClaimedJob, prompts: list[Prompt]
+    ) -> Answer:
+        system = "\n\n".join(prompt.prompt for prompt in prompts)
+        return await self._caller.call(
+            Call(job.model, system, job.request_json, job.temperature)
+        )
+
+    async def _second_and_third_step(
+        self, job: ClaimedJob, prompts: list[Prompt], done: Succeeded
+    ) -> Succeeded:
+        if job.eval_prompt and job.eval_model:
+            try:
+                done = await self._eval_step(job, done)
+            except _STEP_ERRORS as error:
+                log.warning("eval_step_failed", errorType=_kind(error))
+                # Without an evaluation there is nothing to learn from.
+                return _with_step_error(done, error)
+        if job.meta_prompt and job.meta_model:
+            try:
+                done = await self._meta_step(job, prompts, done)
+            except _STEP_ERRORS as error:
+                log.warning("meta_step_failed", errorType=_kind(error))
+                return _with_step_error(done, error)
+        return done
+
+    async def _eval_step(self, job: ClaimedJob, done: Succeeded) -> Succeeded:
+        user = {
+            "original_input": payload.load(job.request_json),
+            "working_result": payload.load(done.response_json),
+        }
+        answer = await self._step(job, job.eval_prompt, job.eval_model, user)
+        done = replace(done, metrics=done.metrics + answer.metrics)
+        try:
+            return replace(
+                done, eval_json=to_json_text(answer.completion.text)
+            )
+        except NoJsonError as error:
+            # Recorded here and not by the caller: the call was paid for.
+            return _with_step_error(done, error)
+
+    async def _meta_step(
+        self, job: ClaimedJob, prompts: list[Prompt], done: Succeeded
+    ) -> Succeeded:
+        user = {
+            "evaluation": done.eval_json and payload.load(done.eval_json),
+            "original_prompts": [prompt.prompt for prompt in prompts],
+            "working_result": payload.load(done.response_json),
+        }
+        answer = await self._step(job, job.meta_prompt, job.meta_model, user)
+        done = replace(done, metrics=done.metrics + answer.metrics)
+        text = answer.completion.text.strip()
+        if not text:
+            error = NoJsonError("The meta step answered with no text")
+            return _with_step_error(done, error)
+        suggested = await self._prompts.add(
+            _draft(prompts[0], text), job.client_id
+        )
+        return replace(done, suggested_prompt_id=suggested.prompt_id)
+
+    async def _step(
+        self,
+        job: ClaimedJob,
+        prompt_id: str | None,
+        model: str | None,
+        user: dict[str, Any],
+    ) -> Answer:
+        (prompt,) = await self._catalog.prompts(
+            [str(prompt_id)], job.client_id
+        )
+        return await self._caller.call(
+            Call(
+                str(model), prompt.prompt, payload.dump(user), job.temperature
+            )
+        )
+
+    def _after_failure(self, job: ClaimedJob, error: StepError) -> Outcome:
+        now = self._clock()
+        if isinstance(error, RateLimitedError):
+            wait = error.retry_after
+            if wait is None:
+                wait = self._retry.wait_seconds(1)
+            return PutBack(now + _ms(wait), counted=False, reason=str(error))
+        retryable = isinstance(error, LLMError) and error.retryable
+        if retryable and job.attempts < self._retry.max_attempts:
+            wait = self._retry.wait_seconds(job.attempts)
+            return PutBack(now + _ms(wait), counted=True, reason=str(error))
+        log.warning("job_failed", errorType=_kind(error), reason=str(error))
+        return Failed(_error_data(job, error))
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def _kind(error: StepError) -> str:
+    match error:
+        case LLMError():
+            return error.kind
+        case MissingModelKeyError():
+            return "MISSING_KEY"
+        case NoJsonError():
+            return JSON_PARSING_ERROR
+        case MetasyncError():
+            return "NOT_FOUND"
+
+
+def _error_data(job: ClaimedJob, error: StepError) -> dict[str, Any]:
+    data = {
+        "errorType": _kind(error),
+        "message": str(error),
+        "model": job.model,
+        "attempt": job.attempts,
+    }
+    for field, attribute in (
+        ("httpStatus", "http_status"),
+        ("requestId", "request_id"),
+        ("failedResponseData", "partial_text"),
+    ):
+        if (value := getattr(error, attribute, None)) is not None:
+            data[field] = value
+    return data
+
+
+def _no_json(
+    job: ClaimedJob, answer: Answer, error: NoJsonError
+) -> dict[str, Any]:
+    text = answer.completion.text
+    return {
+        **_error_data(job, error),
+        "sdk": answer.model.sdk,
+        # The whole answer: it was paid for. Half characters are replaced.
+        "failedResponseData": text.encode(errors="replace").decode(),
+        "finishReason": answer.completion.finish_reason,
+    }
+
+
+def _with_step_error(done: Succeeded, error: StepError) -> Succeeded:
+    evaluation = payload.load(done.eval_json) if done.eval_json else {}
+    if not isinstance(evaluation, dict):
+        evaluation = {"result": evaluation}
+    evaluation |= {"error": str(error), "errorType": _kind(error)}
+    return replace(done, eval_json=payload.dump(evaluation))
+
+
+def _draft(original: Prompt, text: str) -> PromptCreate:
+    return PromptCreate(
+        name=original.name,
+        type=original.type,
+        status=PromptStatus.DRAFT,
+        prompt=text,
+    )

@@ -1,0 +1,155 @@
+"""Paid answers on disk, while the database is away.
+
+Each process has a directory under `DATA_DIR/spool`, held by a lock; in
+it, each worker has one file of JSON lines. A process that starts adopts
+the directories of dead ones and writes what it finds.
+"""
+
+import shutil
+import threading
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import structlog
+from bson import ObjectId
+from filelock import FileLock, Timeout
+
+from api.models.job_work import (
+    ClaimedJob,
+    Failed,
+    Outcome,
+    PutBack,
+    Succeeded,
+)
+from api.models.metrics import Metrics
+from api.services.job_queue import Result
+from utilities import payload
+
+_KINDS: dict[str, type[Outcome]] = {
+    kind.__name__: kind for kind in (Succeeded, Failed, PutBack)
+}
+
+log = structlog.get_logger(__name__)
+
+
+class SpoolFile:
+    """One worker's results that could not be stored yet."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def write(self, results: Iterable[Result]) -> None:
+        """Replace the file's content; on disk when this returns."""
+        lines = "".join(f"{encode(result)}\n" for result in results)
+        temporary = self._path.with_suffix(".tmp")
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(lines)
+            file.flush()
+        temporary.replace(self._path)
+
+    def clear(self) -> None:
+        """Remove the file; everything in it has been stored."""
+        self._path.unlink(missing_ok=True)
+
+
+class Spool:
+    """This process's directory, and the way to those of dead processes."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._root = data_dir / "spool"
+        self._own = self._root / uuid.uuid4().hex
+        self._lock: FileLock | None = None
+        self._guard = threading.Lock()
+
+    def file(self, worker_id: str) -> SpoolFile:
+        """Return a worker's file; the directory is made when first asked."""
+        with self._guard:
+            if self._lock is None:
+                self._own.mkdir(parents=True, mode=0o700)
+                self._lock = _lock_of(self._own)
+                self._lock.acquire()
+        return SpoolFile(self._own / f"{worker_id}.jsonl")
+
+    def adopt(self) -> Iterator[tuple[Path, Sequence[Result]]]:
+        """Yield the directories of dead processes with their results.
+
+        The caller stores them and then calls `discard`.
+        """
+        for directory in sorted(self._root.glob("*/")):
+            if directory == self._own:
+                continue
+            try:
+                with _lock_of(directory).acquire(blocking=False):
+                    yield directory, list(_read(directory))
+            except Timeout:
+                continue
+
+    def discard(self, directory: Path) -> None:
+        """Remove an adopted directory, whose results are stored."""
+        shutil.rmtree(directory, ignore_errors=True)
+
+    def close(self) -> None:
+        """Give the lock back; remove the directory if nothing is in it."""
+        with self._guard:
+            if self._lock is None:
+                return
+            leftover = any(self._own.glob("*.jsonl"))
+            self._lock.release()
+            self._lock = None
+        if not leftover:
+            shutil.rmtree(self._own, ignore_errors=True)
+
+
+def encode(result: Result) -> str:
+    """Turn a result into one line of JSON."""
+    outcome = asdict(result.outcome)
+    if "metrics" in outcome:
+        outcome["metrics"]["currencies"] = sorted(
+            outcome["metrics"]["currencies"]
+        )
+    return payload.dump(
+        {
+            "job": asdict(result.job) | {"job_id": str(result.job.job_id)},
+            "kind": type(result.outcome).__name__,
+            "outcome": outcome,
+        }
+    )
+
+
+def decode(line: str) -> Result:
+    """Turn a line back into the result it was.
+
+    Raises:
+        ValueError: the line is damaged.
+    """
+    try:
+        fields = payload.load(line)
+        job, outcome = fields["job"], fields["outcome"]
+        job["job_id"] = ObjectId(job["job_id"])
+        job["working_prompts"] = tuple(job["working_prompts"])
+        if "metrics" in outcome:
+            outcome["metrics"] = _metrics(outcome["metrics"])
+        kind = _KINDS[fields["kind"]]
+        return Result(ClaimedJob(**job), kind(**outcome))
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"damaged spool line: {error}") from None
+
+
+def _metrics(fields: dict[str, Any]) -> Metrics:
+    return Metrics(**fields | {"currencies": frozenset(fields["currencies"])})
+
+
+def _read(directory: Path) -> Iterator[Result]:
+    for path in sorted(directory.glob("*.jsonl")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                yield decode(line)
+            except ValueError:
+                log.warning("spool_line_damaged", file=path.name)
+
+
+def _lock_of(directory: Path) -> FileLock:
+    return FileLock(directory / "lock", thread_local=False)

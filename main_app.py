@@ -1,0 +1,234 @@
+"""The composition root: builds every part and wires it to the others."""
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+import uvicorn
+import uvloop
+from fastapi import FastAPI
+
+from api.core.error_responses import install_error_responses
+from api.core.logging import configure_logging
+from api.middleware.correlation import correlation_middleware
+from api.middleware.error_boundary import ErrorBoundaryMiddleware
+from api.middleware.request_limits import RequestLimitMiddleware
+from api.routers import clients, docs, health, jobs, models, prompts, workers
+from api.services.client_service import ClientService
+from api.services.dependencies import Services
+from api.services.health_service import HealthService
+from api.services.job_queue import JobQueue
+from api.services.job_service import JobService
+from api.services.model_service import ModelService
+from api.services.prompt_service import PromptService
+from api.services.worker_service import WorkerDefaults, WorkerService
+from config import VERSION, ModelKeys, Settings, SettingsError
+from llm_sdks.registry import SdkRegistry
+from llm_workers.pool import PoolLimits, WorkerPool
+from llm_workers.spool import Spool
+from llm_workers.worker import WorkerParts
+from utilities.cosmos_connector import ClientManager, Documents
+from utilities.embedded_database import (
+    EmbeddedDatabase,
+    EmbeddedDatabaseError,
+)
+from utilities.schema import DatabaseError, migrate_when_up
+from utilities.signals import Signals
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Application:
+    """The parts of one process, wired."""
+
+    settings: Settings
+    clients: ClientManager
+    services: Services
+    worker_parts: WorkerParts
+    worker_documents: Documents
+
+    def new_pool(self) -> WorkerPool:
+        """Make the supervisor of this process's workers."""
+        limits = PoolLimits(
+            self.settings.num_llm_workers, self.settings.stop_grace_seconds
+        )
+        return WorkerPool(self.worker_documents, self.worker_parts, limits)
+
+
+def build(
+    settings: Settings, keys: ModelKeys, connection_string: str
+) -> Application:
+    """Wire every part; no I/O happens here."""
+    clients = ClientManager(connection_string, settings.db_name)
+    signals, registry = Signals(), SdkRegistry.discover()
+    job_documents = Documents(clients, "jobs")
+    worker_documents = Documents(clients, "workers")
+    model_service = ModelService(Documents(clients, "models"), registry)
+    prompt_service = PromptService(Documents(clients, "prompts"))
+    services = Services(
+        clients=ClientService(
+            Documents(clients, "clients"),
+            settings.api_key_pepper.get_secret_value(),
+        ),
+        models=model_service,
+        prompts=prompt_service,
+        jobs=JobService(job_documents, model_service, prompt_service, signals),
+        workers=WorkerService(
+            worker_documents,
+            signals,
+            WorkerDefaults(
+                settings.poll_interval, settings.max_items_per_batch
+            ),
+        ),
+        health=HealthService(clients),
+        admin_api_key=settings.admin_api_key.get_secret_value(),
+        docs_user=settings.docs_user,
+        docs_secret=settings.docs_secret.get_secret_value(),
+    )
+    parts = WorkerParts(
+        clients=clients,
+        queue=JobQueue(
+            job_documents,
+            lease_seconds=settings.lease_seconds,
+            max_attempts=settings.max_attempts,
+        ),
+        models=model_service,
+        prompts=prompt_service,
+        registry=registry,
+        keys=keys,
+        signals=signals,
+        spool=Spool(settings.data_dir),
+        llm_timeout_seconds=settings.llm_timeout_seconds,
+    )
+    return Application(settings, clients, services, parts, worker_documents)
+
+
+def create_app(application: Application, *, run_workers: bool) -> FastAPI:
+    """Make the HTTP application; its lifespan runs the worker pool."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        await migrate_when_up(application.clients)
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(application.clients.close)
+            if run_workers:
+                await stack.enter_async_context(running_pool(application))
+            yield
+
+    app = FastAPI(
+        title="Metasync",
+        version=VERSION,
+        summary="A job queue, worker pool and prompt optimizer for LLM work",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+    )
+    app.state.services = application.services
+    install_error_responses(app)
+    # The last added is the outermost.
+    app.add_middleware(ErrorBoundaryMiddleware)
+    app.add_middleware(
+        RequestLimitMiddleware,
+        max_bytes=application.settings.max_request_bytes,
+    )
+    app.add_middleware(correlation_middleware)
+    for module in (clients, models, prompts, jobs, workers, health, docs):
+        app.include_router(module.router)
+    return app
+
+
+@asynccontextmanager
+async def running_pool(application: Application) -> AsyncIterator[None]:
+    """Run the worker pool beside what happens inside."""
+    pool = asyncio.create_task(application.new_pool().run())
+    try:
+        yield
+    finally:
+        pool.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await pool
+
+
+@contextlib.contextmanager
+def database_of(settings: Settings) -> Iterator[str]:
+    """Give the database's connection string; start our own if none is set.
+
+    Raises:
+        DataDirectoryInUseError: another process has the embedded one.
+    """
+    if settings.db_connection_string is not None:
+        yield settings.db_connection_string.get_secret_value()
+        return
+    with EmbeddedDatabase(settings.data_dir) as database:
+        log.info(
+            "embedded_database",
+            dataDir=str(settings.data_dir.absolute()),
+            advice="set DB_CONNECTION_STRING to use a MongoDB server",
+        )
+        yield database.connection_string
+
+
+def serve(settings: Settings, keys: ModelKeys, *, run_workers: bool) -> None:
+    """Run the API, and the workers unless told otherwise, until stopped."""
+    _end_on_signals()
+    with database_of(settings) as connection_string:
+        application = build(settings, keys, connection_string)
+        app = create_app(application, run_workers=run_workers)
+        uvicorn.run(
+            app,
+            host=settings.host,
+            port=settings.port,
+            loop="uvloop",
+            http="httptools",
+            log_config=None,
+            server_header=False,
+            timeout_graceful_shutdown=round(settings.stop_grace_seconds) + 1,
+        )
+
+
+def work(settings: Settings, keys: ModelKeys) -> None:
+    """Run workers without the API, until stopped."""
+    _end_on_signals()
+    with database_of(settings) as connection_string:
+        application = build(settings, keys, connection_string)
+        uvloop.run(_work_until_stopped(application))
+
+
+def _end_on_signals() -> None:
+    # uvicorn and the worker loop handle these while they run; before and
+    # after, a signal must still unwind the stack, so that the embedded
+    # database ends cleanly.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: sys.exit(0))
+
+
+async def _work_until_stopped(application: Application) -> None:
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+    await migrate_when_up(application.clients)
+    async with running_pool(application):
+        await stopped.wait()
+    await application.clients.close()
+
+
+def main() -> None:
+    """Start the service: `python main_app.py`."""
+    try:
+        settings = Settings.load()
+        configure_logging(settings.log_level, settings.log_format)
+        serve(settings, ModelKeys.load(), run_workers=True)
+    except (SettingsError, EmbeddedDatabaseError, DatabaseError) as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What knows nothing of LLM work: time, JSON, signals, the database."""

@@ -1,0 +1,22 @@
+"""Time as the store keeps it.
+
+Times are stored as whole milliseconds since 1970 in UTC. Numbers compare,
+sort and sum alike on every server that speaks MongoDB's protocol, which
+dates inside `$set` and `$push` do not; pydantic reads them as datetimes.
+"""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+Clock = Callable[[], int]
+
+
+def now_ms() -> int:
+    """Return the wall-clock time in milliseconds since 1970, UTC."""
+    return time.time_ns() // 1_000_000
+
+
+def to_datetime(milliseconds: int) -> datetime:
+    """Turn a stored time into an aware datetime in UTC."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
