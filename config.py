@@ -65,9 +65,9 @@ class Settings(BaseSettings):
     docs_user: str = "user"
 
     db_connection_string: SecretStr | None = None
-    db_name: Annotated[str, Field(pattern=r'^[^/\\. "$*<>:|?]{1,63}$')] = (
-        "metasync-dev"
-    )
+    db_name: Annotated[
+        str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")
+    ] = "metasync-dev"
     data_dir: Path = Path("data")
 
     host: str = "127.0.0.1"

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import stamina
-from pymongo import AsyncMongoClient, ReturnDocument, UpdateOne
+from pymongo import AsyncMongoClient, UpdateOne
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import (
@@ -208,14 +208,20 @@ class Documents:
     ) -> Document | None:
         """Set fields of one living document; compare and set by `where`.
 
-        Returns the document as it is then, or None if none matched.
+        `where` must name it by `_id`. Returns the document as it is then,
+        or None if none matched.
+
+        Raises:
+            DuplicateKeyError: a unique field is taken.
         """
+        # Two steps: the embedded server's find-and-modify hides errors.
         update = {"$set": {**changes, **self._touched()}}
-        return await retrying(
-            lambda: self.raw.find_one_and_update(
-                _living(where), update, return_document=ReturnDocument.AFTER
-            )
+        result = await retrying(
+            lambda: self.raw.update_one(_living(where), update)
         )
+        if not result.matched_count:
+            return None
+        return await retrying(lambda: self.raw.find_one({"_id": where["_id"]}))
 
     async def update_many(
         self, where: Filter, changes: Mapping[str, Any]

@@ -1,18 +1,15 @@
 """`/docs`, `/redoc` and the schema: protected, and all from this server."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import fastapi_offline
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from fastapi.responses import FileResponse, HTMLResponse
 
 from api.core.errors import NotFoundError
 from api.middleware.docs_auth import verify_docs_user
-
-if TYPE_CHECKING:
-    from fastapi import FastAPI
 
 _ASSETS = Path(fastapi_offline.__file__).parent / "static"
 _ASSET_NAMES = frozenset(

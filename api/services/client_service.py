@@ -95,9 +95,8 @@ class ClientService:
             raise AuthenticationError("Invalid client credentials")
 
     async def _change(self, client_id: str, changes: Document) -> Client:
-        document = await self._documents.update(
-            {"clientId": client_id}, changes
-        )
+        found = _found(await self._documents.find_one({"clientId": client_id}))
+        document = await self._documents.update({"_id": found["_id"]}, changes)
         return Client.from_document(_found(document))
 
 

@@ -27,7 +27,7 @@ async def summarize(documents: Documents, where: Filter) -> JobSummary:
     sums = {k: {"$sum": v} for k, v in {**_SUMS, **_COSTS}.items()}
     by_currency = await _group(
         documents,
-        {"$and": [where, {"status": {"$in": list(_COUNTED)}}]},
+        _counted(where),
         "$processingMetrics.currency",
         sums,
     )
@@ -36,6 +36,12 @@ async def summarize(documents: Documents, where: Filter) -> JobSummary:
         total=sum(counts.values()),
         processing_metrics=_sum(by_currency),
     )
+
+
+def _counted(where: Filter) -> Filter:
+    wanted = where.get("status")
+    statuses = [s for s in _COUNTED if wanted in (None, s)]
+    return {**where, "status": {"$in": statuses}}
 
 
 async def _group(

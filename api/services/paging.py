@@ -47,7 +47,10 @@ async def fetch_page(
     *,
     order: str = "_id",
 ) -> Page[T]:
-    """Read one page in the order of the field `order`, then of `_id`."""
+    """Read one page in the order of the field `order`, then of `_id`.
+
+    `where` must leave that field, and `$or` if it is not `_id`, to us.
+    """
     found = await documents.find(
         _after(where, request.cursor, order),
         sort=[(order, 1)] if order == "_id" else [(order, 1), ("_id", 1)],
@@ -66,9 +69,9 @@ def _after(where: Filter, cursor: str | None, order: str) -> Filter:
         return where
     value, last_id = _decode(cursor)
     if order == "_id":
-        return {"$and": [where, {"_id": {"$gt": last_id}}]}
+        return {**where, "_id": {"$gt": last_id}}
     later = [{order: {"$gt": value}}, {order: value, "_id": {"$gt": last_id}}]
-    return {"$and": [where, {"$or": later}]}
+    return {**where, "$or": later}
 
 
 def _encode(document: Document, order: str) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 import pymongo
 import pytest
 import structlog
+from filelock import FileLock
 from pymongo.errors import AutoReconnect, BulkWriteError, PyMongoError
 
 from utilities.embedded_database import (
@@ -343,24 +344,22 @@ class TestParentDies:
         with EmbeddedDatabase(data_dir) as again, connected(again) as client:
             assert client["app"]["jobs"].find_one() == {"_id": "kept"}
 
-    def test_successor_waits_for_an_orphan_that_has_the_files(
+    def test_successor_waits_for_a_child_that_still_has_the_files(
         self, data_dir: Path
     ) -> None:
-        with parent(data_dir) as (process, pid):
-            os.kill(pid, signal.SIGSTOP)
-            process.kill()
-            process.wait(DEADLINE)
-        resumed = threading.Event()
+        data_dir.mkdir()
+        orphan = FileLock(data_dir / "database.lock", thread_local=False)
+        orphan.acquire()
+        ended = threading.Event()
 
-        def resume() -> None:
-            resumed.set()
-            os.kill(pid, signal.SIGCONT)
+        def end() -> None:
+            ended.set()
+            orphan.release()
 
-        threading.Timer(0.5, resume).start()
-        with EmbeddedDatabase(data_dir) as again, connected(again) as client:
-            assert resumed.is_set()
-            assert client["app"]["jobs"].find_one() == {"_id": "kept"}
-        wait_until(lambda: not running(pid))
+        threading.Timer(1.0, end).start()
+        with EmbeddedDatabase(data_dir) as database:
+            assert ended.is_set()
+            assert database.alive
 
 
 class TestStartFails:

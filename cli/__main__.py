@@ -1,0 +1,5 @@
+"""`python -m cli` is `metasync`."""
+
+from cli.app import main
+
+main()

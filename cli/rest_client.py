@@ -1,0 +1,109 @@
+"""Metasync's REST interface as the command line uses it."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Self
+
+import httpx2
+import stamina
+
+from cli.errors import CommandError
+
+_TIMEOUT_SECONDS = 120.0
+_RETRY_SECONDS = 60.0
+_PAGE = 500
+
+Json = dict[str, Any]
+
+
+class ServerRefusedError(CommandError):
+    """The server answered with an error; carries its words."""
+
+    def __init__(self, status: int, detail: object) -> None:
+        super().__init__(f"The server answered {status}: {detail}")
+        self.status = status
+
+
+class _NotNowError(Exception):
+    pass
+
+
+class RestClient:
+    """Sends requests and tries again while the server is away.
+
+    Every request that the command line makes may safely be sent twice.
+    """
+
+    def __init__(self, base_url: str, headers: Mapping[str, str]) -> None:
+        self._http = httpx2.Client(
+            base_url=base_url, headers=headers, timeout=_TIMEOUT_SECONDS
+        )
+        self.base_url = base_url
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    def get(self, path: str, **parameters: str | int) -> Any:  # noqa: ANN401 - JSON
+        """GET; `parameters` is the query string."""
+        return self._send("GET", path, params=parameters).json()
+
+    def pages(self, path: str, **parameters: str | int) -> Iterator[Json]:
+        """GET every item of a list, page by page."""
+        query = {"limit": _PAGE, **parameters}
+        while True:
+            response = self._send("GET", path, params=query)
+            yield from response.json()
+            cursor = response.headers.get("X-Next-Cursor")
+            if cursor is None:
+                return
+            query["cursor"] = cursor
+
+    def post(self, path: str, body: object = None) -> Any:  # noqa: ANN401 - JSON
+        """POST a JSON body."""
+        return self._send("POST", path, json=body).json()
+
+    def patch(self, path: str, body: object) -> Any:  # noqa: ANN401 - JSON
+        """PATCH with a JSON body."""
+        return self._send("PATCH", path, json=body).json()
+
+    def _send(self, method: str, path: str, **extra: Any) -> httpx2.Response:  # noqa: ANN401 - passed on to the client library
+        try:
+            for attempt in stamina.retry_context(
+                on=(httpx2.TransportError, _NotNowError),
+                attempts=None,
+                timeout=_RETRY_SECONDS,
+                wait_max=5.0,
+            ):
+                with attempt:
+                    return self._send_once(method, path, extra)
+        except (httpx2.TransportError, _NotNowError) as error:
+            raise CommandError(
+                f"No answer from {self.base_url}: {error}. Is the server "
+                "running there?"
+            ) from None
+        raise AssertionError  # pragma: no cover - the loop returns or raises
+
+    def _send_once(
+        self, method: str, path: str, extra: Json
+    ) -> httpx2.Response:
+        response = self._http.request(method, path, **extra)
+        if response.status_code == httpx2.codes.SERVICE_UNAVAILABLE:
+            raise _NotNowError("503")
+        if response.is_error:
+            raise ServerRefusedError(response.status_code, _detail(response))
+        return response
+
+
+def _detail(response: httpx2.Response) -> object:
+    try:
+        detail = response.json()["detail"]
+    except (ValueError, LookupError, TypeError):
+        return response.text[:500]
+    if isinstance(detail, list):
+        return "; ".join(
+            f"{'.'.join(map(str, item['loc']))}: {item['msg']}"
+            for item in detail
+        )
+    return detail

@@ -1,0 +1,36 @@
+"""A `.env` with fresh random secrets, for whoever has none yet."""
+
+import os
+import secrets
+from pathlib import Path
+
+_TEXT = """\
+# Made by `metasync init`. Keep it secret, and keep it: without
+# API_KEY_PEPPER, every client's key ends.
+ADMIN_API_KEY={admin}
+API_KEY_PEPPER={pepper}
+DOCS_USER=user
+DOCS_SECRET={docs}
+
+# A model's `key` names a variable like this one:
+# OPENAI_API_KEY=
+"""
+
+
+def ensure_secrets_file(path: Path) -> bool:
+    """Write the file, readable by its owner only, if there is none.
+
+    Returns whether it was written.
+    """
+    text = _TEXT.format(
+        admin=secrets.token_hex(32),
+        pepper=secrets.token_hex(32),
+        docs=secrets.token_hex(16),
+    )
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return False
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    return True

@@ -1,0 +1,117 @@
+"""What a run needs on its server: a model, a prompt, a running worker."""
+
+import hashlib
+from dataclasses import dataclass
+
+from cli.errors import CommandError
+from cli.rest_client import Json, RestClient
+
+_PROMPT_TYPE = "WORKING"
+_WORKER_NAME = "metasync-run"
+_MOST_AT_ONCE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOptions:
+    """How to reach the model, where it is not on the server yet.
+
+    Prices are per million tokens.
+    """
+
+    name: str
+    sdk: str = "OpenAI"
+    endpoint: str = ""
+    key_variable: str = "OPENAI_API_KEY"
+    max_tokens: int = 1024
+    input_price: float = 0.0
+    output_price: float = 0.0
+    currency: str = "USD"
+
+
+def ensure_model(admin: RestClient, options: ModelOptions) -> None:
+    """Make the model, or bring it to these options."""
+    fields: Json = {
+        "name": options.name,
+        "sdk": options.sdk,
+        "endpoint": options.endpoint,
+        "key": options.key_variable,
+        "maxCompletionToken": options.max_tokens,
+        "cost": {
+            "tokens": 1_000_000,
+            "currency": options.currency,
+            "input": options.input_price,
+            "output": options.output_price,
+        },
+    }
+    for model in admin.pages("/models"):
+        if model["name"] == options.name:
+            admin.patch(f"/models/{model['model_id']}", fields)
+            return
+    admin.post("/models", fields)
+
+
+def check_model(client: RestClient, name: str) -> None:
+    """Make sure that the server has the model.
+
+    Raises:
+        CommandError: it has not; says which it has.
+    """
+    names = sorted(model["name"] for model in client.pages("/models"))
+    if name not in names:
+        raise CommandError(
+            f"The server has no model {name!r}; it has: "
+            f"{', '.join(names) or 'none'}. An administrator can make one "
+            "with POST /models."
+        )
+
+
+def ensure_prompt(client: RestClient, text: str) -> str:
+    """Return the id of the client's prompt with this text."""
+    name = f"run-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    for prompt in client.pages("/prompts", name=name):
+        if prompt["prompt"] == text and not prompt["isPublic"]:
+            return str(prompt["promptId"])
+    made = client.post(
+        "/prompts",
+        {
+            "name": name,
+            "type": _PROMPT_TYPE,
+            "status": "PUBLISHED",
+            "prompt": text,
+        },
+    )
+    return str(made["promptId"])
+
+
+def ensure_worker(client: RestClient, concurrency: int) -> None:
+    """Have a worker of ours running with this concurrency."""
+    config = {
+        "maxConcurrency": concurrency,
+        "maxItemsPerBatch": min(concurrency, _MOST_AT_ONCE),
+    }
+    for worker in client.pages("/workers"):
+        if worker["name"] == _WORKER_NAME:
+            path = f"/workers/{worker['workerId']}"
+            client.patch(path, {"config": config})
+            break
+    else:
+        request = {"workerId": _WORKER_NAME, "config": config}
+        worker = client.post("/workers", request)
+        path = f"/workers/{worker['workerId']}"
+    if worker["status"] != "running":
+        client.post(f"{path}/start")
+
+
+def check_worker(client: RestClient, model: str) -> None:
+    """Make sure that some worker of the client will take the jobs.
+
+    Raises:
+        CommandError: none runs.
+    """
+    if client.get("/workers/summary")["running"]:
+        return
+    raise CommandError(
+        f"No worker of this client runs, so nobody would take the jobs for "
+        f"{model!r}. Start one with POST /workers/{{id}}/start, or let this "
+        "command do it with --start-worker."
+    )
