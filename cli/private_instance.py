@@ -85,13 +85,12 @@ def _wait_until_ready(
     process: subprocess.Popen[bytes], url: str, directory: Path
 ) -> None:
     deadline = time.monotonic() + _START_SECONDS
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            break
-        with contextlib.suppress(httpx2.TransportError):
-            if httpx2.get(f"{url}/health/ready").is_success:
-                return
-        time.sleep(0.1)
+    with httpx2.Client(base_url=url) as http:
+        while time.monotonic() < deadline and process.poll() is None:
+            with contextlib.suppress(httpx2.TransportError):
+                if http.get("/health/ready").is_success:
+                    return
+            time.sleep(0.1)
     log = (directory / "server.log").read_text(errors="replace")
     tail = "\n".join(log.splitlines()[-_LOG_LINES_SHOWN:])
     raise CommandError(f"The private server did not start:\n{tail}")

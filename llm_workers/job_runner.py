@@ -1,15 +1,13 @@
 """One worker's event loop: claim a block, run its jobs, store results."""
 
 import asyncio
-import secrets
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import structlog
 from pymongo.errors import PyMongoError
 
-from api.models.job_work import ClaimedJob, Failed, PutBack
+from api.models.job_work import Claimant, ClaimedJob, Failed, PutBack
 from api.models.worker_models import WorkerConfig
 from api.services.job_queue import JobQueue, Result
 from llm_workers.pipeline import Pipeline
@@ -27,33 +25,26 @@ _DRAIN_SECONDS = 5.0
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerIdentity:
-    """Which worker this is, and whose jobs it runs."""
-
-    worker_id: str
-    client_id: str
-
-
 class JobRunner:
     """Keeps up to `concurrency` jobs of one client running."""
 
     def __init__(
         self,
-        identity: WorkerIdentity,
+        claimant: Claimant,
+        client_id: str,
         config: Callable[[], WorkerConfig],
         queue: JobQueue,
         pipeline: Pipeline,
         writer: ResultWriter,
         clock: Clock = now_ms,
     ) -> None:
-        self._identity = identity
+        self._claimant = claimant
+        self._client_id = client_id
         self._read_config = config
         self._queue = queue
         self._pipeline = pipeline
         self._writer = writer
         self._clock = clock
-        self._owner = f"{identity.worker_id}:{secrets.token_hex(4)}"
         self._running: dict[asyncio.Task[None], ClaimedJob] = {}
         self._news = asyncio.Event()
         self._stopping = False
@@ -99,7 +90,7 @@ class JobRunner:
         self._may_be_more = False
         try:
             jobs = await self._queue.claim(
-                self._identity.client_id, config, self._owner, limit
+                self._client_id, config, self._claimant, limit
             )
         except PyMongoError as error:
             log.warning("claim_failed", error=type(error).__name__)
@@ -142,7 +133,7 @@ class JobRunner:
 
     async def _run_one(self, job: ClaimedJob) -> None:
         structlog.contextvars.bind_contextvars(
-            jobId=str(job.job_id), workerId=self._identity.worker_id
+            jobId=str(job.job_id), workerId=self._claimant.worker_id
         )
         try:
             outcome = await self._pipeline.run(job)

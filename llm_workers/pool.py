@@ -7,8 +7,6 @@ workers are taken over by others, or by itself after a restart.
 
 import asyncio
 import contextlib
-import secrets
-import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -53,7 +51,7 @@ class WorkerPool:
         limits: PoolLimits,
         clock: Clock = now_ms,
     ) -> None:
-        self.pool_id = f"{socket.gethostname()}:{secrets.token_hex(4)}"
+        self.pool_id = parts.spool.process_id
         self._documents = documents
         self._parts = parts
         self._limits = limits
@@ -68,6 +66,7 @@ class WorkerPool:
 
     async def run(self) -> None:
         """Supervise until cancelled, then stop every worker in time."""
+        self._parts.spool.open()
         loop = asyncio.get_running_loop()
 
         def wake() -> None:
@@ -99,7 +98,7 @@ class WorkerPool:
             log.warning("pool_tick_failed", error=type(error).__name__)
 
     async def _tick(self) -> None:
-        await self._adopt_spools()
+        await self._clear_dead_processes()
         await self._renew_holds()
         await self._align(await self._held())
         await self._take_more()
@@ -232,13 +231,23 @@ class WorkerPool:
             for thread in self._threads.values():
                 thread.wake()
 
-    async def _adopt_spools(self) -> None:
-        for directory, results in self._parts.spool.adopt():
-            taken = 0
-            if results:
-                taken = await self._parts.queue.store(results)
-            log.info("spool_adopted", results=len(results), taken=taken)
-            self._parts.spool.discard(directory)
+    async def _clear_dead_processes(self) -> None:
+        queue, spool = self._parts.queue, self._parts.spool
+        for directory, results in spool.adopt():
+            taken = await queue.store(results) if results else 0
+            # Its answers first: they need their leases.
+            dead = directory.name
+            returned, ended = await queue.return_of_process(dead)
+            await self._documents.update_many({"holdPool": dead}, _released())
+            spool.discard(directory)
+            log.warning(
+                "dead_process_cleared",
+                process=dead,
+                resultsFound=len(results),
+                resultsTaken=taken,
+                jobsReturned=returned,
+                jobsEnded=ended,
+            )
 
     async def _shut_down(self) -> None:
         threads = [*self._threads.values(), *self._leaving]

@@ -1,13 +1,15 @@
 """Paid answers on disk, while the database is away.
 
-Each process has a directory under `DATA_DIR/spool`, held by a lock; in
-it, each worker has one file of JSON lines. A process that starts adopts
-the directories of dead ones and writes what it finds.
+Each process has a directory under `DATA_DIR/spool`, named after it and
+held by a lock; in it, each worker has one file of JSON lines. Who finds a
+directory whose lock is free knows that its process is dead: it stores
+what it finds there and need not wait for that process's leases to end.
 """
 
+import secrets
 import shutil
+import socket
 import threading
-import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -59,18 +61,23 @@ class Spool:
     """This process's directory, and the way to those of dead processes."""
 
     def __init__(self, data_dir: Path) -> None:
+        self.process_id = f"{socket.gethostname()}-{secrets.token_hex(6)}"
         self._root = data_dir / "spool"
-        self._own = self._root / uuid.uuid4().hex
+        self._own = self._root / self.process_id
         self._lock: FileLock | None = None
         self._guard = threading.Lock()
 
-    def file(self, worker_id: str) -> SpoolFile:
-        """Return a worker's file; the directory is made when first asked."""
+    def open(self) -> None:
+        """Make the directory and hold it; doing so twice is harmless."""
         with self._guard:
             if self._lock is None:
-                self._own.mkdir(parents=True, mode=0o700)
+                self._own.mkdir(parents=True, mode=0o700, exist_ok=True)
                 self._lock = _lock_of(self._own)
                 self._lock.acquire()
+
+    def file(self, worker_id: str) -> SpoolFile:
+        """Return a worker's file."""
+        self.open()
         return SpoolFile(self._own / f"{worker_id}.jsonl")
 
     def adopt(self) -> Iterator[tuple[Path, Sequence[Result]]]:

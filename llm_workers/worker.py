@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import structlog
 import uvloop
 
+from api.models.job_work import Claimant
 from api.models.worker_models import Worker, WorkerConfig
 from api.services.job_queue import JobQueue
 from api.services.model_service import ModelService
@@ -19,7 +20,7 @@ from api.services.prompt_service import PromptService
 from config import ModelKeys
 from llm_sdks.registry import SdkRegistry
 from llm_workers.catalog import Catalog
-from llm_workers.job_runner import JobRunner, WorkerIdentity
+from llm_workers.job_runner import JobRunner
 from llm_workers.llm_caller import LLMCaller
 from llm_workers.pipeline import Pipeline, RetryPolicy
 from llm_workers.result_writer import ResultWriter
@@ -137,7 +138,8 @@ class WorkerThread:
         pipeline = Pipeline(caller, catalog, parts.prompts, retry)
         writer = ResultWriter(parts.queue, parts.spool.file(self.worker_id))
         return JobRunner(
-            WorkerIdentity(self.worker_id, self._client_id),
+            Claimant(parts.spool.process_id, self.worker_id),
+            self._client_id,
             lambda: self._config,
             parts.queue,
             pipeline,

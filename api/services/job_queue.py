@@ -15,6 +15,7 @@ from pymongo import UpdateOne
 
 from api.models.job_status import JobStatus
 from api.models.job_work import (
+    Claimant,
     ClaimedJob,
     Failed,
     Outcome,
@@ -56,7 +57,11 @@ class JobQueue:
         self._clock = clock
 
     async def claim(
-        self, client_id: str, config: WorkerConfig, owner: str, limit: int
+        self,
+        client_id: str,
+        config: WorkerConfig,
+        claimant: Claimant,
+        limit: int,
     ) -> list[ClaimedJob]:
         """Take up to `limit` waiting jobs, first by priority, then by age.
 
@@ -76,7 +81,8 @@ class JobQueue:
         changes = {
             "status": JobStatus.PROCESSING,
             "leaseToken": token,
-            "leaseOwner": owner,
+            "leaseProcess": claimant.process_id,
+            "leaseWorker": claimant.worker_id,
             "leaseExpiresAt": self._lease_end(now),
         }
         update = {"$set": changes, "$inc": {"attempts": 1}}
@@ -122,10 +128,17 @@ class JobQueue:
         on a returned job until the next claim: should its worker still
         live, its answer is welcome until then.
         """
-        expired = {
-            "status": JobStatus.PROCESSING,
-            "leaseExpiresAt": {"$lt": self._clock()},
-        }
+        return await self._return({"leaseExpiresAt": {"$lt": self._clock()}})
+
+    async def return_of_process(self, process_id: str) -> tuple[int, int]:
+        """Return the jobs of a process that is known to be dead.
+
+        As `return_expired`, without waiting for the leases.
+        """
+        return await self._return({"leaseProcess": process_id})
+
+    async def _return(self, whose: Filter) -> tuple[int, int]:
+        expired = {"status": JobStatus.PROCESSING, **whose}
         exhausted = {**expired, "attempts": {"$gte": self.max_attempts}}
         ended = await self._documents.update_many(
             exhausted,

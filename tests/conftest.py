@@ -1,0 +1,68 @@
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.support.api_user import ApiUser
+from tests.support.fake_provider import FakeProvider, fake_provider
+from tests.support.live_server import (
+    LiveServer,
+    live_server,
+    make_settings,
+)
+from utilities.embedded_database import EmbeddedDatabase
+
+PROVIDER_KEY = "sk-provider-secret"
+
+
+@pytest.fixture(scope="session")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The embedded database, or the server that the environment names."""
+    given = os.environ.get("TEST_DB_CONNECTION_STRING")
+    if given:
+        yield given
+        return
+    with EmbeddedDatabase(tmp_path_factory.mktemp("database")) as embedded:
+        yield embedded.connection_string
+
+
+@pytest.fixture(scope="session")
+def server(
+    database: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LiveServer]:
+    settings = make_settings(tmp_path_factory.mktemp("server"))
+    keys = {"PROVIDER_KEY": PROVIDER_KEY}
+    with live_server(settings, database, keys) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def http(server: LiveServer) -> Iterator[httpx2.Client]:
+    with httpx2.Client(base_url=server.url, timeout=60) as client:
+        yield client
+
+
+@pytest.fixture
+def user(http: httpx2.Client) -> Iterator[ApiUser]:
+    user = ApiUser(http)
+    yield user
+    user.stop_workers()
+
+
+@pytest.fixture(scope="session")
+def provider_server() -> Iterator[FakeProvider]:
+    with fake_provider() as provider:
+        yield provider
+
+
+@pytest.fixture
+def provider(provider_server: FakeProvider) -> FakeProvider:
+    provider_server.reset()
+    return provider_server
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    return tmp_path / "data"

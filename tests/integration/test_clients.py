@@ -1,0 +1,151 @@
+import httpx2
+import pytest
+
+from tests.support.api_user import ADMIN, ApiUser, unique
+from tests.support.live_server import ADMIN_KEY
+
+METADATA = {
+    "isDeleted",
+    "createdAt",
+    "updatedAt",
+    "deletedAt",
+    "archivedAt",
+    "createdBy",
+    "updatedBy",
+    "deletedBy",
+}
+
+
+def test_a_client_is_made_with_a_key_that_is_shown_once(
+    http: httpx2.Client,
+) -> None:
+    made = http.post("/clients", headers=ADMIN, json={"name": "Acme"})
+    assert made.status_code == 201
+    body = made.json()
+    assert set(body) == {
+        "clientId",
+        "name",
+        "enabled",
+        "_metadata",
+        "api_key",
+    }
+    assert set(body["_metadata"]) == METADATA
+    assert len(bytes.fromhex(body["api_key"])) == 32
+    path = f"/clients/{body['clientId']}"
+    assert "api_key" not in http.get(path, headers=ADMIN).json()
+    listed = http.get("/clients?limit=1000", headers=ADMIN).json()
+    assert body["api_key"] not in str(listed)
+
+
+@pytest.mark.parametrize("path", ["/toggle", ""])
+def test_a_disabled_client_is_refused_like_a_wrong_key(
+    user: ApiUser, path: str
+) -> None:
+    if path:
+        user.request(
+            "POST", f"/clients/{user.client_id}/toggle", 200, headers=ADMIN
+        )
+    else:
+        user.request(
+            "PATCH",
+            f"/clients/{user.client_id}",
+            200,
+            headers=ADMIN,
+            json={"enabled": False},
+        )
+    answer = user.get("/jobs", status=401)
+    assert answer == {"detail": "Invalid client credentials"}
+
+
+def test_a_rotated_key_ends_the_old_one(user: ApiUser) -> None:
+    rotated = user.request(
+        "POST", f"/clients/{user.client_id}/rotate-key", 200, headers=ADMIN
+    )
+    assert set(rotated) == {"clientId", "api_key"}
+    user.get("/jobs", status=401)
+    user.headers["client_api_key"] = rotated["api_key"]
+    user.get("/jobs")
+
+
+def test_a_deleted_client_is_gone(user: ApiUser) -> None:
+    path = f"/clients/{user.client_id}"
+    user.request("DELETE", path, 204, headers=ADMIN)
+    user.get("/jobs", status=401)
+    for method in ("GET", "DELETE"):
+        answer = user.request(method, path, 404, headers=ADMIN)
+        assert "not found" in answer["detail"]
+    user.request("PATCH", path, 404, headers=ADMIN, json={"name": "x"})
+
+
+@pytest.mark.parametrize(
+    ("headers", "detail"),
+    [
+        ({}, "Client authentication (Client ID and API key) or admin API"),
+        ({"client_id": "x"}, "Client API key is required"),
+        ({"client_api_key": "x"}, "Client ID is required"),
+        (
+            {"client_id": "x", "client_api_key": "y"},
+            "Invalid client credentials",
+        ),
+        ({"admin_api_key": "x"}, "Invalid admin API key"),
+        # A wrong credential is never treated as none where one was sent.
+        (
+            {**ADMIN, "client_id": "x", "client_api_key": "y"},
+            "Invalid client credentials",
+        ),
+        ({**ADMIN, "client_api_key": "y"}, "Client ID is required"),
+    ],
+)
+def test_bad_credentials_are_refused_in_the_contracts_words(
+    http: httpx2.Client, headers: dict[str, str], detail: str
+) -> None:
+    answer = http.get("/jobs", headers=headers)
+    assert answer.status_code == 401
+    assert answer.json()["detail"].startswith(detail)
+
+
+def test_the_key_of_another_client_is_refused(
+    http: httpx2.Client, user: ApiUser
+) -> None:
+    other = ApiUser(http)
+    mixed = {"client_id": user.client_id, "client_api_key": other.key}
+    assert http.get("/jobs", headers=mixed).status_code == 401
+
+
+def test_only_the_administrator_sees_clients(user: ApiUser) -> None:
+    answer = user.get("/clients", status=401)
+    assert answer == {"detail": "Admin API key is required"}
+
+
+def test_header_names_may_be_spelt_with_hyphens(
+    http: httpx2.Client, user: ApiUser
+) -> None:
+    hyphenated = {"client-id": user.client_id, "client-api-key": user.key}
+    assert http.get("/jobs", headers=hyphenated).status_code == 200
+    admin = {"admin-api-key": ADMIN_KEY}
+    assert http.get("/clients", headers=admin).status_code == 200
+
+
+def test_a_credential_may_hold_any_bytes(http: httpx2.Client) -> None:
+    headers = {"client_id": b"\xff\xfe", "client_api_key": b"\x80"}
+    assert http.get("/jobs", headers=headers).status_code == 401
+    headers = {"admin_api_key": b"\xff"}
+    assert http.get("/clients", headers=headers).status_code == 401
+
+
+def test_lists_come_in_pages_with_a_cursor(http: httpx2.Client) -> None:
+    names = [unique("page") for _ in range(5)]
+    for name in names:
+        http.post("/clients", headers=ADMIN, json={"name": name})
+    seen: list[str] = []
+    cursor: str | None = ""
+    while cursor is not None:
+        query = {"limit": "2"} | ({"cursor": cursor} if cursor else {})
+        page = http.get("/clients", headers=ADMIN, params=query)
+        seen += [client["name"] for client in page.json()]
+        cursor = page.headers.get("X-Next-Cursor")
+    assert [name for name in seen if name in names] == names
+    assert len(seen) == len(set(seen))
+    bad = http.get("/clients?cursor=nonsense", headers=ADMIN)
+    assert bad.status_code == 400
+    assert "cursor" in bad.json()["detail"]

@@ -1,0 +1,242 @@
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx2
+import pytest
+
+from tests.support.api_user import ADMIN, ApiUser, unique
+
+MODEL = {
+    "name": "gpt-4",
+    "sdk": "OpenAI",
+    "endpoint": "https://api.openai.com/v1",
+    "apiType": "openai",
+    "apiVersion": "v1",
+    "deployment": "gpt-4",
+    "maxToken": 4096,
+    "minTemperature": 0,
+    "maxTemperature": 1,
+    "cost": {"tokens": 1000, "currency": "USD", "input": 3, "output": 6},
+}
+
+
+def test_a_model_shows_its_key_reference_at_creation_only(
+    http: httpx2.Client, user: ApiUser
+) -> None:
+    name = unique("gpt-4")
+    made = http.post("/models", headers=ADMIN, json={**MODEL, "name": name})
+    assert made.status_code == 201
+    body = made.json()
+    assert body["key"] == name.upper().replace("-", "_") + "_KEY"
+    assert body["service"] is None
+    path = f"/models/{body['model_id']}"
+    assert "key" not in http.get(path, headers=ADMIN).json()
+    changed = http.patch(path, headers=ADMIN, json={"key": "KEY-X"})
+    assert changed.status_code == 200
+    assert "key" not in changed.json()
+    listed = user.get("/models", limit=1000)
+    assert name in [model["name"] for model in listed]
+    assert not any("key" in model for model in listed)
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"sdk": "NoSuchSdk"}, "sdk"),
+        ({"maxToken": None}, "body"),
+        ({"minTemperature": 1, "maxTemperature": 0.5}, "body"),
+        ({"maxTemperature": 2.1}, "maxTemperature"),
+        ({"minTemperature": -1}, "minTemperature"),
+        ({"cost": {**MODEL["cost"], "tokens": 0}}, "tokens"),  # type: ignore[dict-item]
+        ({"cost": {**MODEL["cost"], "input": -1}}, "input"),  # type: ignore[dict-item]
+        ({"name": ""}, "name"),
+        ({"key": "sk-a secret/with+other=characters"}, "key"),
+    ],
+)
+def test_a_model_that_makes_no_sense_is_refused(
+    http: httpx2.Client, change: dict[str, object], field: str
+) -> None:
+    body = {**MODEL, "name": unique("bad"), **change}
+    answer = http.post("/models", headers=ADMIN, json=body)
+    assert answer.status_code == 422
+    problems = answer.json()["detail"]
+    assert any(field in problem["loc"] for problem in problems)
+    if field == "sdk":
+        assert any("SDK" in problem["msg"] for problem in problems)
+
+
+def test_a_models_name_is_unique_until_it_is_deleted(
+    http: httpx2.Client,
+) -> None:
+    body = {**MODEL, "name": unique("twice")}
+    first = http.post("/models", headers=ADMIN, json=body).json()
+    again = http.post("/models", headers=ADMIN, json=body)
+    assert again.status_code == 400
+    assert "already exists" in again.json()["detail"]
+    path = f"/models/{first['model_id']}"
+    assert http.delete(path, headers=ADMIN).status_code == 204
+    assert http.get(path, headers=ADMIN).status_code == 404
+    assert http.post("/models", headers=ADMIN, json=body).status_code == 201
+
+
+def test_renaming_a_model_keeps_names_unique(http: httpx2.Client) -> None:
+    names = unique("one"), unique("two")
+    first, _ = (
+        http.post(
+            "/models", headers=ADMIN, json={**MODEL, "name": name}
+        ).json()
+        for name in names
+    )
+    path = f"/models/{first['model_id']}"
+    taken = http.patch(path, headers=ADMIN, json={"name": names[1]})
+    assert taken.status_code == 400
+    free = http.patch(path, headers=ADMIN, json={"name": unique("three")})
+    assert free.status_code == 200
+
+
+def test_a_change_may_not_leave_a_model_without_limits(
+    http: httpx2.Client,
+) -> None:
+    body = {**MODEL, "name": unique("limits")}
+    made = http.post("/models", headers=ADMIN, json=body).json()
+    path = f"/models/{made['model_id']}"
+    for change in (
+        {"maxToken": None},
+        {"minTemperature": 2},
+        {"name": None},
+    ):
+        answer = http.patch(path, headers=ADMIN, json=change)
+        assert answer.status_code == 400, change
+
+
+def test_clients_cannot_make_models(user: ApiUser) -> None:
+    answer = user.post("/models", MODEL, status=401)
+    assert answer["detail"] == "Admin API key is required"
+
+
+@pytest.mark.parametrize(
+    "model_id", ["nonsense", "0" * 24, "z" * 24, "0" * 23, "%00"]
+)
+def test_a_malformed_id_is_answered_like_an_unknown_one(
+    http: httpx2.Client, model_id: str
+) -> None:
+    answer = http.get(f"/models/{model_id}", headers=ADMIN)
+    assert answer.status_code == 404
+    assert answer.json() == {"detail": "Model not found"}
+
+
+def prompt_body(**fields: object) -> dict[str, object]:
+    return {
+        "name": unique("prompt"),
+        "type": "WORKING",
+        "status": "PUBLISHED",
+        "prompt": "Answer as JSON.",
+        **fields,
+    }
+
+
+def test_versions_count_up_past_the_highest_whole_number(
+    user: ApiUser,
+) -> None:
+    body = prompt_body()
+    assert user.post("/prompts", body)["version"] == "1"
+    assert user.post("/prompts", body)["version"] == "2"
+    user.post("/prompts", {**body, "version": "7-beta"})
+    user.post("/prompts", {**body, "version": 9})
+    assert user.post("/prompts", body)["version"] == "10"
+    other_type = user.post("/prompts", {**body, "type": "EVAL"})
+    assert other_type["version"] == "1"
+
+
+def test_versions_made_at_once_are_all_different(user: ApiUser) -> None:
+    body = prompt_body()
+    with ThreadPoolExecutor(8) as threads:
+        made = list(
+            threads.map(lambda _: user.post("/prompts", body), range(8))
+        )
+    versions = sorted(int(prompt["version"]) for prompt in made)
+    assert versions == list(range(1, 9))
+
+
+def test_the_same_version_twice_is_refused_until_it_is_deleted(
+    user: ApiUser,
+) -> None:
+    body = prompt_body(version="3")
+    prompt_id = user.post("/prompts", body)["promptId"]
+    user.post("/prompts", body, status=400)
+    user.delete(f"/prompts/{prompt_id}")
+    user.get(f"/prompts/{prompt_id}", status=404)
+    user.post("/prompts", body)
+
+
+def test_public_prompts_need_the_admin_key_and_are_seen_by_all(
+    user: ApiUser, http: httpx2.Client
+) -> None:
+    body = prompt_body(isPublic=True)
+    answer = user.post("/prompts", body, status=403)
+    assert "Admin API key" in answer["detail"]
+    public = http.post("/prompts", headers=ADMIN, json=body).json()
+    assert public["clientId"] is None
+    path = f"/prompts/{public['promptId']}"
+    assert user.get(path)["isPublic"] is True
+    for answer in (
+        user.patch(path, {"prompt": "x"}, 403),
+        user.delete(path, status=403),
+    ):
+        assert "Admin API key" in answer["detail"]
+    listed = user.get("/prompts", name=body["name"])
+    assert [prompt["promptId"] for prompt in listed] == [public["promptId"]]
+
+
+def test_a_prompt_of_another_client_does_not_exist(
+    user: ApiUser, http: httpx2.Client
+) -> None:
+    mine = user.prompt()
+    other = ApiUser(http)
+    unknown = other.get(f"/prompts/{'0' * 24}", status=404)
+    assert other.get(f"/prompts/{mine}", status=404) == unknown
+    assert other.patch(f"/prompts/{mine}", {"prompt": "x"}, 404) == unknown
+    assert other.delete(f"/prompts/{mine}", status=404) == unknown
+    assert all(prompt["isPublic"] for prompt in other.get("/prompts"))
+
+
+def test_an_admin_makes_a_prompt_public_and_gives_it_back(
+    user: ApiUser, http: httpx2.Client
+) -> None:
+    path = f"/prompts/{user.prompt()}"
+    public = http.patch(
+        path, headers=ADMIN, json={"isPublic": True, "clientId": None}
+    ).json()
+    assert (public["isPublic"], public["clientId"]) == (True, None)
+    nobodys = http.patch(path, headers=ADMIN, json={"isPublic": False})
+    assert nobodys.status_code == 400
+    back = http.patch(
+        path,
+        headers=ADMIN,
+        json={"isPublic": False, "clientId": user.client_id},
+    ).json()
+    assert (back["isPublic"], back["clientId"]) == (False, user.client_id)
+
+
+def test_a_client_changes_its_prompt_but_not_its_owner(user: ApiUser) -> None:
+    body = prompt_body()
+    first = user.post("/prompts", body)
+    second = user.post("/prompts", body)
+    path = f"/prompts/{second['promptId']}"
+    changed = user.patch(path, {"prompt": "new", "status": "ARCHIVE"})
+    assert (changed["prompt"], changed["status"]) == ("new", "ARCHIVE")
+    taken = user.patch(path, {"version": first["version"]}, 400)
+    assert "already exists" in taken["detail"]
+    user.patch(path, {"clientId": "somebody"}, 403)
+    user.patch(path, {"isPublic": True}, 403)
+    user.patch(path, {"status": None}, 400)
+
+
+def test_prompts_are_listed_by_what_they_are(user: ApiUser) -> None:
+    body = prompt_body(status="DRAFT")
+    user.post("/prompts", body)
+    user.post("/prompts", {**body, "status": "PUBLISHED"})
+    assert len(user.get("/prompts", name=body["name"])) == 2
+    assert len(user.request("GET", "/prompts?status=DRAFT", 200)) == 1
+    user.request("GET", "/prompts?status=NOPE", 422)
+    assert len(user.get("/prompts", version="2", type="WORKING")) == 1
+    assert user.get("/prompts", type="EVAL") == []

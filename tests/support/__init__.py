@@ -1,0 +1,1 @@
+"""What tests share: a live server, a provider, a client, and patience."""

@@ -1,0 +1,157 @@
+"""A provider that speaks OpenAI's wire format, on a real socket."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from aiohttp import web
+
+Body = dict[str, Any]
+Handler = Callable[[Body], Awaitable[web.StreamResponse]]
+
+
+def completion(
+    text: str, *, finish_reason: str = "stop", tokens: tuple[int, int] = (7, 3)
+) -> web.Response:
+    """Give a chat completion as OpenAI sends it."""
+    return web.json_response(
+        {
+            "id": "chatcmpl-1",
+            "object": "chat.completion",
+            "created": 1,
+            "model": "fake",
+            "choices": [
+                {
+                    "index": 0,
+                    "message": {"role": "assistant", "content": text},
+                    "finish_reason": finish_reason,
+                }
+            ],
+            "usage": {
+                "prompt_tokens": tokens[0],
+                "completion_tokens": tokens[1],
+                "total_tokens": sum(tokens),
+            },
+        }
+    )
+
+
+def failure(status: int, message: str, **headers: str) -> web.Response:
+    """Give an error as OpenAI sends it."""
+    return web.json_response(
+        {"error": {"message": message, "type": "x", "code": None}},
+        status=status,
+        headers=headers,
+    )
+
+
+class FakeProvider:
+    """Echoes the user message; `handler` can be replaced at run time."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.requests: list[Body] = []
+        self.authorizations: list[str] = []
+        self.running = 0
+        self.most_running = 0
+        self.disconnected = 0
+        self.delay = 0.0
+        self.handler: Handler = self.echo
+
+    async def echo(self, body: Body) -> web.StreamResponse:
+        """Answer with what was asked."""
+        return completion(
+            json.dumps({"echo": json.loads(body["messages"][-1]["content"])})
+        )
+
+    def reset(self) -> None:
+        """Forget what happened and echo again."""
+        self.requests.clear()
+        self.authorizations.clear()
+        self.most_running = self.disconnected = 0
+        self.delay = 0.0
+        self.handler = self.echo
+
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        """Answer one request."""
+        body = await request.json()
+        self.requests.append(body)
+        self.authorizations.append(request.headers.get("Authorization", ""))
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
+        try:
+            await asyncio.sleep(self.delay)
+            if body.get("stream"):
+                return await self._stream(request)
+            return await self.handler(body)
+        except asyncio.CancelledError:
+            self.disconnected += 1
+            raise
+        finally:
+            self.running -= 1
+
+    async def _stream(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(
+            headers={"Content-Type": "text/event-stream"}
+        )
+        await response.prepare(request)
+        base = {
+            "id": "c",
+            "object": "chat.completion.chunk",
+            "created": 1,
+            "model": "fake",
+        }
+        for piece in ("Hel", "lo ", "you"):
+            choice = {"index": 0, "delta": {"content": piece}}
+            chunk = {**base, "choices": [choice]}
+            await response.write(f"data: {json.dumps(chunk)}\n\n".encode())
+        usage = {
+            "prompt_tokens": 4,
+            "completion_tokens": 3,
+            "total_tokens": 7,
+        }
+        last = {**base, "choices": [], "usage": usage}
+        await response.write(f"data: {json.dumps(last)}\n\n".encode())
+        await response.write(b"data: [DONE]\n\n")
+        return response
+
+
+@contextmanager
+def fake_provider() -> Iterator[FakeProvider]:
+    """Serve in a thread until the block ends."""
+    provider = FakeProvider()
+    loop = asyncio.new_event_loop()
+    started = threading.Event()
+
+    async def start() -> web.AppRunner:
+        app = web.Application(client_max_size=64 * 1024 * 1024)
+        app.router.add_post("/v1/chat/completions", provider.serve)
+        runner = web.AppRunner(
+            app, handler_cancellation=True, shutdown_timeout=0.1
+        )
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        port = runner.addresses[0][1]
+        provider.url = f"http://127.0.0.1:{port}/v1"
+        started.set()
+        return runner
+
+    def run() -> None:
+        asyncio.set_event_loop(loop)
+        runner = loop.run_until_complete(start())
+        loop.run_forever()
+        loop.run_until_complete(runner.cleanup())
+        loop.close()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    assert started.wait(10)
+    try:
+        yield provider
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
