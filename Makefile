@@ -23,6 +23,19 @@ $(READY): pyproject.toml constraints.txt
 		echo "The local language model could not be installed; the demo will say so. ($(VENV)/local-llm.log)"
 	@touch $@
 
+# A second opinion on our queries; its server needs Python 3.13.
+$(VENV)/mongoeco/.ready: $(READY)
+	@mkdir -p $(@D); \
+	for python in python3.15 python3.14 python3.13 python3 \
+			$$HOME/.pyenv/versions/3.1[3-9].*/bin/python3; do \
+		$$python -c 'import sys; sys.exit(sys.version_info < (3, 13))' 2>/dev/null && \
+			$(BIN)/uv venv -q --clear -p "$$($$python -c 'import sys; print(sys.executable)')" $(@D) && \
+			$(BIN)/uv pip install -q -p $(@D)/bin/python 'mongoeco[wire]==4.11.0' && exit 0; \
+	done >$(VENV)/mongoeco.log 2>&1; \
+	test -x $(@D)/bin/python || \
+		echo "No Python 3.13 at hand: tests leave the second database server out."
+	@touch $@
+
 setup: $(READY) ## Make the virtual environment
 
 demo: $(READY) ## Run real jobs on this machine; DEMO_LLM=local|openai|test
@@ -32,7 +45,7 @@ run: $(READY) ## Start the service on port 8001, data in ./data
 	@$(BIN)/metasync init
 	@exec $(BIN)/metasync serve
 
-test: $(READY) ## Run all tests, with coverage
+test: $(READY) $(VENV)/mongoeco/.ready ## Run all tests, with coverage
 	@$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=90
 
 lint: $(READY) ## Check style, types and the import contract

@@ -3,3 +3,10 @@
 
 class CommandError(Exception):
     """The command cannot go on; the message says what to do."""
+
+
+def reason(error: OSError | UnicodeDecodeError) -> str:
+    """Say why a file cannot be read or written, without its name."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"not UTF-8 text at byte {error.start}"
+    return error.strerror or str(error)

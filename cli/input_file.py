@@ -1,15 +1,21 @@
 """The input of `metasync run`: one JSON object a line."""
 
 import hashlib
+import re
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cli.errors import CommandError
+from api.models.job_models import REQUEST_BYTES_LIMIT
+from cli.errors import CommandError, reason
 from utilities import payload
 
 _PROBLEMS_SHOWN = 5
+_PLACE = re.compile(r"(.*) at line \d+ column (\d+)")
+
+Fields = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +23,7 @@ class Question:
     """What is asked of every line: it makes a line's answer its own."""
 
     model: str
+    sdk: str
     prompt: str
     temperature: float
 
@@ -26,14 +33,15 @@ class Item:
     """One line of the input.
 
     `key` is the same whenever the same line is asked the same question,
-    so that nothing is paid for twice.
+    so that nothing is paid for twice. `size` is in bytes as JSON.
     """
 
     line: int
     key: str
     own_id: str | None
     label: str | None
-    request_data: dict[str, Any]
+    request_data: Fields
+    size: int
 
 
 def read_items(
@@ -47,62 +55,47 @@ def read_items(
     Raises:
         CommandError: names the lines that are no JSON objects.
     """
-    seen: Counter[str] = Counter()
-    items, problems = [], []
-    for number, text in enumerate(_lines(path), start=1):
-        if not text.strip():
-            continue
+    lines, problems = [], []
+    for number, text in _lines(path):
         try:
-            fields = _read_line(text)
+            lines.append((number, _read_line(text)))
         except ValueError as error:
-            problems.append(f"line {number}: {error}")
-            continue
-        seen[text] += 1
-        key = _key(question, text, seen[text])
-        items.append(_item(number, key, fields, label_field))
+            problems.append(f"line {number}: {_explain(error)}")
     _refuse(path, problems)
-    if not items:
+    if not lines:
         raise CommandError(f"{path} is empty: there is nothing to run")
-    return items
+    if label_field is not None:
+        _check_label_field(path, [fields for _, fields in lines], label_field)
+    return _items(lines, question, label_field)
 
 
-def _lines(path: Path) -> list[str]:
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
     try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(f"Cannot read {path}: {error}") from None
+        raise CommandError(f"Cannot read {path}: {reason(error)}") from None
+    # Not splitlines(): JSON may hold what other alphabets end lines with.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            yield number, line
 
 
-def _read_line(text: str) -> dict[str, Any]:
+def _read_line(text: str) -> Fields:
     fields = payload.load(text)
     if not isinstance(fields, dict):
-        raise ValueError("is not a JSON object")  # noqa: TRY004 - as bad JSON
+        raise ValueError("not a JSON object")  # noqa: TRY004 - as bad JSON
+    size = len(payload.dump(fields).encode())
+    if size > REQUEST_BYTES_LIMIT:
+        raise ValueError(
+            f"{size:,} bytes; a job may have {REQUEST_BYTES_LIMIT:,}"
+        )
     return fields
 
 
-def _key(question: Question, text: str, occurrence: int) -> str:
-    parts = [
-        question.model,
-        question.prompt,
-        question.temperature,
-        text,
-        occurrence,
-    ]
-    return hashlib.sha256(payload.dump(parts).encode()).hexdigest()[:40]
-
-
-def _item(
-    number: int, key: str, fields: dict[str, Any], label_field: str | None
-) -> Item:
-    own_id = fields.pop("id", None)
-    label = fields.pop(label_field, None) if label_field else None
-    return Item(
-        line=number,
-        key=key,
-        own_id=None if own_id is None else str(own_id),
-        label=None if label is None else str(label),
-        request_data=fields,
-    )
+def _explain(error: ValueError) -> str:
+    if place := _PLACE.fullmatch(str(error)):
+        return f"not valid JSON at column {place[2]}: {place[1]}"
+    return str(error)
 
 
 def _refuse(path: Path, problems: list[str]) -> None:
@@ -115,3 +108,47 @@ def _refuse(path: Path, problems: list[str]) -> None:
         f"{path} must have one JSON object a line; nothing was submitted.\n"
         f"  {shown}{rest}"
     )
+
+
+def _check_label_field(path: Path, lines: list[Fields], name: str) -> None:
+    if any(fields.get(name) is not None for fields in lines):
+        return
+    has = ", ".join(sorted(lines[0]))
+    raise CommandError(
+        f"No line of {path} has a label in {name!r}; the first line has: {has}"
+    )
+
+
+def _items(
+    lines: list[tuple[int, Fields]], question: Question, label: str | None
+) -> list[Item]:
+    seen: Counter[tuple[str | None, str]] = Counter()
+    items = []
+    for number, fields in lines:
+        own_id = _text(fields.pop("id", None))
+        label_text = _text(fields.pop(label, None)) if label else None
+        asked = payload.dump(fields)
+        seen[own_id, asked] += 1
+        key = _key(question, own_id, asked, seen[own_id, asked])
+        size = len(asked.encode())
+        items.append(Item(number, key, own_id, label_text, fields, size))
+    return items
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def _key(
+    question: Question, own_id: str | None, asked: str, occurrence: int
+) -> str:
+    parts = [
+        question.model,
+        question.sdk,
+        question.prompt,
+        question.temperature,
+        own_id,
+        asked,
+        occurrence,
+    ]
+    return hashlib.sha256(payload.dump(parts).encode()).hexdigest()[:40]

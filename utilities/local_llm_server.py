@@ -42,8 +42,9 @@ char ::= [^"\\\x00-\x1F\x7F] | "\\" (["\\/bfnrt] | "u" [0-9a-fA-F]{4})
 number ::= "-"? integer ("." [0-9]{1,15})? ([eE] [-+]? [0-9]{1,3})?
 integer ::= "0" | [1-9] [0-9]{0,15}
 """
-# A call without `max_tokens` must end although a string may be endless.
-_ANSWER_TOKENS = 512
+# A call without `max_tokens` must end, though the grammar allows an endless
+# string and a base model without worked examples likes to write one.
+_ANSWER_TOKENS = 256
 # Prompts seen before, kept in memory for when they come again. The
 # library's own limit is 8 GiB.
 _CACHE_MIB = 512

@@ -127,14 +127,21 @@ def run_collection(bruno: Sequence[str], server: Server) -> Outcome:
         options = ["--env", "deployed", "--reporter-json", str(report)]
         if urlsplit(server.url).hostname in {"127.0.0.1", "localhost"}:
             options.append("--noproxy")
-        done = subprocess.run(
-            [*bruno, "run", "-r", *options],
-            cwd=COLLECTION,
-            env={**os.environ, **server.secrets, "METASYNC_URL": server.url},
-            stdin=subprocess.DEVNULL,
-            timeout=_RUN_SECONDS,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                [*bruno, "run", "-r", *options],
+                cwd=COLLECTION,
+                env={
+                    **os.environ,
+                    **server.secrets,
+                    "METASYNC_URL": server.url,
+                },
+                stdin=subprocess.DEVNULL,
+                timeout=_RUN_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return Outcome(1, [f"Bruno did not end in {_RUN_SECONDS} s"])
         return Outcome(done.returncode, _failures(report))
 
 

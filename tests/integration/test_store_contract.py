@@ -1,0 +1,459 @@
+"""Every query we make, on every server we can have.
+
+The same services and the same queue run against the embedded server and,
+where it is at hand, a second, independent one.
+"""
+
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import main_app
+from api.core.errors import ConflictError, RuleError
+from api.models.client_models import ClientCreate
+from api.models.job_models import JobBatchUpdateItem, JobCreate, JobUpdate
+from api.models.job_status import JobStatus
+from api.models.job_work import Claimant, Failed, PutBack, Succeeded
+from api.models.metrics import Metrics
+from api.models.model_models import CostInput, ModelCreate, ModelUpdate
+from api.models.prompt_models import PromptCreate, PromptStatus, PromptUpdate
+from api.models.worker_models import (
+    WorkerConfig,
+    WorkerConfigInput,
+    WorkerCreate,
+    WorkerStatus,
+)
+from api.services.caller import Caller
+from api.services.job_filter import JobFilter
+from api.services.job_queue import JobQueue, Result
+from api.services.paging import PageRequest
+from api.services.prompt_service import PromptFilter
+from api.services.worker_service import WorkerFilter
+from config import ModelKeys
+from main_app import Application
+from tests.support.live_server import make_settings
+from tests.support.mongoeco_server import PYTHON, mongoeco_server
+from utilities.cosmos_connector import Documents
+from utilities.schema import migrate
+
+ADMIN = Caller(is_admin=True)
+PAGE = PageRequest()
+CONFIG = WorkerConfig(poll_interval=1, max_items_per_batch=100)
+ME = Claimant("process", "worker")
+
+
+@pytest.fixture(scope="module", params=["embedded", "mongoeco"])
+def address(request: pytest.FixtureRequest, database: str) -> Iterator[str]:
+    if request.param == "embedded":
+        yield database
+        return
+    if not PYTHON.exists():
+        pytest.skip("mongoeco is not installed: it needs Python 3.13")
+    with mongoeco_server() as uri:
+        yield uri
+
+
+class Time:
+    """A clock that stands still until it is moved; in ms."""
+
+    now = 1_800_000_000_000
+
+    def __call__(self) -> int:
+        return self.now
+
+
+@dataclass
+class Store:
+    """The services and the queue over one database."""
+
+    application: Application
+    queue: JobQueue
+    time: Time
+    client: Caller
+    model: str
+    prompt: str
+
+    async def submit(self, count: int = 1, **fields: object) -> list[str]:
+        requests = [
+            {
+                "operation": "o",
+                "workingPrompts": [self.prompt],
+                "model": self.model,
+                "requestData": {"n": n},
+                **fields,
+            }
+            for n in range(count)
+        ]
+        jobs = await self.application.services.jobs.create_batch(
+            requests, self.client
+        )
+        return [job.job_id for job in jobs]
+
+    async def statuses(self) -> dict[str, int]:
+        summary = await self.application.services.jobs.summary(
+            self.client, JobFilter()
+        )
+        counts = summary.model_dump(by_alias=True)
+        return {s: counts[s] for s in JobStatus if counts[s]}
+
+
+@pytest.fixture
+async def store(address: str, tmp_path: Path) -> AsyncIterator[Store]:
+    application = main_app.build(
+        make_settings(tmp_path), ModelKeys({}), address
+    )
+    await migrate(application.clients)
+    services, time = application.services, Time()
+    made = await services.clients.create(ClientCreate(name="c"))
+    client = Caller(made.client_id)
+    name = f"m-{uuid.uuid4()}"
+    await services.models.create(
+        ModelCreate(
+            name=name,
+            sdk="test",
+            max_token=1,
+            cost=CostInput(input=1, output=1),
+        )
+    )
+    prompt = await services.prompts.create(_prompt("p"), client)
+    queue = JobQueue(
+        Documents(application.clients, "jobs"),
+        lease_seconds=30,
+        max_attempts=3,
+        clock=time,
+    )
+    # Jobs are submitted in the past of the queue's clock.
+    yield Store(application, queue, time, client, name, prompt.prompt_id)
+    await application.clients.close()
+
+
+def _prompt(name: str, **fields: object) -> PromptCreate:
+    return PromptCreate.model_validate(
+        {
+            "name": name,
+            "type": "t",
+            "status": "PUBLISHED",
+            "prompt": "x",
+            **fields,
+        }
+    )
+
+
+async def test_the_schema_is_made_once(store: Store) -> None:
+    await migrate(store.application.clients)
+
+
+async def test_clients(store: Store) -> None:
+    clients = store.application.services.clients
+    made = await clients.create(ClientCreate(name="n"))
+    await clients.authenticate(made.client_id, made.api_key)
+    assert (await clients.toggle(made.client_id)).enabled is False
+    assert (await clients.get(made.client_id)).name == "n"
+    await clients.rotate_key(made.client_id)
+    await clients.delete(made.client_id)
+    listed = (await clients.page(PageRequest(limit=1000))).items
+    assert made.client_id not in [client.client_id for client in listed]
+
+
+async def test_models(store: Store) -> None:
+    models = store.application.services.models
+    found = await models.find(store.model)
+    assert (await models.find(found.model_id)).name == store.model
+    missing = await models.missing({store.model, found.model_id, "x"})
+    assert missing == {"x"}
+    other = ModelCreate(
+        name=f"o-{uuid.uuid4()}",
+        sdk="test",
+        max_token=1,
+        cost=CostInput(input=1, output=1),
+    )
+    made = await models.create(other)
+    with pytest.raises(RuleError):
+        await models.create(other)
+    with pytest.raises(RuleError):
+        await models.update(made.model_id, ModelUpdate(name=store.model))
+    await models.delete(made.model_id)
+    await models.create(other)
+
+
+async def test_prompts(store: Store) -> None:
+    prompts = store.application.services.prompts
+    second = await prompts.create(_prompt("p"), store.client)
+    assert second.version == "2"
+    with pytest.raises(RuleError):
+        await prompts.create(_prompt("p", version="2"), store.client)
+    with pytest.raises(RuleError):
+        await prompts.update(
+            second.prompt_id, PromptUpdate(version="1"), store.client
+        )
+    public = await prompts.create(
+        _prompt(f"public-{uuid.uuid4()}", is_public=True), ADMIN
+    )
+    wanted = PromptFilter(status=PromptStatus.PUBLISHED, type="t")
+    page = await prompts.page(store.client, wanted, PageRequest(limit=1000))
+    ids = {prompt.prompt_id for prompt in page.items}
+    assert {store.prompt, second.prompt_id, public.prompt_id} <= ids
+    other = Caller("somebody-else")
+    ids_of_both = [store.prompt, public.prompt_id]
+    assert await prompts.missing(ids_of_both, other) == {store.prompt}
+    usable = await prompts.usable(ids_of_both, str(store.client.client_id))
+    assert set(usable) == set(ids_of_both)
+    await prompts.delete(second.prompt_id, store.client)
+    await prompts.create(_prompt("p", version="2"), store.client)
+
+
+async def test_pages(store: Store) -> None:
+    jobs = store.application.services.jobs
+    ids = await store.submit(25)
+    seen: list[str] = []
+    cursor = None
+    while True:
+        page = await jobs.page(
+            store.client, JobFilter(), PageRequest(10, cursor)
+        )
+        seen += [job.job_id for job in page.items]
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    assert seen == ids
+
+
+async def test_job_filters(store: Store) -> None:
+    jobs = store.application.services.jobs
+    (wanted,) = await store.submit(
+        operation="w", priority=5, id="own", clientReference={"a": {"b.c": 1}}
+    )
+    await store.submit(3)
+    for filters in (
+        JobFilter(job_id=wanted),
+        JobFilter(operation="w", status=JobStatus.PENDING),
+        JobFilter(priority=5, model=store.model, id="own"),
+        JobFilter(reference={"a.b.c": "1"}),
+    ):
+        page = await jobs.page(store.client, filters, PAGE)
+        assert [job.job_id for job in page.items] == [wanted]
+
+
+async def test_changes_are_compared_and_set(store: Store) -> None:
+    jobs = store.application.services.jobs
+    first, second = await store.submit(2)
+    canceled = JobUpdate(status=JobStatus.CANCELED)
+    await jobs.update(first, canceled, store.client)
+    assert await store.statuses() == {"PENDING": 1, "CANCELED": 1}
+    current = await jobs.get(second, store.client)
+    (claimed,) = await store.queue.claim(
+        str(store.client.client_id), CONFIG, ME, 1
+    )
+    assert str(claimed.job_id) == second
+    # The worker was quicker than a client that has seen it PENDING.
+    with pytest.raises(ConflictError):
+        await jobs._write_all([(current, {"status": JobStatus.CANCELED})])
+    assert await store.statuses() == {"PROCESSING": 1, "CANCELED": 1}
+
+
+async def test_a_batch_that_loses_a_race_is_taken_back(store: Store) -> None:
+    jobs = store.application.services.jobs
+    ids = await store.submit(3, clientReference={"v": "old"})
+    current = [await jobs.get(job_id, store.client) for job_id in ids]
+    await jobs.update(
+        ids[1], JobUpdate(status=JobStatus.CANCELED), store.client
+    )
+    change = {"priority": 1, "status": JobStatus.CANCELED}
+    with pytest.raises(ConflictError):
+        await jobs._write_all([(job, dict(change)) for job in current])
+    after = [await jobs.get(job_id, store.client) for job_id in ids]
+    assert [job.priority for job in after] == [100] * 3
+    assert await store.statuses() == {"PENDING": 2, "CANCELED": 1}
+    items = [JobBatchUpdateItem(job_id=i, priority=7) for i in ids]
+    changed = await jobs.update_batch(items, store.client)
+    assert [job.priority for job in changed] == [7] * 3
+    await jobs.delete_batch(ids, store.client)
+    assert await store.statuses() == {}
+
+
+async def claim(store: Store, limit: int = 100) -> list[object]:
+    return list(
+        await store.queue.claim(str(store.client.client_id), CONFIG, ME, limit)
+    )
+
+
+async def test_a_block_is_claimed_in_order_and_only_once(
+    store: Store,
+) -> None:
+    late = await store.submit(2, priority=500)
+    early = await store.submit(2, priority=1)
+    first = await store.queue.claim(str(store.client.client_id), CONFIG, ME, 3)
+    ids = [str(job.job_id) for job in first]
+    assert ids == [*early, late[0]]
+    assert {job.attempts for job in first} == {1}
+    rest = await claim(store)
+    assert len(rest) == 1
+    assert await claim(store) == []
+
+
+async def test_claims_follow_the_workers_filters(store: Store) -> None:
+    await store.submit(2)
+    (wanted,) = await store.submit(
+        operation="w", clientReference={"run": {"id": 7}}
+    )
+    config = CONFIG.model_copy(
+        update={
+            "model_filter": store.model,
+            "operation_filter": "w",
+            "client_reference_filters": {"run": {"id": 7}},
+        }
+    )
+    client_id = str(store.client.client_id)
+    claimed = await store.queue.claim(client_id, config, ME, 10)
+    assert [str(job.job_id) for job in claimed] == [wanted]
+
+
+async def test_results_are_stored_under_their_lease_only(
+    store: Store,
+) -> None:
+    await store.submit(3)
+    jobs = await store.queue.claim(str(store.client.client_id), CONFIG, ME, 3)
+    metrics = Metrics(1, 2, 0.5, 0.1, 0.2, frozenset({"USD"}))
+    outcomes = (
+        Succeeded('{"a":1}', metrics, '{"s":2}', "f" * 24),
+        Failed({"errorType": "X"}, metrics),
+        PutBack(store.time.now + 5000, counted=True, reason="r"),
+    )
+    results = [
+        Result(job, outcome)
+        for job, outcome in zip(jobs, outcomes, strict=True)
+    ]
+    assert await store.queue.store(results) == 3
+    # Sent twice, it changes nothing.
+    assert await store.queue.store(results) == 0
+    assert await store.statuses() == {
+        "PENDING": 1,
+        "PROCESSED": 1,
+        "ERROR_PROCESSING": 1,
+    }
+    page = await store.application.services.jobs.page(
+        store.client, JobFilter(status=JobStatus.PROCESSED), PAGE
+    )
+    (done,) = page.items
+    assert (done.response_data, done.eval_result) == ({"a": 1}, {"s": 2})
+    assert done.suggested_prompt_id == "f" * 24
+    assert await claim(store) == []
+    store.time.now += 5000
+    (again,) = await store.queue.claim(
+        str(store.client.client_id), CONFIG, ME, 3
+    )
+    assert again.attempts == 2
+
+
+async def test_a_late_answer_is_taken_until_somebody_else_claims(
+    store: Store,
+) -> None:
+    await store.submit(2)
+    client_id = str(store.client.client_id)
+    jobs = await store.queue.claim(client_id, CONFIG, ME, 2)
+    store.time.now += 31_000
+    assert await store.queue.return_expired() == (2, 0)
+    late = [Result(job, Succeeded('"late"', Metrics())) for job in jobs]
+    assert await store.queue.store(late[:1]) == 1
+    (other,) = await store.queue.claim(client_id, CONFIG, ME, 2)
+    assert other.attempts == 2
+    assert await store.queue.store(late[1:]) == 0
+    assert await store.statuses() == {"PROCESSED": 1, "PROCESSING": 1}
+
+
+async def test_leases_are_kept_by_heartbeats(store: Store) -> None:
+    await store.submit(2)
+    client_id = str(store.client.client_id)
+    (kept,) = await store.queue.claim(client_id, CONFIG, ME, 1)
+    (left,) = await store.queue.claim(client_id, CONFIG, ME, 1)
+    store.time.now += 20_000
+    assert await store.queue.extend_leases([kept.lease_token]) == 1
+    store.time.now += 20_000
+    assert await store.queue.return_expired() == (1, 0)
+    (again,) = await store.queue.claim(client_id, CONFIG, ME, 9)
+    assert again.job_id == left.job_id
+
+
+async def test_a_job_out_of_attempts_ends(store: Store) -> None:
+    await store.submit()
+    for expected in ((1, 0), (1, 0), (0, 1)):
+        assert len(await claim(store)) == 1
+        store.time.now += 31_000
+        assert await store.queue.return_expired() == expected
+    page = await store.application.services.jobs.page(
+        store.client, JobFilter(), PAGE
+    )
+    (job,) = page.items
+    assert job.status is JobStatus.ERROR_PROCESSING
+    assert job.error_data is not None
+    assert job.error_data["errorType"] == "LEASE_EXPIRED"
+
+
+async def test_a_dead_processs_jobs_return_at_once(store: Store) -> None:
+    await store.submit(2)
+    client_id = str(store.client.client_id)
+    await store.queue.claim(client_id, CONFIG, ME, 1)
+    other = Claimant("other", "worker")
+    await store.queue.claim(client_id, CONFIG, other, 1)
+    assert await store.queue.return_of_process("other") == (1, 0)
+    assert await store.statuses() == {"PENDING": 1, "PROCESSING": 1}
+
+
+async def test_an_idempotent_job_is_made_once(store: Store) -> None:
+    jobs = store.application.services.jobs
+    request = JobCreate(
+        operation="o",
+        working_prompts=[store.prompt],
+        model=store.model,
+        request_data={},
+    )
+    first = await jobs.create(request, store.client, "key")
+    assert await jobs.create(request, store.client, "key") == first
+    await jobs.delete(first.job_id, store.client)
+    with pytest.raises(ConflictError):
+        await jobs.create(request, store.client, "key")
+
+
+async def test_workers(store: Store) -> None:
+    workers = store.application.services.workers
+    request = WorkerCreate(
+        worker_id="w",
+        config=WorkerConfigInput(model_filter="m"),
+        group="g",
+    )
+    made = await workers.create(request, store.client)
+    started = await workers.start(made.worker_id, store.client)
+    assert started.status is WorkerStatus.RUNNING
+    summary = await workers.summary(store.client, WorkerFilter(model="m"))
+    assert summary.running_ids == [made.worker_id]
+    overview = await workers.overview()
+    assert store.client.client_id in [c.client_id for c in overview.clients]
+    await workers.stop(made.worker_id, store.client)
+    await workers.delete(made.worker_id, store.client)
+    assert (await workers.page(store.client, PAGE)).items == []
+
+
+async def test_pools_hold_a_worker_one_at_a_time(store: Store) -> None:
+    application = store.application
+    workers = application.services.workers
+    request = WorkerCreate(worker_id="w", config=WorkerConfigInput())
+    made = await workers.create(request, store.client)
+    await workers.start(made.worker_id, store.client)
+    pool = application.new_pool()
+    found = await pool._free_workers(100)
+    mine = [i for i in found if str(i) == made.worker_id]
+    assert len(mine) == 1
+    documents = application.worker_documents
+    taken = await documents.update(
+        {"_id": mine[0], "holdExpiresAt": {"$lt": 5}},
+        {"holdPool": "a", "holdExpiresAt": 2**62},
+    )
+    assert taken is not None
+    again = await documents.update(
+        {"_id": mine[0], "holdExpiresAt": {"$lt": 5}}, {"holdPool": "b"}
+    )
+    assert again is None
+    assert mine[0] not in await pool._free_workers(100)
