@@ -1,6 +1,7 @@
 """One worker's event loop: claim a block, run its jobs, store results."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable
 
@@ -51,6 +52,14 @@ class JobRunner:
         self._may_be_more = True
         self._poll_seconds = _FIRST_POLL_SECONDS
         self._next_due: float | None = None
+        self._last_busy = time.monotonic()
+
+    @property
+    def idle_seconds(self) -> float:
+        """How long nothing has been running; safe from any thread."""
+        if self._running:
+            return 0.0
+        return time.monotonic() - self._last_busy
 
     def wake(self) -> None:
         """Look for work now; called in the loop's own thread."""
@@ -162,6 +171,7 @@ class JobRunner:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.pop(task, None)
+        self._last_busy = time.monotonic()
         self._news.set()
 
     def _remember_due(self, due: float) -> None:

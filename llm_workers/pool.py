@@ -29,6 +29,11 @@ _DRAIN_SECONDS = 30.0
 # Beyond its grace time, a thread stores results and closes connections.
 _STUCK_SECONDS = 6.0
 _CRASHES_ALLOWED = 5
+# With more running workers than threads: how long a worker must have had
+# nothing to do before another one gets its thread, and how many of those
+# that wait are looked at in one tick.
+_IDLE_SECONDS = 1.0
+_WAITING_LOOKED_AT = 20
 
 log = structlog.get_logger(__name__)
 
@@ -145,22 +150,40 @@ class WorkerPool:
         return {thread.worker_id for thread in self._leaving}
 
     async def _take_more(self) -> None:
-        free = self._limits.max_threads - len(self._threads)
-        candidates = await self._free_workers(free + 1)
-        for worker_id in candidates[: max(free, 0)]:
-            await self._take(worker_id)
-        self._tell_if_full(full=len(candidates) > free)
+        free = max(self._limits.max_threads - len(self._threads), 0)
+        waiting = await self._free_workers(free + _WAITING_LOOKED_AT)
+        for worker in waiting[:free]:
+            await self._take(ObjectId(worker.worker_id))
+        self._tell_if_full(full=len(waiting) > free)
+        await self._make_room(waiting[free:])
 
-    async def _free_workers(self, limit: int) -> list[ObjectId]:
+    async def _make_room(self, waiting: Sequence[Worker]) -> None:
+        """Let idle threads give way to workers that have jobs waiting."""
+        idle = [
+            thread
+            for thread in self._threads.values()
+            if thread.idle_seconds > _IDLE_SECONDS
+        ]
+        queue = self._parts.queue
+        for worker in waiting:
+            if not idle:
+                return
+            if await queue.has_work(worker.client_id, worker.config):
+                worker_id = idle.pop().worker_id
+                self._dismiss(worker_id)
+                await self._let_go([worker_id])
+
+    async def _free_workers(self, limit: int) -> list[Worker]:
+        # Who has waited longest comes first.
         found = await self._documents.find(
             {
                 "status": WorkerStatus.RUNNING,
                 "holdExpiresAt": {"$lt": self._clock()},
             },
+            sort=[("holdExpiresAt", 1)],
             limit=limit,
-            fields=["_id"],
         )
-        return [document["_id"] for document in found]
+        return [Worker.from_document(document) for document in found]
 
     async def _take(self, worker_id: ObjectId) -> None:
         now = self._clock()
@@ -209,7 +232,7 @@ class WorkerPool:
             {
                 "status": WorkerStatus.ERROR,
                 "threadInfo": info,
-                **_released(),
+                **self._released(),
             },
         )
         log.error("worker_given_up", workerId=worker_id, error=thread.error)
@@ -217,7 +240,7 @@ class WorkerPool:
     async def _let_go(self, worker_ids: Sequence[str]) -> None:
         ids = [ObjectId(worker_id) for worker_id in worker_ids]
         await self._documents.update_many(
-            {"_id": {"$in": ids}, "holdPool": self.pool_id}, _released()
+            {"_id": {"$in": ids}, "holdPool": self.pool_id}, self._released()
         )
 
     async def _return_expired(self) -> None:
@@ -238,7 +261,9 @@ class WorkerPool:
             # Its answers first: they need their leases.
             dead = directory.name
             returned, ended = await queue.return_of_process(dead)
-            await self._documents.update_many({"holdPool": dead}, _released())
+            await self._documents.update_many(
+                {"holdPool": dead}, self._released()
+            )
             spool.discard(directory)
             log.warning(
                 "dead_process_cleared",
@@ -284,6 +309,5 @@ class WorkerPool:
     def _hold_end(self) -> int:
         return self._clock() + round(_HOLD_SECONDS * 1000)
 
-
-def _released() -> Document:
-    return {"holdPool": None, "holdExpiresAt": 0}
+    def _released(self) -> Document:
+        return {"holdPool": None, "holdExpiresAt": self._clock()}

@@ -70,6 +70,12 @@ class WorkerThread:
         """Whether the thread runs."""
         return self._thread.is_alive()
 
+    @property
+    def idle_seconds(self) -> float:
+        """How long it has had nothing to do."""
+        runner = self._runner
+        return runner.idle_seconds if runner is not None else 0.0
+
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()

@@ -7,7 +7,7 @@ from asgi_correlation_id import CorrelationIdMiddleware
 from starlette.types import ASGIApp
 
 HEADER = "X-Correlation-ID"
-_ACCEPTABLE = re.compile(r"[\x21-\x7e]{1,128}")
+_ACCEPTABLE = re.compile(r"[\x20-\x7e]{1,256}")
 
 
 def correlation_middleware(app: ASGIApp) -> ASGIApp:

@@ -16,7 +16,7 @@ REFERENCE_BYTES_LIMIT = 64 * 1024
 
 
 def _fits(limit: int) -> AfterValidator:
-    def check(value: dict[str, Any]) -> dict[str, Any]:
+    def check(value: Any) -> Any:  # noqa: ANN401 - JSON
         # PayloadError is a ValueError: pydantic makes it one of its own.
         size = len(payload.dump(value).encode())
         if size > limit:
@@ -27,6 +27,7 @@ def _fits(limit: int) -> AfterValidator:
 
 
 RequestData = Annotated[dict[str, Any], _fits(REQUEST_BYTES_LIMIT)]
+JsonPayload = Annotated[Any, _fits(REQUEST_BYTES_LIMIT)]
 ClientReference = Annotated[dict[str, Any], _fits(REFERENCE_BYTES_LIMIT)]
 PromptIds = Annotated[list[Name], Field(min_length=1, max_length=100)]
 Temperature = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -76,9 +77,7 @@ class JobBatchCreate(ApiModel):
     """`POST /jobs/batch`: all or nothing."""
 
     # Items are checked one by one, so that an error can name its index.
-    jobs: Annotated[
-        list[dict[str, Any]], Field(min_length=1, max_length=BATCH_LIMIT)
-    ]
+    jobs: Annotated[list[Any], Field(min_length=1, max_length=BATCH_LIMIT)]
 
 
 class JobStatusUpdate(ApiModel):
@@ -104,9 +103,9 @@ class JobUpdate(ApiModel):
     eval_model: Name | None = None
     meta_prompt: Name | None = None
     meta_model: Name | None = None
-    response_data: RequestData | None = None
+    response_data: JsonPayload = None
     error_data: RequestData | None = None
-    eval_result: RequestData | None = None
+    eval_result: JsonPayload = None
     suggested_prompt_id: Name | None = None
     processing_metrics: ProcessingMetrics | None = None
 

@@ -83,6 +83,13 @@ class ModelUpdate(ApiModel):
     max_temperature: Temperature | None = None
     cost: CostInput | None = None
 
+    @model_validator(mode="after")
+    def _limits_make_sense(self) -> Self:
+        low, high = self.min_temperature, self.max_temperature
+        if low is not None and high is not None and low > high:
+            raise ValueError("minTemperature must not be above maxTemperature")
+        return self
+
 
 class Model(StoredModel):
     """A model, as it is listed: without its key reference."""

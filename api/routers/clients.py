@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from fastapi import APIRouter, Depends, Response
 
-from api.middleware.admin_auth import verify_admin_api_key
+from api.middleware.callers import verify_admin_api_key
 from api.models.client_models import (
     Client,
     ClientCreate,

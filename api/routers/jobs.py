@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
-from api.middleware.client_auth import AnyCaller, ClientCaller
+from api.middleware.callers import AnyCaller, ClientCaller
 from api.models.job_models import (
     Job,
     JobBatchCreate,

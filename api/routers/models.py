@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 from fastapi import APIRouter, Depends, Response
 
-from api.middleware.admin_auth import verify_admin_api_key
-from api.middleware.client_auth import verify_caller
+from api.middleware.callers import verify_admin_api_key, verify_caller
 from api.models.model_models import (
     Model,
     ModelCreate,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
 
-from api.middleware.client_auth import AnyCaller
+from api.middleware.callers import AnyCaller
 from api.models.prompt_models import (
     Prompt,
     PromptCreate,

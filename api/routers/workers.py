@@ -5,8 +5,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from api.middleware.admin_auth import verify_admin_api_key
-from api.middleware.client_auth import AnyCaller, ClientCaller
+from api.middleware.callers import (
+    AnyCaller,
+    ClientCaller,
+    verify_admin_api_key,
+)
 from api.models.worker_models import (
     Worker,
     WorkerBatchCreate,

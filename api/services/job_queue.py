@@ -92,6 +92,12 @@ class JobQueue:
         )
         return [ClaimedJob.from_document(document) for document in found]
 
+    async def has_work(self, client_id: str, config: WorkerConfig) -> bool:
+        """Tell whether a job waits that a worker of this config may take."""
+        return bool(
+            await self._waiting_ids(client_id, config, self._clock(), 1)
+        )
+
     async def store(self, results: Sequence[Result]) -> int:
         """Write results, each only where its lease token still stands.
 

@@ -67,7 +67,7 @@ class JobService:
 
     async def create_batch(
         self,
-        items: Sequence[dict[str, Any]],
+        items: Sequence[Any],
         caller: Caller,
         key: str | None = None,
     ) -> list[Job]:
@@ -133,12 +133,13 @@ class JobService:
             ConflictError: a job changed in the meantime; what had been
                 written by then is taken back.
         """
-        ids = [item.job_id for item in items]
+        ids = [item.job_id.lower() for item in items]
+        _refuse_repeated(ids)
         current = await self._all_of(ids, caller)
         updates = []
-        for item in items:
-            changes = await self._changes(current[item.job_id], item, caller)
-            updates.append((current[item.job_id], changes))
+        for job_id, item in zip(ids, items, strict=True):
+            changes = await self._changes(current[job_id], item, caller)
+            updates.append((current[job_id], changes))
         await self._write_all(updates)
         jobs = await self._all_of(ids, caller)
         self._announce(list(jobs.values()))
@@ -151,7 +152,7 @@ class JobService:
 
     async def delete_batch(self, ids: Sequence[str], caller: Caller) -> None:
         """Delete many, or none if an id is unknown."""
-        await self._all_of(ids, caller)
+        await self._all_of([job_id.lower() for job_id in ids], caller)
         where = {"_id": {"$in": [ObjectId(job_id) for job_id in ids]}}
         await self._documents.soft_delete({**caller.own, **where})
 
@@ -274,11 +275,21 @@ def _as_seen(job: Job) -> Document:
     return {"_id": ObjectId(job.job_id), "status": job.status}
 
 
+def _refuse_repeated(ids: Sequence[str]) -> None:
+    seen: set[str] = set()
+    for index, job_id in enumerate(ids):
+        if job_id in seen:
+            raise RuleError(
+                f"batch item {index}: {job_id} is named a second time"
+            )
+        seen.add(job_id)
+
+
 def _is_batch(request: JobCreate) -> bool:
     return isinstance(request, JobBatchItem)
 
 
-def _read_item(index: int, raw: dict[str, Any]) -> JobBatchItem:
+def _read_item(index: int, raw: Any) -> JobBatchItem:  # noqa: ANN401 - JSON
     try:
         return JobBatchItem.model_validate(raw)
     except ValidationError as error:

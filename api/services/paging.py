@@ -17,8 +17,9 @@ from pydantic_core import from_json, to_json
 from api.core.errors import RuleError
 from utilities.cosmos_connector import Document, Documents, Filter
 
-DEFAULT_LIMIT = 100
-MAX_LIMIT = 1000
+# Clients that name no limit are used to the whole list.
+DEFAULT_LIMIT = 1000
+MAX_LIMIT = 10_000
 
 T = TypeVar("T")
 

@@ -1,6 +1,6 @@
 """Runs the Bruno collection against a server of its own, or a given one.
 
-    python -m tests.bruno.run [--url URL]
+    python -m tests.bruno.run [--url URL | --install]
 
 The exit code is the Bruno CLI's (0: all passed, 1: something failed), 5
 where the CLI can neither be found nor installed, and 6 where the server
@@ -147,12 +147,20 @@ def run_collection(bruno: Sequence[str], server: Server) -> Outcome:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the collection and give the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--url", help="a running server, instead of our own")
-    url = parser.parse_args(arguments).url
+    parser.add_argument(
+        "--install", action="store_true", help="install the CLI, run nothing"
+    )
+    asked = parser.parse_args(arguments)
     try:
-        given = _given_server(url) if url else None
+        given = _given_server(asked.url) if asked.url else None
         bruno = bruno_command()
+        if asked.install:
+            return 0
         if given:
             return _report(run_collection(bruno, given))
         with own_server() as server:

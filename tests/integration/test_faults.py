@@ -240,6 +240,22 @@ def test_a_database_that_dies_is_restarted_and_nothing_is_lost(
         assert len(provider.requests) == 100
 
 
+def test_more_workers_than_threads_share_them(
+    database: str, tmp_path: Path
+) -> None:
+    settings = make_settings(tmp_path, num_llm_workers=1)
+    with (
+        live_server(settings, database, {}) as server,
+        httpx2.Client(base_url=server.url, timeout=30) as http,
+    ):
+        users = [ApiUser(http) for _ in range(3)]
+        for user in users:
+            user.worker()
+        for user in users:
+            job = user.job(user.model(), user.prompt())
+            assert user.ended(job["jobId"])["status"] == "PROCESSED"
+
+
 def _child_of(database: EmbeddedDatabase) -> int:
     process = database._child.process  # type: ignore[union-attr]
     return int(process.pid)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from bson import ObjectId
 
 import main_app
 from api.core.errors import ConflictError, RuleError
@@ -444,16 +445,17 @@ async def test_pools_hold_a_worker_one_at_a_time(store: Store) -> None:
     await workers.start(made.worker_id, store.client)
     pool = application.new_pool()
     found = await pool._free_workers(100)
-    mine = [i for i in found if str(i) == made.worker_id]
-    assert len(mine) == 1
+    assert made.worker_id in [worker.worker_id for worker in found]
+    mine = ObjectId(made.worker_id)
     documents = application.worker_documents
     taken = await documents.update(
-        {"_id": mine[0], "holdExpiresAt": {"$lt": 5}},
+        {"_id": mine, "holdExpiresAt": {"$lt": 5}},
         {"holdPool": "a", "holdExpiresAt": 2**62},
     )
     assert taken is not None
     again = await documents.update(
-        {"_id": mine[0], "holdExpiresAt": {"$lt": 5}}, {"holdPool": "b"}
+        {"_id": mine, "holdExpiresAt": {"$lt": 5}}, {"holdPool": "b"}
     )
     assert again is None
-    assert mine[0] not in await pool._free_workers(100)
+    left = await pool._free_workers(100)
+    assert made.worker_id not in [worker.worker_id for worker in left]
