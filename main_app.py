@@ -67,46 +67,53 @@ def build(
     """Wire every part; no I/O happens here."""
     clients = ClientManager(connection_string, settings.db_name)
     signals, registry = Signals(), SdkRegistry.discover()
-    job_documents = Documents(clients, "jobs")
-    worker_documents = Documents(clients, "workers")
-    model_service = ModelService(Documents(clients, "models"), registry)
-    prompt_service = PromptService(Documents(clients, "prompts"))
-    services = Services(
-        clients=ClientService(
-            Documents(clients, "clients"),
-            settings.api_key_pepper.get_secret_value(),
-        ),
-        models=model_service,
-        prompts=prompt_service,
-        jobs=JobService(job_documents, model_service, prompt_service, signals),
-        workers=WorkerService(
-            worker_documents,
-            signals,
-            WorkerDefaults(
-                settings.poll_interval, settings.max_items_per_batch
-            ),
-        ),
-        health=HealthService(clients),
-        admin_api_key=settings.admin_api_key.get_secret_value(),
-        docs_user=settings.docs_user,
-        docs_secret=settings.docs_secret.get_secret_value(),
-    )
+    services = _services(settings, clients, signals, registry)
     parts = WorkerParts(
         clients=clients,
         queue=JobQueue(
-            job_documents,
+            Documents(clients, "jobs"),
             lease_seconds=settings.lease_seconds,
             max_attempts=settings.max_attempts,
         ),
-        models=model_service,
-        prompts=prompt_service,
+        models=services.models,
+        prompts=services.prompts,
         registry=registry,
         keys=keys,
         signals=signals,
         spool=Spool(settings.data_dir),
         llm_timeout_seconds=settings.llm_timeout_seconds,
     )
-    return Application(settings, clients, services, parts, worker_documents)
+    workers = Documents(clients, "workers")
+    return Application(settings, clients, services, parts, workers)
+
+
+def _services(
+    settings: Settings,
+    clients: ClientManager,
+    signals: Signals,
+    registry: SdkRegistry,
+) -> Services:
+    models = ModelService(Documents(clients, "models"), registry)
+    prompts = PromptService(Documents(clients, "prompts"))
+    defaults = WorkerDefaults(
+        settings.poll_interval, settings.max_items_per_batch
+    )
+    return Services(
+        clients=ClientService(
+            Documents(clients, "clients"),
+            settings.api_key_pepper.get_secret_value(),
+        ),
+        models=models,
+        prompts=prompts,
+        jobs=JobService(Documents(clients, "jobs"), models, prompts, signals),
+        workers=WorkerService(
+            Documents(clients, "workers"), signals, defaults
+        ),
+        health=HealthService(clients),
+        admin_api_key=settings.admin_api_key.get_secret_value(),
+        docs_user=settings.docs_user,
+        docs_secret=settings.docs_secret.get_secret_value(),
+    )
 
 
 def create_app(application: Application, *, run_workers: bool) -> FastAPI:

