@@ -28,7 +28,8 @@ _HOLD_SECONDS = 10.0
 _DRAIN_SECONDS = 30.0
 # Beyond its grace time, a thread stores results and closes connections.
 _STUCK_SECONDS = 6.0
-_CRASHES_ALLOWED = 5
+_CRASHES_ALLOWED = 4
+_CRASHES_REMEMBERED_SECONDS = 300.0
 # With more running workers than threads: how long a worker must have had
 # nothing to do before another one gets its thread, and how many of those
 # that wait are looked at in one tick.
@@ -64,7 +65,7 @@ class WorkerPool:
         self._threads: dict[str, WorkerThread] = {}
         # Threads that were told to stop, and until when they may take.
         self._leaving: dict[WorkerThread, float] = {}
-        self._crashes: dict[str, int] = {}
+        self._crashes: dict[str, list[float]] = {}
         self._changed = asyncio.Event()
         self._next_reap = 0.0
         self._told_full = False
@@ -219,10 +220,14 @@ class WorkerPool:
     async def _after_crash(self, worker: Worker, thread: WorkerThread) -> None:
         worker_id = worker.worker_id
         del self._threads[worker_id]
-        crashes = self._crashes[worker_id] = (
-            self._crashes.get(worker_id, 0) + 1
-        )
-        if crashes < _CRASHES_ALLOWED:
+        now = time.monotonic()
+        recent = [
+            when
+            for when in self._crashes.get(worker_id, ())
+            if now - when < _CRASHES_REMEMBERED_SECONDS
+        ]
+        self._crashes[worker_id] = [*recent, now]
+        if len(recent) < _CRASHES_ALLOWED:
             self._start(worker)
             return
         self._crashes.pop(worker_id)

@@ -13,8 +13,6 @@ import httpx2
 from tests.support.live_server import ADMIN_KEY, DOCS_SECRET, free_port
 from tests.support.waiting import eventually
 
-_ROOT = Path(__file__).resolve().parent.parent.parent
-
 
 class ServiceProcess:
     """`metasync serve` on a port of its own; can be started again."""
@@ -52,7 +50,8 @@ class ServiceProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                cwd=_ROOT,
+                # Not where a developer's own .env may lie.
+                cwd=self.log.parent,
             )
 
     def is_ready(self) -> bool:
