@@ -18,13 +18,23 @@ from api.core.logging import configure_logging
 from api.middleware.correlation import correlation_middleware
 from api.middleware.error_boundary import ErrorBoundaryMiddleware
 from api.middleware.request_limits import RequestLimitMiddleware
-from api.routers import clients, docs, health, jobs, models, prompts, workers
+from api.routers import (
+    clients,
+    docs,
+    health,
+    jobs,
+    models,
+    prompt_flows,
+    prompts,
+    workers,
+)
 from api.services.client_service import ClientService
 from api.services.dependencies import Services
 from api.services.health_service import HealthService
 from api.services.job_queue import JobQueue
 from api.services.job_service import JobService
 from api.services.model_service import ModelService
+from api.services.prompt_flow_service import PromptFlowService
 from api.services.prompt_service import PromptService
 from api.services.worker_service import WorkerDefaults, WorkerService
 from config import VERSION, ModelKeys, Settings, SettingsError
@@ -95,6 +105,7 @@ def _services(
 ) -> Services:
     models = ModelService(Documents(clients, "models"), registry)
     prompts = PromptService(Documents(clients, "prompts"))
+    flows = PromptFlowService(Documents(clients, "prompt_flows"))
     defaults = WorkerDefaults(
         settings.poll_interval, settings.max_items_per_batch
     )
@@ -105,7 +116,10 @@ def _services(
         ),
         models=models,
         prompts=prompts,
-        jobs=JobService(Documents(clients, "jobs"), models, prompts, signals),
+        prompt_flows=flows,
+        jobs=JobService(
+            Documents(clients, "jobs"), models, prompts, flows, signals
+        ),
         workers=WorkerService(
             Documents(clients, "workers"), signals, defaults
         ),
@@ -146,7 +160,16 @@ def create_app(application: Application, *, run_workers: bool) -> FastAPI:
         max_bytes=application.settings.max_request_bytes,
     )
     app.add_middleware(correlation_middleware)
-    for module in (clients, models, prompts, jobs, workers, health, docs):
+    for module in (
+        clients,
+        models,
+        prompts,
+        prompt_flows,
+        jobs,
+        workers,
+        health,
+        docs,
+    ):
         app.include_router(module.router)
     return app
 

@@ -41,6 +41,11 @@ class JobCreate(ApiModel):
     operation: Name
     prompts: PromptIds | None = Field(default=None, deprecated=True)
     working_prompts: PromptIds | None = None
+    prompt_flow: Name | None = Field(
+        default=None,
+        description="A prompt flow's id, instead of workingPrompts. Its "
+        "prompts are taken when the job is submitted.",
+    )
     model: Name
     temperature: Temperature = 0.7
     priority: Priority = 100
@@ -53,8 +58,8 @@ class JobCreate(ApiModel):
 
     @model_validator(mode="after")
     def _has_prompts(self) -> Self:
-        if not self.effective_prompts:
-            raise ValueError("workingPrompts (or prompts) is needed")
+        if not (self.effective_prompts or self.prompt_flow):
+            raise ValueError("workingPrompts or promptFlow is needed")
         return self
 
     @property
@@ -150,6 +155,7 @@ class Job(StoredModel):
     operation: str
     prompts: list[str] | None = None
     working_prompts: list[str]
+    prompt_flow: str | None = None
     model: str
     temperature: float
     priority: int

@@ -9,6 +9,7 @@ from api.services.client_service import ClientService
 from api.services.health_service import HealthService
 from api.services.job_service import JobService
 from api.services.model_service import ModelService
+from api.services.prompt_flow_service import PromptFlowService
 from api.services.prompt_service import PromptService
 from api.services.worker_service import WorkerService
 
@@ -20,6 +21,7 @@ class Services:
     clients: ClientService
     models: ModelService
     prompts: PromptService
+    prompt_flows: PromptFlowService
     jobs: JobService
     workers: WorkerService
     health: HealthService
@@ -51,6 +53,11 @@ def get_prompt_service(services: AllServices) -> PromptService:
     return services.prompts
 
 
+def get_prompt_flow_service(services: AllServices) -> PromptFlowService:
+    """Return the prompt flows' service."""
+    return services.prompt_flows
+
+
 def get_job_service(services: AllServices) -> JobService:
     """Return the jobs' service."""
     return services.jobs
@@ -69,6 +76,7 @@ def get_health_service(services: AllServices) -> HealthService:
 Clients = Annotated[ClientService, Depends(get_client_service)]
 Models = Annotated[ModelService, Depends(get_model_service)]
 Prompts = Annotated[PromptService, Depends(get_prompt_service)]
+PromptFlows = Annotated[PromptFlowService, Depends(get_prompt_flow_service)]
 Jobs = Annotated[JobService, Depends(get_job_service)]
 Workers = Annotated[WorkerService, Depends(get_worker_service)]
 Health = Annotated[HealthService, Depends(get_health_service)]

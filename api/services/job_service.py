@@ -27,6 +27,7 @@ from api.services.job_filter import JobFilter
 from api.services.job_summary import summarize
 from api.services.model_service import ModelService
 from api.services.paging import Page, PageRequest, fetch_page
+from api.services.prompt_flow_service import PromptFlowService
 from api.services.prompt_service import PromptService
 from api.services.repository import Repository, object_id
 from utilities.clock import Clock, now_ms
@@ -44,6 +45,7 @@ class JobService:
         documents: Documents,
         models: ModelService,
         prompts: PromptService,
+        flows: PromptFlowService,
         signals: Signals,
         clock: Clock = now_ms,
     ) -> None:
@@ -51,6 +53,7 @@ class JobService:
         self._jobs = Repository(documents, Job, "Job")
         self._models = models
         self._prompts = prompts
+        self._flows = flows
         self._signals = signals
         self._clock = clock
 
@@ -62,8 +65,9 @@ class JobService:
         Raises:
             RuleError: a model or prompt it names does not exist.
         """
-        await self._check_references([request], caller)
-        return (await self._insert([request], [key], caller))[0]
+        requests = await self._with_flows([request], caller)
+        await self._check_references(requests, caller)
+        return (await self._insert(requests, [key], caller))[0]
 
     async def create_batch(
         self,
@@ -76,11 +80,12 @@ class JobService:
         Raises:
             RuleError: names the first wrong item by its index.
         """
-        requests = [_read_item(index, raw) for index, raw in enumerate(items)]
+        read = [_read_item(index, raw) for index, raw in enumerate(items)]
+        requests = await self._with_flows(read, caller)
         await self._check_references(requests, caller)
         keys = [
             item.idempotency_key or (f"{key}/{index}" if key else None)
-            for index, item in enumerate(requests)
+            for index, item in enumerate(read)
         ]
         return await self._insert(requests, keys, caller)
 
@@ -156,6 +161,28 @@ class JobService:
         where = {"_id": {"$in": [ObjectId(job_id) for job_id in ids]}}
         await self._documents.soft_delete({**caller.own, **where})
 
+    async def _with_flows(
+        self, requests: Sequence[JobCreate], caller: Caller
+    ) -> Sequence[JobCreate]:
+        """Put a flow's prompts where a job names a flow instead of them."""
+        named = {job.prompt_flow for job in requests if job.prompt_flow}
+        if not named:
+            return requests
+        prompts = await self._flows.prompts_of(named, caller)
+        whole = []
+        for index, job in enumerate(requests):
+            if job.prompt_flow is None or job.effective_prompts:
+                whole.append(job)
+                continue
+            if job.prompt_flow not in prompts:
+                raise RuleError(
+                    f"{_where(job, index)}the prompt flow "
+                    f"{job.prompt_flow!r} was not found"
+                )
+            ids = prompts[job.prompt_flow]
+            whole.append(job.model_copy(update={"working_prompts": ids}))
+        return whole
+
     async def _check_references(
         self, requests: Sequence[JobCreate], caller: Caller
     ) -> None:
@@ -168,7 +195,7 @@ class JobService:
         if not (no_models or no_prompts):
             return
         for index, job in enumerate(requests):
-            where = f"batch item {index}: " if _is_batch(job) else ""
+            where = _where(job, index)
             for name in _models_of(job) & no_models:
                 raise RuleError(f"{where}the model {name!r} was not found")
             for name in _prompts_of(job) & no_prompts:
@@ -285,8 +312,8 @@ def _refuse_repeated(ids: Sequence[str]) -> None:
         seen.add(job_id)
 
 
-def _is_batch(request: JobCreate) -> bool:
-    return isinstance(request, JobBatchItem)
+def _where(job: JobCreate, index: int) -> str:
+    return f"batch item {index}: " if isinstance(job, JobBatchItem) else ""
 
 
 def _read_item(index: int, raw: Any) -> JobBatchItem:  # noqa: ANN401 - JSON

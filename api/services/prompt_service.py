@@ -2,25 +2,25 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from bson import ObjectId
 from pymongo.errors import DuplicateKeyError
 
-from api.core.errors import ForbiddenError, NotFoundError, RuleError
+from api.core.errors import NotFoundError, RuleError
 from api.models.prompt_models import (
     Prompt,
     PromptCreate,
     PromptStatus,
     PromptUpdate,
 )
+from api.services import sharing
 from api.services.caller import Caller
 from api.services.paging import Page, PageRequest, fetch_page
 from api.services.repository import Repository
 from utilities import payload
 from utilities.cosmos_connector import Document, Documents, Filter
 
-NEEDS_ADMIN = "Admin API key is required to {} a public prompt"
+_WHAT = "prompt"
 # Two clients that add a version in the same moment take the same number;
 # the one that comes second takes the next.
 _VERSION_TRIES = 20
@@ -60,9 +60,9 @@ class PromptService:
             ForbiddenError: a client asked for a public prompt.
             RuleError: this version exists already.
         """
-        if request.is_public and not caller.is_admin:
-            raise ForbiddenError(NEEDS_ADMIN.format("create"))
-        owner = None if request.is_public else caller.require_client()
+        owner = sharing.owner_of_new(
+            public=request.is_public, caller=caller, what=_WHAT
+        )
         return await self.add(request, owner)
 
     async def add(self, request: PromptCreate, owner: str | None) -> Prompt:
@@ -107,7 +107,7 @@ class PromptService:
             RuleError: this version exists already.
         """
         current = await self.get(prompt_id, caller)
-        changes = _changes(current, request, caller)
+        changes = sharing.changes_of(current, request, caller, _WHAT)
         fields = current.model_dump(by_alias=True) | changes
         changes["liveKey"] = _live_key(fields)
         expected = {
@@ -119,8 +119,7 @@ class PromptService:
     async def delete(self, prompt_id: str, caller: Caller) -> None:
         """Delete one; its version is free again."""
         current = await self.get(prompt_id, caller)
-        if current.is_public and not caller.is_admin:
-            raise ForbiddenError(NEEDS_ADMIN.format("delete"))
+        sharing.check_may("delete", current, caller, _WHAT)
         await self._prompts.remove(
             prompt_id, {}, {"liveKey": f"deleted:{prompt_id}"}
         )
@@ -178,33 +177,3 @@ def _live_key(fields: Document) -> str:
 
 def _with_live_key(fields: Document) -> Document:
     return {**fields, "liveKey": _live_key(fields)}
-
-
-def _changes(
-    current: Prompt, request: PromptUpdate, caller: Caller
-) -> dict[str, Any]:
-    changes = request.model_dump(by_alias=True, exclude_unset=True)
-    if not caller.is_admin:
-        if current.is_public or request.is_public:
-            raise ForbiddenError(NEEDS_ADMIN.format("change"))
-        if "clientId" in changes:
-            raise ForbiddenError(
-                "Admin API key is required to change a prompt's clientId"
-            )
-    for name in ("version", "status", "prompt", "isPublic"):
-        if name in changes and changes[name] is None:
-            raise RuleError(f"{name} must not be null")
-    return _with_owner(current, changes)
-
-
-def _with_owner(current: Prompt, changes: dict[str, Any]) -> dict[str, Any]:
-    public = changes.get("isPublic", current.is_public)
-    owner = changes.get("clientId", current.client_id)
-    if public and changes.get("clientId") is not None:
-        raise RuleError("A public prompt belongs to no client")
-    if not public and owner is None:
-        raise RuleError(
-            "A prompt that is not public needs a clientId: give it with the "
-            "change"
-        )
-    return {**changes, "clientId": None if public else owner}

@@ -1,0 +1,38 @@
+"""Prompt flows: named sequences of prompts."""
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from api.models.base import ApiModel, Name, StoredModel
+
+PromptIds = Annotated[list[Name], Field(min_length=1, max_length=100)]
+
+
+class PromptFlowCreate(ApiModel):
+    """`POST /prompt-flows`; the ids are checked when a job uses them."""
+
+    name: Name
+    prompt_ids: PromptIds
+    is_public: bool = False
+
+
+class PromptFlowUpdate(ApiModel):
+    """`PATCH /prompt-flows/{flowId}`; what is left out stays."""
+
+    name: Name | None = None
+    prompt_ids: PromptIds | None = None
+    is_public: bool | None = None
+    client_id: Name | None = None
+
+
+class PromptFlow(StoredModel):
+    """A prompt flow; `clientId` is null when it is public."""
+
+    id_field: ClassVar[str] = "flowId"
+
+    flow_id: str
+    name: str
+    prompt_ids: list[str]
+    client_id: str | None
+    is_public: bool

@@ -1,0 +1,59 @@
+"""`/prompt-flows`: a client's own; public ones by the administrator."""
+
+from collections.abc import Sequence
+
+from fastapi import APIRouter, Response
+
+from api.middleware.callers import AnyCaller
+from api.models.prompt_flow_models import (
+    PromptFlow,
+    PromptFlowCreate,
+    PromptFlowUpdate,
+)
+from api.routers.pages import PageQuery, answer
+from api.services.dependencies import PromptFlows
+
+router = APIRouter(prefix="/prompt-flows", tags=["prompt flows"])
+
+
+@router.post("", status_code=201)
+async def create_prompt_flow(
+    request: PromptFlowCreate, flows: PromptFlows, caller: AnyCaller
+) -> PromptFlow:
+    """Make a flow; its prompts are checked when a job uses it."""
+    return await flows.create(request, caller)
+
+
+@router.get("")
+async def list_prompt_flows(
+    flows: PromptFlows, caller: AnyCaller, page: PageQuery, response: Response
+) -> Sequence[PromptFlow]:
+    """List one's own and public flows."""
+    return answer(await flows.page(caller, page), response)
+
+
+@router.get("/{flow_id}")
+async def get_prompt_flow(
+    flow_id: str, flows: PromptFlows, caller: AnyCaller
+) -> PromptFlow:
+    """Return one flow."""
+    return await flows.get(flow_id, caller)
+
+
+@router.patch("/{flow_id}")
+async def update_prompt_flow(
+    flow_id: str,
+    request: PromptFlowUpdate,
+    flows: PromptFlows,
+    caller: AnyCaller,
+) -> PromptFlow:
+    """Change what is given."""
+    return await flows.update(flow_id, request, caller)
+
+
+@router.delete("/{flow_id}", status_code=204)
+async def delete_prompt_flow(
+    flow_id: str, flows: PromptFlows, caller: AnyCaller
+) -> None:
+    """Delete a flow."""
+    await flows.delete(flow_id, caller)
