@@ -26,6 +26,8 @@ from api.routers import (
     models,
     prompt_flows,
     prompts,
+    runs,
+    streams,
     workers,
 )
 from api.services.client_service import ClientService
@@ -33,11 +35,15 @@ from api.services.dependencies import Services
 from api.services.health_service import HealthService
 from api.services.job_queue import JobQueue
 from api.services.job_service import JobService
+from api.services.model_access import ModelAccess
 from api.services.model_service import ModelService
 from api.services.prompt_flow_service import PromptFlowService
 from api.services.prompt_service import PromptService
+from api.services.run_service import RunService
+from api.services.stream_service import StreamService
 from api.services.worker_service import WorkerDefaults, WorkerService
 from config import VERSION, ModelKeys, Settings, SettingsError
+from llm_optimizers.run_orchestrator import RunOrchestrator
 from llm_sdks.registry import SdkRegistry
 from llm_workers.pool import PoolLimits, WorkerPool
 from llm_workers.spool import Spool
@@ -63,6 +69,13 @@ class Application:
     worker_parts: WorkerParts
     worker_documents: Documents
 
+    def new_orchestrator(self) -> RunOrchestrator:
+        """Make what advances the runs."""
+        services = self.services
+        return RunOrchestrator(
+            services.runs, services.jobs, self.worker_parts.signals
+        )
+
     def new_pool(self) -> WorkerPool:
         """Make the supervisor of this process's workers."""
         limits = PoolLimits(
@@ -77,13 +90,14 @@ def build(
     """Wire every part; no I/O happens here."""
     clients = ClientManager(connection_string, settings.db_name)
     signals, registry = Signals(), SdkRegistry.discover()
-    services = _services(settings, clients, signals, registry)
+    services = _services(settings, keys, clients, signals, registry)
     parts = WorkerParts(
         clients=clients,
         queue=JobQueue(
             Documents(clients, "jobs"),
             lease_seconds=settings.lease_seconds,
             max_attempts=settings.max_attempts,
+            signals=signals,
         ),
         models=services.models,
         prompts=services.prompts,
@@ -99,6 +113,7 @@ def build(
 
 def _services(
     settings: Settings,
+    keys: ModelKeys,
     clients: ClientManager,
     signals: Signals,
     registry: SdkRegistry,
@@ -106,6 +121,9 @@ def _services(
     models = ModelService(Documents(clients, "models"), registry)
     prompts = PromptService(Documents(clients, "prompts"))
     flows = PromptFlowService(Documents(clients, "prompt_flows"))
+    jobs_service = JobService(
+        Documents(clients, "jobs"), models, prompts, flows, signals
+    )
     defaults = WorkerDefaults(
         settings.poll_interval, settings.max_items_per_batch
     )
@@ -117,8 +135,16 @@ def _services(
         models=models,
         prompts=prompts,
         prompt_flows=flows,
-        jobs=JobService(
-            Documents(clients, "jobs"), models, prompts, flows, signals
+        jobs=jobs_service,
+        runs=RunService(
+            Documents(clients, "runs"), models, prompts, jobs_service, signals
+        ),
+        streams=StreamService(
+            Documents(clients, "streams"),
+            models,
+            prompts,
+            ModelAccess(registry, keys),
+            timeout_seconds=settings.llm_timeout_seconds,
         ),
         workers=WorkerService(
             Documents(clients, "workers"), signals, defaults
@@ -138,6 +164,9 @@ def create_app(application: Application, *, run_workers: bool) -> FastAPI:
         await migrate_when_up(application.clients)
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(application.clients.close)
+            streams = application.services.streams
+            await streams.close_interrupted()
+            stack.push_async_callback(streams.stop)
             if run_workers:
                 await stack.enter_async_context(running_pool(application))
             yield
@@ -166,6 +195,8 @@ def create_app(application: Application, *, run_workers: bool) -> FastAPI:
         prompts,
         prompt_flows,
         jobs,
+        runs,
+        streams,
         workers,
         health,
         docs,
@@ -176,14 +207,17 @@ def create_app(application: Application, *, run_workers: bool) -> FastAPI:
 
 @asynccontextmanager
 async def running_pool(application: Application) -> AsyncIterator[None]:
-    """Run the worker pool beside what happens inside."""
-    pool = asyncio.create_task(application.new_pool().run())
+    """Run the workers, and what advances runs, beside what is inside."""
+    tasks = [
+        asyncio.create_task(application.new_pool().run()),
+        asyncio.create_task(application.new_orchestrator().run()),
+    ]
     try:
         yield
     finally:
-        pool.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await pool
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @contextlib.contextmanager

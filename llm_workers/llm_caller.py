@@ -5,23 +5,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import structlog
-from pydantic import SecretStr
-
 from api.models.metrics import Metrics
 from api.models.model_models import ModelWithKey
+from api.services.model_access import ModelAccess, plugin_error
 from config import ModelKeys
 from llm_sdks import errors
 from llm_sdks.base_sdk import (
     BaseLLMSDK,
     Completion,
     CompletionRequest,
-    LLMConfig,
 )
 from llm_sdks.registry import SdkRegistry
 from llm_workers.catalog import Catalog
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +51,9 @@ class LLMCaller:
         timer: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._catalog = catalog
-        self._registry = registry
-        self._keys = keys
+        self._access = ModelAccess(registry, keys)
         self._timeout = timeout_seconds
         self._timer = timer
-        self._sdks: dict[str, BaseLLMSDK] = {}
 
     async def call(self, call: Call) -> Answer:
         """Make one call.
@@ -71,13 +64,9 @@ class LLMCaller:
             NotFoundError: the model is gone.
         """
         model = await self._catalog.model(call.model)
-        sdk = self._sdk(model.sdk)
+        sdk, config = self._access.open(model)
         request = CompletionRequest(
-            self._config(model, sdk),
-            call.system,
-            call.user,
-            call.temperature,
-            self._timeout,
+            config, call.system, call.user, call.temperature, self._timeout
         )
         started = self._timer()
         completion = await self._complete(sdk, request)
@@ -91,15 +80,12 @@ class LLMCaller:
 
     async def close(self) -> None:
         """Close the plug-ins' connections."""
-        for sdk in self._sdks.values():
-            await sdk.aclose()
-        self._sdks.clear()
+        await self._access.close()
 
     async def _complete(
         self, sdk: BaseLLMSDK, request: CompletionRequest
     ) -> Completion:
         try:
-            sdk.validate_config(request.config)
             async with asyncio.timeout(self._timeout):
                 return await sdk.acomplete(request)
         except errors.LLMError:
@@ -110,29 +96,4 @@ class LLMCaller:
             ) from None
         except Exception as error:
             # Somebody else's code: whatever it raises ends this job only.
-            log.exception("plugin_raised", sdk=sdk.get_name())
-            raise errors.PluginError(
-                f"The plug-in {sdk.get_name()!r} raised "
-                f"{type(error).__name__}; the log has the details"
-            ) from error
-
-    def _sdk(self, name: str) -> BaseLLMSDK:
-        if name not in self._sdks:
-            self._sdks[name] = self._registry.create(name)
-        return self._sdks[name]
-
-    def _config(self, model: ModelWithKey, sdk: BaseLLMSDK) -> LLMConfig:
-        key = self._keys.resolve(model.key) if sdk.needs_key else SecretStr("")
-        return LLMConfig(
-            name=model.name,
-            endpoint=model.endpoint,
-            api_type=model.api_type,
-            api_version=model.api_version,
-            deployment=model.deployment,
-            service=model.service,
-            api_key=key,
-            max_token=model.max_token,
-            max_completion_token=model.max_completion_token,
-            min_temperature=model.min_temperature,
-            max_temperature=model.max_temperature,
-        )
+            raise plugin_error(sdk, error) from error

@@ -51,7 +51,22 @@ async def _first_indexes(database: Database) -> None:
     await jobs.create_index([("status", 1), ("leaseExpiresAt", 1)])
 
 
-STEPS: tuple[Step, ...] = (_first_indexes,)
+async def _indexes_of_streams(database: Database) -> None:
+    streams = database["streams"]
+    await streams.create_index([("clientId", 1), ("startedAt", 1)])
+    await streams.create_index([("startedAt", 1)])
+
+
+async def _indexes_of_runs(database: Database) -> None:
+    await database["runs"].create_index([("clientId", 1)])
+    await database["runs"].create_index([("status", 1)])
+
+
+STEPS: tuple[Step, ...] = (
+    _first_indexes,
+    _indexes_of_streams,
+    _indexes_of_runs,
+)
 
 
 class DatabaseError(Exception):

@@ -11,6 +11,7 @@ from collections.abc import Callable
 Listener = Callable[[], None]
 
 WORKERS_CHANGED = "workers"
+RUNS_CHANGED = "runs"
 
 
 def jobs_waiting(client_id: str) -> str:

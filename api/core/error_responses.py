@@ -19,6 +19,7 @@ _STATUS_OF: dict[type[errors.MetasyncError], int] = {
     errors.NotFoundError: 404,
     errors.ConflictError: 409,
     errors.TooLargeError: 413,
+    errors.ProviderFailedError: 502,
 }
 
 log = structlog.get_logger(__name__)

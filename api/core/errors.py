@@ -33,6 +33,10 @@ class ForbiddenError(MetasyncError):
     """The thing is known to the caller, who may not do this to it."""
 
 
+class ProviderFailedError(MetasyncError):
+    """The provider could not be used, or failed before it said anything."""
+
+
 class ConflictError(MetasyncError):
     """Somebody else changed the thing in the same moment, and won."""
 

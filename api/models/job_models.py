@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field, model_validator
 from api.models.base import ApiModel, Name, StoredModel, Text
 from api.models.job_status import JobStatus
 from api.models.metrics import ProcessingMetrics
+from api.models.usage_models import SummedMetrics
 from utilities import payload
 
 BATCH_LIMIT = 10_000
@@ -172,24 +173,6 @@ class Job(StoredModel):
     suggested_prompt_id: str | None = None
     processing_metrics: ProcessingMetrics | None = None
     attempts: int = 0
-
-
-class SummedMetrics(ApiModel):
-    """Tokens, seconds and cost of many jobs.
-
-    The three costs are null unless every priced job has one currency;
-    `costByCurrency` has the sums in any case.
-    """
-
-    input_tokens: int = 0
-    output_tokens: int = 0
-    total_tokens: int = 0
-    duration: float = 0.0
-    input_cost: float | None = None
-    output_cost: float | None = None
-    total_cost: float | None = None
-    currency: str | None = None
-    cost_by_currency: dict[str, float] = Field(default_factory=dict)
 
 
 class JobSummary(ApiModel):

@@ -37,6 +37,7 @@ class ClaimedJob:
     eval_model: str | None = None
     meta_prompt: str | None = None
     meta_model: str | None = None
+    operation: str = ""
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:
@@ -54,6 +55,7 @@ class ClaimedJob:
             eval_model=document.get("evalModel"),
             meta_prompt=document.get("metaPrompt"),
             meta_model=document.get("metaModel"),
+            operation=document["operation"],
         )
 
 

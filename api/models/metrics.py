@@ -1,5 +1,6 @@
 """What a call used and what it cost. The only place that computes cost."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
@@ -75,6 +76,17 @@ class Metrics:
         return document
 
 
+def add_up(
+    metrics: "Iterable[ProcessingMetrics | None]",
+) -> "ProcessingMetrics":
+    """Sum what several jobs used; costs only in a single currency."""
+    total = Metrics()
+    for each in metrics:
+        if each is not None:
+            total += each.to_metrics()
+    return ProcessingMetrics.model_validate(total.to_document())
+
+
 class ProcessingMetrics(ApiModel):
     """Tokens, seconds and cost of every call of a job."""
 
@@ -86,3 +98,15 @@ class ProcessingMetrics(ApiModel):
     output_cost: float | None = None
     total_cost: float | None = None
     currency: str | None = None
+
+    def to_metrics(self) -> Metrics:
+        """Give the same as something that adds up."""
+        currencies = frozenset({self.currency} if self.currency else ())
+        return Metrics(
+            self.input_tokens,
+            self.output_tokens,
+            self.duration,
+            self.input_cost or 0.0,
+            self.output_cost or 0.0,
+            currencies,
+        )

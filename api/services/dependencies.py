@@ -11,6 +11,8 @@ from api.services.job_service import JobService
 from api.services.model_service import ModelService
 from api.services.prompt_flow_service import PromptFlowService
 from api.services.prompt_service import PromptService
+from api.services.run_service import RunService
+from api.services.stream_service import StreamService
 from api.services.worker_service import WorkerService
 
 
@@ -23,6 +25,8 @@ class Services:
     prompts: PromptService
     prompt_flows: PromptFlowService
     jobs: JobService
+    streams: StreamService
+    runs: RunService
     workers: WorkerService
     health: HealthService
     admin_api_key: str
@@ -63,6 +67,16 @@ def get_job_service(services: AllServices) -> JobService:
     return services.jobs
 
 
+def get_stream_service(services: AllServices) -> StreamService:
+    """Return the streams' service."""
+    return services.streams
+
+
+def get_run_service(services: AllServices) -> RunService:
+    """Return the runs' service."""
+    return services.runs
+
+
 def get_worker_service(services: AllServices) -> WorkerService:
     """Return the workers' service."""
     return services.workers
@@ -78,5 +92,7 @@ Models = Annotated[ModelService, Depends(get_model_service)]
 Prompts = Annotated[PromptService, Depends(get_prompt_service)]
 PromptFlows = Annotated[PromptFlowService, Depends(get_prompt_flow_service)]
 Jobs = Annotated[JobService, Depends(get_job_service)]
+Streams = Annotated[StreamService, Depends(get_stream_service)]
+Runs = Annotated[RunService, Depends(get_run_service)]
 Workers = Annotated[WorkerService, Depends(get_worker_service)]
 Health = Annotated[HealthService, Depends(get_health_service)]

@@ -27,8 +27,11 @@ from api.services import client_reference
 from utilities import payload
 from utilities.clock import Clock, now_ms
 from utilities.cosmos_connector import Document, Documents, Filter, retrying
+from utilities.signals import RUNS_CHANGED, Signals
 
 LEASE_EXPIRED = "LEASE_EXPIRED"
+# The operation of the jobs that runs are made of.
+RUN_OPERATION = "optimize"
 _QUEUE_ORDER = [("priority", 1), ("sequence", 1)]
 
 
@@ -49,11 +52,13 @@ class JobQueue:
         *,
         lease_seconds: float,
         max_attempts: int,
+        signals: Signals | None = None,
         clock: Clock = now_ms,
     ) -> None:
         self._documents = documents
         self.lease_seconds = lease_seconds
         self.max_attempts = max_attempts
+        self._signals = signals or Signals()
         self._clock = clock
 
     async def claim(
@@ -109,6 +114,8 @@ class JobQueue:
         written = await retrying(
             lambda: self._documents.raw.bulk_write(operations, ordered=False)
         )
+        if any(each.job.operation == RUN_OPERATION for each in results):
+            self._signals.publish(RUNS_CHANGED)
         return written.matched_count
 
     async def extend_leases(self, tokens: Sequence[str]) -> int:

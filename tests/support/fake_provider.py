@@ -60,6 +60,9 @@ class FakeProvider:
         self.disconnected = 0
         self.delay = 0.0
         self.handler: Handler = self.echo
+        self.pieces = ["Hel", "lo ", "you"]
+        self.piece_delay = 0.0
+        self.breaks = False
 
     async def echo(self, body: Body) -> web.StreamResponse:
         """Answer with what was asked."""
@@ -74,6 +77,9 @@ class FakeProvider:
         self.most_running = self.disconnected = 0
         self.delay = 0.0
         self.handler = self.echo
+        self.pieces = ["Hel", "lo ", "you"]
+        self.piece_delay = 0.0
+        self.breaks = False
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Answer one request."""
@@ -84,7 +90,7 @@ class FakeProvider:
         self.most_running = max(self.most_running, self.running)
         try:
             await asyncio.sleep(self.delay)
-            if body.get("stream"):
+            if body.get("stream") and self.handler == self.echo:
                 return await self._stream(request)
             return await self.handler(body)
         except asyncio.CancelledError:
@@ -104,10 +110,15 @@ class FakeProvider:
             "created": 1,
             "model": "fake",
         }
-        for piece in ("Hel", "lo ", "you"):
+        for piece in self.pieces:
             choice = {"index": 0, "delta": {"content": piece}}
             chunk = {**base, "choices": [choice]}
             await response.write(f"data: {json.dumps(chunk)}\n\n".encode())
+            await asyncio.sleep(self.piece_delay)
+        if self.breaks:
+            assert request.transport is not None
+            request.transport.abort()
+            return response
         usage = {
             "prompt_tokens": 4,
             "completion_tokens": 3,

@@ -1,0 +1,98 @@
+"""Runs: metaprompting loops that improve a prompt, job by job."""
+
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from api.models.base import ApiModel, Name, StoredModel
+from api.models.job_models import (
+    Priority,
+    PromptIds,
+    RequestData,
+    Temperature,
+)
+from api.models.metrics import ProcessingMetrics
+
+
+class RunStatus(StrEnum):
+    """Where a run stands."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    PAUSED = "PAUSED"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+
+class RunCreate(ApiModel):
+    """`POST /runs`."""
+
+    initial_working_prompt_ids: PromptIds
+    eval_prompt_id: Name
+    eval_model: Name
+    meta_prompt_id: Name
+    meta_model: Name
+    working_models: Annotated[list[Name], Field(min_length=1, max_length=100)]
+    max_iterations: Annotated[int, Field(ge=1, le=100)]
+    temperature: Temperature = 0.7
+    priority: Priority = 100
+    request_data: RequestData
+
+
+class RunIteration(ApiModel):
+    """One job of a run and what came of it.
+
+    `workingPromptId` is the prompt that was tried: the first of the
+    initial ones, later the one that the iteration before suggested.
+    """
+
+    iteration: int
+    job_id: str
+    working_prompt_id: str
+    status: str
+    eval_result: Any = None
+    suggested_prompt_id: str | None = None
+    processing_metrics: ProcessingMetrics | None = None
+
+
+class ModelRun(ApiModel):
+    """The iterations with one working model."""
+
+    model: str
+    iterations: list[RunIteration] = Field(default_factory=list)
+    processing_metrics: ProcessingMetrics = ProcessingMetrics()
+
+
+class Run(StoredModel):
+    """A run and how far it has come."""
+
+    id_field: ClassVar[str] = "runId"
+    payload_fields: ClassVar[frozenset[str]] = frozenset(
+        {"modelRuns", "requestData"}
+    )
+
+    run_id: str
+    client_id: str
+    status: RunStatus
+    initial_working_prompt_ids: list[str]
+    eval_prompt_id: str
+    eval_model: str
+    meta_prompt_id: str
+    meta_model: str
+    working_models: list[str]
+    max_iterations: int
+    temperature: float
+    priority: int
+    request_data: dict[str, Any]
+    current_model_index: int = 0
+    current_iteration: int = 0
+    current_job_id: str | None = None
+    failure_reason: str | None = None
+    model_runs: list[ModelRun]
+    processing_metrics: ProcessingMetrics = ProcessingMetrics()
+    # Counts the resumptions after a failure: each tries with a new job.
+    attempt: Annotated[int, Field(exclude=True)] = 0
+    # Counts the changes: a change is made only to what was seen.
+    revision: Annotated[int, Field(exclude=True)] = 0

@@ -1,0 +1,122 @@
+"""Streams: one prompt, answered while the client watches."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from api.models.base import ApiModel, Metadata, Name, StoredModel, Text
+from api.models.job_models import ClientReference
+from api.models.metrics import ProcessingMetrics
+from api.models.usage_models import SummedMetrics
+
+
+class StreamStatus(StrEnum):
+    """Where a stream stands."""
+
+    STREAMING = "streaming"
+    COMPLETED = "completed"
+    ERROR = "error"
+
+
+class StreamCreate(ApiModel):
+    """`POST /stream`."""
+
+    user_prompt: Annotated[Text, Field(min_length=1, max_length=4_000_000)]
+    additional_prompts: Annotated[
+        list[Name],
+        Field(
+            max_length=100,
+            description="Prompt ids; their texts, joined by a blank line, "
+            "are the system prompt.",
+        ),
+    ] = Field(default_factory=list)
+    model: Name
+    temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] = 0.7
+    client_reference: ClientReference | None = None
+
+
+class StreamMetrics(ProcessingMetrics):
+    """What a stream used, and how long it took (seconds).
+
+    `overheadDuration` is what Metasync added to the provider's time.
+    """
+
+    llm_duration: float | None = None
+    total_duration: float | None = None
+    overhead_duration: float | None = None
+    time_to_first_token: float | None = None
+
+
+class StreamMetadata(Metadata):
+    """As everywhere, and when the stream ended."""
+
+    completed_at: datetime | None = None
+
+
+class Stream(StoredModel):
+    """The record of a stream."""
+
+    id_field: ClassVar[str] = "streamId"
+    payload_fields: ClassVar[frozenset[str]] = frozenset(
+        {"clientReference", "requestData", "responseData"}
+    )
+
+    metadata: Annotated[StreamMetadata, Field(alias="_metadata")]
+    stream_id: str
+    client_id: str
+    model: str
+    temperature: float
+    status: StreamStatus
+    request_data: dict[str, Any]
+    response_data: dict[str, Any] | None = None
+    processing_metrics: StreamMetrics | None = None
+    client_reference: dict[str, Any] | None = None
+
+
+class StreamSummary(ApiModel):
+    """`GET /stream/summary`: counts, and sums over the completed."""
+
+    streaming: int = 0
+    completed: int = 0
+    error: int = 0
+    total: int = 0
+    processing_metrics: SummedMetrics = SummedMetrics()
+
+
+class StreamDataPoint(ApiModel):
+    """One completed stream, for a chart."""
+
+    stream_id: str
+    timestamp: datetime
+    model: str
+    client_reference: dict[str, Any] | None = None
+    prompt_ids: list[str]
+    processing_metrics: StreamMetrics
+
+
+class StreamGroup(ApiModel):
+    """Completed streams that are alike, counted and summed."""
+
+    model: str
+    client_reference: dict[str, Any] | None = None
+    prompt_ids: list[str]
+    count: int
+    processing_metrics: SummedMetrics
+
+
+class DateRange(ApiModel):
+    """The range that was asked for; both ends belong to it."""
+
+    from_: Annotated[datetime | None, Field(alias="from")] = None
+    to: datetime | None = None
+
+
+class StreamAnalytics(ApiModel):
+    """`GET /stream/analytics`."""
+
+    data_points: list[StreamDataPoint]
+    groups: list[StreamGroup]
+    total_count: int
+    date_range: DateRange

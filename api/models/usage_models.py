@@ -1,0 +1,23 @@
+"""Sums of tokens, seconds and cost over many records."""
+
+from pydantic import Field
+
+from api.models.base import ApiModel
+
+
+class SummedMetrics(ApiModel):
+    """Tokens, seconds and cost of many jobs or streams.
+
+    The three costs are null unless every priced record has one currency;
+    `costByCurrency` has the sums in any case.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    total_tokens: int = 0
+    duration: float = 0.0
+    input_cost: float | None = None
+    output_cost: float | None = None
+    total_cost: float | None = None
+    currency: str | None = None
+    cost_by_currency: dict[str, float] = Field(default_factory=dict)

@@ -1,0 +1,152 @@
+"""`/stream`: one prompt, answered while the client watches."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from api.middleware.callers import AnyCaller, ClientCaller
+from api.models.stream_models import (
+    Stream,
+    StreamAnalytics,
+    StreamCreate,
+    StreamStatus,
+    StreamSummary,
+)
+from api.routers.pages import PageQuery, answer
+from api.services import client_reference
+from api.services.date_range import TimeRange, read_range
+from api.services.dependencies import Streams
+from api.services.live_stream import LiveStream
+from api.services.stream_service import StreamFilter
+from utilities import payload
+
+EVENT_STREAM = "text/event-stream"
+STREAM_ID = "X-Stream-Id"
+_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+
+router = APIRouter(prefix="/stream", tags=["streams"])
+
+
+def time_range(
+    start: Annotated[
+        str | None, Query(alias="from", examples=["2026-01-01"])
+    ] = None,
+    end: Annotated[
+        str | None, Query(alias="to", examples=["2026-01-31"])
+    ] = None,
+) -> TimeRange:
+    """Read `from` and `to`: ISO 8601, inclusive, UTC."""
+    return read_range(start, end)
+
+
+TimeQuery = Annotated[TimeRange, Depends(time_range)]
+
+
+def stream_filter(
+    request: Request,
+    times: TimeQuery,
+    model: str | None = None,
+    status: StreamStatus | None = None,
+) -> StreamFilter:
+    """Read the query string, with any `clientReference.<field>=<value>`."""
+    reference = client_reference.from_query(request.query_params.multi_items())
+    return StreamFilter(model, status, times, reference)
+
+
+StreamQuery = Annotated[StreamFilter, Depends(stream_filter)]
+
+
+@router.post(
+    "",
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "description": "The answer's text as it comes, or, with "
+            f"`Accept: {EVENT_STREAM}`, the events `delta`, `usage`, "
+            "`error` and `done`.",
+            "content": {"text/plain": {}, EVENT_STREAM: {}},
+        },
+        502: {"description": "The provider failed before the first piece."},
+    },
+)
+async def create_stream(
+    request: Request,
+    body: StreamCreate,
+    streams: Streams,
+    caller: ClientCaller,
+) -> StreamingResponse:
+    """Stream an answer; hanging up ends the provider's call."""
+    live, first = await streams.start(body, caller)
+    as_events = EVENT_STREAM in request.headers.get("accept", "")
+    content = _events(live, first) if as_events else _text(live, first)
+    return StreamingResponse(
+        content,
+        media_type=EVENT_STREAM if as_events else "text/plain",
+        headers={**_HEADERS, STREAM_ID: live.stream_id},
+    )
+
+
+@router.get("")
+async def list_streams(
+    streams: Streams,
+    caller: AnyCaller,
+    wanted: StreamQuery,
+    page: PageQuery,
+    response: Response,
+) -> Sequence[Stream]:
+    """List the records of streams."""
+    return answer(await streams.page(caller, wanted, page), response)
+
+
+@router.get("/summary")
+async def summarize_streams(
+    streams: Streams, caller: AnyCaller, wanted: StreamQuery
+) -> StreamSummary:
+    """Count streams by status and sum what the completed used."""
+    return await streams.summary(caller, wanted)
+
+
+@router.get("/analytics")
+async def analyze_streams(
+    streams: Streams, caller: AnyCaller, times: TimeQuery
+) -> StreamAnalytics:
+    """Give every completed stream as a point, and groups of like ones."""
+    return await streams.analytics(caller, times)
+
+
+@router.get("/{stream_id}")
+async def get_stream(
+    stream_id: str, streams: Streams, caller: AnyCaller
+) -> Stream:
+    """Return one record."""
+    return await streams.get(stream_id, caller)
+
+
+async def _text(live: LiveStream, first: str | None) -> AsyncIterator[str]:
+    async for piece in live.pieces(first):
+        yield piece
+    if live.end.error is not None:
+        yield f"[Error: {live.end.error.message}]"
+
+
+async def _events(live: LiveStream, first: str | None) -> AsyncIterator[str]:
+    async for piece in live.pieces(first):
+        yield _event("delta", {"text": piece})
+    end = live.end
+    if end.error is not None:
+        error = {"errorType": end.error.kind, "message": end.error.message}
+        yield _event("error", error)
+    yield _event(
+        "usage",
+        {
+            "inputTokens": end.usage.input_tokens,
+            "outputTokens": end.usage.output_tokens,
+        },
+    )
+    yield _event("done", {"streamId": live.stream_id})
+
+
+def _event(name: str, data: dict[str, Any]) -> str:
+    return f"event: {name}\ndata: {payload.dump(data)}\n\n"

@@ -1,0 +1,75 @@
+"""From a model's document to a plug-in that is ready to be called."""
+
+import structlog
+from pydantic import SecretStr
+
+from api.models.model_models import ModelWithKey
+from config import ModelKeys
+from llm_sdks.base_sdk import BaseLLMSDK, LLMConfig
+from llm_sdks.errors import LLMError, PluginError
+from llm_sdks.registry import SdkRegistry
+
+log = structlog.get_logger(__name__)
+
+
+class ModelAccess:
+    """The plug-ins of one event loop, made when first needed."""
+
+    def __init__(self, registry: SdkRegistry, keys: ModelKeys) -> None:
+        self._registry = registry
+        self._keys = keys
+        self._sdks: dict[str, BaseLLMSDK] = {}
+
+    def open(self, model: ModelWithKey) -> tuple[BaseLLMSDK, LLMConfig]:
+        """Return the model's plug-in and its checked settings.
+
+        Raises:
+            LLMError: the settings cannot work, or no such plug-in is here.
+            MissingModelKeyError: names the variable that should be set.
+        """
+        if model.sdk not in self._sdks:
+            self._sdks[model.sdk] = self._registry.create(model.sdk)
+        sdk = self._sdks[model.sdk]
+        config = self._config(model, sdk)
+        try:
+            sdk.validate_config(config)
+        except LLMError:
+            raise
+        except Exception as error:
+            raise plugin_error(sdk, error) from error
+        return sdk, config
+
+    async def close(self) -> None:
+        """Close the plug-ins' connections."""
+        for sdk in self._sdks.values():
+            await sdk.aclose()
+        self._sdks.clear()
+
+    def _config(self, model: ModelWithKey, sdk: BaseLLMSDK) -> LLMConfig:
+        key = self._keys.resolve(model.key) if sdk.needs_key else SecretStr("")
+        return LLMConfig(
+            name=model.name,
+            endpoint=model.endpoint,
+            api_type=model.api_type,
+            api_version=model.api_version,
+            deployment=model.deployment,
+            service=model.service,
+            api_key=key,
+            max_token=model.max_token,
+            max_completion_token=model.max_completion_token,
+            min_temperature=model.min_temperature,
+            max_temperature=model.max_temperature,
+        )
+
+
+def plugin_error(sdk: BaseLLMSDK, error: Exception) -> PluginError:
+    """Log what somebody else's code raised; give it a place in our family.
+
+    The details go to the log only: they may hold anything.
+    """
+    name = sdk.get_name()
+    log.error("plugin_raised", sdk=name, exc_info=error)
+    return PluginError(
+        f"The plug-in {name!r} raised {type(error).__name__}; the log has "
+        "the details"
+    )

@@ -1,0 +1,335 @@
+import asyncio
+import json
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from aiohttp import web
+
+from tests.conftest import PROVIDER_KEY
+from tests.integration.test_workers import provider_model
+from tests.support.api_user import ADMIN, ApiUser
+from tests.support.fake_provider import FakeProvider, failure
+from tests.support.processes import service_process
+from tests.support.waiting import eventually
+
+
+@pytest.fixture
+def model(user: ApiUser, provider: FakeProvider) -> str:
+    return provider_model(user, provider)
+
+
+def record(user: ApiUser, stream_id: str) -> dict[str, Any]:
+    """Wait until a stream has ended; return its record."""
+
+    def look() -> dict[str, Any] | None:
+        found: dict[str, Any] = user.get(f"/stream/{stream_id}")
+        return found if found["status"] != "streaming" else None
+
+    return eventually(look)
+
+
+def test_a_stream_is_text_and_leaves_a_record(
+    user: ApiUser, model: str, provider: FakeProvider
+) -> None:
+    prompts = [user.prompt("one"), user.prompt("two")]
+    body = {
+        "userPrompt": "hi",
+        "additionalPrompts": prompts,
+        "model": model,
+        "clientReference": {"page": 3},
+    }
+    answer = user.http.post("/stream", headers=user.headers, json=body)
+    assert answer.status_code == 200
+    assert answer.text == "Hello you"
+    assert answer.headers["content-type"].startswith("text/plain")
+    sent = provider.requests[0]
+    assert sent["messages"] == [
+        {"role": "system", "content": "one\n\ntwo"},
+        {"role": "user", "content": "hi"},
+    ]
+    assert sent["temperature"] == 0.7
+    done = record(user, answer.headers["X-Stream-Id"])
+    assert done["status"] == "completed"
+    assert done["model"] == model
+    assert done["temperature"] == 0.7
+    assert done["clientReference"] == {"page": 3}
+    assert done["requestData"]["userPrompt"] == "hi"
+    assert done["requestData"]["additionalPrompts"] == prompts
+    assert done["responseData"]["text"] == "Hello you"
+    assert done["_metadata"]["completedAt"]
+    metrics = done["processingMetrics"]
+    assert (metrics["inputTokens"], metrics["outputTokens"]) == (4, 3)
+    assert metrics["totalCost"] == pytest.approx(0.004 + 0.006)
+    assert 0 < metrics["timeToFirstToken"] <= metrics["llmDuration"]
+    assert metrics["overheadDuration"] == pytest.approx(
+        metrics["totalDuration"] - metrics["llmDuration"], abs=1e-5
+    )
+
+
+def test_pieces_come_as_the_provider_sends_them(
+    user: ApiUser, model: str, provider: FakeProvider
+) -> None:
+    provider.pieces = [f"{n} " for n in range(10)]
+    provider.piece_delay = 0.05
+    body = {"userPrompt": "hi", "model": model}
+    started = time.monotonic()
+    arrivals = []
+    with user.http.stream(
+        "POST", "/stream", headers=user.headers, json=body
+    ) as answer:
+        arrivals = [time.monotonic() - started for _ in answer.iter_text()]
+    assert len(arrivals) >= 8
+    assert arrivals[0] < 0.4
+    assert arrivals[-1] - arrivals[0] > 0.3
+
+
+def test_server_sent_events_when_asked_for(user: ApiUser, model: str) -> None:
+    answer = user.http.post(
+        "/stream",
+        headers={**user.headers, "Accept": "text/event-stream"},
+        json={"userPrompt": "hi", "model": model},
+    )
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    events = [
+        (lines[0].removeprefix("event: "), json.loads(lines[1][6:]))
+        for lines in (
+            block.split("\n") for block in answer.text.strip().split("\n\n")
+        )
+    ]
+    names = [name for name, _ in events]
+    assert set(names[:-2]) == {"delta"}
+    assert names[-2:] == ["usage", "done"]
+    text = "".join(data["text"] for name, data in events if name == "delta")
+    assert text == "Hello you"
+    assert events[-2][1] == {"inputTokens": 4, "outputTokens": 3}
+    assert events[-1][1] == {"streamId": answer.headers["X-Stream-Id"]}
+
+
+def test_what_a_stream_names_must_exist(
+    user: ApiUser, model: str, http: httpx2.Client
+) -> None:
+    body = {"userPrompt": "hi", "model": model}
+    answer = user.post("/stream", {**body, "model": "nope"}, 400)
+    assert answer["detail"] == "Model nope not found"
+    theirs = ApiUser(http).prompt()
+    for prompt in ("0" * 24, "nonsense", theirs):
+        changed = {**body, "additionalPrompts": [prompt]}
+        answer = user.post("/stream", changed, 400)
+        assert answer["detail"] == f"Prompt {prompt} not found"
+    for bad in ({"temperature": 2.1}, {"userPrompt": ""}, {"model": None}):
+        user.post("/stream", {**body, **bad}, 422)
+    assert user.get("/stream") == []
+
+
+def test_a_failure_after_the_first_piece_ends_the_text(
+    user: ApiUser, model: str, provider: FakeProvider
+) -> None:
+    provider.breaks = True
+    provider.piece_delay = 0.05
+    body = {"userPrompt": "hi", "model": model}
+    answer = user.http.post("/stream", headers=user.headers, json=body)
+    assert answer.status_code == 200
+    assert answer.text.startswith("Hello you[Error: ")
+    assert answer.text.endswith("]")
+    done = record(user, answer.headers["X-Stream-Id"])
+    assert done["status"] == "error"
+    assert done["responseData"]["text"] == "Hello you"
+    assert done["responseData"]["error"]
+
+
+def test_a_failure_before_the_first_piece_is_an_error_of_its_own(
+    user: ApiUser, model: str, provider: FakeProvider
+) -> None:
+    async def refusing(_body: dict[str, Any]) -> web.StreamResponse:
+        return failure(500, "broken")
+
+    provider.handler = refusing
+    body = {"userPrompt": "hi", "model": model}
+    answer = user.post("/stream", body, 502)
+    assert "broken" in answer["detail"]
+    keyless = user.model(sdk="OpenAI", key="NO-SUCH-KEY")
+    answer = user.post("/stream", {**body, "model": keyless}, 502)
+    assert "NO_SUCH_KEY" in answer["detail"]
+    eventually(lambda: user.get("/stream/summary")["error"] == 2)
+
+
+def test_a_client_that_hangs_up_ends_the_providers_call(
+    user: ApiUser, model: str, provider: FakeProvider
+) -> None:
+    provider.pieces = ["x"] * 1000
+    provider.piece_delay = 0.02
+    body = {"userPrompt": "hi", "model": model}
+    with user.http.stream(
+        "POST", "/stream", headers=user.headers, json=body
+    ) as answer:
+        stream_id = answer.headers["X-Stream-Id"]
+        texts = answer.iter_text()
+        next(texts)
+        assert user.get(f"/stream/{stream_id}")["status"] == "streaming"
+    eventually(lambda: provider.running == 0, seconds=5)
+    done = record(user, stream_id)
+    assert done["status"] == "error"
+    assert done["responseData"]["errorType"] == "CLIENT_HUNG_UP"
+    assert done["responseData"]["text"].startswith("x")
+
+
+def test_the_test_plug_in_streams_lorem_ipsum(user: ApiUser) -> None:
+    body = {"userPrompt": "hi", "model": user.model()}
+    answer = user.http.post("/stream", headers=user.headers, json=body)
+    assert answer.text.startswith("Lorem ipsum")
+    assert len(answer.text) > 1000
+
+
+def test_an_admin_streams_for_a_client(
+    user: ApiUser, http: httpx2.Client
+) -> None:
+    body = {"userPrompt": "hi", "model": user.model()}
+    for_client = {**ADMIN, "client_id": user.client_id}
+    answer = http.post("/stream", headers=for_client, json=body)
+    assert answer.status_code == 200
+    listed = user.get("/stream")
+    assert [each["streamId"] for each in listed] == [
+        answer.headers["X-Stream-Id"]
+    ]
+    unknown = {**ADMIN, "client_id": "nobody"}
+    assert http.post("/stream", headers=unknown, json=body).status_code == 401
+    assert http.post("/stream", headers=ADMIN, json=body).status_code == 401
+
+
+def test_streams_are_listed_counted_and_charted(
+    user: ApiUser, http: httpx2.Client
+) -> None:
+    euro = {"tokens": 1, "currency": "EUR", "input": 1, "output": 1}
+    models = [user.model(), user.model(cost=euro)]
+    prompt = user.prompt()
+    for name, reference in (
+        (models[0], {"a": 1}),
+        (models[0], {"a": 1}),
+        (models[1], None),
+    ):
+        answer = user.http.post(
+            "/stream",
+            headers=user.headers,
+            json={
+                "userPrompt": "hi",
+                "model": name,
+                "clientReference": reference,
+                "additionalPrompts": [prompt],
+            },
+        )
+        record(user, answer.headers["X-Stream-Id"])
+    assert len(user.get("/stream")) == 3
+    assert len(user.get("/stream", model=models[0])) == 2
+    assert len(user.get("/stream", **{"clientReference.a": "1"})) == 2
+    assert len(user.request("GET", "/stream?status=completed", 200)) == 3
+    assert user.request("GET", "/stream?status=error", 200) == []
+    summary = user.get("/stream/summary")
+    assert (summary["completed"], summary["total"]) == (3, 3)
+    assert summary["processingMetrics"]["totalCost"] is None
+    costs = summary["processingMetrics"]["costByCurrency"]
+    assert set(costs) == {"EUR", "USD"}
+    one = user.get("/stream/summary", model=models[1])["processingMetrics"]
+    assert one["currency"] == "EUR"
+    chart = user.get("/stream/analytics")
+    assert chart["totalCount"] == len(chart["dataPoints"]) == 3
+    groups = {
+        group["model"]: (
+            group["count"],
+            group["clientReference"],
+            group["promptIds"],
+            group["processingMetrics"]["currency"],
+        )
+        for group in chart["groups"]
+    }
+    assert groups == {
+        models[0]: (2, {"a": 1}, [prompt], "USD"),
+        models[1]: (1, None, [prompt], "EUR"),
+    }
+    assert ApiUser(http).get("/stream/analytics")["totalCount"] == 0
+
+
+def test_date_ranges_are_inclusive_and_in_utc(user: ApiUser) -> None:
+    answer = user.http.post(
+        "/stream",
+        headers=user.headers,
+        json={"userPrompt": "hi", "model": user.model()},
+    )
+    made = record(user, answer.headers["X-Stream-Id"])
+    moment = made["_metadata"]["createdAt"]
+    day = moment[:10]
+
+    def count(start: str, end: str) -> int:
+        query = {"from": start, "to": end}
+        counted = user.request("GET", "/stream/summary", 200, params=query)
+        charted = user.request("GET", "/stream/analytics", 200, params=query)
+        assert counted["total"] == charted["totalCount"]
+        return int(counted["total"])
+
+    assert count(day, day) == 1
+    assert count("2000-01-01", "2000-01-02") == 0
+    assert count("2000-01-01T00:00:00+02:00", "2999-01-01") == 1
+    for bad in ("yesterday", "2026-13-01", "", "0000-00-00"):
+        for path in ("/stream/analytics", "/stream/summary", "/stream"):
+            user.request("GET", path, 400, params={"from": bad})
+            user.request("GET", path, 400, params={"to": bad})
+
+
+@pytest.mark.slow
+def test_five_hundred_streams_at_once_starve_none(
+    user: ApiUser, model: str, provider: FakeProvider
+) -> None:
+    provider.pieces = [f"{n} " for n in range(10)]
+    provider.piece_delay = 0.3
+    body = {"userPrompt": "hi", "model": model}
+
+    async def one(client: httpx2.AsyncClient) -> str:
+        answer = await client.post(
+            f"{user.http.base_url}/stream".replace("//stream", "/stream"),
+            headers=user.headers,
+            json=body,
+        )
+        assert answer.status_code == 200, answer.text
+        return answer.text
+
+    async def run() -> list[str]:
+        limits = httpx2.Limits(max_connections=500)
+        async with httpx2.AsyncClient(limits=limits, timeout=60) as client:
+            return await asyncio.gather(*(one(client) for _ in range(500)))
+
+    started = time.monotonic()
+    texts = asyncio.run(run())
+    assert set(texts) == {"".join(provider.pieces)}
+    assert provider.most_running > 300
+    assert time.monotonic() - started < 40
+    eventually(lambda: user.get("/stream/summary")["completed"] == 500)
+
+
+@pytest.mark.slow
+def test_a_record_is_written_when_the_service_is_told_to_stop(
+    data_dir: Path, provider: FakeProvider
+) -> None:
+    provider.pieces = ["x"] * 1000
+    provider.piece_delay = 0.05
+    with (
+        service_process(data_dir, PROVIDER_KEY=PROVIDER_KEY) as service,
+        httpx2.Client(base_url=service.url, timeout=30) as http,
+    ):
+        user = ApiUser(http)
+        model = provider_model(user, provider)
+        body = {"userPrompt": "hi", "model": model}
+        with http.stream(
+            "POST", "/stream", headers=user.headers, json=body
+        ) as answer:
+            stream_id = answer.headers["X-Stream-Id"]
+            texts = answer.iter_text()
+            next(texts)
+            assert service.end(signal.SIGTERM) == 0
+        service.start()
+        done = user.get(f"/stream/{stream_id}")
+        assert done["status"] == "error"
+        assert done["responseData"]["text"].startswith("x")
+        assert done["_metadata"]["completedAt"]
