@@ -146,7 +146,8 @@ class ModelKeys:
     def load(cls, env_file: Path = Path(".env")) -> Self:
         """Read the keys from the environment and, behind it, `.env`."""
         from_file = dotenv_values(env_file)
-        return cls({k: v or "" for k, v in from_file.items()} | os.environ)
+        given = {name: value for name, value in os.environ.items() if value}
+        return cls({k: v or "" for k, v in from_file.items()} | given)
 
     def resolve(self, reference: str) -> SecretStr:
         """Return the secret.

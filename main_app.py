@@ -53,7 +53,7 @@ from utilities.embedded_database import (
     EmbeddedDatabase,
     EmbeddedDatabaseError,
 )
-from utilities.schema import DatabaseError, migrate_when_up
+from utilities.schema import DatabaseError, migrate, migrate_when_up
 from utilities.signals import Signals
 
 log = structlog.get_logger(__name__)
@@ -161,7 +161,7 @@ def create_app(application: Application, *, run_workers: bool) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        await migrate_when_up(application.clients)
+        await migrate(application.clients)
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(application.clients.close)
             streams = application.services.streams
@@ -244,6 +244,7 @@ def serve(settings: Settings, keys: ModelKeys, *, run_workers: bool) -> None:
     _end_on_signals()
     with database_of(settings) as connection_string:
         application = build(settings, keys, connection_string)
+        uvloop.run(_prepare(application))
         app = create_app(application, run_workers=run_workers)
         uvicorn.run(
             app,
@@ -263,6 +264,13 @@ def work(settings: Settings, keys: ModelKeys) -> None:
     with database_of(settings) as connection_string:
         application = build(settings, keys, connection_string)
         uvloop.run(_work_until_stopped(application))
+
+
+async def _prepare(application: Application) -> None:
+    # Before the server starts, so that a database that does not answer is
+    # one clear message.
+    await migrate_when_up(application.clients)
+    await application.clients.close()
 
 
 def _end_on_signals() -> None:

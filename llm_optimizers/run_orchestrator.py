@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 
 import structlog
-from pymongo.errors import PyMongoError
 
 from api.core.errors import ConflictError, NotFoundError, RuleError
 from api.models.job_models import Job
@@ -26,7 +25,7 @@ from llm_optimizers.run_steps import (
     next_step,
     submitted,
 )
-from utilities.cosmos_connector import current_actor
+from utilities.cosmos_connector import StoreError, current_actor
 from utilities.signals import RUNS_CHANGED, Signals
 
 # Only the fall-back: a job that ends in this process is seen at once.
@@ -75,7 +74,7 @@ class RunOrchestrator:
         try:
             for run in await self._runs.running():
                 await self._advance(run)
-        except PyMongoError as error:
+        except StoreError as error:
             log.warning("runs_not_advanced", error=type(error).__name__)
 
     async def _advance(self, run: Run) -> None:

@@ -6,7 +6,9 @@ with our own reading of the JSON, which takes half the processor time of
 `chat.completions.create`.
 """
 
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx2
@@ -265,4 +267,12 @@ def _retry_after(headers: httpx2.Headers) -> float | None:
             return max(0.0, float(headers[name]) * unit)
         except (KeyError, ValueError):
             continue
-    return None
+    return _seconds_until(headers.get("retry-after"))
+
+
+def _seconds_until(date: str | None) -> float | None:
+    try:
+        moment = parsedate_to_datetime(date or "")
+        return max(0.0, moment.timestamp() - time.time())
+    except ValueError:
+        return None

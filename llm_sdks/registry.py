@@ -78,7 +78,10 @@ def _built_in() -> Iterator[SdkClass]:
 def _installed() -> Iterator[SdkClass]:
     for entry_point in entry_points(group=ENTRY_POINT_GROUP):
         try:
-            yield entry_point.load()
+            sdk = entry_point.load()
+            if not (inspect.isclass(sdk) and issubclass(sdk, BaseLLMSDK)):
+                raise TypeError("is not a subclass of BaseLLMSDK")  # noqa: TRY301 - logged like the rest
+            yield sdk
         except Exception as error:  # noqa: BLE001 - somebody else's code; logged
             log.warning(
                 "sdk_not_available",

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable
 
 import structlog
-from pymongo.errors import PyMongoError
 
 from api.models.job_work import Claimant, ClaimedJob, Failed, PutBack
 from api.models.worker_models import WorkerConfig
@@ -14,6 +13,7 @@ from api.services.job_queue import JobQueue, Result
 from llm_workers.pipeline import Pipeline
 from llm_workers.result_writer import ResultWriter
 from utilities.clock import Clock, now_ms
+from utilities.cosmos_connector import StoreError
 
 # Ended calls are gathered this long before the next claim, so that one
 # claim fills several slots.
@@ -101,7 +101,7 @@ class JobRunner:
             jobs = await self._queue.claim(
                 self._client_id, config, self._claimant, limit
             )
-        except PyMongoError as error:
+        except StoreError as error:
             log.warning("claim_failed", error=type(error).__name__)
             return
         for job in jobs:
@@ -150,7 +150,7 @@ class JobRunner:
             outcome = PutBack(
                 self._clock(), counted=False, reason="the worker stopped"
             )
-        except PyMongoError as error:
+        except StoreError as error:
             # The database went away before the call: no answer is lost.
             outcome = PutBack(
                 self._clock(), counted=False, reason=type(error).__name__
@@ -192,7 +192,7 @@ class JobRunner:
                 continue
             try:
                 await self._queue.extend_leases(list(tokens))
-            except PyMongoError as error:
+            except StoreError as error:
                 log.warning("leases_not_extended", error=type(error).__name__)
 
     async def _wind_down(self, grace: float) -> None:

@@ -96,4 +96,4 @@ class LLMCaller:
             ) from None
         except Exception as error:
             # Somebody else's code: whatever it raises ends this job only.
-            raise plugin_error(sdk, error) from error
+            raise plugin_error(sdk.get_name(), error) from error

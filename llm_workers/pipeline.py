@@ -1,5 +1,6 @@
 """What a worker does with a job: working step, evaluation, meta step."""
 
+import asyncio
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from api.services.prompt_service import PromptService
 from config import MissingModelKeyError
 from llm_sdks.errors import LLMError, RateLimitedError
 from llm_workers.answers import NoJsonError, to_json_text
-from llm_workers.catalog import Catalog
+from llm_workers.catalog import Catalog, patiently
 from llm_workers.llm_caller import Answer, Call, LLMCaller
 from utilities import payload
 from utilities.clock import Clock, now_ms
@@ -69,45 +70,58 @@ class Pipeline:
         self._clock = clock
 
     async def run(self, job: ClaimedJob) -> Outcome:
-        """Make all calls of a job and say what has come of it."""
+        """Make all calls of a job and say what has come of it.
+
+        Calls that an earlier attempt has paid for are not made again.
+        """
         try:
             prompts = await self._catalog.prompts(
                 job.working_prompts, job.client_id
             )
-            answer = await self._working_step(job, prompts)
+            done = job.checkpoint or await self._working_step(job, prompts)
         except _STEP_ERRORS as error:
-            return self._after_failure(job, error)
+            return self._later(job, error) or _failed(job, error)
+        if isinstance(done, Failed):
+            return done
+        return await self._further_steps(job, prompts, done)
+
+    async def _working_step(
+        self, job: ClaimedJob, prompts: list[Prompt]
+    ) -> Succeeded | Failed:
+        system = "\n\n".join(prompt.prompt for prompt in prompts)
+        answer = await self._caller.call(
+            Call(job.model, system, job.request_json, job.temperature)
+        )
         try:
             response_json = to_json_text(answer.completion.text)
         except NoJsonError as error:
             return Failed(_no_json(job, answer, error), answer.metrics)
-        working = Succeeded(response_json, answer.metrics)
-        return await self._second_and_third_step(job, prompts, working)
+        return Succeeded(response_json, answer.metrics)
 
-    async def _working_step(
-        self, job: ClaimedJob, prompts: list[Prompt]
-    ) -> Answer:
-        system = "\n\n".join(prompt.prompt for prompt in prompts)
-        return await self._caller.call(
-            Call(job.model, system, job.request_json, job.temperature)
-        )
-
-    async def _second_and_third_step(
+    async def _further_steps(
         self, job: ClaimedJob, prompts: list[Prompt], done: Succeeded
-    ) -> Succeeded:
-        if job.eval_prompt and job.eval_model:
-            try:
+    ) -> Succeeded | PutBack:
+        try:
+            if _wants_evaluation(job, done):
                 done = await self._eval_step(job, done)
-            except _STEP_ERRORS as error:
-                log.warning("eval_step_failed", errorType=_kind(error))
-                # Without an evaluation there is nothing to learn from.
-                return _with_step_error(done, error)
-        if job.meta_prompt and job.meta_model:
-            try:
+            if _wants_suggestion(job, done):
                 done = await self._meta_step(job, prompts, done)
-            except _STEP_ERRORS as error:
-                log.warning("meta_step_failed", errorType=_kind(error))
-                return _with_step_error(done, error)
+        except asyncio.CancelledError:
+            # The worker stops. What has been paid for goes with the job.
+            return PutBack(
+                self._clock(),
+                counted=False,
+                reason="the worker stopped",
+                checkpoint=done,
+            )
+        except _PaidInVainError as error:
+            return _with_step_error(error.done, error)
+        except _STEP_ERRORS as error:
+            if (later := self._later(job, error)) is not None:
+                return replace(later, checkpoint=done)
+            # Without an evaluation there is nothing to learn from: the
+            # meta step is left out too.
+            return _with_step_error(done, error)
         return done
 
     async def _eval_step(self, job: ClaimedJob, done: Succeeded) -> Succeeded:
@@ -118,12 +132,10 @@ class Pipeline:
         answer = await self._step(job, job.eval_prompt, job.eval_model, user)
         done = replace(done, metrics=done.metrics + answer.metrics)
         try:
-            return replace(
-                done, eval_json=to_json_text(answer.completion.text)
-            )
+            evaluation = to_json_text(answer.completion.text)
         except NoJsonError as error:
-            # Recorded here and not by the caller: the call was paid for.
-            return _with_step_error(done, error)
+            raise _PaidInVainError(str(error), done) from None
+        return replace(done, eval_json=evaluation)
 
     async def _meta_step(
         self, job: ClaimedJob, prompts: list[Prompt], done: Succeeded
@@ -137,10 +149,9 @@ class Pipeline:
         done = replace(done, metrics=done.metrics + answer.metrics)
         text = answer.completion.text.strip()
         if not text:
-            error = NoJsonError("The meta step answered with no text")
-            return _with_step_error(done, error)
-        suggested = await self._prompts.add(
-            _draft(prompts[0], text), job.client_id
+            raise _PaidInVainError("The meta step gave no text", done)
+        suggested = await patiently(
+            lambda: self._prompts.add(_draft(prompts[0], text), job.client_id)
         )
         return replace(done, suggested_prompt_id=suggested.prompt_id)
 
@@ -160,7 +171,8 @@ class Pipeline:
             )
         )
 
-    def _after_failure(self, job: ClaimedJob, error: StepError) -> Outcome:
+    def _later(self, job: ClaimedJob, error: StepError) -> PutBack | None:
+        """Say when to try again, if that can help."""
         now = self._clock()
         if isinstance(error, RateLimitedError):
             wait = error.retry_after
@@ -171,8 +183,30 @@ class Pipeline:
         if retryable and job.attempts < self._retry.max_attempts:
             wait = self._retry.wait_seconds(job.attempts)
             return PutBack(now + _ms(wait), counted=True, reason=str(error))
-        log.warning("job_failed", errorType=_kind(error), reason=str(error))
-        return Failed(_error_data(job, error))
+        log.warning("step_failed", errorType=_kind(error), reason=str(error))
+        return None
+
+
+class _PaidInVainError(NoJsonError):
+    """A step's answer is of no use; `done` has what it cost."""
+
+    def __init__(self, message: str, done: Succeeded) -> None:
+        super().__init__(message)
+        self.done = done
+
+
+def _wants_evaluation(job: ClaimedJob, done: Succeeded) -> bool:
+    wanted = bool(job.eval_prompt and job.eval_model)
+    return wanted and done.eval_json is None
+
+
+def _wants_suggestion(job: ClaimedJob, done: Succeeded) -> bool:
+    wanted = bool(job.meta_prompt and job.meta_model)
+    return wanted and done.suggested_prompt_id is None
+
+
+def _failed(job: ClaimedJob, error: StepError) -> Failed:
+    return Failed(_error_data(job, error))
 
 
 def _ms(seconds: float) -> int:

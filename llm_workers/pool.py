@@ -13,12 +13,11 @@ from dataclasses import dataclass
 
 import structlog
 from bson import ObjectId
-from pymongo.errors import PyMongoError
 
 from api.models.worker_models import Worker, WorkerStatus
 from llm_workers.worker import WorkerParts, WorkerThread
 from utilities.clock import Clock, now_ms, to_datetime
-from utilities.cosmos_connector import Document, Documents
+from utilities.cosmos_connector import Document, Documents, StoreError
 from utilities.signals import WORKERS_CHANGED
 
 _TICK_SECONDS = 1.0
@@ -99,9 +98,13 @@ class WorkerPool:
     async def _tick_safely(self) -> None:
         try:
             await self._tick()
-        except PyMongoError as error:
+        except StoreError as error:
             # The workers go on; what they finish waits for the database.
             log.warning("pool_tick_failed", error=type(error).__name__)
+        except Exception:
+            # Whatever it was: without its supervisor a process looks alive
+            # and does nothing. The next tick may do better.
+            log.exception("pool_tick_defect")
 
     async def _tick(self) -> None:
         await self._clear_dead_processes()
@@ -290,7 +293,7 @@ class WorkerPool:
             threads = [thread for thread in threads if thread.alive]
         for thread in threads:
             log.error("worker_stuck", workerId=thread.worker_id)
-        with contextlib.suppress(PyMongoError):
+        with contextlib.suppress(StoreError):
             await self._let_go(list(self._threads))
         self._threads.clear()
         self._parts.spool.close()

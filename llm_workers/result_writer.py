@@ -9,16 +9,19 @@ from collections.abc import Sequence
 
 import structlog
 from bson.errors import BSONError
-from pymongo.errors import DocumentTooLarge, PyMongoError
+from pymongo.errors import DocumentTooLarge
 
 from api.models.job_work import Failed
 from api.services.job_queue import JobQueue, Result
 from llm_workers.spool import SpoolFile
+from utilities.cosmos_connector import StoreError
 
 _GATHER_SECONDS = 0.03
 _FIRST_RETRY_SECONDS = 0.1
 _LAST_RETRY_SECONDS = 2.0
 _MOST_AT_ONCE = 500
+# A database that takes longer may be gone: the answers go to disk.
+_SLOW_SECONDS = 1.0
 
 # What the driver raises for a document that it will never send.
 _NOT_STORABLE = (DocumentTooLarge, BSONError, OverflowError)
@@ -57,9 +60,9 @@ class ResultWriter:
             await asyncio.sleep(_GATHER_SECONDS)
             try:
                 await self._store_some()
-            except PyMongoError as error:
+            except StoreError as error:
                 # Whatever the server's reason: the answers are kept.
-                self._keep_on_disk(error)
+                self._keep_on_disk(type(error).__name__)
                 await asyncio.sleep(wait)
                 wait = min(wait * 2, _LAST_RETRY_SECONDS)
             else:
@@ -76,7 +79,11 @@ class ResultWriter:
 
     async def _store_some(self) -> None:
         batch = self._buffer[:_MOST_AT_ONCE]
-        await self._store(batch)
+        storing = asyncio.create_task(self._store(batch))
+        await asyncio.wait({storing}, timeout=_SLOW_SECONDS)
+        if not storing.done():
+            self._keep_on_disk("slow")
+        await storing
         del self._buffer[: len(batch)]
         if not self._buffer:
             self._filled.clear()
@@ -104,11 +111,11 @@ class ResultWriter:
             log.exception("result_not_storable", jobId=str(result.job.job_id))
             await self._queue.store([Result(result.job, _unstorable(error))])
 
-    def _keep_on_disk(self, error: PyMongoError) -> None:
+    def _keep_on_disk(self, why: str) -> None:
         log.warning(
             "results_wait_for_database",
             count=len(self._buffer),
-            error=type(error).__name__,
+            why=why,
         )
         # A blocking write on purpose: the answers come first. It happens
         # only while the database is away.

@@ -6,6 +6,7 @@ directory whose lock is free knows that its process is dead: it stores
 what it finds there and need not wait for that process's leases to end.
 """
 
+import os
 import secrets
 import shutil
 import socket
@@ -13,10 +14,10 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import structlog
 from bson import ObjectId
+from bson.errors import InvalidId
 from filelock import FileLock, Timeout
 
 from api.models.job_work import (
@@ -25,6 +26,8 @@ from api.models.job_work import (
     Outcome,
     PutBack,
     Succeeded,
+    dump_checkpoint,
+    load_checkpoint,
 )
 from api.models.metrics import Metrics
 from api.services.job_queue import Result
@@ -50,6 +53,7 @@ class SpoolFile:
         with temporary.open("w", encoding="utf-8") as file:
             file.write(lines)
             file.flush()
+            os.fsync(file.fileno())
         temporary.replace(self._path)
 
     def clear(self) -> None:
@@ -76,9 +80,10 @@ class Spool:
                 self._lock.acquire()
 
     def file(self, worker_id: str) -> SpoolFile:
-        """Return a worker's file."""
+        """Return a file of its own for a worker's thread."""
         self.open()
-        return SpoolFile(self._own / f"{worker_id}.jsonl")
+        name = f"{worker_id}-{secrets.token_hex(4)}.jsonl"
+        return SpoolFile(self._own / name)
 
     def adopt(self) -> Iterator[tuple[Path, Sequence[Result]]]:
         """Yield the directories of dead processes with their results.
@@ -86,7 +91,7 @@ class Spool:
         The caller stores them and then calls `discard`.
         """
         for directory in sorted(self._root.glob("*/")):
-            if directory == self._own:
+            if directory == self._own or not (directory / "lock").exists():
                 continue
             try:
                 with _lock_of(directory).acquire(blocking=False):
@@ -112,18 +117,15 @@ class Spool:
 
 def encode(result: Result) -> str:
     """Turn a result into one line of JSON."""
-    outcome = asdict(result.outcome)
-    if "metrics" in outcome:
-        outcome["metrics"]["currencies"] = sorted(
-            outcome["metrics"]["currencies"]
-        )
-    return payload.dump(
-        {
-            "job": asdict(result.job) | {"job_id": str(result.job.job_id)},
-            "kind": type(result.outcome).__name__,
-            "outcome": outcome,
-        }
-    )
+    job, outcome = asdict(result.job), asdict(result.outcome)
+    if not isinstance(result.outcome, PutBack):
+        outcome["metrics"] = result.outcome.metrics.dump()
+    else:
+        outcome["checkpoint"] = dump_checkpoint(result.outcome.checkpoint)
+    # A claimed job's own checkpoint has served its purpose.
+    job |= {"job_id": str(result.job.job_id), "checkpoint": None}
+    kind = type(result.outcome).__name__
+    return payload.dump({"job": job, "kind": kind, "outcome": outcome})
 
 
 def decode(line: str) -> Result:
@@ -138,20 +140,19 @@ def decode(line: str) -> Result:
         job["job_id"] = ObjectId(job["job_id"])
         job["working_prompts"] = tuple(job["working_prompts"])
         if "metrics" in outcome:
-            outcome["metrics"] = _metrics(outcome["metrics"])
+            outcome["metrics"] = Metrics.load(outcome["metrics"])
+        if "checkpoint" in outcome:
+            outcome["checkpoint"] = load_checkpoint(outcome["checkpoint"])
         kind = _KINDS[fields["kind"]]
         return Result(ClaimedJob(**job), kind(**outcome))
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, InvalidId) as error:
         raise ValueError(f"damaged spool line: {error}") from None
-
-
-def _metrics(fields: dict[str, Any]) -> Metrics:
-    return Metrics(**fields | {"currencies": frozenset(fields["currencies"])})
 
 
 def _read(directory: Path) -> Iterator[Result]:
     for path in sorted(directory.glob("*.jsonl")):
-        for line in path.read_text(encoding="utf-8").splitlines():
+        text = path.read_text(encoding="utf-8", errors="replace")
+        for line in text.splitlines():
             try:
                 yield decode(line)
             except ValueError:

@@ -19,6 +19,7 @@ from pymongo.errors import (
     AutoReconnect,
     BulkWriteError,
     DuplicateKeyError,
+    PyMongoError,
     ServerSelectionTimeoutError,
 )
 
@@ -28,6 +29,9 @@ Document = dict[str, Any]
 Filter = Mapping[str, Any]
 Sort = Sequence[tuple[str, int]]
 T = TypeVar("T")
+
+# What any use of the store can raise, for those who do not know the driver.
+StoreError = PyMongoError
 
 DUPLICATE_KEY_CODE = 11000
 _SELECTION_TIMEOUT_MS = 4000

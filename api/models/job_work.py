@@ -1,12 +1,13 @@
 """A claimed job as a worker holds it, and what can come of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from bson import ObjectId
 
 from api.models.metrics import Metrics
+from utilities import payload
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,9 @@ class ClaimedJob:
     meta_prompt: str | None = None
     meta_model: str | None = None
     operation: str = ""
+    # What an earlier attempt has paid for: the steps it stands for are not
+    # made again.
+    checkpoint: "Succeeded | None" = None
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:
@@ -56,6 +60,7 @@ class ClaimedJob:
             meta_prompt=document.get("metaPrompt"),
             meta_model=document.get("metaModel"),
             operation=document["operation"],
+            checkpoint=load_checkpoint(document.get("checkpoint")),
         )
 
 
@@ -88,6 +93,22 @@ class PutBack:
     available_at: int
     counted: bool
     reason: str
+    checkpoint: Succeeded | None = None
+
+
+def load_checkpoint(text: str | None) -> Succeeded | None:
+    """Read what `dump_checkpoint` wrote."""
+    if text is None:
+        return None
+    fields = payload.load(text)
+    return Succeeded(**fields | {"metrics": Metrics.load(fields["metrics"])})
+
+
+def dump_checkpoint(done: Succeeded | None) -> str | None:
+    """Turn what has been paid for into the text that is stored."""
+    if done is None:
+        return None
+    return payload.dump(asdict(done) | {"metrics": done.metrics.dump()})
 
 
 Outcome = Succeeded | Failed | PutBack

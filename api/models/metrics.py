@@ -1,8 +1,8 @@
 """What a call used and what it cost. The only place that computes cost."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Self
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
 
 from api.models.base import ApiModel
 
@@ -58,6 +58,16 @@ class Metrics:
             self.currencies | other.currencies,
         )
 
+    def dump(self) -> dict[str, Any]:
+        """Give every field, as JSON has it; `load` takes it back."""
+        return asdict(self) | {"currencies": sorted(self.currencies)}
+
+    @classmethod
+    def load(cls, fields: Mapping[str, Any]) -> Self:
+        """Make the metrics of which `dump` gave the fields."""
+        currencies = frozenset(fields["currencies"])
+        return cls(**{**fields, "currencies": currencies})
+
     def to_document(self) -> dict[str, int | float | str]:
         """Give the fields as stored; costs only in a single currency."""
         document: dict[str, int | float | str] = {
@@ -68,12 +78,17 @@ class Metrics:
         }
         if len(self.currencies) == 1:
             document |= {
-                "inputCost": self.input_cost,
-                "outputCost": self.output_cost,
-                "totalCost": self.input_cost + self.output_cost,
+                "inputCost": _money(self.input_cost),
+                "outputCost": _money(self.output_cost),
+                "totalCost": _money(self.input_cost + self.output_cost),
                 "currency": next(iter(self.currencies)),
             }
         return document
+
+
+def _money(amount: float) -> float:
+    # Below a millionth of a cent, digits are noise of the arithmetic.
+    return round(amount, 10)
 
 
 def add_up(

@@ -64,6 +64,7 @@ def _with_status(
     if status is JobStatus.PENDING and current.status is not status:
         # A fresh start: the earlier attempts are history.
         changes |= {"attempts": 0, "availableAt": now, "errorData": None}
+        changes["checkpoint"] = None
     return changes
 
 

@@ -21,6 +21,7 @@ from api.models.job_work import (
     Outcome,
     PutBack,
     Succeeded,
+    dump_checkpoint,
 )
 from api.models.worker_models import WorkerConfig
 from api.services import client_reference
@@ -32,6 +33,11 @@ from utilities.signals import RUNS_CHANGED, Signals
 LEASE_EXPIRED = "LEASE_EXPIRED"
 # The operation of the jobs that runs are made of.
 RUN_OPERATION = "optimize"
+_MAY_BE_ANSWERED = [
+    JobStatus.PROCESSING,
+    JobStatus.PENDING,
+    JobStatus.ERROR_PROCESSING,
+]
 _QUEUE_ORDER = [("priority", 1), ("sequence", 1)]
 
 
@@ -187,26 +193,12 @@ class JobQueue:
         return [document["_id"] for document in found]
 
     def _operation(self, result: Result) -> UpdateOne:
-        changes, unset = self._changes(result)
+        changes = _changes(result)
         changes["_metadata.updatedAt"] = self._clock()
         changes["_metadata.updatedBy"] = "worker"
-        update: Document = {"$set": changes}
-        if unset:
-            update["$unset"] = unset
+        # A token that is gone makes a repeated write harmless.
+        update = {"$set": changes, "$unset": {"leaseToken": ""}}
         return UpdateOne(_still_leased(result.job), update)
-
-    def _changes(self, result: Result) -> tuple[Document, Document]:
-        match result.outcome:
-            case Succeeded() as answer:
-                return _succeeded(answer), {"errorData": ""}
-            case Failed(error, metrics):
-                return {
-                    "status": JobStatus.ERROR_PROCESSING,
-                    "errorData": payload.dump(error),
-                    "processingMetrics": metrics.to_document(),
-                }, {}
-            case PutBack() as back:
-                return _put_back(result.job, back), {"leaseToken": ""}
 
     def _lease_end(self, now: int) -> int:
         return now + round(self.lease_seconds * 1000)
@@ -222,12 +214,29 @@ class JobQueue:
 
 
 def _still_leased(job: ClaimedJob) -> Filter:
+    # The token alone decides: it stays when a lease ends, until somebody
+    # else claims the job or a person decides about it.
     return {
         "_id": job.job_id,
         "leaseToken": job.lease_token,
-        "status": {"$in": [JobStatus.PROCESSING, JobStatus.PENDING]},
+        "status": {"$in": _MAY_BE_ANSWERED},
         "_metadata.isDeleted": False,
     }
+
+
+def _changes(result: Result) -> Document:
+    match result.outcome:
+        case Succeeded() as answer:
+            return _succeeded(answer)
+        case Failed(error, metrics):
+            return {
+                "status": JobStatus.ERROR_PROCESSING,
+                "errorData": payload.dump(error),
+                "processingMetrics": metrics.to_document(),
+                "checkpoint": None,
+            }
+        case PutBack() as back:
+            return _put_back(result.job, back)
 
 
 def _succeeded(answer: Succeeded) -> Document:
@@ -235,6 +244,8 @@ def _succeeded(answer: Succeeded) -> Document:
         "status": JobStatus.PROCESSED,
         "responseData": answer.response_json,
         "processingMetrics": answer.metrics.to_document(),
+        "errorData": None,
+        "checkpoint": None,
     }
     if answer.eval_json is not None:
         changes["evalResult"] = answer.eval_json
@@ -249,4 +260,5 @@ def _put_back(job: ClaimedJob, back: PutBack) -> Document:
         "availableAt": back.available_at,
         "attempts": job.attempts - (0 if back.counted else 1),
         "lastPutBack": back.reason,
+        "checkpoint": dump_checkpoint(back.checkpoint),
     }

@@ -130,7 +130,7 @@ class LiveStream:
         except LLMError as problem:
             error = StreamError(problem.kind, str(problem))
         except Exception as problem:  # noqa: BLE001 - a plug-in's; logged
-            found = plugin_error(self._sdk, problem)
+            found = plugin_error(self._sdk.get_name(), problem)
             error = StreamError(found.kind, str(found))
         now = time.perf_counter()
         self.end = replace(

@@ -4,7 +4,7 @@ import structlog
 from pydantic import SecretStr
 
 from api.models.model_models import ModelWithKey
-from config import ModelKeys
+from config import MissingModelKeyError, ModelKeys
 from llm_sdks.base_sdk import BaseLLMSDK, LLMConfig
 from llm_sdks.errors import LLMError, PluginError
 from llm_sdks.registry import SdkRegistry
@@ -27,16 +27,14 @@ class ModelAccess:
             LLMError: the settings cannot work, or no such plug-in is here.
             MissingModelKeyError: names the variable that should be set.
         """
-        if model.sdk not in self._sdks:
-            self._sdks[model.sdk] = self._registry.create(model.sdk)
-        sdk = self._sdks[model.sdk]
-        config = self._config(model, sdk)
         try:
+            sdk = self._sdk(model.sdk)
+            config = self._config(model, sdk)
             sdk.validate_config(config)
-        except LLMError:
+        except (LLMError, MissingModelKeyError):
             raise
         except Exception as error:
-            raise plugin_error(sdk, error) from error
+            raise plugin_error(model.sdk, error) from error
         return sdk, config
 
     async def close(self) -> None:
@@ -44,6 +42,11 @@ class ModelAccess:
         for sdk in self._sdks.values():
             await sdk.aclose()
         self._sdks.clear()
+
+    def _sdk(self, name: str) -> BaseLLMSDK:
+        if name not in self._sdks:
+            self._sdks[name] = self._registry.create(name)
+        return self._sdks[name]
 
     def _config(self, model: ModelWithKey, sdk: BaseLLMSDK) -> LLMConfig:
         key = self._keys.resolve(model.key) if sdk.needs_key else SecretStr("")
@@ -62,12 +65,11 @@ class ModelAccess:
         )
 
 
-def plugin_error(sdk: BaseLLMSDK, error: Exception) -> PluginError:
+def plugin_error(name: str, error: Exception) -> PluginError:
     """Log what somebody else's code raised; give it a place in our family.
 
     The details go to the log only: they may hold anything.
     """
-    name = sdk.get_name()
     log.error("plugin_raised", sdk=name, exc_info=error)
     return PluginError(
         f"The plug-in {name!r} raised {type(error).__name__}; the log has "
