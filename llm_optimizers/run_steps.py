@@ -175,19 +175,18 @@ def _current(run: Run) -> ModelRun:
 
 def _with_iteration(run: Run, iteration: RunIteration) -> dict[str, Any]:
     current = _current(run)
-    # A repeated iteration replaces what failed; what it cost still counts.
-    before = current.iterations[: iteration.iteration]
-    iterations = [*before, iteration]
+    used = iteration.processing_metrics
+    # A repeated iteration replaces the one that failed, but what that one
+    # cost stays in the sums.
+    iterations = [*current.iterations[: iteration.iteration], iteration]
     model_runs = list(run.model_runs)
     model_runs[run.current_model_index] = current.model_copy(
         update={
             "iterations": iterations,
-            "processing_metrics": add_up(
-                each.processing_metrics for each in iterations
-            ),
+            "processing_metrics": add_up([current.processing_metrics, used]),
         }
     )
-    total = add_up(each.processing_metrics for each in model_runs)
+    total = add_up([run.processing_metrics, used])
     return {
         "modelRuns": dump_model_runs(model_runs),
         "processingMetrics": total.model_dump(by_alias=True),

@@ -91,17 +91,6 @@ def _money(amount: float) -> float:
     return round(amount, 10)
 
 
-def add_up(
-    metrics: "Iterable[ProcessingMetrics | None]",
-) -> "ProcessingMetrics":
-    """Sum what several jobs used; costs only in a single currency."""
-    total = Metrics()
-    for each in metrics:
-        if each is not None:
-            total += each.to_metrics()
-    return ProcessingMetrics.model_validate(total.to_document())
-
-
 class ProcessingMetrics(ApiModel):
     """Tokens, seconds and cost of every call of a job."""
 
@@ -114,14 +103,23 @@ class ProcessingMetrics(ApiModel):
     total_cost: float | None = None
     currency: str | None = None
 
-    def to_metrics(self) -> Metrics:
-        """Give the same as something that adds up."""
-        currencies = frozenset({self.currency} if self.currency else ())
-        return Metrics(
-            self.input_tokens,
-            self.output_tokens,
-            self.duration,
-            self.input_cost or 0.0,
-            self.output_cost or 0.0,
-            currencies,
-        )
+
+def add_up(metrics: Iterable[ProcessingMetrics | None]) -> ProcessingMetrics:
+    """Sum what several jobs used; costs only in a single currency.
+
+    Sums can be summed: one of several currencies has none, and so has
+    whatever it is added to.
+    """
+    used = [each for each in metrics if each is not None and each.duration]
+    sums: dict[str, Any] = {
+        name: sum(getattr(each, name) for each in used)
+        for name in ("input_tokens", "output_tokens", "total_tokens")
+    }
+    sums["duration"] = round(sum(each.duration for each in used), 6)
+    currencies = {each.currency for each in used}
+    if len(currencies) == 1 and None not in currencies:
+        sums["currency"] = currencies.pop()
+        for name in ("input_cost", "output_cost", "total_cost"):
+            amounts = (getattr(each, name) or 0.0 for each in used)
+            sums[name] = _money(sum(amounts))
+    return ProcessingMetrics(**sums)
