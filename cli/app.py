@@ -7,16 +7,15 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-import main_app
 from api.core.logging import configure_logging
 from cli.demo import DemoLLM, demo
-from cli.errors import CommandError
+from cli.errors import CommandError, reason
+from cli.private_instance import end_with_stdin
 from cli.run_command import RunOptions, run
-from cli.secrets_file import ensure_secrets_file
+from cli.secrets_file import ensure_secrets_file, missing_secrets
 from cli.setup import ModelOptions
-from config import VERSION, ModelKeys, Settings, SettingsError
-from utilities.embedded_database import EmbeddedDatabaseError
-from utilities.schema import DatabaseError
+from cli.stopping import stoppable
+from config import VERSION
 
 app = typer.Typer(
     name="metasync",
@@ -25,14 +24,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-console = Console(stderr=False)
-_EXPECTED = (
-    CommandError,
-    SettingsError,
-    EmbeddedDatabaseError,
-    DatabaseError,
-)
-_INTERRUPTED = 130
+console = Console()
+errors = Console(stderr=True)
+_WITH_SERVER = "With a Metasync that runs already"
+_WITHOUT_SERVER = "Without --server: the model of the private instance"
 
 
 @app.callback(invoke_without_command=True)
@@ -48,12 +43,20 @@ def _root(
 
 @app.command()
 def init(
-    path: Annotated[Path, typer.Argument()] = Path(".env"),
+    path: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Where to write.")
+    ] = Path(".env"),
 ) -> None:
     """Write a .env with fresh random secrets, if there is none."""
     if ensure_secrets_file(path):
-        console.print(f"Wrote {path} with fresh secrets (mode 0600).")
-    console.print(f"Admin key:  grep ADMIN_API_KEY {path}", highlight=False)
+        _say(f"Wrote {path} with fresh secrets (mode 0600).")
+    elif missing := missing_secrets(path):
+        raise CommandError(
+            f"{path} is there and was left as it is, but it does not set "
+            f"{', '.join(missing)}. `metasync init FILE` writes fresh ones "
+            "to another file, to copy from"
+        )
+    _say(f"Admin key:  grep ADMIN_API_KEY {path}")
 
 
 @app.command()
@@ -62,10 +65,19 @@ def serve(
         bool,
         typer.Option(help="Run workers in this process, beside the API."),
     ] = True,
+    with_stdin: Annotated[
+        bool,
+        typer.Option(
+            "--end-with-stdin", help="End when stdin ends.", hidden=True
+        ),
+    ] = False,
 ) -> None:
     """Run the service (the same as `python main_app.py`)."""
-    settings = _settings()
-    main_app.serve(settings, ModelKeys.load(), run_workers=workers)
+    from cli import service  # noqa: PLC0415 - see there
+
+    if with_stdin:
+        end_with_stdin()
+    service.serve(run_workers=workers)
 
 
 @app.command()
@@ -74,7 +86,9 @@ def worker() -> None:
 
     Both need one database: set DB_CONNECTION_STRING.
     """
-    main_app.work(_settings(), ModelKeys.load())
+    from cli import service  # noqa: PLC0415 - see there
+
+    service.work()
 
 
 @app.command(name="run")
@@ -86,62 +100,101 @@ def run_file(
         ),
     ],
     model: Annotated[str, typer.Option(help="The model's name.")],
-    out: Annotated[
-        Path, typer.Option(help="Where results go, one JSON object a line.")
-    ] = Path("results.jsonl"),
     prompt: Annotated[
         str | None, typer.Option(help="The system prompt.")
     ] = None,
     prompt_file: Annotated[
         Path | None, typer.Option(help="A file with the system prompt.")
     ] = None,
+    out: Annotated[
+        Path, typer.Option(help="Where results go, one JSON object a line.")
+    ] = Path("results.jsonl"),
+    label_field: Annotated[
+        str | None,
+        typer.Option(
+            help="The field with the right answer: hidden from the model, "
+            "compared with the first value of its answer."
+        ),
+    ] = None,
     temperature: Annotated[float, typer.Option(min=0, max=1)] = 0.0,
     concurrency: Annotated[
         int, typer.Option(min=1, max=10_000, help="Calls at once.")
     ] = 50,
-    label_field: Annotated[
-        str | None,
+    sdk: Annotated[
+        str,
         typer.Option(
-            help="A field with the right answer: kept from the model, "
-            "compared with what it says."
+            help="The provider's plug-in.", rich_help_panel=_WITHOUT_SERVER
         ),
-    ] = None,
+    ] = "OpenAI",
+    endpoint: Annotated[
+        str,
+        typer.Option(
+            help="The provider's base URL, if not its own.",
+            rich_help_panel=_WITHOUT_SERVER,
+        ),
+    ] = "",
+    key_env: Annotated[
+        str,
+        typer.Option(
+            help="The variable that holds the provider's key.",
+            rich_help_panel=_WITHOUT_SERVER,
+        ),
+    ] = "OPENAI_API_KEY",
+    max_tokens: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="The longest answer.",
+            rich_help_panel=_WITHOUT_SERVER,
+        ),
+    ] = 1024,
+    input_price: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="USD for a million tokens in.",
+            rich_help_panel=_WITHOUT_SERVER,
+        ),
+    ] = 0.0,
+    output_price: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="USD for a million tokens out.",
+            rich_help_panel=_WITHOUT_SERVER,
+        ),
+    ] = 0.0,
     server: Annotated[
         str | None,
         typer.Option(
-            help="A running Metasync; without it, a private one is started. "
-            "Needs METASYNC_CLIENT_ID and METASYNC_CLIENT_API_KEY."
+            metavar="URL",
+            help="Its address. METASYNC_CLIENT_ID and "
+            "METASYNC_CLIENT_API_KEY must be set.",
+            rich_help_panel=_WITH_SERVER,
         ),
     ] = None,
     start_worker: Annotated[
-        bool, typer.Option(help="With --server: start a worker if needed.")
+        bool,
+        typer.Option(
+            "--start-worker",
+            help="Start a worker, and leave it running.",
+            rich_help_panel=_WITH_SERVER,
+        ),
     ] = False,
-    sdk: Annotated[str, typer.Option(help="The provider's plug-in.")] = (
-        "OpenAI"
-    ),
-    endpoint: Annotated[
-        str, typer.Option(help="The provider's base URL, if not its own.")
-    ] = "",
-    key_env: Annotated[
-        str, typer.Option(help="The variable that holds the provider's key.")
-    ] = "OPENAI_API_KEY",
-    max_tokens: Annotated[
-        int, typer.Option(min=1, help="The longest answer.")
-    ] = 1024,
-    input_price: Annotated[
-        float, typer.Option(min=0, help="For a million tokens in.")
-    ] = 0.0,
-    output_price: Annotated[
-        float, typer.Option(min=0, help="For a million tokens out.")
-    ] = 0.0,
 ) -> None:
     """Run a file of inputs and write each answer as it comes.
+
+    The model gets the prompt and the line without its `id`. Its answer
+    must be JSON, so the prompt should say which.
 
     Stop it at any time; the same command again goes on where it was and
     pays for nothing twice. Ends with status 1 if any line failed.
 
+    A private instance of the service does the work and ends with the
+    command, unless --server names one that runs.
+
     Example: OPENAI_API_KEY=... metasync run in.jsonl --model gpt-4o-mini
-    --prompt "Answer as JSON: is the review positive or negative?"
+    --prompt 'Is the writer happy? Answer as JSON: {"happy": true or false}'
     """
     options = RunOptions(
         source=source,
@@ -163,47 +216,58 @@ def run_file(
         start_worker=start_worker,
     )
     configure_logging("WARNING", "console")
-    raise typer.Exit(run(options, console))
+    with stoppable(errors, "The same command again goes on where it was."):
+        raise typer.Exit(run(options, console))
 
 
 @app.command(name="demo")
 def run_demo(
     llm: Annotated[
         DemoLLM,
-        typer.Option(envvar="DEMO_LLM", help="Who answers."),
+        typer.Option(
+            envvar="DEMO_LLM",
+            help="Who answers: a small model on this machine, OpenAI (needs "
+            "OPENAI_API_KEY), or an echo.",
+        ),
     ] = DemoLLM.LOCAL,
 ) -> None:
     """Show the whole way of a job on real input; needs no account."""
     configure_logging("WARNING", "console")
-    raise typer.Exit(demo(llm, console))
+    with stoppable(errors, "Nothing is left running."):
+        raise typer.Exit(demo(llm, console))
 
 
 def main() -> None:
     """Run a command; expected failures are one message and status 2."""
     try:
         app()
-    except _EXPECTED as error:
-        Console(stderr=True).print(
-            f"Error: {error}", style="red", highlight=False, markup=False
+    except CommandError as error:
+        errors.print(
+            f"Error: {error}",
+            style="red",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
         )
         sys.exit(2)
-    except KeyboardInterrupt:
-        Console(stderr=True).print("\nStopped; run it again to go on.")
-        sys.exit(_INTERRUPTED)
-
-
-def _settings() -> Settings:
-    settings = Settings.load()
-    configure_logging(settings.log_level, settings.log_format)
-    return settings
 
 
 def _prompt(text: str | None, file: Path | None) -> str:
     if (text is None) == (file is None):
         raise CommandError("Give either --prompt or --prompt-file")
-    if text is not None:
-        return text
+    if file is not None:
+        text = _read(file)
+    if not (text or "").strip():
+        raise CommandError("The prompt is empty: say what to do with a line")
+    return str(text)
+
+
+def _read(file: Path) -> str:
     try:
-        return Path(str(file)).read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(f"Cannot read the prompt: {error}") from None
+        raise CommandError(f"Cannot read {file}: {reason(error)}") from None
+
+
+def _say(text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

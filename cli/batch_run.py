@@ -1,21 +1,30 @@
 """`metasync run`: every line of a file becomes a job, and an answer."""
 
 import hashlib
+import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Protocol
 
+import httpx2
+
+from cli.errors import CommandError
 from cli.input_file import Item, Question
 from cli.rest_client import Json, RestClient, ServerRefusedError
-from cli.results_file import PROCESSED, ResultsFile, Row
+from cli.results_file import ANSWERED, PROCESSED, ResultsFile, Row, row_of
+from cli.setup import OPERATION
 from utilities import payload
 
 _BLOCK = 500
+# Well below what a server takes in one request.
+_BLOCK_BYTES = 8 * 1024 * 1024
 _FIRST_POLL_SECONDS = 0.1
 _LAST_POLL_SECONDS = 1.0
-_DONE = frozenset({"PROCESSED", "CONSUMED"})
-_FAILED = "ERROR_PROCESSING"
+_MOST_KEYS = 100
+_FAILED, _CANCELED, _DELETED = "ERROR_PROCESSING", "CANCELED", "DELETED"
+_ENDED = ANSWERED | {_FAILED, _CANCELED, _DELETED}
+_ALREADY_SO = (httpx2.codes.BAD_REQUEST, httpx2.codes.CONFLICT)
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,30 @@ class Tally:
         """How many lines need no more work."""
         return self.answered + self.failed
 
+    def with_row(self, row: Row) -> "Tally":
+        """Count one more row."""
+        metrics = row.get("metrics") or {}
+        good = row["status"] == PROCESSED
+        return replace(
+            self,
+            answered=self.answered + good,
+            failed=self.failed + (not good),
+            labelled=self.labelled + ("correct" in row),
+            correct=self.correct + bool(row.get("correct")),
+            input_tokens=self.input_tokens + metrics.get("inputTokens", 0),
+            output_tokens=self.output_tokens + metrics.get("outputTokens", 0),
+            cost=self.cost + (metrics.get("totalCost") or 0.0),
+            currency=metrics.get("currency") or self.currency,
+        )
+
+
+def tally_of_kept(items: Sequence[Item], results: ResultsFile) -> Tally:
+    """Count what an earlier run has answered."""
+    tally = Tally(total=len(items), kept=len(results.kept))
+    for row in results.kept.values():
+        tally = tally.with_row(row)
+    return tally
+
 
 class Display(Protocol):
     """Shows people how a run goes."""
@@ -53,6 +86,8 @@ class _Progress:
 
     open: dict[str, Item] = field(default_factory=dict)
     failures: list[Row] = field(default_factory=list)
+    # How many failed jobs the server had when they were last read.
+    failed_there: int = 0
 
 
 class BatchRun:
@@ -60,7 +95,8 @@ class BatchRun:
 
     Safe to stop at any moment and to start again: a line's job is found
     again by its idempotency key, and a fetched answer by its key in the
-    results file.
+    results file. Runs that ask the same question share lists on the
+    server, so each takes what is its own and leaves the rest.
     """
 
     def __init__(
@@ -70,133 +106,168 @@ class BatchRun:
         prompt_id: str,
         results: ResultsFile,
         display: Display,
+        *,
+        pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self._api = api
         self._question = question
         self._prompt_id = prompt_id
         self._results = results
         self._display = display
+        self._pause = pause
         self._progress = _Progress()
         self._tally = Tally(total=0)
         self._started = time.monotonic()
         self._run_id = _run_id(question)
 
     def execute(self, items: Sequence[Item]) -> tuple[Tally, list[Row]]:
-        """Run all items; returns the tally and the rows of the failed."""
-        self._tally = Tally(total=len(items))
-        self._count_kept(items)
+        """Run all items; returns the tally and the rows of the failed.
+
+        Raises:
+            CommandError: the server refuses a line, or went away.
+        """
+        self._tally = tally_of_kept(items, self._results)
+        self._show()
         waiting = [i for i in items if i.key not in self._results.kept]
-        for block in batched_list(waiting, _BLOCK):
+        for block in _blocks(waiting):
             self._submit(block)
-            self._fetch(_DONE_FILTER)
+            self._fetch_answers()
         self._wait_for_the_rest()
         return self._tally, self._progress.failures
 
-    def _count_kept(self, items: Sequence[Item]) -> None:
-        for item in items:
-            if (row := self._results.kept.get(item.key)) is not None:
-                self._count(row)
-                self._tally = replace(self._tally, kept=self._tally.kept + 1)
-        self._show()
-
-    def _submit(self, block: Sequence[Item]) -> None:
-        jobs = self._api.post(
-            "/jobs/batch", {"jobs": [self._job(item) for item in block]}
-        )
-        ended = []
-        for item, job in zip(block, jobs, strict=True):
+    def _submit(self, block: Sequence[Item], key_number: int = 1) -> None:
+        ended, failed, canceled = [], [], []
+        for item, job in self._post(block, key_number):
+            # An earlier run's job may have ended: answered, or failed and
+            # wanted once more. A canceled one can only be made anew.
+            if job["status"] == _CANCELED:
+                canceled.append(item)
+                continue
             self._progress.open[job["jobId"]] = item
-            # An earlier run's job: answered already, or failed and wanted
-            # once more.
-            if job["status"] in _DONE:
+            if job["status"] in ANSWERED:
                 ended.append(job)
             elif job["status"] == _FAILED:
-                self._api.patch(f"/jobs/{job['jobId']}", {"status": "PENDING"})
+                failed.append(job["jobId"])
         self._take(ended)
+        self._change(failed, "PENDING")
+        if canceled:
+            self._submit(canceled, key_number + 1)
 
-    def _job(self, item: Item) -> Json:
+    def _post(
+        self, block: Sequence[Item], key_number: int
+    ) -> list[tuple[Item, Json]]:
+        jobs = [self._job(item, key_number) for item in block]
+        try:
+            made = self._api.post("/jobs/batch", {"jobs": jobs})
+        except ServerRefusedError as error:
+            conflict = error.status == httpx2.codes.CONFLICT
+            if not conflict or key_number > _MOST_KEYS:
+                raise _in_lines(error, block) from None
+            # Somebody deleted the job of one of the lines: it gets another
+            # key, as soon as it is found which.
+            if len(block) == 1:
+                return self._post(block, key_number + 1)
+            half = len(block) // 2
+            first = self._post(block[:half], key_number)
+            return first + self._post(block[half:], key_number)
+        return list(zip(block, made, strict=True))
+
+    def _job(self, item: Item, key_number: int) -> Json:
+        suffix = f"/{key_number}" if key_number > 1 else ""
         return {
             "id": item.own_id,
-            "operation": "run",
+            "operation": OPERATION,
             "workingPrompts": [self._prompt_id],
             "model": self._question.model,
             "temperature": self._question.temperature,
             "requestData": item.request_data,
             "clientReference": {"run": self._run_id, "line": item.line},
-            "idempotencyKey": item.key,
+            "idempotencyKey": f"{item.key}{suffix}",
         }
 
     def _wait_for_the_rest(self) -> None:
         wait = _FIRST_POLL_SECONDS
         while self._progress.open:
             before = self._tally.ended
-            self._fetch(_DONE_FILTER)
-            self._fetch_failures()
-            self._show()
-            if not self._progress.open:
-                break
-            if self._tally.ended == before:
-                wait = min(wait * 1.5, _LAST_POLL_SECONDS)
-            else:
+            self._fetch_answers()
+            waiting = self._fetch_failures()
+            if self._tally.ended > before:
                 wait = _FIRST_POLL_SECONDS
-            time.sleep(wait)
+            elif not waiting:
+                self._look_at_each()
+            self._show()
+            if self._progress.open:
+                self._pause(wait)
+                wait = min(wait * 1.5, _LAST_POLL_SECONDS)
 
-    def _fetch(self, where: dict[str, str]) -> None:
-        jobs = list(self._pages(where))
-        self._take(jobs)
-        self._mark_consumed([job["jobId"] for job in jobs])
+    def _fetch_answers(self) -> None:
+        self._take(self._list(PROCESSED))
         self._show()
 
-    def _fetch_failures(self) -> None:
-        # Failed jobs stay in their list: it is read when it has grown.
+    def _fetch_failures(self) -> bool:
+        """Take the failed; tells whether any job waits or runs."""
         counts = self._api.get("/jobs/summary", **self._reference())
-        if counts[_FAILED] > len(self._progress.failures):
-            self._take(list(self._pages({"status": _FAILED})))
+        # Failed jobs stay in their list: it is read when it has changed.
+        if counts[_FAILED] != self._progress.failed_there:
+            self._take(self._list(_FAILED))
+            self._progress.failed_there = counts[_FAILED]
+        return bool(counts["PENDING"] + counts["PROCESSING"])
 
-    def _pages(self, where: dict[str, str]) -> Iterator[Json]:
-        return self._api.pages("/jobs", **where, **self._reference())
+    def _look_at_each(self) -> None:
+        # Nothing is left to do, and yet lines are open: somebody else has
+        # fetched, canceled or deleted their jobs.
+        jobs = [self._read(job_id) for job_id in self._progress.open]
+        self._take([job for job in jobs if job["status"] in _ENDED])
+
+    def _read(self, job_id: str) -> Json:
+        try:
+            job: Json = self._api.get(f"/jobs/{job_id}")
+        except ServerRefusedError as error:
+            if error.status != httpx2.codes.NOT_FOUND:
+                raise
+            fields = ("responseData", "errorData", "processingMetrics")
+            nothing = dict.fromkeys(fields)
+            return {"jobId": job_id, "status": _DELETED, **nothing}
+        return job
+
+    def _list(self, status: str) -> list[Json]:
+        reference = self._reference()
+        return list(self._api.pages("/jobs", status=status, **reference))
 
     def _reference(self) -> dict[str, str]:
         return {"clientReference.run": self._run_id}
 
     def _take(self, jobs: Sequence[Json]) -> None:
-        rows = []
-        for job in jobs:
-            item = self._progress.open.pop(job["jobId"], None)
-            if item is not None:
-                rows.append(_row(item, job))
+        """Write down what is ours among these ended jobs."""
+        mine = [job for job in jobs if job["jobId"] in self._progress.open]
+        if not mine:
+            return
+        items = [self._progress.open.pop(job["jobId"]) for job in mine]
+        rows = [row_of(i, job) for i, job in zip(items, mine, strict=True)]
         self._results.write(rows)
         for row in rows:
-            self._count(row)
+            self._tally = self._tally.with_row(row)
             if row["status"] != PROCESSED:
                 self._progress.failures.append(row)
-
-    def _mark_consumed(self, job_ids: Sequence[str]) -> None:
         # What has been written down need not be listed again.
-        for block in batched_list(job_ids, _BLOCK):
-            changes = [{"jobId": i, "status": "CONSUMED"} for i in block]
-            try:
-                self._api.patch("/jobs/batch", {"jobs": changes})
-            except ServerRefusedError as error:
-                # Repeated after a broken connection: it is done already.
-                if error.status not in (400, 409):
-                    raise
+        new = [job["jobId"] for job in mine if job["status"] == PROCESSED]
+        self._change(new, "CONSUMED")
 
-    def _count(self, row: Row) -> None:
-        metrics = row.get("metrics") or {}
-        good = row["status"] == PROCESSED
-        old = self._tally
-        self._tally = replace(
-            old,
-            answered=old.answered + good,
-            failed=old.failed + (not good),
-            labelled=old.labelled + ("correct" in row),
-            correct=old.correct + bool(row.get("correct")),
-            input_tokens=old.input_tokens + metrics.get("inputTokens", 0),
-            output_tokens=old.output_tokens + metrics.get("outputTokens", 0),
-            cost=old.cost + (metrics.get("totalCost") or 0.0),
-            currency=metrics.get("currency") or old.currency,
-        )
+    def _change(self, job_ids: Sequence[str], status: str) -> None:
+        if not job_ids:
+            return
+        changes = [{"jobId": i, "status": status} for i in job_ids]
+        try:
+            self._api.patch("/jobs/batch", {"jobs": changes})
+        except ServerRefusedError as error:
+            # All or nothing: one of them is so already, because another
+            # run was faster or this request arrived twice.
+            if error.status not in _ALREADY_SO:
+                raise
+            if len(job_ids) > 1:
+                half = len(job_ids) // 2
+                self._change(job_ids[:half], status)
+                self._change(job_ids[half:], status)
 
     def _show(self) -> None:
         seconds = time.monotonic() - self._started
@@ -204,42 +275,36 @@ class BatchRun:
         self._display.update(self._tally)
 
 
-_DONE_FILTER = {"status": PROCESSED}
+def _blocks(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    block: list[Item] = []
+    size = 0
+    for item in items:
+        full = len(block) == _BLOCK or size + item.size > _BLOCK_BYTES
+        if block and full:
+            yield block
+            block, size = [], 0
+        block.append(item)
+        size += item.size
+    if block:
+        yield block
 
 
-def batched_list(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    """Yield slices of at most `size` items."""
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
+def _in_lines(
+    error: ServerRefusedError, block: Sequence[Item]
+) -> CommandError:
+    """Name the line where the server names the item of a batch."""
+
+    def line(match: re.Match[str]) -> str:
+        return f"line {block[int(match[1])].line}"
+
+    return CommandError(re.sub(r"batch item (\d+)", line, str(error)))
 
 
 def _run_id(question: Question) -> str:
-    parts = [question.model, question.prompt, question.temperature]
+    parts = [
+        question.model,
+        question.sdk,
+        question.prompt,
+        question.temperature,
+    ]
     return hashlib.sha256(payload.dump(parts).encode()).hexdigest()[:16]
-
-
-def _row(item: Item, job: Json) -> Row:
-    row: Row = {
-        "id": item.own_id,
-        "line": item.line,
-        "status": PROCESSED if job["status"] in _DONE else job["status"],
-        "response": job["responseData"],
-        "metrics": job["processingMetrics"],
-        "jobId": job["jobId"],
-        "key": item.key,
-    }
-    if job["status"] == _FAILED:
-        row["error"] = job["errorData"]
-    elif item.label is not None:
-        row |= {
-            "label": item.label,
-            "correct": _said(job["responseData"]) == item.label.casefold(),
-        }
-    return row
-
-
-def _said(response: object) -> str | None:
-    """Return what a labelled answer says: its first value, as text."""
-    if isinstance(response, dict) and response:
-        response = next(iter(response.values()))
-    return str(response).strip().casefold()

@@ -5,7 +5,6 @@ and does nothing that you could not do with curl.
 """
 
 import contextlib
-import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from cli import setup
@@ -24,6 +24,7 @@ from cli.input_file import Item, Question, read_items
 from cli.private_instance import private_instance
 from cli.rest_client import RestClient
 from cli.results_file import PROCESSED, ResultsFile, Row
+from cli.run_command import model_variables
 from utilities import payload
 from utilities.local_llm import LocalLLM, LocalLLMError
 
@@ -32,6 +33,7 @@ _INPUT = _EXAMPLES / "reviews.jsonl"
 _PROMPT = _EXAMPLES / "sentiment_prompt.txt"
 _CACHE = Path.home() / ".cache" / "metasync"
 _ANSWERS_SHOWN = 6
+_ANSWER_LENGTH = 60
 _CLOUD_MODEL = "gpt-4o-mini"
 _LOCAL_KEY = "LOCAL_LLM_KEY"
 
@@ -84,7 +86,7 @@ def _run(
 ) -> tuple[Tally, list[Row], list[Row]]:
     prompt = _PROMPT.read_text(encoding="utf-8").strip()
     # The first way to be wrong is to be random.
-    question = Question(brain.options.name, prompt, 0.0)
+    question = Question(brain.options.name, brain.options.sdk, prompt, 0.0)
     items = read_items(_INPUT, question, label_field="label")
     started = time.monotonic()
     with private_instance(directory, brain.variables) as (admin, client):
@@ -95,7 +97,8 @@ def _run(
             client, question, prompt_id, items, out, console
         )
     console.print("[green]✓[/] stopped; nothing is left running")
-    rows = [payload.load(line) for line in out.read_text().splitlines()]
+    lines = out.read_text(encoding="utf-8").split("\n")
+    rows = [payload.load(line) for line in lines if line]
     return tally, rows, failures
 
 
@@ -132,9 +135,10 @@ def _submit(
         "the writer happy?"
     )
     with (
-        ResultsFile(out) as results,
+        ResultsFile(out, items) as results,
         progress_display(console) as display,
     ):
+        results.open()
         run = BatchRun(client, question, prompt_id, results, display)
         return run.execute(items)
 
@@ -151,8 +155,11 @@ def _brain(llm: DemoLLM, console: Console) -> Iterator[_Brain]:
             local.start()
         except LocalLLMError as error:
             console.print(
-                f"[yellow]The local model cannot run here:[/] {error}\n"
+                f"The local model cannot run here: {error}\n"
                 "Going on with the `test` plug-in, which only echoes.",
+                style="yellow",
+                markup=False,
+                highlight=False,
             )
         else:
             _done(console, "language model on this machine", started)
@@ -164,12 +171,11 @@ def _brain(llm: DemoLLM, console: Console) -> Iterator[_Brain]:
 
 
 def _cloud() -> _Brain:
-    if not os.environ.get("OPENAI_API_KEY"):
-        raise CommandError("DEMO_LLM=openai needs OPENAI_API_KEY")
     options = setup.ModelOptions(
         _CLOUD_MODEL, max_tokens=64, input_price=0.15, output_price=0.60
     )
-    return _Brain(options, concurrency=32, variables={})
+    variables = model_variables(options)
+    return _Brain(options, concurrency=32, variables=variables)
 
 
 def _local(llm: LocalLLM) -> _Brain:
@@ -194,15 +200,26 @@ def _answers_table(rows: list[Row]) -> Table:
     table = Table(title="Some answers", title_justify="left")
     for heading in ("Review", "Answer", "Label", ""):
         table.add_column(heading, overflow="fold")
-    good = [row for row in rows if row["status"] == PROCESSED]
-    # The wrong ones are the interesting ones.
-    good.sort(key=lambda row: (bool(row["correct"]), row["line"]))
     texts = _texts()
-    for row in good[:_ANSWERS_SHOWN]:
+    for row in _some_of_each(rows):
         mark = "[green]✓[/]" if row["correct"] else "[red]✗[/]"
-        answer = payload.dump(row["response"])[:60]
-        table.add_row(texts[row["line"]], answer, row["label"], mark)
+        answer = payload.dump(row["response"])
+        if len(answer) > _ANSWER_LENGTH:
+            answer = f"{answer[: _ANSWER_LENGTH - 1]}…"
+        cells = (texts[row["line"]], answer, row["label"])
+        table.add_row(*map(escape, cells), mark)
     return table
+
+
+def _some_of_each(rows: list[Row]) -> list[Row]:
+    """Pick right answers and wrong ones, half and half if there are."""
+    good = [row for row in rows if row["status"] == PROCESSED]
+    good.sort(key=lambda row: int(row["line"]))
+    right = [row for row in good if row["correct"]]
+    wrong = [row for row in good if not row["correct"]]
+    half = _ANSWERS_SHOWN // 2
+    wrong = wrong[: max(half, _ANSWERS_SHOWN - len(right))]
+    return right[: _ANSWERS_SHOWN - len(wrong)] + wrong
 
 
 def _texts() -> dict[int, str]:

@@ -1,6 +1,7 @@
 """What people see while a run goes on, and when it has ended."""
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -10,19 +11,20 @@ from rich.progress import (
     Progress,
     SpinnerColumn,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
 
-from cli.batch_run import Tally
+from cli.batch_run import Display, Tally
 from cli.results_file import Row
 
 _FAILURES_SHOWN = 10
 _MESSAGE_LENGTH = 160
+_SECONDS_BETWEEN_LINES = 10.0
+_THOUSAND = 1000
 
 
-class ProgressDisplay:
+class BarDisplay:
     """A bar with rate, errors, tokens and cost."""
 
     def __init__(self, progress: Progress) -> None:
@@ -39,26 +41,49 @@ class ProgressDisplay:
         )
 
 
+class LineDisplay:
+    """The same as a line now and then, for logs."""
+
+    def __init__(
+        self, console: Console, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._console = console
+        self._clock = clock
+        self._last = clock()
+
+    def update(self, tally: Tally) -> None:
+        """Say where the run stands, if it was not just said."""
+        if self._clock() - self._last < _SECONDS_BETWEEN_LINES:
+            return
+        self._last = self._clock()
+        where = f"{tally.ended:,} of {tally.total:,}"
+        self._console.print(
+            f"{where} · {_facts(tally)}", highlight=False, soft_wrap=True
+        )
+
+
 @contextmanager
-def progress_display(console: Console) -> Iterator[ProgressDisplay]:
-    """Show a live bar; where nobody looks, only its last state."""
+def progress_display(console: Console) -> Iterator[Display]:
+    """Show a live bar; where no terminal is, lines."""
+    if not console.is_terminal:
+        yield LineDisplay(console)
+        return
     with Progress(
         SpinnerColumn(),
-        BarColumn(bar_width=24),
+        BarColumn(bar_width=None, table_column=Column(ratio=1)),
         MofNCompleteColumn(),
         TextColumn("{task.fields[facts]}"),
-        TimeElapsedColumn(),
+        TimeRemainingColumn(compact=True),
         TextColumn("left"),
-        TimeRemainingColumn(),
         console=console,
-        disable=not console.is_terminal,
+        expand=True,
     ) as progress:
-        yield ProgressDisplay(progress)
+        yield BarDisplay(progress)
 
 
 def summary_table(tally: Tally) -> Table:
     """Give the figures of a run that has ended."""
-    table = Table(title="Results", show_header=False, title_justify="left")
+    table = Table(title="Summary", show_header=False, title_justify="left")
     table.add_column(style="cyan")
     table.add_column(justify="right")
     fresh = tally.ended - tally.kept
@@ -70,8 +95,8 @@ def summary_table(tally: Tally) -> Table:
         ("Accuracy", _accuracy(tally)),
         ("Tokens in / out", _tokens(tally)),
         ("Cost", _cost(tally)),
-        ("Rate", f"{fresh / max(tally.seconds, 1e-9):.1f} jobs/s"),
-        ("Time", f"{tally.seconds:.1f} s"),
+        ("Rate", f"{_rate(tally):.1f} jobs/s" if fresh else None),
+        ("Time", f"{tally.seconds:.1f} s" if fresh else None),
     ]
     for name, value in rows:
         if value is not None:
@@ -84,27 +109,47 @@ def failure_lines(failures: Sequence[Row]) -> Iterator[str]:
     for row in sorted(failures, key=lambda row: row["line"])[:_FAILURES_SHOWN]:
         error = row.get("error") or {}
         name = f" ({row['id']})" if row["id"] else ""
-        message = str(error.get("message", ""))[:_MESSAGE_LENGTH]
+        message = _shortened(str(error.get("message", "")))
         yield f"line {row['line']}{name}: {error.get('errorType')}: {message}"
     if len(failures) > _FAILURES_SHOWN:
-        yield f"and {len(failures) - _FAILURES_SHOWN} more"
+        more = len(failures) - _FAILURES_SHOWN
+        yield f"and {more:,} more; each has its `error` in the results"
+
+
+def _shortened(text: str) -> str:
+    if len(text) <= _MESSAGE_LENGTH:
+        return text
+    return f"{text[: _MESSAGE_LENGTH - 1]}…"
 
 
 def _facts(tally: Tally) -> str:
-    fresh = tally.ended - tally.kept
-    rate = fresh / tally.seconds if tally.seconds > 0 else 0.0
-    parts = [f"{rate:.1f}/s", f"{tally.failed} failed"]
-    parts.append(f"{tally.input_tokens + tally.output_tokens:,} tokens")
+    parts = [f"{_rate(tally):.1f}/s"]
+    if tally.failed:
+        parts.append(f"{tally.failed:,} failed")
+    parts.append(f"{_short(tally.input_tokens + tally.output_tokens)} tokens")
     if (cost := _cost(tally)) is not None:
         parts.append(cost)
     return " · ".join(parts)
+
+
+def _rate(tally: Tally) -> float:
+    fresh = tally.ended - tally.kept
+    return fresh / tally.seconds if tally.seconds > 0 else 0.0
+
+
+def _short(count: float) -> str:
+    for unit in ("", "k", "M"):
+        if count < _THOUSAND:
+            return f"{count:.3g}{unit}"
+        count /= _THOUSAND
+    return f"{count:,.3g}G"
 
 
 def _accuracy(tally: Tally) -> str | None:
     if not tally.labelled:
         return None
     share = tally.correct / tally.labelled
-    return f"{share:.1%}  ({tally.correct} of {tally.labelled})"
+    return f"{share:.1%}  ({tally.correct:,} of {tally.labelled:,})"
 
 
 def _tokens(tally: Tally) -> str:

@@ -11,6 +11,7 @@ from cli.errors import CommandError
 _TIMEOUT_SECONDS = 120.0
 _RETRY_SECONDS = 60.0
 _PAGE = 500
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 Json = dict[str, Any]
 
@@ -34,9 +35,16 @@ class RestClient:
     """
 
     def __init__(self, base_url: str, headers: Mapping[str, str]) -> None:
-        self._http = httpx2.Client(
-            base_url=base_url, headers=headers, timeout=_TIMEOUT_SECONDS
-        )
+        try:
+            self._http = httpx2.Client(
+                base_url=base_url,
+                headers=headers,
+                timeout=_TIMEOUT_SECONDS,
+                # No proxy leads to this machine.
+                trust_env=httpx2.URL(base_url).host not in LOOPBACK,
+            )
+        except httpx2.InvalidURL as error:
+            raise CommandError(f"{base_url} is no URL: {error}") from None
         self.base_url = base_url
 
     def __enter__(self) -> Self:
@@ -44,6 +52,25 @@ class RestClient:
 
     def __exit__(self, *_: object) -> None:
         self._http.close()
+
+    def check(self) -> None:
+        """Make sure that there is a Metasync, without waiting for one.
+
+        Raises:
+            CommandError: nothing answers, or something else.
+        """
+        try:
+            answer = self._http.get("/health").json()
+            known = str(answer["service"]).startswith("metasync")
+        except httpx2.TransportError as error:
+            raise self._no_answer(error) from None
+        except (ValueError, LookupError, TypeError):
+            known = False
+        if not known:
+            raise CommandError(
+                f"What answers at {self.base_url} is no Metasync; check the "
+                "address"
+            )
 
     def get(self, path: str, **parameters: str | int) -> Any:  # noqa: ANN401 - JSON
         """GET; `parameters` is the query string."""
@@ -79,11 +106,14 @@ class RestClient:
                 with attempt:
                     return self._send_once(method, path, extra)
         except (httpx2.TransportError, _NotNowError) as error:
-            raise CommandError(
-                f"No answer from {self.base_url}: {error}. Is the server "
-                "running there?"
-            ) from None
+            raise self._no_answer(error) from None
         raise AssertionError  # pragma: no cover - the loop returns or raises
+
+    def _no_answer(self, error: Exception) -> CommandError:
+        return CommandError(
+            f"No answer from {self.base_url}: {error}. Is the server running "
+            "there? When it is, the same command again goes on."
+        )
 
     def _send_once(
         self, method: str, path: str, extra: Json

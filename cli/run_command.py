@@ -7,16 +7,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx2
+from filelock import FileLock, Timeout
 from rich.console import Console
 
 from cli import setup
-from cli.batch_run import BatchRun, Tally
+from cli.batch_run import BatchRun, Tally, tally_of_kept
 from cli.display import failure_lines, progress_display, summary_table
-from cli.errors import CommandError
+from cli.errors import CommandError, reason
 from cli.input_file import Item, Question, read_items
 from cli.private_instance import private_instance
-from cli.rest_client import RestClient
+from cli.rest_client import RestClient, ServerRefusedError
 from cli.results_file import ResultsFile, Row
+from config import MissingModelKeyError, ModelKeys, key_variable
+from llm_sdks.errors import ConfigurationError
+from llm_sdks.registry import SdkRegistry
 
 CLIENT_ID_VARIABLE = "METASYNC_CLIENT_ID"
 CLIENT_KEY_VARIABLE = "METASYNC_CLIENT_API_KEY"
@@ -39,7 +44,9 @@ class RunOptions:
     @property
     def question(self) -> Question:
         """What is asked of every line."""
-        return Question(self.model.name, self.prompt, self.temperature)
+        return Question(
+            self.model.name, self.model.sdk, self.prompt, self.temperature
+        )
 
     @property
     def private_directory(self) -> Path:
@@ -53,28 +60,99 @@ def run(options: RunOptions, console: Console) -> int:
     Raises:
         CommandError: it could not be run.
     """
+    _check_paths(options)
     items = read_items(
         options.source, options.question, label_field=options.label_field
     )
-    with ResultsFile(options.out) as results:
-        if all(item.key in results.kept for item in items):
-            console.print(f"Every line is answered in {options.out} already.")
-            return 0
-        tally, failures = _on_some_server(options, items, results, console)
+    with _alone(options):
+        with ResultsFile(options.out, items) as results:
+            tally, failures = _answer_all(options, items, results, console)
+        if not failures:
+            # All is in the results file; the private data was only for
+            # going on after a stop.
+            shutil.rmtree(options.private_directory, ignore_errors=True)
     console.print(summary_table(tally))
-    console.print(f"Results: {options.out}")
     return _report(failures, options, console)
 
 
-def _on_some_server(
+def model_variables(model: setup.ModelOptions) -> dict[str, str]:
+    """Find the variables that a private instance needs for the model.
+
+    Raises:
+        CommandError: the provider's key is not set; said before a
+            thousand jobs fail for it.
+    """
+    try:
+        key = ModelKeys.load().resolve(model.key_variable)
+    except MissingModelKeyError as error:
+        if not _needs_key(model.sdk):
+            return {}
+        raise CommandError(
+            f"{error.variable} is not set: give it the provider's key (in "
+            "the environment or in .env), or name another variable with "
+            "--key-env"
+        ) from None
+    return {key_variable(model.key_variable): key.get_secret_value()}
+
+
+def _needs_key(sdk: str) -> bool:
+    try:
+        return SdkRegistry.discover().create(sdk).needs_key
+    except ConfigurationError as error:
+        raise CommandError(f"--sdk: {error}") from None
+
+
+def _check_paths(options: RunOptions) -> None:
+    if options.out.resolve() == options.source.resolve():
+        raise CommandError(
+            "--out is the input itself; choose another file for the results"
+        )
+
+
+@contextlib.contextmanager
+def _alone(options: RunOptions) -> Iterator[None]:
+    """Be the only run that writes these results."""
+    directory = options.private_directory
+    lock = FileLock(directory / "run.lock", blocking=False)
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock.acquire()
+    except Timeout:
+        raise CommandError(
+            f"Another `metasync run` is writing {options.out}: wait for its "
+            "end, or choose another --out"
+        ) from None
+    except OSError as error:
+        raise CommandError(
+            f"Cannot write {options.out}: {reason(error)}"
+        ) from None
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            if [path.name for path in directory.iterdir()] == ["run.lock"]:
+                shutil.rmtree(directory)
+        lock.release()
+
+
+def _answer_all(
     options: RunOptions,
     items: list[Item],
     results: ResultsFile,
     console: Console,
 ) -> tuple[Tally, list[Row]]:
+    if len(results.kept) == len(items):
+        _say(
+            console,
+            f"Every line is answered in {options.out} already. To ask again, "
+            "choose another --out.",
+        )
+        _open(results, console)
+        return tally_of_kept(items, results), []
     connect = _private_server if options.server is None else _given_server
-    with connect(options) as api:
+    with connect(options, console) as api:
         prompt_id = setup.ensure_prompt(api, options.prompt)
+        _open(results, console)
         with progress_display(console) as display:
             batch = BatchRun(
                 api, options.question, prompt_id, results, display
@@ -82,17 +160,35 @@ def _on_some_server(
             return batch.execute(items)
 
 
+def _open(results: ResultsFile, console: Console) -> None:
+    if moved := results.open():
+        _say(
+            console,
+            f"{moved:,} answers to other lines or to another question were "
+            f"moved to {results.earlier}.",
+        )
+
+
 @contextlib.contextmanager
-def _private_server(options: RunOptions) -> Iterator[RestClient]:
-    _check_key(options.model)
-    with private_instance(options.private_directory) as (admin, client):
+def _private_server(
+    options: RunOptions, console: Console
+) -> Iterator[RestClient]:
+    variables = model_variables(options.model)
+    directory = options.private_directory
+    with private_instance(directory, variables) as (admin, client):
         setup.ensure_model(admin, options.model)
         setup.ensure_worker(client, options.concurrency)
-        yield client
+        try:
+            yield client
+        except KeyboardInterrupt:
+            _say(console, "Stopping; open calls have a moment to end ...")
+            raise
 
 
 @contextlib.contextmanager
-def _given_server(options: RunOptions) -> Iterator[RestClient]:
+def _given_server(
+    options: RunOptions, _console: Console
+) -> Iterator[RestClient]:
     client_id = os.environ.get(CLIENT_ID_VARIABLE)
     key = os.environ.get(CLIENT_KEY_VARIABLE)
     if not (client_id and key):
@@ -100,9 +196,15 @@ def _given_server(options: RunOptions) -> Iterator[RestClient]:
             f"With --server, set {CLIENT_ID_VARIABLE} and "
             f"{CLIENT_KEY_VARIABLE} to the client's credentials"
         )
+    url = str(options.server)
+    if not url.startswith(("http://", "https://")):
+        raise CommandError(
+            "--server needs a URL, such as http://127.0.0.1:8001"
+        )
     headers = {"client-id": client_id, "client-api-key": key}
-    with RestClient(str(options.server), headers) as client:
-        setup.check_model(client, options.model.name)
+    with RestClient(url, headers) as client:
+        client.check()
+        _check_model(client, options.model.name)
         if options.start_worker:
             setup.ensure_worker(client, options.concurrency)
         else:
@@ -110,25 +212,27 @@ def _given_server(options: RunOptions) -> Iterator[RestClient]:
         yield client
 
 
-def _check_key(model: setup.ModelOptions) -> None:
-    # Said before a thousand jobs fail for it. The server reads .env too.
-    in_file = Path(".env").exists()
-    if model.sdk == "test" or in_file or os.environ.get(model.key_variable):
-        return
-    raise CommandError(
-        f"Set {model.key_variable} to the provider's key, or name another "
-        "variable with --key-env"
-    )
+def _check_model(client: RestClient, name: str) -> None:
+    try:
+        setup.check_model(client, name)
+    except ServerRefusedError as error:
+        if error.status != httpx2.codes.UNAUTHORIZED:
+            raise
+        raise CommandError(
+            f"{error}. Check {CLIENT_ID_VARIABLE} and {CLIENT_KEY_VARIABLE}"
+        ) from None
 
 
 def _report(failures: list[Row], options: RunOptions, console: Console) -> int:
+    _say(console, f"Results: {options.out}")
     if not failures:
-        # All is in the results file; the private data was only for
-        # going on after a stop.
-        shutil.rmtree(options.private_directory, ignore_errors=True)
         return 0
-    console.print(f"{len(failures)} failed:", style="bold red")
+    console.print(f"{len(failures):,} failed:", style="bold red")
     for line in failure_lines(failures):
-        console.print(f"  {line}", markup=False)
-    console.print("Run the same command again to try them once more.")
+        _say(console, f"  {line}")
+    _say(console, "Run the same command again to try them once more.")
     return 1
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -4,8 +4,9 @@ import hashlib
 from dataclasses import dataclass
 
 from cli.errors import CommandError
-from cli.rest_client import Json, RestClient
+from cli.rest_client import Json, RestClient, ServerRefusedError
 
+OPERATION = "run"
 _PROMPT_TYPE = "WORKING"
 _WORKER_NAME = "metasync-run"
 _MOST_AT_ONCE = 1000
@@ -60,8 +61,8 @@ def check_model(client: RestClient, name: str) -> None:
     if name not in names:
         raise CommandError(
             f"The server has no model {name!r}; it has: "
-            f"{', '.join(names) or 'none'}. An administrator can make one "
-            "with POST /models."
+            f"{', '.join(names) or 'none'}. An administrator can make it "
+            "with POST /models"
         )
 
 
@@ -99,7 +100,7 @@ def ensure_worker(client: RestClient, concurrency: int) -> None:
         worker = client.post("/workers", request)
         path = f"/workers/{worker['workerId']}"
     if worker["status"] != "running":
-        client.post(f"{path}/start")
+        _start(client, path)
 
 
 def check_worker(client: RestClient, model: str) -> None:
@@ -108,10 +109,30 @@ def check_worker(client: RestClient, model: str) -> None:
     Raises:
         CommandError: none runs.
     """
-    if client.get("/workers/summary")["running"]:
+    if any(_takes(worker, model) for worker in client.pages("/workers")):
         return
     raise CommandError(
-        f"No worker of this client runs, so nobody would take the jobs for "
-        f"{model!r}. Start one with POST /workers/{{id}}/start, or let this "
-        "command do it with --start-worker."
+        "No running worker of this client takes jobs for the model "
+        f"{model!r}: they would wait for ever. Start one with POST "
+        "/workers/{id}/start, or let this command do it with --start-worker"
     )
+
+
+def _takes(worker: Json, model: str) -> bool:
+    config = worker["config"]
+    return bool(
+        worker["status"] == "running"
+        and config["modelFilter"] in (None, model)
+        and config["operationFilter"] in (None, OPERATION)
+        and not config["clientReferenceFilters"]
+    )
+
+
+def _start(client: RestClient, path: str) -> None:
+    try:
+        client.post(f"{path}/start")
+    except ServerRefusedError:
+        # It may run by now: the request arrived twice, or another run was
+        # faster.
+        if client.get(path)["status"] != "running":
+            raise

@@ -151,9 +151,12 @@ class TestRefusal:
         [
             ('{"x": NaN}', "NaN"),
             ('{"x": -Infinity}', "Infinity"),
-            ('{"x": "\\ud83d"}', "surrogate"),
+            ('{"x": "\\ud83d"}', "hex escape"),
             ('{"x": 1} {"x": 2}', "trailing"),
-            ('{"x": ' + "[" * MAX_DEPTH + "]" * MAX_DEPTH + "}", "nested"),
+            (
+                '{"x":' + "[" * MAX_DEPTH + "1" + "]" * MAX_DEPTH + "}",
+                "nested",
+            ),
         ],
     )
     def test_says_what_is_wrong(

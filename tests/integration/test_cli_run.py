@@ -1,0 +1,630 @@
+"""`metasync run` as people start it: a process in a directory."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from aiohttp import web
+
+from tests.integration.test_workers import provider_model
+from tests.support.api_user import ApiUser
+from tests.support.fake_provider import Body, FakeProvider, failure
+from tests.support.live_server import LiveServer, free_port
+from tests.support.waiting import eventually
+
+SECONDS = 60
+KEY = "sk-of-the-user"
+PROMPT = "Answer as JSON."
+# What a developer's own environment may hold.
+NOT_PASSED_ON = (
+    "ADMIN_API_KEY",
+    "API_KEY_PEPPER",
+    "DB_CONNECTION_STRING",
+    "DEMO_LLM",
+    "DOCS_SECRET",
+    "METASYNC_CLIENT_API_KEY",
+    "METASYNC_CLIENT_ID",
+    "OPENAI_API_KEY",
+)
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended, and what it printed."""
+
+    status: int
+    output: str
+
+
+class Commands:
+    """Runs `metasync` in a directory; cleans up what a test leaves."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.variables: dict[str, str] = {}
+        self._started: list[subprocess.Popen[str]] = []
+
+    def start(
+        self, *arguments: str, program: Sequence[str] = ("-m", "cli")
+    ) -> subprocess.Popen[str]:
+        """Start it without waiting."""
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in NOT_PASSED_ON
+        }
+        process = subprocess.Popen(
+            [sys.executable, *program, *arguments],
+            cwd=self.directory,
+            env={**inherited, "COLUMNS": "80", **self.variables},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self._started.append(process)
+        return process
+
+    def run(
+        self, *arguments: str, program: Sequence[str] = ("-m", "cli")
+    ) -> Ended:
+        """Run it to its end."""
+        return self.ended(self.start(*arguments, program=program))
+
+    @staticmethod
+    def ended(process: subprocess.Popen[str]) -> Ended:
+        """Wait for the end."""
+        output, _ = process.communicate(timeout=SECONDS)
+        return Ended(process.returncode, output)
+
+    def running(self) -> list[int]:
+        """Find processes that know the directory, whoever started them."""
+        mine = os.fsencode(self.directory)
+        return [pid for pid in _processes() if mine in _known_to(pid)]
+
+    def clean_up(self) -> None:
+        """Leave nothing running."""
+        for process in self._started:
+            process.kill()
+            process.wait()
+            if process.stdout:
+                process.stdout.close()
+        for pid in self.running():
+            os.kill(pid, signal.SIGKILL)
+
+
+def _processes() -> list[int]:
+    names = (path.name for path in Path("/proc").iterdir())
+    return [int(name) for name in names if name.isdigit()]
+
+
+def _known_to(pid: int) -> bytes:
+    proc = Path(f"/proc/{pid}")
+    try:
+        return b"".join(
+            [
+                (proc / "environ").read_bytes(),
+                (proc / "cmdline").read_bytes(),
+                os.fsencode((proc / "cwd").readlink()),
+            ]
+        )
+    except OSError:
+        return b""
+
+
+class RunCommands(Commands):
+    """`metasync run in.jsonl` with the arguments that every run needs."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.model = "gpt"
+        self.options: list[str] = []
+
+    def write(self, lines: Sequence[object], name: str = "in.jsonl") -> None:
+        """Write the input."""
+        text = "".join(f"{json.dumps(line)}\n" for line in lines)
+        (self.directory / name).write_text(text)
+
+    def start_run(
+        self, *options: str, source: str = "in.jsonl"
+    ) -> subprocess.Popen[str]:
+        """Start a run without waiting."""
+        needed = ("run", source, "--model", self.model, "--prompt", PROMPT)
+        return self.start(*needed, *self.options, *options)
+
+    def run_file(self, *options: str, source: str = "in.jsonl") -> Ended:
+        """Run to the end."""
+        return self.ended(self.start_run(*options, source=source))
+
+    def rows(self, name: str = "results.jsonl") -> list[Row]:
+        """Read results that a run has finished or is writing."""
+        path = self.directory / name
+        lines = path.read_text().split("\n")[:-1] if path.exists() else []
+        return [json.loads(line) for line in lines]
+
+    def files(self) -> set[str]:
+        """Name all that lies in the directory."""
+        return {path.name for path in self.directory.iterdir()}
+
+
+@pytest.fixture
+def commands(tmp_path: Path) -> Iterator[RunCommands]:
+    made = RunCommands(tmp_path)
+    yield made
+    made.clean_up()
+
+
+@pytest.fixture
+def on_provider(commands: RunCommands, provider: FakeProvider) -> RunCommands:
+    """Runs on a private instance that asks the fake provider."""
+    # A proxy leads to the world, not to this machine.
+    commands.variables = {
+        "MY_KEY": KEY,
+        "http_proxy": "http://127.0.0.1:1",
+        "HTTP_PROXY": "http://127.0.0.1:1",
+    }
+    commands.options = ["--endpoint", provider.url, "--key-env", "MY_KEY"]
+    return commands
+
+
+@pytest.fixture
+def on_server(
+    commands: RunCommands, server: LiveServer, user: ApiUser
+) -> RunCommands:
+    """Runs on the live server, as a client that has a model there."""
+    commands.variables = {
+        "METASYNC_CLIENT_ID": user.client_id,
+        "METASYNC_CLIENT_API_KEY": user.key,
+    }
+    commands.options = ["--server", server.url]
+    commands.model = user.model()
+    return commands
+
+
+def numbered(count: int) -> list[Row]:
+    return [{"id": f"r-{n}", "n": n} for n in range(1, count + 1)]
+
+
+def asked(provider: FakeProvider) -> list[int]:
+    """Give the numbers of the lines that the provider was asked, so far."""
+    bodies = list(provider.requests)
+    return [json.loads(b["messages"][-1]["content"])["n"] for b in bodies]
+
+
+class Refusing:
+    """A provider that does not take some lines."""
+
+    def __init__(self, provider: FakeProvider, *numbers: int) -> None:
+        self.numbers = set(numbers)
+        self._echo = provider.echo
+        provider.handler = self.answer
+
+    async def answer(self, body: Body) -> web.StreamResponse:
+        line = json.loads(body["messages"][-1]["content"])
+        if line["n"] in self.numbers:
+            return failure(400, "we do not like this one")
+        return await self._echo(body)
+
+
+class Holding:
+    """A provider that leaves calls unanswered while it is told so."""
+
+    def __init__(self, provider: FakeProvider) -> None:
+        self.after = 1_000_000
+        self._provider = provider
+        provider.handler = self.answer
+
+    async def answer(self, body: Body) -> web.StreamResponse:
+        number = len(self._provider.requests)
+        while number > self.after:  # noqa: ASYNC110 - a thread changes it
+            await asyncio.sleep(0.01)
+        return await self._provider.echo(body)
+
+
+class TestOnAPrivateInstance:
+    def test_thousands_of_lines_with_labels(
+        self, commands: RunCommands
+    ) -> None:
+        commands.options = ["--sdk", "test", "--label-field", "right"]
+        lines = [
+            {"id": n, "text": f"Zeile \u2028 {n}", "right": "OK"[: 1 + n % 2]}
+            for n in range(1, 2001)
+        ]
+        commands.write(lines)
+        started = time.monotonic()
+        ended = commands.run_file()
+        assert ended.status == 0, ended.output
+        assert time.monotonic() - started < 45
+        assert "50.0%  (1,000 of 2,000)" in ended.output
+        assert "results.jsonl" in ended.output
+        rows = sorted(commands.rows(), key=lambda row: row["line"])
+        assert [row["line"] for row in rows] == list(range(1, 2001))
+        assert [row["id"] for row in rows] == [str(n) for n in range(1, 2001)]
+        assert rows[6]["response"]["echo"] == {"text": "Zeile \u2028 7"}
+        assert rows[6]["metrics"]["inputTokens"] > 0
+        assert (rows[6]["label"], rows[6]["correct"]) == ("OK", True)
+        assert rows[7]["correct"] is False
+        assert commands.files() == {"in.jsonl", "results.jsonl"}
+        assert commands.running() == []
+        self._check_again(commands, lines)
+
+    @staticmethod
+    def _check_again(commands: RunCommands, lines: list[Row]) -> None:
+        """Nothing is asked again, not even for a corrected label."""
+        commands.write([line | {"right": "ok"} for line in lines])
+        ended = commands.run_file()
+        assert ended.status == 0
+        assert "answered in results.jsonl already" in ended.output
+        assert "100.0%  (2,000 of 2,000)" in ended.output
+        assert all(row["correct"] for row in commands.rows())
+        assert commands.files() == {"in.jsonl", "results.jsonl"}
+
+    def test_a_failure_and_then_an_edited_line(
+        self, on_provider: RunCommands, provider: FakeProvider
+    ) -> None:
+        commands, refusing = on_provider, Refusing(provider, 3)
+        # The key may be in .env; what else is there is for another service.
+        del commands.variables["MY_KEY"]
+        (commands.directory / ".env").write_text(
+            f"MY_KEY={KEY}\nDB_CONNECTION_STRING=mongodb://127.0.0.1:1/\n"
+            "NUM_LLM_WORKERS=0\nADMIN_API_KEY=x\nPORT=1\n"
+        )
+        prices = ("--input-price", "1000", "--output-price", "2000")
+        commands.options += [*prices, "--temperature", "0.25"]
+        commands.write(numbered(6))
+        ended = commands.run_file("--max-tokens", "77")
+        assert ended.status == 1, ended.output
+        assert "1 failed" in ended.output
+        assert "line 3 (r-3): BAD_REQUEST" in ended.output
+        assert "we do not like this one" in ended.output
+        assert "same command again" in ended.output
+        # 5 answers of 7 and 3 tokens.
+        assert "35 / 15" in ended.output
+        assert "0.0650 USD" in ended.output
+        assert sorted(asked(provider)) == [1, 2, 3, 4, 5, 6]
+        self._check_request(provider)
+        rows = {row["line"]: row for row in commands.rows()}
+        assert len(rows) == len(commands.rows()) == 6
+        assert rows[3]["status"] == "ERROR_PROCESSING"
+        assert rows[3]["error"]["errorType"] == "BAD_REQUEST"
+        assert rows[1]["response"] == {"echo": {"n": 1}}
+        assert commands.running() == []
+        refusing.numbers.clear()
+        self._check_next_run(commands, provider)
+
+    @staticmethod
+    def _check_request(provider: FakeProvider) -> None:
+        assert set(provider.authorizations) == {f"Bearer {KEY}"}
+        body = provider.requests[0]
+        assert body["model"] == "gpt"
+        assert body["temperature"] == 0.25
+        assert body["max_completion_tokens"] == 77
+        assert body["messages"][0] == {"role": "system", "content": PROMPT}
+
+    @staticmethod
+    def _check_next_run(commands: RunCommands, provider: FakeProvider) -> None:
+        """Only the failed line and the edited one are asked; others move."""
+        provider.requests.clear()
+        lines = numbered(6)
+        lines[4]["n"] = 55
+        commands.write([lines[5], *lines[:5]])
+        ended = commands.run_file()
+        assert ended.status == 0, ended.output
+        assert sorted(asked(provider)) == [3, 55]
+        rows = {row["line"]: row["response"] for row in commands.rows()}
+        assert len(rows) == len(commands.rows())
+        assert rows == {
+            line: {"echo": {"n": n}}
+            for line, n in enumerate((6, 1, 2, 3, 4, 55), start=1)
+        }
+        assert "results.earlier.jsonl" in ended.output
+        (moved,) = commands.rows("results.earlier.jsonl")
+        assert moved["response"] == {"echo": {"n": 5}}
+        assert not any(name.endswith(".metasync") for name in commands.files())
+
+
+CONCURRENCY = 4
+
+
+@pytest.mark.slow
+def test_stopped_in_every_way_it_goes_on_where_it_was(
+    on_provider: RunCommands, provider: FakeProvider
+) -> None:
+    chain = _Chain(on_provider, provider)
+    chain.stop_by(signal.SIGINT, 130, meanwhile=chain.start_another)
+    # Calls that ran had their grace time: none is made twice.
+    assert Counter(asked(provider)).most_common(1)[0][1] == 1
+    chain.stop_by(signal.SIGTERM, 143)
+    assert Counter(asked(provider)).most_common(1)[0][1] == 1
+    chain.kill_the_command()
+    chain.kill_everything()
+    ended = on_provider.run_file()
+    assert ended.status == 0, ended.output
+    chain.check_end()
+
+
+class _Chain:
+    """One file that is run, and stopped, again and again."""
+
+    def __init__(self, commands: RunCommands, provider: FakeProvider) -> None:
+        self._commands = commands
+        self._provider = provider
+        self._holding = Holding(provider)
+        commands.options += ["--concurrency", str(CONCURRENCY)]
+        commands.write(numbered(100))
+        provider.delay = 0.05
+
+    def stop_by(
+        self,
+        number: signal.Signals,
+        status: int,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> None:
+        process = self._start()
+        meanwhile()
+        assert process.poll() is None
+        process.send_signal(number)
+        ended = self._commands.ended(process)
+        assert ended.status == status, ended.output
+        assert "Stopped" in ended.output
+        assert "same command again" in ended.output
+        assert self._commands.running() == []
+
+    def start_another(self) -> None:
+        """It is refused; until then, the first one's calls are held."""
+        self._holding.after = 0
+        second = self._commands.run_file()
+        assert second.status == 2
+        assert "Another `metasync run` is writing" in second.output
+        self._holding.after = 1_000_000
+
+    def kill_the_command(self) -> None:
+        """`kill -9`; the next one waits for what it has started."""
+        process = self._start()
+        process.kill()
+        process.communicate()
+
+    def kill_everything(self) -> None:
+        """`kill -9` of all, while calls are open and all else is stored."""
+        self._holding.after = len(self._provider.requests) + 20
+        process = self._start()
+        eventually(self._all_is_written, what="all answers written")
+        pids = [process.pid, *self._commands.running()]
+        assert len(pids) >= 3
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        process.communicate()
+        eventually(lambda: not self._commands.running(), what="death")
+        self._lost = set(asked(self._provider)) - self._written()
+        assert len(self._lost) == CONCURRENCY
+        self._holding.after = 1_000_000
+
+    def check_end(self) -> None:
+        again = [n for n, c in Counter(asked(self._provider)).items() if c > 1]
+        assert set(again) <= self._lost
+        rows = self._commands.rows()
+        assert sorted(r["line"] for r in rows) == list(range(1, 101))
+        assert self._written() == set(range(1, 101))
+        assert self._commands.files() == {"in.jsonl", "results.jsonl"}
+        assert self._commands.running() == []
+
+    def _start(self) -> subprocess.Popen[str]:
+        """Start it and wait until it has asked something."""
+        before = len(self._provider.requests)
+        process = self._commands.start_run()
+
+        def has_asked() -> bool:
+            assert process.poll() is None, process.communicate()[0]
+            return len(self._provider.requests) > before + 8
+
+        eventually(has_asked, seconds=SECONDS, what="calls")
+        return process
+
+    def _all_is_written(self) -> bool:
+        open_calls = set(asked(self._provider)) - self._written()
+        return len(open_calls) == self._provider.running == CONCURRENCY
+
+    def _written(self) -> set[int]:
+        return {row["response"]["echo"]["n"] for row in self._commands.rows()}
+
+
+class TestOnAServer:
+    def test_with_a_running_worker(
+        self, on_server: RunCommands, user: ApiUser
+    ) -> None:
+        user.worker()
+        on_server.write(numbered(30))
+        ended = on_server.run_file()
+        assert ended.status == 0, ended.output
+        assert sorted(r["line"] for r in on_server.rows()) == [*range(1, 31)]
+        assert on_server.files() == {"in.jsonl", "results.jsonl"}
+        counts = user.get("/jobs/summary")
+        assert counts["CONSUMED"] == counts["total"] == 30
+
+    def test_results_that_were_lost_are_fetched_again(
+        self, on_server: RunCommands, user: ApiUser, provider: FakeProvider
+    ) -> None:
+        on_server.model = provider_model(user, provider)
+        user.worker()
+        on_server.write(numbered(5))
+        assert on_server.run_file().status == 0
+        (on_server.directory / "results.jsonl").unlink()
+        assert on_server.run_file().status == 0
+        assert len(on_server.rows()) == 5
+        assert sorted(asked(provider)) == [1, 2, 3, 4, 5]
+
+    @pytest.mark.parametrize("config", [None, {"modelFilter": "another"}])
+    def test_without_a_worker_nothing_is_submitted(
+        self,
+        on_server: RunCommands,
+        user: ApiUser,
+        config: dict[str, Any] | None,
+    ) -> None:
+        if config:
+            user.worker(**config)
+        on_server.write(numbered(2))
+        ended = on_server.run_file()
+        assert ended.status == 2
+        assert "--start-worker" in ended.output
+        assert user.get("/jobs/summary")["total"] == 0
+        assert on_server.files() == {"in.jsonl"}
+
+    def test_start_worker(self, on_server: RunCommands, user: ApiUser) -> None:
+        on_server.write(numbered(2))
+        ended = on_server.run_file("--start-worker", "--concurrency", "7")
+        assert ended.status == 0, ended.output
+        (worker,) = user.get("/workers")
+        assert worker["status"] == "running"
+        assert worker["config"]["maxConcurrency"] == 7
+
+    def test_two_runs_at_once_share_a_question(
+        self, on_server: RunCommands, user: ApiUser, provider: FakeProvider
+    ) -> None:
+        # Each sees the other's jobs in its lists, and one line is in both.
+        provider.delay = 0.02
+        on_server.model = provider_model(user, provider)
+        user.worker(maxConcurrency=2, maxItemsPerBatch=2)
+        on_server.write(numbered(21)[:11], "a.jsonl")
+        on_server.write(numbered(21)[10:], "b.jsonl")
+        both = [
+            on_server.start_run("--out", f"{n}.out", source=f"{n}.jsonl")
+            for n in ("a", "b")
+        ]
+        for process in both:
+            ended = on_server.ended(process)
+            assert ended.status == 0, ended.output
+        first = [
+            row["response"]["echo"]["n"] for row in on_server.rows("a.out")
+        ]
+        second = [
+            row["response"]["echo"]["n"] for row in on_server.rows("b.out")
+        ]
+        assert sorted(first) == list(range(1, 12))
+        assert sorted(second) == list(range(11, 22))
+        assert sorted(asked(provider)) == list(range(1, 22))
+
+    def test_jobs_that_somebody_cancels_or_deletes(
+        self, on_server: RunCommands, user: ApiUser, provider: FakeProvider
+    ) -> None:
+        holding = Holding(provider)
+        holding.after = 0
+        on_server.model = provider_model(user, provider)
+        user.worker(maxConcurrency=1, maxItemsPerBatch=1)
+        on_server.write(numbered(3))
+        process = on_server.start_run()
+        eventually(lambda: provider.running, seconds=SECONDS)
+        _, second, third = user.get("/jobs")
+        user.patch(f"/jobs/{second['jobId']}", {"status": "CANCELED"})
+        user.delete(f"/jobs/{third['jobId']}")
+        holding.after = 1_000
+        ended = on_server.ended(process)
+        assert ended.status == 1, ended.output
+        assert "line 2 (r-2): CANCELED" in ended.output
+        assert "line 3 (r-3): DELETED" in ended.output
+        ended = on_server.run_file()
+        assert ended.status == 0, ended.output
+        assert sorted(r["line"] for r in on_server.rows()) == [1, 2, 3]
+        assert sorted(asked(provider)) == [1, 2, 3]
+
+    def test_unknown_model(self, on_server: RunCommands) -> None:
+        known, on_server.model = on_server.model, "no-such-model"
+        on_server.write(numbered(2))
+        ended = on_server.run_file()
+        assert ended.status == 2
+        assert "no model 'no-such-model'" in ended.output
+        assert known in ended.output
+
+    def test_wrong_credentials(self, on_server: RunCommands) -> None:
+        on_server.variables["METASYNC_CLIENT_API_KEY"] = "wrong"
+        on_server.write(numbered(2))
+        ended = on_server.run_file()
+        assert ended.status == 2
+        assert "METASYNC_CLIENT_API_KEY" in ended.output
+
+    def test_nothing_else_may_answer(
+        self, on_server: RunCommands, provider: FakeProvider
+    ) -> None:
+        on_server.options = ["--server", provider.url]
+        on_server.write(numbered(2))
+        ended = on_server.run_file()
+        assert ended.status == 2
+        assert "is no Metasync" in ended.output
+
+
+class TestRefusedAtOnce:
+    """What is wrong is said before anything starts, with what to do."""
+
+    WRONG: ClassVar[dict[str, list[str]]] = {
+        "--prompt=": ["prompt is empty"],
+        "--prompt-file=x": ["either --prompt or --prompt-file"],
+        "--sdk=Foo": ["'Foo'", "OpenAI", "test"],
+        "--key-env=MINE": ["MINE is not set", ".env", "--key-env"],
+        "--label-field=x": ["'x'", "the first line has: id, n"],
+        "--out=in.jsonl": ["--out is the input itself"],
+        "--out=notes.txt": ["notes.txt is there", "another --out"],
+        "--out=notes.txt/x": ["Cannot write"],
+        "--server=http://127.0.0.1:1": [
+            "METASYNC_CLIENT_ID",
+            "METASYNC_CLIENT_API_KEY",
+        ],
+    }
+
+    def test_options(self, commands: RunCommands) -> None:
+        lines, notes = '{"id": 1, "n": 1}\n', "my notes\n"
+        files = {".env": "X=x\n", "in.jsonl": lines, "notes.txt": notes}
+        for name, content in files.items():
+            (commands.directory / name).write_text(content)
+        # Each has results of its own, or they would refuse each other.
+        started = {
+            option: commands.start_run(f"--out={number}.jsonl", option)
+            for number, option in enumerate(self.WRONG)
+        }
+        for option, process in started.items():
+            ended = commands.ended(process)
+            assert ended.status == 2, (option, ended.output)
+            assert ended.output.startswith("Error: ")
+            assert "Traceback" not in ended.output
+            for word in self.WRONG[option]:
+                assert word in ended.output
+        assert commands.files() == set(files)
+        for name, content in files.items():
+            assert (commands.directory / name).read_text() == content
+
+    def test_bad_lines(self, commands: RunCommands) -> None:
+        path = commands.directory / "in.jsonl"
+        path.write_text('{"n": 1}\nnonsense\n[2]\n{"n": 3}\n')
+        commands.options = ["--sdk", "test"]
+        ended = commands.run_file()
+        assert ended.status == 2
+        assert "nothing was submitted" in ended.output
+        assert "line 2: not valid JSON" in ended.output
+        assert "line 3: not a JSON object" in ended.output
+        assert commands.files() == {"in.jsonl"}
+
+    @pytest.mark.parametrize("scheme", ["http://", ""])
+    def test_no_server_there(self, commands: RunCommands, scheme: str) -> None:
+        commands.variables = {
+            "METASYNC_CLIENT_ID": "x",
+            "METASYNC_CLIENT_API_KEY": "x",
+        }
+        commands.write(numbered(2))
+        url = f"{scheme}127.0.0.1:{free_port()}"
+        started = time.monotonic()
+        ended = commands.run_file("--server", url)
+        assert ended.status == 2
+        assert ("No answer from" if scheme else "a URL") in ended.output
+        assert time.monotonic() - started < 15
+        assert commands.files() == {"in.jsonl"}

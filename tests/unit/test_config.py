@@ -1,0 +1,388 @@
+import re
+import string
+import traceback
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr, ValidationError
+
+from config import (
+    OWN_SECRETS,
+    MissingModelKeyError,
+    ModelKeys,
+    Settings,
+    SettingsError,
+    default_key_reference,
+    key_variable,
+)
+
+SECRETS = ("ADMIN_API_KEY", "API_KEY_PEPPER", "DOCS_SECRET")
+REQUIRED = {name: f"the-{name.lower()}" for name in SECRETS}
+
+Environment = pytest.MonkeyPatch
+
+
+@pytest.fixture(autouse=True)
+def environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Environment:
+    """An empty directory, and no variable of ours in the environment."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.chdir(tmp_path)
+    return monkeypatch
+
+
+def set_all(environment: Environment, **variables: str) -> None:
+    for name, value in (REQUIRED | variables).items():
+        environment.setenv(name, value)
+
+
+def write_env(**variables: str) -> Path:
+    path = Path("a.env")
+    lines = [f"{name}={value}\n" for name, value in variables.items()]
+    path.write_text("".join(lines), encoding="utf-8")
+    return path
+
+
+def refusal() -> str:
+    """Tell why the settings are refused."""
+    with pytest.raises(SettingsError) as refused:
+        Settings.load()
+    return str(refused.value)
+
+
+def test_all_missing_secrets_are_named_in_one_error() -> None:
+    message = refusal()
+    assert "Not set: ADMIN_API_KEY, API_KEY_PEPPER, DOCS_SECRET." in message
+    assert "Not valid" not in message
+
+
+@pytest.mark.parametrize("missing", SECRETS)
+def test_only_what_is_missing_is_named(
+    environment: Environment, missing: str
+) -> None:
+    set_all(environment)
+    environment.delenv(missing)
+    message = refusal()
+    assert f"Not set: {missing}." in message
+    assert not any(name in message for name in SECRETS if name != missing)
+
+
+def test_the_error_says_how_to_make_secrets() -> None:
+    message = refusal()
+    assert "`make run`" in message
+    assert "python3 -c 'import secrets; print(secrets.token_hex(32))'" in (
+        message
+    )
+
+
+def test_missing_and_wrong_variables_are_told_at_once(
+    environment: Environment,
+) -> None:
+    environment.setenv("DOCS_SECRET", "x")
+    environment.setenv("PORT", "many")
+    environment.setenv("MAX_ATTEMPTS", "0")
+    lines = refusal().splitlines()
+    assert len(lines) == 3
+    assert lines[0].startswith("Not set: ADMIN_API_KEY, API_KEY_PEPPER. ")
+    assert lines[1].startswith("Not valid: PORT: ")
+    assert lines[2].startswith("Not valid: MAX_ATTEMPTS: ")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("DB_NAME", "has a blank"),
+        ("DB_NAME", "-first"),
+        ("DB_NAME", "a.b"),
+        ("DB_NAME", "x" * 64),
+        ("PORT", "-1"),
+        ("PORT", "65536"),
+        ("PORT", "http"),
+        ("MAX_REQUEST_BYTES", "1023"),
+        ("POLL_INTERVAL", "0"),
+        ("POLL_INTERVAL", "3601"),
+        ("MAX_ITEMS_PER_BATCH", "0"),
+        ("MAX_ITEMS_PER_BATCH", "1001"),
+        ("NUM_LLM_WORKERS", "-1"),
+        ("NUM_LLM_WORKERS", "1001"),
+        ("LEASE_SECONDS", "0.9"),
+        ("LEASE_SECONDS", "3601"),
+        ("LEASE_SECONDS", "nan"),
+        ("MAX_ATTEMPTS", "0"),
+        ("MAX_ATTEMPTS", "101"),
+        ("LLM_TIMEOUT_SECONDS", "0"),
+        ("LLM_TIMEOUT_SECONDS", "86401"),
+        ("LLM_TIMEOUT_SECONDS", "nan"),
+        ("STOP_GRACE_SECONDS", "-0.1"),
+        ("STOP_GRACE_SECONDS", "inf"),
+        ("LOG_LEVEL", "info"),
+        ("LOG_FORMAT", "xml"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_the_name_of_its_variable(
+    environment: Environment, variable: str, value: str
+) -> None:
+    set_all(environment, **{variable: value})
+    message = refusal()
+    assert message.startswith(f"Not valid: {variable}: ")
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "expected"),
+    [
+        ("DB_NAME", "x" * 63, "x" * 63),
+        ("DB_NAME", "0_a-B", "0_a-B"),
+        ("PORT", "0", 0),
+        ("PORT", "65535", 65535),
+        ("MAX_REQUEST_BYTES", "1024", 1024),
+        ("POLL_INTERVAL", "3600", 3600),
+        ("MAX_ITEMS_PER_BATCH", "1000", 1000),
+        ("NUM_LLM_WORKERS", "0", 0),
+        ("LEASE_SECONDS", "1", 1.0),
+        ("MAX_ATTEMPTS", "100", 100),
+        ("LLM_TIMEOUT_SECONDS", "0.001", 0.001),
+        ("LLM_TIMEOUT_SECONDS", "86400", 86400.0),
+        ("STOP_GRACE_SECONDS", "0", 0.0),
+        ("LOG_LEVEL", "DEBUG", "DEBUG"),
+        ("LOG_FORMAT", "console", "console"),
+        ("DATA_DIR", "else/where", Path("else/where")),
+        ("HOST", "0.0.0.0", "0.0.0.0"),
+    ],
+)
+def test_a_right_value_is_taken_up_to_the_limits(
+    environment: Environment, variable: str, value: str, expected: object
+) -> None:
+    set_all(environment, **{variable: value})
+    assert getattr(Settings.load(), variable.lower()) == expected
+
+
+def test_no_value_is_in_the_error_nor_in_its_traceback(
+    environment: Environment,
+) -> None:
+    wrong = ("DB_NAME", "PORT", "LEASE_SECONDS", "LOG_LEVEL", "LOG_FORMAT")
+    for name in wrong:
+        environment.setenv(name, "hush hush!")
+    environment.setenv("ADMIN_API_KEY", "hush hush, too")
+    with pytest.raises(SettingsError) as refused:
+        Settings.load()
+    shown = "".join(traceback.format_exception(refused.value))
+    assert all(f"Not valid: {name}: " in shown for name in wrong)
+    assert "hush" not in shown
+
+
+def test_the_defaults_are_those_of_the_documentation(
+    environment: Environment,
+) -> None:
+    set_all(environment)
+    fields = Settings.load().model_dump(exclude=set(map(str.lower, SECRETS)))
+    assert fields == {
+        "docs_user": "user",
+        "db_connection_string": None,
+        "db_name": "metasync-dev",
+        "data_dir": Path("data"),
+        "host": "127.0.0.1",
+        "port": 8001,
+        "max_request_bytes": 33_554_432,
+        "poll_interval": 10,
+        "max_items_per_batch": 50,
+        "num_llm_workers": 10,
+        "lease_seconds": 30.0,
+        "max_attempts": 5,
+        "llm_timeout_seconds": 900.0,
+        "stop_grace_seconds": 5.0,
+        "log_level": "INFO",
+        "log_format": None,
+    }
+
+
+def test_secrets_are_read_but_do_not_show(environment: Environment) -> None:
+    uri = "mongodb://me:hush@db"
+    set_all(environment, DB_CONNECTION_STRING=uri)
+    settings = Settings.load()
+    assert settings.db_connection_string == SecretStr(uri)
+    for name, value in REQUIRED.items():
+        secret = getattr(settings, name.lower())
+        assert secret.get_secret_value() == value
+    shown = f"{settings!r} {settings} {settings.model_dump()}"
+    assert "hush" not in shown
+    assert not any(value in shown for value in REQUIRED.values())
+
+
+def test_settings_do_not_change(environment: Environment) -> None:
+    set_all(environment)
+    settings = Settings.load()
+    with pytest.raises(ValidationError):
+        settings.port = 1
+    assert settings.port == 8001
+
+
+def test_the_file_in_the_working_directory_is_read() -> None:
+    write_env(**REQUIRED, PORT="9000").rename(".env")
+    settings = Settings.load()
+    assert settings.port == 9000
+    assert settings.docs_secret.get_secret_value() == "the-docs_secret"
+
+
+def test_the_environment_goes_before_the_file(
+    environment: Environment,
+) -> None:
+    path = write_env(**REQUIRED, PORT="9000", HOST="from.file")
+    environment.setenv("PORT", "9001")
+    settings = Settings.load(path)
+    assert settings.port == 9001
+    assert settings.host == "from.file"
+
+
+def test_an_empty_variable_counts_as_none(environment: Environment) -> None:
+    path = write_env(**REQUIRED, PORT="9000", HOST="", DB_CONNECTION_STRING="")
+    for name in ("PORT", "LOG_FORMAT", "ADMIN_API_KEY"):
+        environment.setenv(name, "")
+    settings = Settings.load(path)
+    assert settings.port == 9000
+    assert settings.host == "127.0.0.1"
+    assert settings.db_connection_string is None
+    assert settings.log_format is None
+    assert settings.admin_api_key.get_secret_value() == "the-admin_api_key"
+
+
+def test_an_empty_secret_counts_as_missing(environment: Environment) -> None:
+    set_all(environment, API_KEY_PEPPER="")
+    assert refusal().startswith("Not set: API_KEY_PEPPER. ")
+
+
+def test_variables_of_others_do_no_harm(environment: Environment) -> None:
+    set_all(environment, SOMETHING_ELSE="1")
+    path = write_env(ANOTHER="2", KEY_GPT_4="3")
+    assert Settings.load(path).port == 8001
+
+
+@pytest.mark.parametrize(
+    ("reference", "variable"),
+    [
+        ("KEY-GPT-4", "KEY_GPT_4"),
+        ("key-gpt-4", "KEY_GPT_4"),
+        ("KEY_GPT_4", "KEY_GPT_4"),
+        ("openai.api.key", "OPENAI_API_KEY"),
+        ("Größe", "GR_SSE"),
+    ],
+)
+def test_a_reference_stands_for_a_variable(
+    reference: str, variable: str
+) -> None:
+    assert key_variable(reference) == variable
+
+
+@given(st.text(min_size=1))
+def test_every_reference_gives_upper_case_letters_and_underscores(
+    reference: str,
+) -> None:
+    variable = key_variable(reference)
+    assert re.fullmatch(r"[A-Z0-9_]+", variable)
+    assert key_variable(variable) == variable
+
+
+@given(st.text(string.ascii_letters + string.digits + "-._", min_size=1))
+def test_the_case_and_the_kind_of_separator_do_not_matter(
+    reference: str,
+) -> None:
+    spelled = reference.swapcase().replace("-", ".")
+    assert key_variable(spelled) == key_variable(reference)
+
+
+def test_a_model_without_a_reference_gets_one_from_its_name() -> None:
+    assert default_key_reference("gpt-4") == "GPT_4_KEY"
+    assert default_key_reference("o4.mini") == "O4_MINI_KEY"
+
+
+def test_a_key_is_found_behind_its_reference() -> None:
+    keys = ModelKeys({"KEY_GPT_4": "sk-hush", "OTHER": "no"})
+    assert keys.resolve("key-gpt-4") == SecretStr("sk-hush")
+
+
+@pytest.mark.parametrize("name", sorted(OWN_SECRETS))
+@pytest.mark.parametrize("spelled", [str, str.lower])
+def test_our_own_secrets_are_never_lent_to_a_model(
+    environment: Environment, name: str, spelled: type[str]
+) -> None:
+    environment.setenv(name, "hush")
+    reference = spelled(name.replace("_", "-"))
+    for keys in (ModelKeys({name: "hush"}), ModelKeys.load()):
+        with pytest.raises(MissingModelKeyError) as refused:
+            keys.resolve(reference)
+        assert refused.value.variable == name
+        assert "hush" not in str(refused.value)
+
+
+def test_the_secrets_that_are_never_lent_are_all_that_are_secret() -> None:
+    secret = {
+        name.upper()
+        for name, field in Settings.model_fields.items()
+        if "SecretStr" in str(field.annotation)
+    }
+    assert secret == OWN_SECRETS
+
+
+@pytest.mark.parametrize("variables", [{}, {"KEY_A": ""}, {"key_a": "x"}])
+def test_a_missing_key_names_its_variable_and_what_to_do(
+    variables: dict[str, str],
+) -> None:
+    with pytest.raises(MissingModelKeyError) as missing:
+        ModelKeys(variables).resolve("KEY-A")
+    assert missing.value.variable == "KEY_A"
+    assert "environment variable KEY_A" in str(missing.value)
+    assert ".env" in str(missing.value)
+
+
+def test_keys_come_from_the_environment_and_behind_it_the_file(
+    environment: Environment,
+) -> None:
+    environment.setenv("KEY_A", "environment-a")
+    environment.setenv("KEY_B", "environment-b")
+    keys = ModelKeys.load(write_env(KEY_B="file-b", KEY_C="file-c"))
+    found = {
+        name: keys.resolve(name).get_secret_value()
+        for name in ("KEY-A", "KEY-B", "KEY-C")
+    }
+    assert found == {
+        "KEY-A": "environment-a",
+        "KEY-B": "environment-b",
+        "KEY-C": "file-c",
+    }
+
+
+def test_an_empty_variable_does_not_hide_the_key_in_the_file(
+    environment: Environment,
+) -> None:
+    environment.setenv("KEY_A", "")
+    keys = ModelKeys.load(write_env(KEY_A="file-a"))
+    assert keys.resolve("KEY-A") == SecretStr("file-a")
+
+
+def test_keys_load_without_a_file() -> None:
+    with pytest.raises(MissingModelKeyError):
+        ModelKeys.load(Path("none.env")).resolve("no-such-key-at-all")
+
+
+def test_a_line_without_a_value_is_no_key() -> None:
+    path = Path("a.env")
+    path.write_text("KEY_A\nKEY_B=\nKEY_C=c\n")
+    keys = ModelKeys.load(path)
+    for name in ("KEY_A", "KEY_B"):
+        with pytest.raises(MissingModelKeyError):
+            keys.resolve(name)
+    assert keys.resolve("KEY_C") == SecretStr("c")
+
+
+def test_no_key_shows_in_a_repr_or_a_message() -> None:
+    keys = ModelKeys({"KEY_A": "sk-hush"})
+    secret = keys.resolve("KEY-A")
+    with pytest.raises(MissingModelKeyError) as missing:
+        keys.resolve("KEY-B")
+    shown = f"{keys!r} {keys} {secret!r} {secret} {missing.value!r}"
+    assert "hush" not in shown
