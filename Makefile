@@ -54,6 +54,13 @@ lint: $(READY) ## Check style, types and the import contract
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 
+openapi: $(READY) ## Write docs/openapi.json anew
+	@$(BIN)/python -m tests.support.openapi_file
+
+fuzz: $(READY) ## Fuzz every path of a real server, about 5 minutes
+	@$(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt --group fuzz
+	@$(BIN)/python -m fuzz
+
 bench: $(READY) ## Measure jobs a second through the whole service
 	@$(BIN)/python -m benchmarks.end_to_end
 
@@ -62,4 +69,4 @@ clean: ## Remove everything that can be made again (not ./data, not .env)
 		.coverage .coverage.* htmlcov .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup demo run test lint bench clean
+.PHONY: help setup demo run test lint openapi fuzz bench clean

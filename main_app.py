@@ -15,6 +15,8 @@ from fastapi import FastAPI
 
 from api.core.error_responses import install_error_responses
 from api.core.logging import configure_logging
+from api.core.openapi import install_openapi
+from api.middleware.callers import GUARDS
 from api.middleware.correlation import correlation_middleware
 from api.middleware.error_boundary import ErrorBoundaryMiddleware
 from api.middleware.request_limits import RequestLimitMiddleware
@@ -88,7 +90,9 @@ def build(
     settings: Settings, keys: ModelKeys, connection_string: str
 ) -> Application:
     """Wire every part; no I/O happens here."""
-    clients = ClientManager(connection_string, settings.db_name)
+    clients = ClientManager(
+        connection_string, settings.db_name, settings.db_timeout_seconds
+    )
     signals, registry = Signals(), SdkRegistry.discover()
     services = _services(settings, keys, clients, signals, registry)
     parts = WorkerParts(
@@ -179,6 +183,7 @@ def create_app(application: Application, *, run_workers: bool) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
+        generate_unique_id_function=lambda route: route.name,
     )
     app.state.services = application.services
     install_error_responses(app)
@@ -202,6 +207,7 @@ def create_app(application: Application, *, run_workers: bool) -> FastAPI:
         docs,
     ):
         app.include_router(module.router)
+    install_openapi(app, GUARDS)
     return app
 
 

@@ -35,6 +35,7 @@ _CACHE = Path.home() / ".cache" / "metasync"
 _ANSWERS_SHOWN = 6
 _ANSWER_LENGTH = 60
 _CLOUD_MODEL = "gpt-4o-mini"
+_ECHO_SDK = "test"
 _LOCAL_KEY = "LOCAL_LLM_KEY"
 
 
@@ -73,7 +74,9 @@ def demo(llm: DemoLLM, console: Console) -> int:
             stack.enter_context(tempfile.TemporaryDirectory("-metasync"))
         )
         tally, rows, failures = _run(brain, directory, console)
-    console.print(_answers_table(rows))
+    console.print(answers_table(rows))
+    if brain.options.sdk == _ECHO_SDK:
+        console.print("An echo is no model: none of its answers is right.")
     console.print(summary_table(tally))
     for line in failure_lines(failures):
         console.print(f"  {line}", markup=False)
@@ -192,11 +195,12 @@ def _local(llm: LocalLLM) -> _Brain:
 
 
 def _echo() -> _Brain:
-    options = setup.ModelOptions("echo", sdk="test", max_tokens=64)
+    options = setup.ModelOptions("echo", sdk=_ECHO_SDK, max_tokens=64)
     return _Brain(options, concurrency=32, variables={})
 
 
-def _answers_table(rows: list[Row]) -> Table:
+def answers_table(rows: list[Row]) -> Table:
+    """Show some right answers and some wrong ones."""
     table = Table(title="Some answers", title_justify="left")
     for heading in ("Review", "Answer", "Label", ""):
         table.add_column(heading, overflow="fold")
@@ -223,8 +227,8 @@ def _some_of_each(rows: list[Row]) -> list[Row]:
 
 
 def _texts() -> dict[int, str]:
-    lines = _INPUT.read_text(encoding="utf-8").splitlines()
-    return {n: payload.load(line)["text"] for n, line in enumerate(lines, 1)}
+    lines = enumerate(_INPUT.read_text(encoding="utf-8").split("\n"), 1)
+    return {n: payload.load(line)["text"] for n, line in lines if line}
 
 
 def _done(console: Console, what: str, started: float) -> None:

@@ -138,9 +138,12 @@ def _wait_until_ready(
                 if http.get("/health/ready").is_success:
                     return
             time.sleep(0.1)
-    log = (directory / "server.log").read_text(errors="replace")
-    tail = "\n".join(log.splitlines()[-_LOG_LINES_SHOWN:])
-    raise CommandError(f"The private server did not start:\n{tail}")
+    path = directory / "server.log"
+    lines = path.read_text(errors="replace").splitlines()
+    tail = "\n".join(lines[-_LOG_LINES_SHOWN:])
+    raise CommandError(
+        f"The private instance did not start. The end of {path}:\n{tail}"
+    )
 
 
 def _client_headers(admin: RestClient) -> dict[str, str]:

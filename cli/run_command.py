@@ -173,21 +173,21 @@ def _open(results: ResultsFile, console: Console) -> None:
 def _private_server(
     options: RunOptions, console: Console
 ) -> Iterator[RestClient]:
-    variables = model_variables(options.model)
-    directory = options.private_directory
-    with private_instance(directory, variables) as (admin, client):
-        setup.ensure_model(admin, options.model)
-        setup.ensure_worker(client, options.concurrency)
-        try:
+    instance = private_instance(
+        options.private_directory, model_variables(options.model)
+    )
+    with contextlib.ExitStack() as stack:
+        with console.status("Starting a private instance of the service"):
+            admin, client = stack.enter_context(instance)
+            setup.ensure_model(admin, options.model)
+            setup.ensure_worker(client, options.concurrency)
+        with _last_word("Stopping; open calls may end ...", console):
             yield client
-        except KeyboardInterrupt:
-            _say(console, "Stopping; open calls have a moment to end ...")
-            raise
 
 
 @contextlib.contextmanager
 def _given_server(
-    options: RunOptions, _console: Console
+    options: RunOptions, console: Console
 ) -> Iterator[RestClient]:
     client_id = os.environ.get(CLIENT_ID_VARIABLE)
     key = os.environ.get(CLIENT_KEY_VARIABLE)
@@ -209,7 +209,17 @@ def _given_server(
             setup.ensure_worker(client, options.concurrency)
         else:
             setup.check_worker(client, options.model.name)
-        yield client
+        with _last_word("The server goes on with what it has.", console):
+            yield client
+
+
+@contextlib.contextmanager
+def _last_word(text: str, console: Console) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        _say(console, text)
+        raise
 
 
 def _check_model(client: RestClient, name: str) -> None:

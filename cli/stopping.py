@@ -1,6 +1,8 @@
 """Ending a command in the middle, so that nothing is left running."""
 
+import os
 import signal
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -40,4 +42,14 @@ def stoppable(console: Console, advice: str) -> Iterator[None]:
 
 
 def _unwind(number: int, _frame: FrameType | None) -> None:
+    if number == signal.SIGHUP:
+        _leave_terminal()
     raise _SignalledError(number)
+
+
+def _leave_terminal() -> None:
+    # It is gone: what is still said to it must not fail on the way out.
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        if stat.S_ISCHR(os.fstat(stream).st_mode):
+            os.dup2(nowhere, stream)

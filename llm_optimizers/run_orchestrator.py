@@ -73,9 +73,18 @@ class RunOrchestrator:
     async def _advance_all(self) -> None:
         try:
             for run in await self._runs.running():
-                await self._advance(run)
+                await self._advance_safely(run)
         except StoreError as error:
             log.warning("runs_not_advanced", error=type(error).__name__)
+
+    async def _advance_safely(self, run: Run) -> None:
+        try:
+            await self._advance(run)
+        except StoreError:
+            raise
+        except Exception:
+            # A run that cannot be advanced must not hold up the others.
+            log.exception("run_defect", runId=run.run_id)
 
     async def _advance(self, run: Run) -> None:
         structlog.contextvars.bind_contextvars(runId=run.run_id)

@@ -26,10 +26,22 @@ from llm_sdks.base_sdk import (
     StreamItem,
     Usage,
 )
+from utilities import payload
 
 _PATH = "/chat/completions"
 _CONNECT_SECONDS = 5.0
 _MAX_CONNECTIONS = 1000
+_LONGEST_WAIT_SECONDS = 86_400.0
+
+# What the library lets through: its own errors, those of the connection
+# under a stream, and what comes of a stream that is none.
+_FAILURES = (
+    openai.OpenAIError,
+    httpx2.HTTPError,
+    ValueError,
+    TypeError,
+    AttributeError,
+)
 
 
 class OpenAISDK(BaseLLMSDK):
@@ -48,8 +60,14 @@ class OpenAISDK(BaseLLMSDK):
 
     def validate_config(self, config: LLMConfig) -> None:
         """Check the key and the form of the endpoint."""
-        if not config.api_key.get_secret_value():
+        key = config.api_key.get_secret_value()
+        if not key:
             raise errors.ConfigurationError("The model has no API key")
+        if not (key.isascii() and key.isprintable()):
+            raise errors.ConfigurationError(
+                "The model's API key holds characters that cannot be sent, "
+                "such as a line end"
+            )
         if config.endpoint and not config.endpoint.startswith(
             ("http://", "https://")
         ):
@@ -68,8 +86,8 @@ class OpenAISDK(BaseLLMSDK):
                     cast_to=httpx2.Response,
                     options={"timeout": _timeout(request)},
                 )
-            except openai.OpenAIError as error:
-                raise _translated(error) from error
+            except _FAILURES as error:
+                raise _translated(error, request.config) from error
         return _completion(response)
 
     async def acomplete(self, request: CompletionRequest) -> Completion:
@@ -81,8 +99,8 @@ class OpenAISDK(BaseLLMSDK):
                 cast_to=httpx2.Response,
                 options={"timeout": _timeout(request)},
             )
-        except openai.OpenAIError as error:
-            raise _translated(error) from error
+        except _FAILURES as error:
+            raise _translated(error, request.config) from error
         return _completion(response)
 
     def stream(self, request: CompletionRequest) -> Iterator[StreamItem]:
@@ -99,8 +117,8 @@ class OpenAISDK(BaseLLMSDK):
                 )
                 for chunk in chunks:
                     yield from _items(chunk)
-            except openai.OpenAIError as error:
-                raise _translated(error) from error
+            except _FAILURES as error:
+                raise _translated(error, request.config) from error
 
     async def astream(
         self, request: CompletionRequest
@@ -119,8 +137,8 @@ class OpenAISDK(BaseLLMSDK):
                 async for chunk in chunks:
                     for item in _items(chunk):
                         yield item
-        except openai.OpenAIError as error:
-            raise _translated(error) from error
+        except _FAILURES as error:
+            raise _translated(error, request.config) from error
 
     async def aclose(self) -> None:
         """Close every client."""
@@ -186,22 +204,30 @@ def _completion(response: httpx2.Response) -> Completion:
         body = from_json(response.content)
         choice = body["choices"][0]
         text = choice["message"].get("content") or ""
-        usage = body.get("usage") or {}
+        usage = _usage(body.get("usage") or {})
     except (ValueError, LookupError, TypeError, AttributeError):
-        raise errors.ProviderError(
-            "The provider's answer is no chat completion",
-            http_status=response.status_code,
-        ) from None
-    return Completion(text, _usage(usage), choice.get("finish_reason"))
+        raise _not_a_completion(response) from None
+    if not isinstance(text, str):
+        raise _not_a_completion(response)
+    return Completion(text, usage, choice.get("finish_reason"))
 
 
-def _usage(usage: Mapping[str, Any]) -> Usage:
-    return Usage(
-        usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0
+def _not_a_completion(response: httpx2.Response) -> errors.ProviderError:
+    return errors.ProviderError(
+        "The provider's answer is no chat completion",
+        http_status=response.status_code,
     )
 
 
+def _usage(usage: Mapping[str, Any]) -> Usage:
+    counts = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    if not all(isinstance(count, int | None) for count in counts):
+        raise TypeError("token counts must be whole numbers")
+    return Usage(counts[0] or 0, counts[1] or 0)
+
+
 def _items(chunk: ChatCompletionChunk) -> Iterator[StreamItem]:
+    # The library does not check what a provider streams.
     for choice in chunk.choices:
         if choice.delta.content:
             yield choice.delta.content
@@ -209,23 +235,30 @@ def _items(chunk: ChatCompletionChunk) -> Iterator[StreamItem]:
         yield Usage(chunk.usage.prompt_tokens, chunk.usage.completion_tokens)
 
 
-def _translated(error: openai.OpenAIError) -> errors.LLMError:
+def _translated(error: Exception, config: LLMConfig) -> errors.LLMError:
+    refused = isinstance(error.__cause__, httpx2.ConnectTimeout)
     match error:
-        case openai.APITimeoutError():
+        # The aiohttp transport calls a refused connection a timeout.
+        case openai.APITimeoutError() if not refused:
             return errors.CallTimeoutError("The provider did not answer")
-        case openai.APIConnectionError():
+        case openai.APIConnectionError() | httpx2.HTTPError():
+            reason = _clean(str(error.__cause__ or error), config)
             return errors.CannotConnectError(
-                f"Cannot connect to the provider: {error.__cause__ or error}"
+                f"Cannot connect to the provider: {reason}"
             )
         case openai.APIStatusError():
-            return _by_status(error)
+            return _by_status(error, config)
+        case openai.OpenAIError():
+            return errors.ProviderError(_clean(str(error), config))
         case _:
-            return errors.ProviderError(str(error))
+            return errors.ProviderError("The provider's answer is no stream")
 
 
-def _by_status(error: openai.APIStatusError) -> errors.LLMError:
+def _by_status(
+    error: openai.APIStatusError, config: LLMConfig
+) -> errors.LLMError:
     status, request_id = error.status_code, error.request_id
-    message = _message(error)
+    message = _clean(_message(error), config)
     if status == httpx2.codes.TOO_MANY_REQUESTS:
         return errors.RateLimitedError(
             message,
@@ -235,6 +268,12 @@ def _by_status(error: openai.APIStatusError) -> errors.LLMError:
     return _class_of(status)(
         message, http_status=status, request_id=request_id
     )
+
+
+def _clean(text: str, config: LLMConfig) -> str:
+    """Take out the key, should the provider quote it."""
+    key = config.api_key.get_secret_value()
+    return payload.printable(text.replace(key, "[key]") if key else text)
 
 
 def _class_of(status: int) -> type[errors.LLMError]:
@@ -264,15 +303,15 @@ def _message(error: openai.APIStatusError) -> str:
 def _retry_after(headers: httpx2.Headers) -> float | None:
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         try:
-            return max(0.0, float(headers[name]) * unit)
+            return _within_reason(float(headers[name]) * unit)
         except (KeyError, ValueError):
             continue
-    return _seconds_until(headers.get("retry-after"))
-
-
-def _seconds_until(date: str | None) -> float | None:
     try:
-        moment = parsedate_to_datetime(date or "")
-        return max(0.0, moment.timestamp() - time.time())
+        moment = parsedate_to_datetime(headers.get("retry-after", ""))
+        return _within_reason(moment.timestamp() - time.time())
     except ValueError:
         return None
+
+
+def _within_reason(seconds: float) -> float:
+    return min(max(seconds, 0.0), _LONGEST_WAIT_SECONDS)

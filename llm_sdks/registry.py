@@ -8,9 +8,9 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Iterable, Iterator
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
-from typing import Self
+from typing import Self, TypeGuard
 
 import structlog
 
@@ -41,13 +41,26 @@ class SdkRegistry:
         say) is logged and left out; the others work.
         """
         registry = cls(_built_in())
-        for sdk in _installed():
-            registry.register(sdk)
+        for entry_point in entry_points(group=ENTRY_POINT_GROUP):
+            registry._register_installed(entry_point)
         return registry
 
     def register(self, sdk: SdkClass) -> None:
         """Add a plug-in; a later one of the same name replaces it."""
         self._classes[sdk.get_name()] = sdk
+
+    def _register_installed(self, entry_point: EntryPoint) -> None:
+        try:
+            sdk = entry_point.load()
+            if not _is_complete(sdk):
+                raise TypeError("is not a whole subclass of BaseLLMSDK")  # noqa: TRY301 - logged like the rest
+            self.register(sdk)
+        except Exception as error:  # noqa: BLE001 - somebody else's code; logged
+            log.warning(
+                "sdk_not_available",
+                entry_point=entry_point.value,
+                error=str(error),
+            )
 
     def names(self) -> list[str]:
         """Return the registered names, sorted."""
@@ -75,21 +88,6 @@ def _built_in() -> Iterator[SdkClass]:
                 yield from _classes_of(imported)
 
 
-def _installed() -> Iterator[SdkClass]:
-    for entry_point in entry_points(group=ENTRY_POINT_GROUP):
-        try:
-            sdk = entry_point.load()
-            if not (inspect.isclass(sdk) and issubclass(sdk, BaseLLMSDK)):
-                raise TypeError("is not a subclass of BaseLLMSDK")  # noqa: TRY301 - logged like the rest
-            yield sdk
-        except Exception as error:  # noqa: BLE001 - somebody else's code; logged
-            log.warning(
-                "sdk_not_available",
-                entry_point=entry_point.value,
-                error=str(error),
-            )
-
-
 def _import(name: str) -> ModuleType | None:
     try:
         return importlib.import_module(name)
@@ -100,10 +98,10 @@ def _import(name: str) -> ModuleType | None:
 
 def _classes_of(module: ModuleType) -> Iterator[SdkClass]:
     for _, item in inspect.getmembers(module, inspect.isclass):
-        own = item.__module__ == module.__name__
-        if own and issubclass(item, BaseLLMSDK) and not _is_abstract(item):
+        if item.__module__ == module.__name__ and _is_complete(item):
             yield item
 
 
-def _is_abstract(item: SdkClass) -> bool:
-    return inspect.isabstract(item)
+def _is_complete(item: object) -> TypeGuard[SdkClass]:
+    is_sdk = inspect.isclass(item) and issubclass(item, BaseLLMSDK)
+    return is_sdk and not inspect.isabstract(item)

@@ -9,7 +9,8 @@ from pydantic_core import from_json
 
 from utilities import payload
 
-_FENCE = re.compile(r"```(?:json)?\s*\n(.*?)```", re.DOTALL | re.IGNORECASE)
+_FENCE = re.compile(r"```(\w*)[ \t]*\n(.*?)```", re.DOTALL)
+_LANGUAGES = frozenset({"", "json"})
 _decoder = json.JSONDecoder()
 
 
@@ -27,13 +28,20 @@ def to_json_text(answer: str) -> str:
         NoJsonError: none of it worked.
     """
     try:
+        # Half of a surrogate pair is nothing that could be stored or parsed.
+        answer.encode()
         return payload.dump(_find(answer.strip()))
-    except payload.PayloadError as error:
+    except (payload.PayloadError, UnicodeEncodeError) as error:
         raise NoJsonError(str(error)) from None
 
 
 def _find(answer: str) -> Any:  # noqa: ANN401 - JSON is any of six types
-    for candidate in (answer, *_FENCE.findall(answer)):
+    fenced = (
+        text
+        for language, text in _FENCE.findall(answer)
+        if language.lower() in _LANGUAGES
+    )
+    for candidate in (answer, *fenced):
         try:
             return from_json(candidate, allow_inf_nan=False)
         except ValueError:
@@ -49,7 +57,7 @@ def _first_value(text: str) -> Any:  # noqa: ANN401 - JSON is any of six types
     try:
         return _decoder.raw_decode(text)[0]
     except (ValueError, RecursionError):
-        repaired = json_repair.loads(text, skip_json_loads=True)
+        repaired = _repaired(text)
     if text.startswith("{") and isinstance(repaired, list) and repaired:
         # Several objects in a row: the first is the answer, the others are
         # what the model went on to make up.
@@ -57,3 +65,10 @@ def _first_value(text: str) -> Any:  # noqa: ANN401 - JSON is any of six types
     if isinstance(repaired, dict | list) and repaired:
         return repaired
     raise NoJsonError("The answer contains no JSON that could be repaired")
+
+
+def _repaired(text: str) -> Any:  # noqa: ANN401 - JSON is any of six types
+    try:
+        return json_repair.loads(text, skip_json_loads=True)
+    except (ValueError, RecursionError) as error:
+        raise NoJsonError(f"The answer cannot be repaired: {error}") from None

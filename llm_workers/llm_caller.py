@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from api.models.metrics import Metrics
 from api.models.model_models import ModelWithKey
@@ -87,13 +88,38 @@ class LLMCaller:
     ) -> Completion:
         try:
             async with asyncio.timeout(self._timeout):
-                return await sdk.acomplete(request)
+                return _checked(await sdk.acomplete(request))
         except errors.LLMError:
             raise
         except TimeoutError:
             raise errors.CallTimeoutError(
                 f"No answer within {self._timeout:g} s"
             ) from None
-        except Exception as error:
+        except asyncio.CancelledError as error:
+            if _is_being_cancelled():
+                raise
+            raise plugin_error(sdk.get_name(), error) from error
+        except (Exception, SystemExit) as error:
             # Somebody else's code: whatever it raises ends this job only.
             raise plugin_error(sdk.get_name(), error) from error
+
+
+def _is_being_cancelled() -> bool:
+    # Told from a plug-in that cancels itself.
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _checked(completion: Any) -> Completion:  # noqa: ANN401 - a plug-in's
+    """Make sure that a plug-in returned what it should."""
+    if isinstance(completion, Completion):
+        kept: Any = completion
+        counts = (
+            getattr(kept.usage, "input_tokens", None),
+            getattr(kept.usage, "output_tokens", None),
+        )
+        if isinstance(kept.text, str) and all(
+            isinstance(count, int) for count in counts
+        ):
+            return completion
+    raise TypeError("complete() must return a Completion")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
+from pydantic import ValidationError
 
 from api.core.errors import MetasyncError
 from api.models.job_work import (
@@ -29,6 +30,7 @@ from utilities.clock import Clock, now_ms
 JSON_PARSING_ERROR = "JSON_PARSING_ERROR"
 _FIRST_WAIT_SECONDS = 1.0
 _LONGEST_WAIT_SECONDS = 60.0
+_LONGEST_DELAY_SECONDS = 86_400.0
 
 # What a step can fail with; everything else is a defect of ours.
 StepError = LLMError | MissingModelKeyError | MetasyncError | NoJsonError
@@ -150,9 +152,13 @@ class Pipeline:
         text = answer.completion.text.strip()
         if not text:
             raise _PaidInVainError("The meta step gave no text", done)
-        suggested = await patiently(
-            lambda: self._prompts.add(_draft(prompts[0], text), job.client_id)
-        )
+        try:
+            draft = _draft(prompts[0], text)
+            suggested = await patiently(
+                lambda: self._prompts.add(draft, job.client_id)
+            )
+        except (ValidationError, MetasyncError) as error:
+            raise _PaidInVainError(_first_problem(error), done) from None
         return replace(done, suggested_prompt_id=suggested.prompt_id)
 
     async def _step(
@@ -167,7 +173,10 @@ class Pipeline:
         )
         return await self._caller.call(
             Call(
-                str(model), prompt.prompt, payload.dump(user), job.temperature
+                str(model),
+                prompt.prompt,
+                payload.dump(user, max_depth=payload.MAX_DEPTH + 1),
+                job.temperature,
             )
         )
 
@@ -178,12 +187,12 @@ class Pipeline:
             wait = error.retry_after
             if wait is None:
                 wait = self._retry.wait_seconds(1)
-            return PutBack(now + _ms(wait), counted=False, reason=str(error))
+            return PutBack(now + _ms(wait), counted=False, reason=_said(error))
         retryable = isinstance(error, LLMError) and error.retryable
         if retryable and job.attempts < self._retry.max_attempts:
             wait = self._retry.wait_seconds(job.attempts)
-            return PutBack(now + _ms(wait), counted=True, reason=str(error))
-        log.warning("step_failed", errorType=_kind(error), reason=str(error))
+            return PutBack(now + _ms(wait), counted=True, reason=_said(error))
+        log.warning("step_failed", errorType=_kind(error), reason=_said(error))
         return None
 
 
@@ -210,7 +219,12 @@ def _failed(job: ClaimedJob, error: StepError) -> Failed:
 
 
 def _ms(seconds: float) -> int:
-    return round(seconds * 1000)
+    # No provider is believed that asks for more than a day.
+    return round(min(seconds, _LONGEST_DELAY_SECONDS) * 1000)
+
+
+def _said(error: Exception) -> str:
+    return payload.printable(str(error))
 
 
 def _kind(error: StepError) -> str:
@@ -228,7 +242,7 @@ def _kind(error: StepError) -> str:
 def _error_data(job: ClaimedJob, error: StepError) -> dict[str, Any]:
     data = {
         "errorType": _kind(error),
-        "message": str(error),
+        "message": _said(error),
         "model": job.model,
         "attempt": job.attempts,
     }
@@ -238,7 +252,8 @@ def _error_data(job: ClaimedJob, error: StepError) -> dict[str, Any]:
         ("failedResponseData", "partial_text"),
     ):
         if (value := getattr(error, attribute, None)) is not None:
-            data[field] = value
+            is_text = isinstance(value, str)
+            data[field] = payload.printable(value) if is_text else value
     return data
 
 
@@ -249,8 +264,8 @@ def _no_json(
     return {
         **_error_data(job, error),
         "sdk": answer.model.sdk,
-        # The whole answer: it was paid for. Half characters are replaced.
-        "failedResponseData": text.encode(errors="replace").decode(),
+        # The whole answer: it was paid for.
+        "failedResponseData": payload.printable(text),
         "finishReason": answer.completion.finish_reason,
     }
 
@@ -259,8 +274,15 @@ def _with_step_error(done: Succeeded, error: StepError) -> Succeeded:
     evaluation = payload.load(done.eval_json) if done.eval_json else {}
     if not isinstance(evaluation, dict):
         evaluation = {"result": evaluation}
-    evaluation |= {"error": str(error), "errorType": _kind(error)}
+    evaluation |= {"error": _said(error), "errorType": _kind(error)}
     return replace(done, eval_json=payload.dump(evaluation))
+
+
+def _first_problem(error: ValidationError | MetasyncError) -> str:
+    if isinstance(error, ValidationError):
+        problem = error.errors(include_input=False, include_url=False)[0]
+        return f"The suggested prompt cannot be kept: {problem['msg']}"
+    return str(error)
 
 
 def _draft(original: Prompt, text: str) -> PromptCreate:

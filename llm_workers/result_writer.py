@@ -11,10 +11,12 @@ import structlog
 from bson.errors import BSONError
 from pymongo.errors import DocumentTooLarge
 
-from api.models.job_work import Failed
+from api.models.job_work import Failed, Outcome, PutBack
+from api.models.metrics import Metrics
 from api.services.job_queue import JobQueue, Result
 from llm_workers.spool import SpoolFile
 from utilities.cosmos_connector import StoreError
+from utilities.payload import PayloadError
 
 _GATHER_SECONDS = 0.03
 _FIRST_RETRY_SECONDS = 0.1
@@ -24,7 +26,7 @@ _MOST_AT_ONCE = 500
 _SLOW_SECONDS = 1.0
 
 # What the driver raises for a document that it will never send.
-_NOT_STORABLE = (DocumentTooLarge, BSONError, OverflowError)
+_NOT_STORABLE = (DocumentTooLarge, BSONError, OverflowError, PayloadError)
 
 log = structlog.get_logger(__name__)
 
@@ -109,7 +111,8 @@ class ResultWriter:
             await self._queue.store([result])
         except _NOT_STORABLE as error:
             log.exception("result_not_storable", jobId=str(result.job.job_id))
-            await self._queue.store([Result(result.job, _unstorable(error))])
+            failed = _unstorable(result.outcome, error)
+            await self._queue.store([Result(result.job, failed)])
 
     def _keep_on_disk(self, why: str) -> None:
         log.warning(
@@ -119,16 +122,22 @@ class ResultWriter:
         )
         # A blocking write on purpose: the answers come first. It happens
         # only while the database is away.
-        self._spool.write(self._buffer)
-        self._spooled = True
+        try:
+            self._spool.write(self._buffer)
+            self._spooled = True
+        except OSError:
+            # A full disk, say: the answers wait in memory.
+            log.exception("spool_not_written", count=len(self._buffer))
 
 
-def _unstorable(error: Exception) -> Failed:
+def _unstorable(outcome: Outcome, error: Exception) -> Failed:
+    metrics = Metrics() if isinstance(outcome, PutBack) else outcome.metrics
     return Failed(
         {
             "errorType": "RESULT_NOT_STORABLE",
             "message": "The answer cannot be stored: "
             f"{type(error).__name__}. It may be larger than the database "
             "takes in one document.",
-        }
+        },
+        metrics,
     )

@@ -152,7 +152,8 @@ def decode(line: str) -> Result:
 def _read(directory: Path) -> Iterator[Result]:
     for path in sorted(directory.glob("*.jsonl")):
         text = path.read_text(encoding="utf-8", errors="replace")
-        for line in text.splitlines():
+        # Not splitlines(): JSON may hold what other alphabets end lines with.
+        for line in filter(None, text.split("\n")):
             try:
                 yield decode(line)
             except ValueError:

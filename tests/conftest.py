@@ -4,6 +4,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+import structlog
 
 from tests.support.api_user import ApiUser
 from tests.support.fake_provider import FakeProvider, fake_provider
@@ -15,6 +16,13 @@ from tests.support.live_server import (
 from utilities.embedded_database import EmbeddedDatabase
 
 PROVIDER_KEY = "sk-provider-secret"
+
+# The servers that run inside the tests need not talk.
+structlog.configure(
+    logger_factory=structlog.PrintLoggerFactory(
+        Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - for good
+    )
+)
 
 
 @pytest.fixture(scope="session")

@@ -34,8 +34,6 @@ T = TypeVar("T")
 StoreError = PyMongoError
 
 DUPLICATE_KEY_CODE = 11000
-_SELECTION_TIMEOUT_MS = 4000
-_CONNECT_TIMEOUT_MS = 4000
 
 # Who is acting, for `_metadata`: a client's id, `admin` or `worker`.
 current_actor: ContextVar[str | None] = ContextVar(
@@ -50,9 +48,17 @@ class ClientManager:
     worker thread has a loop, and so a client, of its own.
     """
 
-    def __init__(self, connection_string: str, db_name: str) -> None:
+    def __init__(
+        self, connection_string: str, db_name: str, timeout_seconds: float = 4
+    ) -> None:
+        """Take the address; nothing is connected before it is needed.
+
+        `timeout_seconds` is how long an operation looks for a server that
+        cannot be reached.
+        """
         self._connection_string = connection_string
         self._db_name = db_name
+        self._timeout_ms = round(timeout_seconds * 1000)
         self._lock = threading.Lock()
         self._clients: WeakKeyDictionary[
             asyncio.AbstractEventLoop, AsyncMongoClient[Document]
@@ -67,8 +73,8 @@ class ClientManager:
                 client = self._clients[loop] = AsyncMongoClient(
                     self._connection_string,
                     appname="metasync",
-                    connectTimeoutMS=_CONNECT_TIMEOUT_MS,
-                    serverSelectionTimeoutMS=_SELECTION_TIMEOUT_MS,
+                    connectTimeoutMS=self._timeout_ms,
+                    serverSelectionTimeoutMS=self._timeout_ms,
                 )
         return client[self._db_name]
 

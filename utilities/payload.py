@@ -5,34 +5,48 @@ as it was, whatever its keys look like (`$where`, `a.b`, 80-digit numbers),
 and a worker hands it to a provider without a round trip through BSON.
 """
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
 MAX_DEPTH = 100
+# Python refuses to read whole numbers of more digits.
+_LONG_NUMBER = re.compile(r"\d{4300}")
 
 
 class PayloadError(ValueError):
     """The value cannot be kept as JSON; says why."""
 
 
-def dump(value: object) -> str:
+def dump(value: object, *, max_depth: int = MAX_DEPTH) -> str:
     """Turn a JSON value into compact text.
 
     Raises:
-        PayloadError: it is nested deeper than `MAX_DEPTH`, or holds what
-            JSON or UTF-8 does not (NaN, half a surrogate pair).
+        PayloadError: it is nested deeper than `max_depth`, holds what JSON
+            or UTF-8 does not (NaN, half a surrogate pair), or a number
+            that could not be read again.
     """
-    if _deeper_than(MAX_DEPTH, value):
-        raise PayloadError(f"nested more than {MAX_DEPTH} levels deep")
+    if _deeper_than(max_depth, value):
+        raise PayloadError(f"nested more than {max_depth} levels deep")
     try:
         text = to_json(value, inf_nan_mode="constants").decode()
     except PydanticSerializationError as error:
         raise PayloadError(f"not valid JSON: {error}") from None
     if "NaN" in text or "Infinity" in text:
         _refuse_non_numbers(text)
+    if _LONG_NUMBER.search(text):
+        _refuse_long_numbers(text)
     return text
+
+
+def printable(text: str) -> str:
+    """Replace what UTF-8 cannot carry, such as half a surrogate pair.
+
+    For words that come from elsewhere: a provider's error, a plug-in's.
+    """
+    return text.encode(errors="replace").decode()
 
 
 def load(text: str) -> Any:  # noqa: ANN401 - JSON is any of six types
@@ -46,6 +60,14 @@ def _refuse_non_numbers(text: str) -> None:
         from_json(text, allow_inf_nan=False)
     except ValueError:
         raise PayloadError("NaN and Infinity are not valid JSON") from None
+
+
+def _refuse_long_numbers(text: str) -> None:
+    # As above: inside a string, digits are welcome.
+    try:
+        from_json(text)
+    except ValueError:
+        raise PayloadError("a number has too many digits") from None
 
 
 def _deeper_than(limit: int, value: object) -> bool:

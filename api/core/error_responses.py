@@ -6,6 +6,7 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import iter_route_contexts
 from pymongo.errors import ConnectionFailure, ExecutionTimeout, PyMongoError
 
 from api.core import errors
@@ -30,6 +31,7 @@ def install_error_responses(app: FastAPI) -> None:
     app.add_exception_handler(errors.MetasyncError, _domain_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(PyMongoError, _database_error)
+    app.add_exception_handler(405, _wrong_method)
 
 
 def _answer(
@@ -68,6 +70,21 @@ def _printable(part: object) -> object:
     if not isinstance(part, str):
         return part
     return part.encode(errors="replace").decode()[:1000]
+
+
+async def _wrong_method(request: Request, _error: Exception) -> JSONResponse:
+    # Each route knows its own methods only; `Allow` must name the path's.
+    path = request.url.path
+    matching = [
+        route
+        for route in iter_route_contexts(request.app.routes)
+        if route.path_regex.match(path)
+    ]
+    # `/jobs/batch` is not a job that happens to be called so.
+    named = [route for route in matching if route.path_format == path]
+    methods = {m for route in named or matching for m in route.methods or ()}
+    allow = ", ".join(sorted(methods))
+    return _answer(405, "Method Not Allowed", {"Allow": allow})
 
 
 async def _database_error(request: Request, error: Exception) -> JSONResponse:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from fastapi import Depends
 
+from api.core import openapi
 from api.core.errors import AuthenticationError
 from api.middleware.admin_auth import IsAdmin
 from api.middleware.client_auth import SomeClient
@@ -52,6 +53,13 @@ def _acting(caller: Caller) -> Caller:
     current_actor.set(caller.name)
     return caller
 
+
+# What the interface's description says of those who depend on each.
+GUARDS: openapi.Guards = {
+    verify_admin_api_key: openapi.BY_ADMIN,
+    verify_caller: openapi.BY_ANYONE_KNOWN,
+    verify_client_auth: openapi.BY_CLIENT,
+}
 
 AnyCaller = Annotated[Caller, Depends(verify_caller)]
 ClientCaller = Annotated[Caller, Depends(verify_client_auth)]

@@ -39,6 +39,9 @@ class RequestLimitMiddleware:
 
         async def watching_send(message: Message) -> None:
             nonlocal answered
+            if seen > self._max_bytes and not answered:
+                # The framework's own words for a body it could not read.
+                return
             answered = True
             await send(message)
 
@@ -47,6 +50,7 @@ class RequestLimitMiddleware:
         except _BodyTooLargeError:
             if answered:
                 raise
+        if seen > self._max_bytes and not answered:
             await self._refuse(send)
 
     @staticmethod

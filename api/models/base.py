@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 from pydantic.alias_generators import to_camel
 
 from utilities import payload
@@ -49,6 +49,11 @@ class ApiModel(BaseModel):
     )
 
 
+def example(**fields: JsonValue) -> ConfigDict:
+    """Give a `model_config` that shows one example, by names on the wire."""
+    return ConfigDict(json_schema_extra={"examples": [fields]})
+
+
 class Metadata(ApiModel):
     """Who made, changed and deleted a stored thing, and when (UTC)."""
 
@@ -57,7 +62,10 @@ class Metadata(ApiModel):
     updated_at: datetime
     deleted_at: datetime | None = None
     archived_at: datetime | None = None
-    created_by: str | None = None
+    created_by: Annotated[
+        str | None,
+        Field(description="A client's id, `admin`, or `worker`."),
+    ] = None
     updated_by: str | None = None
     deleted_by: str | None = None
 

@@ -2,11 +2,18 @@
 
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    GetJsonSchemaHandler,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
-from api.models.base import ApiModel, Name, StoredModel, Text
+from api.models.base import ApiModel, Name, StoredModel, Text, example
 from api.models.job_status import JobStatus
-from api.models.metrics import ProcessingMetrics
+from api.models.metrics import MetricsInput, ProcessingMetrics
 from api.models.usage_models import SummedMetrics
 from utilities import payload
 
@@ -32,30 +39,68 @@ JsonPayload = Annotated[Any, _fits(REQUEST_BYTES_LIMIT)]
 ClientReference = Annotated[dict[str, Any], _fits(REFERENCE_BYTES_LIMIT)]
 PromptIds = Annotated[list[Name], Field(min_length=1, max_length=100)]
 Temperature = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+# What names a model or a prompt.
+ModelName = Annotated[Name, Field(description="A model's name, or its id.")]
+PromptId = Annotated[Name, Field(description="A prompt's id.")]
+_RESULT = "The model's answer, parsed as JSON."
+_SUGGESTED = "The id of the DRAFT prompt that the meta step made."
+_EVALUATION = "The evaluation's JSON; `error` and `errorType` if it failed."
 Priority = Annotated[int, Field(ge=1, le=1000, description="lower runs first")]
 
 
 class JobCreate(ApiModel):
     """`POST /jobs`."""
 
-    id: Text | None = None
-    operation: Name
-    prompts: PromptIds | None = Field(default=None, deprecated=True)
-    working_prompts: PromptIds | None = None
+    model_config = example(
+        operation="sentiment",
+        workingPrompts=["665f1c2ab7e4d90012345678"],
+        model="gpt-4o-mini",
+        temperature=0,
+        priority=100,
+        requestData={"text": "I would buy it again at once."},
+        clientReference={"orderId": 4711},
+    )
+
+    id: Annotated[
+        Text | None, Field(description="The client's own id of the job.")
+    ] = None
+    operation: Annotated[
+        Name, Field(description="What is done, in a word of the client's.")
+    ]
+    prompts: PromptIds | None = Field(
+        default=None,
+        deprecated=True,
+        description="As workingPrompts, which win when both come.",
+    )
+    working_prompts: Annotated[
+        PromptIds | None,
+        Field(
+            description="Prompt ids. Their texts, in this order, joined by "
+            "a blank line, are the system prompt."
+        ),
+    ] = None
     prompt_flow: Name | None = Field(
         default=None,
         description="A prompt flow's id, instead of workingPrompts. Its "
         "prompts are taken when the job is submitted.",
     )
-    model: Name
+    model: ModelName
     temperature: Temperature = 0.7
     priority: Priority = 100
-    request_data: RequestData
-    client_reference: ClientReference | None = None
-    eval_prompt: Name | None = None
-    eval_model: Name | None = None
-    meta_prompt: Name | None = None
-    meta_model: Name | None = None
+    request_data: Annotated[
+        RequestData, Field(description="Sent as JSON: the user message.")
+    ]
+    client_reference: Annotated[
+        ClientReference | None,
+        Field(
+            description="Notes of the client's, to find jobs by: "
+            "`GET /jobs?clientReference.<field>=<value>`."
+        ),
+    ] = None
+    eval_prompt: PromptId | None = None
+    eval_model: ModelName | None = None
+    meta_prompt: PromptId | None = None
+    meta_model: ModelName | None = None
 
     @model_validator(mode="after")
     def _has_prompts(self) -> Self:
@@ -79,15 +124,41 @@ class JobBatchItem(JobCreate):
     )
 
 
+class _ShownAsItem:
+    """Describes what is checked later as what it is then checked to be."""
+
+    def __get_pydantic_json_schema__(
+        self, _schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return handler(JobBatchItem.__pydantic_core_schema__)
+
+
 class JobBatchCreate(ApiModel):
     """`POST /jobs/batch`: all or nothing."""
 
+    model_config = example(
+        jobs=[
+            {
+                "operation": "sentiment",
+                "workingPrompts": ["665f1c2ab7e4d90012345678"],
+                "model": "gpt-4o-mini",
+                "requestData": {"text": text},
+            }
+            for text in ("I would buy it again.", "Never again.")
+        ]
+    )
+
     # Items are checked one by one, so that an error can name its index.
-    jobs: Annotated[list[Any], Field(min_length=1, max_length=BATCH_LIMIT)]
+    jobs: Annotated[
+        list[Annotated[Any, _ShownAsItem()]],
+        Field(min_length=1, max_length=BATCH_LIMIT),
+    ]
 
 
 class JobStatusUpdate(ApiModel):
     """`PATCH /jobs/{jobId}`."""
+
+    model_config = example(status="CONSUMED")
 
     status: JobStatus
 
@@ -95,35 +166,43 @@ class JobStatusUpdate(ApiModel):
 class JobUpdate(ApiModel):
     """`PATCH /jobs/{jobId}/full`; what is left out stays."""
 
+    model_config = example(priority=1, clientReference={"orderId": 4712})
+
     status: JobStatus | None = None
     id: Text | None = None
     operation: Name | None = None
     prompts: PromptIds | None = None
     working_prompts: PromptIds | None = None
-    model: Name | None = None
+    model: ModelName | None = None
     temperature: Temperature | None = None
     priority: Priority | None = None
     request_data: RequestData | None = None
     client_reference: ClientReference | None = None
-    eval_prompt: Name | None = None
-    eval_model: Name | None = None
-    meta_prompt: Name | None = None
-    meta_model: Name | None = None
-    response_data: JsonPayload = None
+    eval_prompt: PromptId | None = None
+    eval_model: ModelName | None = None
+    meta_prompt: PromptId | None = None
+    meta_model: ModelName | None = None
+    response_data: Annotated[JsonPayload, Field(description=_RESULT)] = None
     error_data: RequestData | None = None
-    eval_result: JsonPayload = None
-    suggested_prompt_id: Name | None = None
-    processing_metrics: ProcessingMetrics | None = None
+    eval_result: Annotated[JsonPayload, Field(description=_EVALUATION)] = None
+    suggested_prompt_id: PromptId | None = None
+    processing_metrics: MetricsInput | None = None
 
 
 class JobBatchUpdateItem(JobUpdate):
     """One job of `PATCH /jobs/batch`."""
+
+    model_config = example(jobId="665f1c2ab7e4d90012345678", status="CONSUMED")
 
     job_id: str
 
 
 class JobBatchUpdate(ApiModel):
     """`PATCH /jobs/batch`: all or nothing."""
+
+    model_config = example(
+        jobs=[{"jobId": "665f1c2ab7e4d90012345678", "status": "CONSUMED"}]
+    )
 
     jobs: Annotated[
         list[JobBatchUpdateItem], Field(min_length=1, max_length=BATCH_LIMIT)
@@ -132,6 +211,8 @@ class JobBatchUpdate(ApiModel):
 
 class JobBatchDelete(ApiModel):
     """`DELETE /jobs/batch`: all or nothing."""
+
+    model_config = example(jobIds=["665f1c2ab7e4d90012345678"])
 
     job_ids: Annotated[list[str], Field(min_length=1, max_length=BATCH_LIMIT)]
 
@@ -152,14 +233,18 @@ class Job(StoredModel):
 
     job_id: str
     client_id: str
-    id: str | None = None
+    id: Annotated[
+        str | None, Field(description="The client's own id of the job.")
+    ] = None
     operation: str
-    prompts: list[str] | None = None
+    prompts: Annotated[
+        list[str] | None, Field(description="What came under this old name.")
+    ] = None
     working_prompts: list[str]
     prompt_flow: str | None = None
     model: str
     temperature: float
-    priority: int
+    priority: Annotated[int, Field(description="lower runs first")]
     request_data: dict[str, Any]
     client_reference: dict[str, Any] | None = None
     eval_prompt: str | None = None
@@ -167,12 +252,22 @@ class Job(StoredModel):
     meta_prompt: str | None = None
     meta_model: str | None = None
     status: JobStatus
-    response_data: Any = None
-    error_data: dict[str, Any] | None = None
-    eval_result: Any = None
-    suggested_prompt_id: str | None = None
+    response_data: Annotated[Any, Field(description=_RESULT)] = None
+    error_data: Annotated[
+        dict[str, Any] | None,
+        Field(
+            description="Why it failed: `errorType`, a message, and for "
+            "JSON_PARSING_ERROR the whole answer in `failedResponseData`."
+        ),
+    ] = None
+    eval_result: Annotated[Any, Field(description=_EVALUATION)] = None
+    suggested_prompt_id: Annotated[
+        str | None, Field(description=_SUGGESTED)
+    ] = None
     processing_metrics: ProcessingMetrics | None = None
-    attempts: int = 0
+    attempts: Annotated[
+        int, Field(description="Tries that counted, so far.")
+    ] = 0
 
 
 class JobSummary(ApiModel):

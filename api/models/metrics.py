@@ -2,15 +2,19 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from api.models.base import ApiModel
+from pydantic import Field
+
+from api.models.base import ApiModel, Text
 
 
 class Cost(ApiModel):
     """A model's price: `input` and `output` per `tokens` tokens."""
 
-    tokens: int
+    tokens: Annotated[
+        int, Field(description="So many tokens cost `input` or `output`.")
+    ]
     currency: str
     input: float
     output: float
@@ -97,10 +101,12 @@ class ProcessingMetrics(ApiModel):
     input_tokens: int = 0
     output_tokens: int = 0
     total_tokens: int = 0
-    duration: float = 0.0
+    duration: Annotated[float, Field(description="seconds")] = 0.0
     input_cost: float | None = None
     output_cost: float | None = None
-    total_cost: float | None = None
+    total_cost: Annotated[
+        float | None, Field(description="Null where no price is known.")
+    ] = None
     currency: str | None = None
 
 
@@ -123,3 +129,22 @@ def add_up(metrics: Iterable[ProcessingMetrics | None]) -> ProcessingMetrics:
             amounts = (getattr(each, name) or 0.0 for each in used)
             sums[name] = _money(sum(amounts))
     return ProcessingMetrics(**sums)
+
+
+# Far above what is real, and far enough below what the store can add up.
+_MOST = 10**15
+_Count = Annotated[int, Field(ge=0, le=_MOST)]
+_Amount = Annotated[float, Field(ge=0, le=_MOST, allow_inf_nan=False)]
+
+
+class MetricsInput(ProcessingMetrics):
+    """Metrics as the owner of a job may set them."""
+
+    input_tokens: _Count = 0
+    output_tokens: _Count = 0
+    total_tokens: _Count = 0
+    duration: _Amount = 0.0
+    input_cost: _Amount | None = None
+    output_cost: _Amount | None = None
+    total_cost: _Amount | None = None
+    currency: Annotated[Text, Field(max_length=16)] | None = None

@@ -4,12 +4,13 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from api.models.base import ApiModel, Name, StoredModel, Text
+from api.models.base import ApiModel, Name, StoredModel, Text, example
 from api.models.metrics import Cost
 
 Tokens = Annotated[int, Field(ge=1, le=100_000_000)]
 Temperature = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)]
-Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+# A price above it would make costs that the store cannot add up.
+Price = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
 KeyReference = Annotated[
     Text,
     Field(
@@ -24,10 +25,29 @@ KeyReference = Annotated[
 ]
 
 
+Sdk = Annotated[
+    Name, Field(description="The name of a registered provider plug-in.")
+]
+Endpoint = Annotated[
+    Text,
+    Field(
+        max_length=2048,
+        description="The provider's base URL; empty for its own.",
+    ),
+]
+ApiVersion = Annotated[
+    Text, Field(description="Where the provider wants one (Azure).")
+]
+Deployment = Annotated[
+    Text,
+    Field(description="What the provider calls it; empty if by this name."),
+]
+
+
 class CostInput(Cost):
     """A model's price: `input` and `output` per `tokens` tokens."""
 
-    tokens: Annotated[int, Field(gt=0)] = 1_000_000
+    tokens: Annotated[int, Field(gt=0, le=10**12)] = 1_000_000
     currency: Annotated[Text, Field(min_length=1, max_length=16)] = "USD"
     input: Price
     output: Price
@@ -36,10 +56,10 @@ class CostInput(Cost):
 class ModelFields(ApiModel):
     """What creating and changing a model have in common."""
 
-    endpoint: Annotated[Text, Field(max_length=2048)] = ""
+    endpoint: Endpoint = ""
     api_type: Text = ""
-    api_version: Text = ""
-    deployment: Text = ""
+    api_version: ApiVersion = ""
+    deployment: Deployment = ""
     service: Text | None = None
     max_token: Tokens | None = None
     max_completion_token: Tokens | None = None
@@ -50,8 +70,27 @@ class ModelFields(ApiModel):
 class ModelCreate(ModelFields):
     """`POST /models`."""
 
+    model_config = example(
+        name="gpt-4o-mini",
+        sdk="OpenAI",
+        endpoint="",
+        apiType="",
+        apiVersion="",
+        deployment="",
+        key="OPENAI-API-KEY",
+        maxToken=1024,
+        minTemperature=0,
+        maxTemperature=1,
+        cost={
+            "tokens": 1_000_000,
+            "currency": "USD",
+            "input": 0.15,
+            "output": 0.6,
+        },
+    )
+
     name: Name
-    sdk: Name
+    sdk: Sdk
     key: KeyReference | None = None
     cost: CostInput
 
@@ -69,12 +108,14 @@ class ModelCreate(ModelFields):
 class ModelUpdate(ApiModel):
     """`PATCH /models/{model_id}`; what is left out stays."""
 
+    model_config = example(maxToken=2048)
+
     name: Name | None = None
-    sdk: Name | None = None
-    endpoint: Annotated[Text, Field(max_length=2048)] | None = None
+    sdk: Sdk | None = None
+    endpoint: Endpoint | None = None
     api_type: Text | None = None
-    api_version: Text | None = None
-    deployment: Text | None = None
+    api_version: ApiVersion | None = None
+    deployment: Deployment | None = None
     service: Text | None = None
     key: KeyReference | None = None
     max_token: Tokens | None = None

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from api.models.base import ApiModel, Name, StoredModel
+from api.models.base import ApiModel, Name, StoredModel, example
 
 PromptIds = Annotated[list[Name], Field(min_length=1, max_length=100)]
 
@@ -12,18 +12,30 @@ PromptIds = Annotated[list[Name], Field(min_length=1, max_length=100)]
 class PromptFlowCreate(ApiModel):
     """`POST /prompt-flows`; the ids are checked when a job uses them."""
 
+    model_config = example(
+        name="sentiment in two steps",
+        promptIds=["665f1c2ab7e4d90012345678"],
+        isPublic=False,
+    )
+
     name: Name
     prompt_ids: PromptIds
-    is_public: bool = False
+    is_public: Annotated[
+        bool, Field(description="For every client; needs the admin key.")
+    ] = False
 
 
 class PromptFlowUpdate(ApiModel):
     """`PATCH /prompt-flows/{flowId}`; what is left out stays."""
 
+    model_config = example(name="sentiment in one step")
+
     name: Name | None = None
     prompt_ids: PromptIds | None = None
     is_public: bool | None = None
-    client_id: Name | None = None
+    client_id: Annotated[
+        Name | None, Field(description="The owner; for the administrator.")
+    ] = None
 
 
 class PromptFlow(StoredModel):

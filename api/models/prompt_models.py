@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import BeforeValidator, Field
 
-from api.models.base import ApiModel, Name, StoredModel, Text
+from api.models.base import ApiModel, Name, StoredModel, Text, example
 
 
 class PromptStatus(StrEnum):
@@ -34,22 +34,36 @@ PromptText = Annotated[Text, Field(min_length=1, max_length=4_000_000)]
 class PromptCreate(ApiModel):
     """`POST /prompts`; without a version it gets the next whole number."""
 
+    model_config = example(
+        name="sentiment",
+        type="WORKING",
+        status="PUBLISHED",
+        prompt='Is the writer happy? Answer as JSON: {"happy": true}',
+        isPublic=False,
+    )
+
     name: Name
     version: Version | None = None
-    type: Name
+    type: Annotated[Name, Field(description="What it is for, in a word.")]
     status: PromptStatus
     prompt: PromptText
-    is_public: bool = False
+    is_public: Annotated[
+        bool, Field(description="For every client; needs the admin key.")
+    ] = False
 
 
 class PromptUpdate(ApiModel):
     """`PATCH /prompts/{promptId}`; what is left out stays."""
 
+    model_config = example(status="ARCHIVE")
+
     version: Version | None = None
     status: PromptStatus | None = None
     prompt: PromptText | None = None
     is_public: bool | None = None
-    client_id: Name | None = None
+    client_id: Annotated[
+        Name | None, Field(description="The owner; for the administrator.")
+    ] = None
 
 
 class Prompt(StoredModel):

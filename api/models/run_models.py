@@ -5,9 +5,11 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from api.models.base import ApiModel, Name, StoredModel
+from api.models.base import ApiModel, Name, StoredModel, example
 from api.models.job_models import (
+    ModelName,
     Priority,
+    PromptId,
     PromptIds,
     RequestData,
     Temperature,
@@ -29,16 +31,42 @@ class RunStatus(StrEnum):
 class RunCreate(ApiModel):
     """`POST /runs`."""
 
-    initial_working_prompt_ids: PromptIds
-    eval_prompt_id: Name
-    eval_model: Name
-    meta_prompt_id: Name
-    meta_model: Name
-    working_models: Annotated[list[Name], Field(min_length=1, max_length=100)]
-    max_iterations: Annotated[int, Field(ge=1, le=100)]
+    model_config = example(
+        initialWorkingPromptIds=["665f1c2ab7e4d90012345678"],
+        evalPromptId="665f1c2ab7e4d90012345679",
+        evalModel="gpt-4o-mini",
+        metaPromptId="665f1c2ab7e4d9001234567a",
+        metaModel="gpt-4o-mini",
+        workingModels=["gpt-4o-mini"],
+        maxIterations=5,
+        requestData={"text": "I would buy it again at once."},
+    )
+
+    initial_working_prompt_ids: Annotated[
+        PromptIds,
+        Field(description="The prompts of each model's first iteration."),
+    ]
+    eval_prompt_id: PromptId
+    eval_model: ModelName
+    meta_prompt_id: PromptId
+    meta_model: ModelName
+    working_models: Annotated[
+        list[Name],
+        Field(
+            min_length=1,
+            max_length=100,
+            description="The models to improve the prompt for, one after "
+            "the other.",
+        ),
+    ]
+    max_iterations: Annotated[
+        int, Field(ge=1, le=100, description="for each working model")
+    ]
     temperature: Temperature = 0.7
     priority: Priority = 100
-    request_data: RequestData
+    request_data: Annotated[
+        RequestData, Field(description="The same input for each iteration.")
+    ]
 
 
 class RunIteration(ApiModel):
@@ -86,7 +114,9 @@ class Run(StoredModel):
     temperature: float
     priority: int
     request_data: dict[str, Any]
-    current_model_index: int = 0
+    current_model_index: Annotated[
+        int, Field(description="Its place in workingModels.")
+    ] = 0
     current_iteration: int = 0
     current_job_id: str | None = None
     failure_reason: str | None = None

@@ -6,8 +6,15 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from api.models.base import ApiModel, Metadata, Name, StoredModel, Text
-from api.models.job_models import ClientReference
+from api.models.base import (
+    ApiModel,
+    Metadata,
+    Name,
+    StoredModel,
+    Text,
+    example,
+)
+from api.models.job_models import ClientReference, ModelName
 from api.models.metrics import ProcessingMetrics
 from api.models.usage_models import SummedMetrics
 
@@ -23,6 +30,14 @@ class StreamStatus(StrEnum):
 class StreamCreate(ApiModel):
     """`POST /stream`."""
 
+    model_config = example(
+        userPrompt="What is the capital of France?",
+        additionalPrompts=[],
+        model="gpt-4o-mini",
+        temperature=0.7,
+        clientReference={"chat": "c-17"},
+    )
+
     user_prompt: Annotated[Text, Field(min_length=1, max_length=4_000_000)]
     additional_prompts: Annotated[
         list[Name],
@@ -32,7 +47,7 @@ class StreamCreate(ApiModel):
             "are the system prompt.",
         ),
     ] = Field(default_factory=list)
-    model: Name
+    model: ModelName
     temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] = 0.7
     client_reference: ClientReference | None = None
 

@@ -1,5 +1,7 @@
 """Sums of tokens, seconds and cost over many records."""
 
+from typing import Annotated
+
 from pydantic import Field
 
 from api.models.base import ApiModel
@@ -15,7 +17,7 @@ class SummedMetrics(ApiModel):
     input_tokens: int = 0
     output_tokens: int = 0
     total_tokens: int = 0
-    duration: float = 0.0
+    duration: Annotated[float, Field(description="seconds")] = 0.0
     input_cost: float | None = None
     output_cost: float | None = None
     total_cost: float | None = None

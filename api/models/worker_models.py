@@ -3,9 +3,12 @@
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, JsonValue, model_validator
+import bson
+from bson.errors import InvalidDocument
+from pydantic import AfterValidator, Field, JsonValue, model_validator
 
-from api.models.base import ApiModel, Name, StoredModel
+from api.models.base import ApiModel, Name, StoredModel, Text, example
+from utilities import payload
 
 BATCH_LIMIT = 100
 
@@ -18,17 +21,52 @@ class WorkerStatus(StrEnum):
     ERROR = "error"
 
 
+def _storable(filters: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    # These are kept as they are, not as text; PayloadError is a ValueError.
+    payload.dump(filters)
+    try:
+        bson.encode(filters)
+    except (InvalidDocument, OverflowError):
+        raise ValueError(
+            "names must not contain a null character, and numbers must fit "
+            "into 64 bits"
+        ) from None
+    return filters
+
+
+ReferenceFilters = Annotated[dict[Name, JsonValue], AfterValidator(_storable)]
+
+
 class WorkerConfigInput(ApiModel):
     """A worker's settings; what is left out gets the server's default."""
 
     poll_interval: Annotated[
         int | None, Field(ge=1, le=3600, description="seconds")
     ] = None
-    max_items_per_batch: Annotated[int | None, Field(ge=1, le=1000)] = None
-    max_concurrency: Annotated[int | None, Field(ge=1, le=10_000)] = None
-    model_filter: Name | None = None
-    operation_filter: Name | None = None
-    client_reference_filters: dict[Name, JsonValue] | None = None
+    max_items_per_batch: Annotated[
+        int | None, Field(ge=1, le=1000, description="jobs claimed at once")
+    ] = None
+    max_concurrency: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=10_000,
+            description="Jobs that run at once; else as maxItemsPerBatch.",
+        ),
+    ] = None
+    model_filter: Annotated[
+        Name | None, Field(description="Takes only jobs of this model.")
+    ] = None
+    operation_filter: Annotated[
+        Name | None, Field(description="Takes only jobs of this operation.")
+    ] = None
+    client_reference_filters: Annotated[
+        ReferenceFilters | None,
+        Field(
+            description="Takes only jobs whose clientReference has each of "
+            "these fields with exactly this value."
+        ),
+    ] = None
 
 
 class WorkerConfig(ApiModel):
@@ -51,19 +89,32 @@ class WorkerConfig(ApiModel):
         return self.max_concurrency or self.max_items_per_batch
 
 
+Group = Annotated[
+    Name, Field(description="To start and stop workers together.")
+]
+
+
 class WorkerCreate(ApiModel):
     """`POST /workers`; `workerId` is the name the client gives it."""
 
+    model_config = example(
+        workerId="night shift",
+        config={"pollInterval": 10, "maxItemsPerBatch": 50},
+        group="nightly",
+    )
+
     worker_id: Name
     config: WorkerConfigInput
-    group: Name | None = None
+    group: Group | None = None
 
 
 class WorkerUpdate(ApiModel):
     """`PATCH /workers/{workerId}`; a running worker takes it up at once."""
 
+    model_config = example(config={"operationFilter": "sentiment"})
+
     config: WorkerConfigInput | None = None
-    group: Name | None = None
+    group: Group | None = None
 
 
 class Worker(StoredModel):
@@ -72,21 +123,34 @@ class Worker(StoredModel):
     id_field: ClassVar[str] = "workerId"
 
     worker_id: str
-    name: str
+    name: Annotated[
+        str, Field(description="The `workerId` of the request that made it.")
+    ]
     client_id: str
     status: WorkerStatus
     config: WorkerConfig
     group: str | None = None
-    thread_info: dict[str, Any] | None = None
+    thread_info: Annotated[
+        dict[str, Any] | None,
+        Field(description="`startedAt`, while it is to run."),
+    ] = None
 
 
 class WorkerBatchCreate(ApiModel):
     """`POST /workers/batch`: workers named `{workerIdPrefix}-1` and on."""
 
-    worker_id_prefix: Name
+    model_config = example(
+        workerIdPrefix="night",
+        count=3,
+        config={"pollInterval": 10, "maxItemsPerBatch": 50},
+        group="nightly",
+    )
+
+    # The longest number must still fit into a name.
+    worker_id_prefix: Annotated[Text, Field(min_length=1, max_length=252)]
     count: Annotated[int, Field(ge=1, le=BATCH_LIMIT)]
     config: WorkerConfigInput
-    group: Name | None = None
+    group: Group | None = None
 
 
 class WorkerFailure(ApiModel):
@@ -108,9 +172,13 @@ class WorkerBatchCreated(ApiModel):
 class WorkerBatchUpdate(ApiModel):
     """`PATCH /workers/batch`: start or stop the named, or a whole group."""
 
+    model_config = example(action="start", group="nightly")
+
     action: Literal["start", "stop"]
-    worker_ids: list[str] | None = None
-    group: Name | None = None
+    worker_ids: Annotated[
+        list[str] | None, Field(description="Wins over `group`.")
+    ] = None
+    group: Group | None = None
 
     @model_validator(mode="after")
     def _something_is_named(self) -> Self:

@@ -1,41 +1,46 @@
 """`/health`: for load balancers and people."""
 
 from datetime import UTC, datetime
-from typing import Any
 
 from fastapi import APIRouter, Response
 
+from api.models import health_models as answers
 from api.services.dependencies import Health
 from config import VERSION
 
 SERVICE = "metasync-api"
 
 router = APIRouter(prefix="/health", tags=["health"])
+_NOT_READY = {
+    "model": answers.Readiness,
+    "description": "The database cannot be reached.",
+}
 
 
 @router.get("")
-async def health() -> dict[str, str]:
+async def health() -> answers.Health:
     """Say that the service answers."""
-    return {
-        "status": "healthy",
-        "service": SERVICE,
-        "timestamp": datetime.now(UTC).isoformat(),
-        "version": VERSION,
-    }
+    return answers.Health(
+        status="healthy",
+        service=SERVICE,
+        timestamp=datetime.now(UTC),
+        version=VERSION,
+    )
 
 
 @router.get("/live")
-async def liveness() -> dict[str, str]:
+async def liveness() -> answers.Liveness:
     """Say that the process lives."""
-    return {"status": "alive"}
+    return answers.Liveness(status="alive")
 
 
-@router.get("/ready")
-async def readiness(health: Health, response: Response) -> dict[str, Any]:
+@router.get("/ready", responses={503: _NOT_READY})
+async def readiness(health: Health, response: Response) -> answers.Readiness:
     """Say whether work can be taken: 503 while the database is away."""
     up = await health.database_is_up()
     response.status_code = 200 if up else 503
-    return {
-        "status": "ready" if up else "not_ready",
-        "checks": {"database": {"status": "healthy" if up else "unhealthy"}},
-    }
+    check = answers.DatabaseCheck(status="healthy" if up else "unhealthy")
+    return answers.Readiness(
+        status="ready" if up else "not_ready",
+        checks=answers.ReadinessChecks(database=check),
+    )

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
+from api.core.problems import overtaken, problems
 from api.middleware.callers import AnyCaller, ClientCaller
 from api.models.job_models import (
     Job,
@@ -23,6 +24,29 @@ from api.services.dependencies import Jobs
 from api.services.job_filter import JobFilter
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
+_UNKNOWN = [
+    "the model 'gpt-5' was not found",
+    "the prompt '665f1c2ab7e4d90012345678' was not found",
+]
+_KEY_SPENT = [
+    (
+        "The job that was made with this Idempotency-Key has been deleted; "
+        "use a new key"
+    )
+]
+_CHANGED = overtaken("Job")
+_NO_TRANSITION = (
+    "The transition from PENDING to CONSUMED is not allowed; from PENDING "
+    "can come: CANCELED"
+)
+_NOT_IN_BATCH = "Job not found: batch item 0, 665f1c2ab7e4d90012345678"
+_BAD_ITEM = [
+    "batch item 7: the model 'gpt-5' was not found",
+    (
+        "batch item 7: temperature: Input should be less than or equal to 1; "
+        "nothing was stored"
+    ),
+]
 
 IdempotencyKey = Annotated[
     str | None,
@@ -38,7 +62,9 @@ IdempotencyKey = Annotated[
 def job_filter(
     request: Request,
     job_id: Annotated[str | None, Query(alias="jobId")] = None,
-    own_id: Annotated[str | None, Query(alias="id")] = None,
+    own_id: Annotated[
+        str | None, Query(alias="id", description="The client's own id.")
+    ] = None,
     status: JobStatus | None = None,
     operation: str | None = None,
     model: str | None = None,
@@ -54,7 +80,11 @@ def job_filter(
 JobQuery = Annotated[JobFilter, Depends(job_filter)]
 
 
-@router.post("", status_code=201)
+@router.post(
+    "",
+    status_code=201,
+    responses=problems({400: _UNKNOWN, 409: _KEY_SPENT}),
+)
 async def create_job(
     request: JobCreate,
     jobs: Jobs,
@@ -84,11 +114,19 @@ async def list_jobs(
 async def summarize_jobs(
     jobs: Jobs, caller: AnyCaller, wanted: JobQuery
 ) -> JobSummary:
-    """Count jobs by status and sum what they used and cost."""
+    """Count jobs by status and sum what they used and cost.
+
+    Sums are over PROCESSED and CONSUMED. Any
+    `clientReference.<field>=<value>` in the query narrows both.
+    """
     return await jobs.summary(caller, wanted)
 
 
-@router.post("/batch", status_code=201)
+@router.post(
+    "/batch",
+    status_code=201,
+    responses=problems({400: _BAD_ITEM, 409: _KEY_SPENT}),
+)
 async def create_jobs(
     request: JobBatchCreate,
     jobs: Jobs,
@@ -99,7 +137,12 @@ async def create_jobs(
     return await jobs.create_batch(request.jobs, caller, idempotency_key)
 
 
-@router.patch("/batch")
+@router.patch(
+    "/batch",
+    responses=problems(
+        {400: [_NOT_IN_BATCH, _NO_TRANSITION, *_UNKNOWN]} | _CHANGED
+    ),
+)
 async def update_jobs(
     request: JobBatchUpdate, jobs: Jobs, caller: AnyCaller
 ) -> Sequence[Job]:
@@ -107,7 +150,9 @@ async def update_jobs(
     return await jobs.update_batch(request.jobs, caller)
 
 
-@router.delete("/batch", status_code=204)
+@router.delete(
+    "/batch", status_code=204, responses=problems({400: [_NOT_IN_BATCH]})
+)
 async def delete_jobs(
     request: JobBatchDelete, jobs: Jobs, caller: AnyCaller
 ) -> None:
@@ -121,7 +166,9 @@ async def get_job(job_id: str, jobs: Jobs, caller: AnyCaller) -> Job:
     return await jobs.get(job_id, caller)
 
 
-@router.patch("/{job_id}")
+@router.patch(
+    "/{job_id}", responses=problems({400: [_NO_TRANSITION]} | _CHANGED)
+)
 async def update_job_status(
     job_id: str, request: JobStatusUpdate, jobs: Jobs, caller: AnyCaller
 ) -> Job:
@@ -130,7 +177,10 @@ async def update_job_status(
     return await jobs.update(job_id, change, caller)
 
 
-@router.patch("/{job_id}/full")
+@router.patch(
+    "/{job_id}/full",
+    responses=problems({400: [_NO_TRANSITION, *_UNKNOWN]} | _CHANGED),
+)
 async def update_job(
     job_id: str, request: JobUpdate, jobs: Jobs, caller: AnyCaller
 ) -> Job:
@@ -138,7 +188,7 @@ async def update_job(
     return await jobs.update(job_id, request, caller)
 
 
-@router.delete("/{job_id}", status_code=204)
+@router.delete("/{job_id}", status_code=204, responses=problems(_CHANGED))
 async def delete_job(job_id: str, jobs: Jobs, caller: AnyCaller) -> None:
     """Delete a job; if it is running, its answer will be dropped."""
     await jobs.delete(job_id, caller)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from fastapi import APIRouter, Depends, Response
 
+from api.core.problems import overtaken, problems
 from api.middleware.callers import verify_admin_api_key, verify_caller
 from api.models.model_models import (
     Model,
@@ -16,9 +17,16 @@ from api.services.dependencies import Models
 
 router = APIRouter(prefix="/models", tags=["models"])
 for_admin = [Depends(verify_admin_api_key)]
+_NAME_TAKEN = {400: ["Model with this name already exists"]}
+_CHANGED = overtaken("Model")
 
 
-@router.post("", status_code=201, dependencies=for_admin)
+@router.post(
+    "",
+    status_code=201,
+    dependencies=for_admin,
+    responses=problems(_NAME_TAKEN),
+)
 async def create_model(request: ModelCreate, models: Models) -> ModelWithKey:
     """Make a model; `key` names an environment variable."""
     return await models.create(request)
@@ -38,7 +46,11 @@ async def get_model(model_id: str, models: Models) -> Model:
     return await models.get(model_id)
 
 
-@router.patch("/{model_id}", dependencies=for_admin)
+@router.patch(
+    "/{model_id}",
+    dependencies=for_admin,
+    responses=problems(_NAME_TAKEN | _CHANGED),
+)
 async def update_model(
     model_id: str, request: ModelUpdate, models: Models
 ) -> Model:
@@ -46,7 +58,12 @@ async def update_model(
     return await models.update(model_id, request)
 
 
-@router.delete("/{model_id}", status_code=204, dependencies=for_admin)
+@router.delete(
+    "/{model_id}",
+    status_code=204,
+    dependencies=for_admin,
+    responses=problems(_CHANGED),
+)
 async def delete_model(model_id: str, models: Models) -> None:
     """Delete a model; its name is free again."""
     await models.delete(model_id)

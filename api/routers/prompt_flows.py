@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from fastapi import APIRouter, Response
 
+from api.core.problems import overtaken, problems
 from api.middleware.callers import AnyCaller
 from api.models.prompt_flow_models import (
     PromptFlow,
@@ -14,9 +15,24 @@ from api.routers.pages import PageQuery, answer
 from api.services.dependencies import PromptFlows
 
 router = APIRouter(prefix="/prompt-flows", tags=["prompt flows"])
+_NOT_PUBLIC = {
+    403: ["Admin API key is required to create a public prompt flow"]
+}
+_NO_OWNER = {
+    400: [
+        (
+            "A prompt flow that is not public needs a clientId: give it with "
+            "the change"
+        )
+    ]
+}
+_NOT_YOURS = {
+    403: ["Admin API key is required to change a public prompt flow"]
+}
+_CHANGED = overtaken("Prompt flow")
 
 
-@router.post("", status_code=201)
+@router.post("", status_code=201, responses=problems(_NOT_PUBLIC))
 async def create_prompt_flow(
     request: PromptFlowCreate, flows: PromptFlows, caller: AnyCaller
 ) -> PromptFlow:
@@ -40,7 +56,9 @@ async def get_prompt_flow(
     return await flows.get(flow_id, caller)
 
 
-@router.patch("/{flow_id}")
+@router.patch(
+    "/{flow_id}", responses=problems(_NO_OWNER | _NOT_YOURS | _CHANGED)
+)
 async def update_prompt_flow(
     flow_id: str,
     request: PromptFlowUpdate,
@@ -51,7 +69,11 @@ async def update_prompt_flow(
     return await flows.update(flow_id, request, caller)
 
 
-@router.delete("/{flow_id}", status_code=204)
+@router.delete(
+    "/{flow_id}",
+    status_code=204,
+    responses=problems(_NOT_YOURS | _CHANGED),
+)
 async def delete_prompt_flow(
     flow_id: str, flows: PromptFlows, caller: AnyCaller
 ) -> None:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
 
+from api.core.problems import overtaken, problems
 from api.middleware.callers import AnyCaller
 from api.models.prompt_models import (
     Prompt,
@@ -17,6 +18,10 @@ from api.services.dependencies import Prompts
 from api.services.prompt_service import PromptFilter
 
 router = APIRouter(prefix="/prompts", tags=["prompts"])
+_VERSION_TAKEN = {400: ["Prompt with this name already exists"]}
+_NOT_PUBLIC = {403: ["Admin API key is required to create a public prompt"]}
+_NOT_YOURS = {403: ["Admin API key is required to change a public prompt"]}
+_CHANGED = overtaken("Prompt")
 
 
 def prompt_filter(
@@ -32,7 +37,9 @@ def prompt_filter(
 PromptQuery = Annotated[PromptFilter, Depends(prompt_filter)]
 
 
-@router.post("", status_code=201)
+@router.post(
+    "", status_code=201, responses=problems(_VERSION_TAKEN | _NOT_PUBLIC)
+)
 async def create_prompt(
     request: PromptCreate, prompts: Prompts, caller: AnyCaller
 ) -> Prompt:
@@ -60,7 +67,10 @@ async def get_prompt(
     return await prompts.get(prompt_id, caller)
 
 
-@router.patch("/{prompt_id}")
+@router.patch(
+    "/{prompt_id}",
+    responses=problems(_VERSION_TAKEN | _NOT_YOURS | _CHANGED),
+)
 async def update_prompt(
     prompt_id: str, request: PromptUpdate, prompts: Prompts, caller: AnyCaller
 ) -> Prompt:
@@ -68,7 +78,11 @@ async def update_prompt(
     return await prompts.update(prompt_id, request, caller)
 
 
-@router.delete("/{prompt_id}", status_code=204)
+@router.delete(
+    "/{prompt_id}",
+    status_code=204,
+    responses=problems(_NOT_YOURS | _CHANGED),
+)
 async def delete_prompt(
     prompt_id: str, prompts: Prompts, caller: AnyCaller
 ) -> None:

@@ -4,15 +4,29 @@ from collections.abc import Sequence
 
 from fastapi import APIRouter, Response
 
+from api.core.problems import overtaken, problems
 from api.middleware.callers import AnyCaller, ClientCaller
 from api.models.run_models import Run, RunCreate, RunStatus
 from api.routers.pages import PageQuery, answer
 from api.services.dependencies import Runs
 
 router = APIRouter(prefix="/runs", tags=["runs"])
+_UNKNOWN = {
+    400: [
+        "the model 'gpt-5' was not found",
+        "the prompt '665f1c2ab7e4d90012345678' was not found",
+    ]
+}
+_NO_WAY = {
+    400: [
+        "A run that is COMPLETED cannot be paused; it must be one of: RUNNING"
+    ],
+    409: ["The run went a step on in the same moment; try again"],
+}
+_CHANGED = overtaken("Run")
 
 
-@router.post("", status_code=201)
+@router.post("", status_code=201, responses=problems(_UNKNOWN))
 async def create_run(
     request: RunCreate, runs: Runs, caller: ClientCaller
 ) -> Run:
@@ -38,25 +52,25 @@ async def get_run(run_id: str, runs: Runs, caller: AnyCaller) -> Run:
     return await runs.get(run_id, caller)
 
 
-@router.patch("/{run_id}/pause")
+@router.patch("/{run_id}/pause", responses=problems(_NO_WAY))
 async def pause_run(run_id: str, runs: Runs, caller: AnyCaller) -> Run:
     """Start no further job; the current one may finish."""
     return await runs.pause(run_id, caller)
 
 
-@router.patch("/{run_id}/resume")
+@router.patch("/{run_id}/resume", responses=problems(_NO_WAY))
 async def resume_run(run_id: str, runs: Runs, caller: AnyCaller) -> Run:
     """Go on with a paused run, or with the step that failed."""
     return await runs.resume(run_id, caller)
 
 
-@router.patch("/{run_id}/cancel")
+@router.patch("/{run_id}/cancel", responses=problems(_NO_WAY))
 async def cancel_run(run_id: str, runs: Runs, caller: AnyCaller) -> Run:
     """End a run for good."""
     return await runs.cancel(run_id, caller)
 
 
-@router.delete("/{run_id}", status_code=204)
+@router.delete("/{run_id}", status_code=204, responses=problems(_CHANGED))
 async def delete_run(run_id: str, runs: Runs, caller: AnyCaller) -> None:
     """Delete a run; its jobs and prompts stay."""
     await runs.delete(run_id, caller)

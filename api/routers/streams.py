@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
+from api.core.problems import problems
 from api.middleware.callers import AnyCaller, ClientCaller
 from api.models.stream_models import (
     Stream,
@@ -27,14 +28,58 @@ STREAM_ID = "X-Stream-Id"
 _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 router = APIRouter(prefix="/stream", tags=["streams"])
+_BAD_DATE = {
+    400: [
+        (
+            "from must be an ISO 8601 date or time, such as 2026-01-31 or "
+            "2026-01-31T12:00:00Z"
+        )
+    ]
+}
+_ANSWER = {
+    "description": "The answer's text as it comes, or, with "
+    f"`Accept: {EVENT_STREAM}`, the events `delta`, `usage`, `error` and "
+    "`done`. A failure after the first piece ends the text with "
+    "`[Error: ...]`.",
+    "content": {
+        "text/plain": {
+            "schema": {"type": "string"},
+            "example": "Paris is the capital of France.",
+        },
+        EVENT_STREAM: {
+            "schema": {"type": "string"},
+            "example": 'event: delta\ndata: {"text":"Paris"}\n\n',
+        },
+    },
+    "headers": {STREAM_ID: {"$ref": f"#/components/headers/{STREAM_ID}"}},
+}
+_FAILURES = problems(
+    {
+        400: [
+            "Model gpt-5 not found",
+            "Prompt 665f1c2ab7e4d90012345678 not found",
+        ],
+        502: ["The provider refused the key"],
+    }
+)
 
 
 def time_range(
     start: Annotated[
-        str | None, Query(alias="from", examples=["2026-01-01"])
+        str | None,
+        Query(
+            alias="from",
+            description="An ISO 8601 date or time; belongs to the range.",
+            examples=["2026-01-01"],
+        ),
     ] = None,
     end: Annotated[
-        str | None, Query(alias="to", examples=["2026-01-31"])
+        str | None,
+        Query(
+            alias="to",
+            description="As `from`; a date is its whole day.",
+            examples=["2026-01-31"],
+        ),
     ] = None,
 ) -> TimeRange:
     """Read `from` and `to`: ISO 8601, inclusive, UTC."""
@@ -61,15 +106,7 @@ StreamQuery = Annotated[StreamFilter, Depends(stream_filter)]
 @router.post(
     "",
     response_class=StreamingResponse,
-    responses={
-        200: {
-            "description": "The answer's text as it comes, or, with "
-            f"`Accept: {EVENT_STREAM}`, the events `delta`, `usage`, "
-            "`error` and `done`.",
-            "content": {"text/plain": {}, EVENT_STREAM: {}},
-        },
-        502: {"description": "The provider failed before the first piece."},
-    },
+    responses={200: _ANSWER, **_FAILURES},
 )
 async def create_stream(
     request: Request,
@@ -88,7 +125,7 @@ async def create_stream(
     )
 
 
-@router.get("")
+@router.get("", responses=problems(_BAD_DATE))
 async def list_streams(
     streams: Streams,
     caller: AnyCaller,
@@ -96,19 +133,25 @@ async def list_streams(
     page: PageQuery,
     response: Response,
 ) -> Sequence[Stream]:
-    """List the records of streams."""
+    """List the records of streams.
+
+    Any `clientReference.<field>=<value>` in the query narrows the list.
+    """
     return answer(await streams.page(caller, wanted, page), response)
 
 
-@router.get("/summary")
+@router.get("/summary", responses=problems(_BAD_DATE))
 async def summarize_streams(
     streams: Streams, caller: AnyCaller, wanted: StreamQuery
 ) -> StreamSummary:
-    """Count streams by status and sum what the completed used."""
+    """Count streams by status and sum what the completed used.
+
+    Any `clientReference.<field>=<value>` in the query narrows both.
+    """
     return await streams.summary(caller, wanted)
 
 
-@router.get("/analytics")
+@router.get("/analytics", responses=problems(_BAD_DATE))
 async def analyze_streams(
     streams: Streams, caller: AnyCaller, times: TimeQuery
 ) -> StreamAnalytics:

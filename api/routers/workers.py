@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
+from api.core.problems import overtaken, problems
 from api.middleware.callers import (
     AnyCaller,
     ClientCaller,
@@ -27,6 +28,17 @@ from api.services.dependencies import Workers
 from api.services.worker_service import WorkerFilter
 
 router = APIRouter(prefix="/workers", tags=["workers"])
+_CHANGED = overtaken("Worker")
+_RUNS = {
+    400: [
+        (
+            "A running worker cannot be deleted: stop it first with "
+            "POST /workers/665f1c2ab7e4d90012345678/stop"
+        )
+    ]
+}
+_STARTED = {400: ["The worker is already running"]}
+_STOPPED = {400: ["The worker is already stopped"]}
 
 
 def worker_filter(
@@ -78,7 +90,11 @@ async def update_workers(
 async def summarize_workers(
     workers: Workers, caller: AnyCaller, wanted: WorkerQuery
 ) -> WorkerSummary:
-    """Count one's workers by status and name them."""
+    """Count one's workers by status and name them.
+
+    Any `clientReference.<field>=<value>` in the query asks for the workers
+    with that filter.
+    """
     return await workers.summary(caller, wanted)
 
 
@@ -96,7 +112,7 @@ async def get_worker(
     return await workers.get(worker_id, caller)
 
 
-@router.patch("/{worker_id}")
+@router.patch("/{worker_id}", responses=problems(_CHANGED))
 async def update_worker(
     worker_id: str, request: WorkerUpdate, workers: Workers, caller: AnyCaller
 ) -> Worker:
@@ -104,7 +120,9 @@ async def update_worker(
     return await workers.update(worker_id, request, caller)
 
 
-@router.delete("/{worker_id}", status_code=204)
+@router.delete(
+    "/{worker_id}", status_code=204, responses=problems(_RUNS | _CHANGED)
+)
 async def delete_worker(
     worker_id: str, workers: Workers, caller: AnyCaller
 ) -> None:
@@ -112,7 +130,7 @@ async def delete_worker(
     await workers.delete(worker_id, caller)
 
 
-@router.post("/{worker_id}/start")
+@router.post("/{worker_id}/start", responses=problems(_STARTED | _CHANGED))
 async def start_worker(
     worker_id: str, workers: Workers, caller: AnyCaller
 ) -> Worker:
@@ -120,7 +138,7 @@ async def start_worker(
     return await workers.start(worker_id, caller)
 
 
-@router.post("/{worker_id}/stop")
+@router.post("/{worker_id}/stop", responses=problems(_STOPPED | _CHANGED))
 async def stop_worker(
     worker_id: str, workers: Workers, caller: AnyCaller
 ) -> Worker:

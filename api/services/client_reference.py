@@ -7,23 +7,29 @@ database as an operator or a path, and values are text, as a query string
 has them.
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from utilities import payload
+from api.core.errors import RuleError
 
 INDEX_FIELD = "referenceIndex"
 QUERY_PREFIX = "clientReference."
+MOST_FILTERS = 50
 
 
 def index_of(reference: Mapping[str, Any] | None) -> dict[str, str]:
     """Flatten a reference for searching."""
-    return {
-        _escape(path): _text(value)
-        for key, child in (reference or {}).items()
-        for path, value in _leaves(key, child)
-    }
+    # In order, so that equal references have equal indexes even where two
+    # fields share a path.
+    return dict(
+        sorted(
+            (_escape(path), _text(value))
+            for key, child in (reference or {}).items()
+            for path, value in _leaves(key, child)
+        )
+    )
 
 
 def filter_of(reference: Mapping[str, Any] | None) -> dict[str, str]:
@@ -35,12 +41,22 @@ def filter_of(reference: Mapping[str, Any] | None) -> dict[str, str]:
 
 
 def from_query(parameters: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Pick the `clientReference.<field>=<value>` out of a query string."""
-    return {
+    """Pick the `clientReference.<field>=<value>` out of a query string.
+
+    Raises:
+        RuleError: there are more than `MOST_FILTERS`.
+    """
+    found = {
         name.removeprefix(QUERY_PREFIX): value
         for name, value in parameters
         if name.startswith(QUERY_PREFIX) and len(name) > len(QUERY_PREFIX)
     }
+    if len(found) > MOST_FILTERS:
+        raise RuleError(
+            f"At most {MOST_FILTERS} filters on clientReference are taken in "
+            "one request"
+        )
+    return found
 
 
 def _leaves(path: str, value: Any) -> Iterable[tuple[str, Any]]:  # noqa: ANN401 - JSON
@@ -52,9 +68,13 @@ def _leaves(path: str, value: Any) -> Iterable[tuple[str, Any]]:  # noqa: ANN401
 
 
 def _escape(path: str) -> str:
-    # A quoted empty key would be no path at all.
-    return quote(path, safe="").replace(".", "%2E") or "%00"
+    # A quoted empty key would be no path at all; a bare `%` is no escape.
+    return quote(path, safe="").replace(".", "%2E") or "%"
 
 
 def _text(value: object) -> str:
-    return value if isinstance(value, str) else payload.dump(value)
+    if isinstance(value, str):
+        return value
+    return json.dumps(
+        value, ensure_ascii=False, separators=(",", ":"), sort_keys=True
+    )

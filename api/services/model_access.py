@@ -65,7 +65,7 @@ class ModelAccess:
         )
 
 
-def plugin_error(name: str, error: Exception) -> PluginError:
+def plugin_error(name: str, error: BaseException) -> PluginError:
     """Log what somebody else's code raised; give it a place in our family.
 
     The details go to the log only: they may hold anything.

@@ -58,6 +58,8 @@ class ModelService:
         if request.sdk is not None:
             self._check_sdk(request.sdk)
         current = await self._models.get(model_id, {})
+        if request.cost is not None:
+            changes["cost"] = _whole_cost(current, changes["cost"])
         self._check_whole(current, changes)
         if "name" in changes:
             changes["liveKey"] = changes["name"]
@@ -109,6 +111,10 @@ class ModelService:
         for name, value in changes.items():
             if value is None and name not in _MAY_BE_NULL:
                 raise RuleError(f"{name} must not be null")
+
+
+def _whole_cost(current: Model, given: Document) -> Document:
+    return current.cost.model_dump(by_alias=True) | given
 
 
 _MAY_BE_NULL = frozenset({"service", "maxToken", "maxCompletionToken"})

@@ -21,6 +21,9 @@ from utilities.cosmos_connector import Document, Documents, Filter
 DEFAULT_LIMIT = 1000
 MAX_LIMIT = 10_000
 
+# Of 64 bits, as the store has them.
+_FIRST_TOO_LARGE = 2**63
+
 T = TypeVar("T")
 
 
@@ -68,7 +71,7 @@ async def fetch_page(
 def _after(where: Filter, cursor: str | None, order: str) -> Filter:
     if cursor is None:
         return where
-    value, last_id = _decode(cursor)
+    value, last_id = _decode(cursor, order)
     if order == "_id":
         return {**where, "_id": {"$gt": last_id}}
     later = [{order: {"$gt": value}}, {order: value, "_id": {"$gt": last_id}}]
@@ -81,11 +84,11 @@ def _encode(document: Document, order: str) -> str:
     return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
-def _decode(cursor: str) -> tuple[Any, ObjectId]:
+def _decode(cursor: str, order: str) -> tuple[Any, ObjectId]:
     try:
         raw = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
         value, last_id = from_json(raw)
-        if not isinstance(value, int | None) or not ObjectId.is_valid(last_id):
+        if not (_fits(value, order) and ObjectId.is_valid(last_id)):
             raise ValueError  # noqa: TRY301 - one answer to every bad cursor
         return value, ObjectId(last_id)
     except (ValueError, TypeError, binascii.Error):
@@ -93,3 +96,9 @@ def _decode(cursor: str) -> tuple[Any, ObjectId]:
             "The cursor is not one that this server gave out; take it from "
             "the X-Next-Cursor header of the page before"
         ) from None
+
+
+def _fits(value: object, order: str) -> bool:
+    if order == "_id":
+        return value is None
+    return type(value) is int and abs(value) < _FIRST_TOO_LARGE

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import httpx2
 import pytest
 from aiohttp import web
 
@@ -20,6 +22,7 @@ from tests.integration.test_workers import provider_model
 from tests.support.api_user import ApiUser
 from tests.support.fake_provider import Body, FakeProvider, failure
 from tests.support.live_server import LiveServer, free_port
+from tests.support.processes import service_process
 from tests.support.waiting import eventually
 
 SECONDS = 60
@@ -57,7 +60,11 @@ class Commands:
         self._started: list[subprocess.Popen[str]] = []
 
     def start(
-        self, *arguments: str, program: Sequence[str] = ("-m", "cli")
+        self,
+        *arguments: str,
+        program: Sequence[str] = ("-m", "cli"),
+        stdout: int = subprocess.PIPE,
+        stderr: int = subprocess.STDOUT,
     ) -> subprocess.Popen[str]:
         """Start it without waiting."""
         inherited = {
@@ -70,8 +77,8 @@ class Commands:
             cwd=self.directory,
             env={**inherited, "COLUMNS": "80", **self.variables},
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stdout=stdout,
+            stderr=stderr,
             text=True,
             start_new_session=True,
         )
@@ -139,11 +146,11 @@ class RunCommands(Commands):
         (self.directory / name).write_text(text)
 
     def start_run(
-        self, *options: str, source: str = "in.jsonl"
+        self, *options: str, source: str = "in.jsonl", **streams: int
     ) -> subprocess.Popen[str]:
         """Start a run without waiting."""
         needed = ("run", source, "--model", self.model, "--prompt", PROMPT)
-        return self.start(*needed, *self.options, *options)
+        return self.start(*needed, *self.options, *options, **streams)
 
     def run_file(self, *options: str, source: str = "in.jsonl") -> Ended:
         """Run to the end."""
@@ -539,6 +546,27 @@ class TestOnAServer:
         assert sorted(r["line"] for r in on_server.rows()) == [1, 2, 3]
         assert sorted(asked(provider)) == [1, 2, 3]
 
+    def test_the_terminal_closes(
+        self, on_server: RunCommands, user: ApiUser, provider: FakeProvider
+    ) -> None:
+        holding = Holding(provider)
+        holding.after = 0
+        on_server.model = provider_model(user, provider)
+        user.worker()
+        on_server.write(numbered(3))
+        ours, terminal = pty.openpty()
+        process = on_server.start_run(stdout=terminal, stderr=subprocess.PIPE)
+        os.close(terminal)
+        eventually(lambda: provider.running, seconds=SECONDS)
+        os.close(ours)
+        process.send_signal(signal.SIGHUP)
+        _, errors = process.communicate(timeout=SECONDS)
+        holding.after = 1_000
+        assert process.returncode == 129
+        assert errors.strip() == (
+            "Stopped. The same command again goes on where it was."
+        )
+
     def test_unknown_model(self, on_server: RunCommands) -> None:
         known, on_server.model = on_server.model, "no-such-model"
         on_server.write(numbered(2))
@@ -562,6 +590,35 @@ class TestOnAServer:
         ended = on_server.run_file()
         assert ended.status == 2
         assert "is no Metasync" in ended.output
+
+
+@pytest.mark.slow
+def test_a_server_that_is_away_for_a_moment_is_waited_for(
+    commands: RunCommands, provider: FakeProvider
+) -> None:
+    variables = {"PROVIDER_KEY": KEY, "LEASE_SECONDS": "2"}
+    data = commands.directory / "server" / "data"
+    data.parent.mkdir()
+    commands.write(numbered(60))
+    provider.delay = 0.05
+    with service_process(data, **variables) as service:
+        with httpx2.Client(base_url=service.url) as http:
+            user = ApiUser(http)
+            commands.model = provider_model(user, provider)
+            user.worker(maxConcurrency=CONCURRENCY)
+        commands.variables = {
+            "METASYNC_CLIENT_ID": user.client_id,
+            "METASYNC_CLIENT_API_KEY": user.key,
+        }
+        process = commands.start_run("--server", service.url)
+        eventually(lambda: len(provider.requests) > 8, seconds=SECONDS)
+        service.kill()
+        assert process.poll() is None
+        service.start()
+        ended = commands.ended(process)
+    assert ended.status == 0, ended.output
+    assert sorted(r["line"] for r in commands.rows()) == list(range(1, 61))
+    assert len(asked(provider)) <= 60 + 2 * CONCURRENCY
 
 
 class TestRefusedAtOnce:

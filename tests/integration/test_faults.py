@@ -268,7 +268,9 @@ def test_answers_survive_a_database_that_stays_away(
     provider.delay = 1.0
     database = EmbeddedDatabase(tmp_path / "database")
     database.start()
-    settings = make_settings(tmp_path / "server", lease_seconds=60)
+    settings = make_settings(
+        tmp_path / "server", lease_seconds=60, db_timeout_seconds=0.5
+    )
     keys = {"PROVIDER_KEY": PROVIDER_KEY}
     try:
         with live_server(settings, database.connection_string, keys) as server:

@@ -240,3 +240,19 @@ def test_prompts_are_listed_by_what_they_are(user: ApiUser) -> None:
     user.request("GET", "/prompts?status=NOPE", 422)
     assert len(user.get("/prompts", version="2", type="WORKING")) == 1
     assert user.get("/prompts", type="EVAL") == []
+
+
+def test_a_change_of_price_keeps_what_it_leaves_out(user: ApiUser) -> None:
+    name = user.model()
+    models = user.request("GET", "/models", 200, headers=ADMIN)
+    (model,) = (each for each in models if each["name"] == name)
+    path = f"/models/{model['model_id']}"
+    change = {"cost": {"input": 5, "output": 6}}
+    changed = user.request("PATCH", path, 200, headers=ADMIN, json=change)
+    assert changed["cost"] == {
+        "tokens": 1000,
+        "currency": "USD",
+        "input": 5.0,
+        "output": 6.0,
+    }
+    user.request("GET", path, 200, headers=ADMIN)

@@ -290,3 +290,9 @@ def test_a_running_worker_takes_up_a_changed_config(
     for each in made:
         user.ended(each["jobId"])
     assert provider.most_running == 4
+
+
+def test_numbered_names_are_no_longer_than_others(user: ApiUser) -> None:
+    body = {"workerIdPrefix": "x" * 252, "count": 100, "config": {}}
+    assert user.post("/workers/batch", body)["total_created"] == 100
+    user.post("/workers/batch", {**body, "workerIdPrefix": "x" * 253}, 422)

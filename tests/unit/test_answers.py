@@ -55,24 +55,40 @@ def test_an_answer_that_is_json_need_not_be_an_object(
         '```\n{"a": 1}\n```',
         '```json  \n{"a": 1}```',
         'Here it is:\n```json\n{"a": 1}\n```\nIs that {all}?',
+        'So:\n```python\nx = {}\n```\nis\n```json\n{"a": 1}\n```',
         pytest.param(
-            'So:\n```python\nx = {}\n```\nis\n```json\n{"a": 1}\n```',
+            'So:\n```c++\nint f() {}\n```\nis\n```json\n{"a": 1}\n```',
             marks=pytest.mark.xfail(
                 strict=True,
-                reason="the end of a block of another language is taken for "
-                "the start of one",
+                reason="the end of a block is taken for the start of one if "
+                "its language is no plain word",
             ),
         ),
         '```json\n{"a": 1}',
+        '```\nNaN\n```\nor rather {"a": 1}',
     ],
 )
 def test_a_fenced_block_is_found(answer: str) -> None:
     assert to_json_text(answer) == '{"a":1}'
 
 
-def test_a_fenced_array_is_found_whole() -> None:
-    answer = 'The list:\n```json\n[{"a": 1}, {"b": 2}]\n```'
-    assert found(answer) == [{"a": 1}, {"b": 2}]
+@pytest.mark.parametrize(
+    "end",
+    [
+        "\n",
+        pytest.param(
+            "\r\n",
+            marks=pytest.mark.xfail(
+                strict=True,
+                reason="a fence whose line ends with CR LF is not seen; only "
+                "the first object is taken",
+            ),
+        ),
+    ],
+)
+def test_a_fenced_array_is_found_whole(end: str) -> None:
+    lines = ["The list:", "```json", '[{"a": 1}, {"b": 2}]', "```"]
+    assert found(end.join(lines)) == [{"a": 1}, {"b": 2}]
 
 
 @pytest.mark.parametrize(
@@ -121,6 +137,7 @@ def test_what_is_nearly_json_is_repaired(
         '{"a": 1}\n{"a": 2}',
         '{"a": 1} {"a": 2} {"a": 3}',
         '{"a": 1}{"a": 2}',
+        "{'a': 1}\n{'b': 2}\n{'c': 3}",
         pytest.param(
             "{'a': 1}\n{'a': 2}\n{'a': 3}",
             marks=pytest.mark.xfail(
@@ -184,11 +201,6 @@ def test_an_escaped_half_character_is_refused(answer: str) -> None:
 
 
 @pytest.mark.parametrize("answer", ["\ud800", '{"a": "\ud800"}', "x {\udfff}"])
-@pytest.mark.xfail(
-    strict=True,
-    raises=TypeError,
-    reason="the parser's TypeError for a half character gets through",
-)
 def test_a_half_character_is_refused(answer: str) -> None:
     with pytest.raises(NoJsonError):
         to_json_text(answer)
@@ -216,27 +228,19 @@ def test_deeper_nesting_is_refused(around: str, depth: int) -> None:
         pytest.param("So: " + "{" * 1000, id="braces"),
     ],
 )
-@pytest.mark.xfail(
-    strict=True,
-    raises=ValueError,
-    reason="json_repair's ValueError for deep nesting gets through",
-)
 def test_very_deep_nesting_is_refused(answer: str) -> None:
     with pytest.raises(NoJsonError):
         to_json_text(answer)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the fence's pattern takes quadratic time on empty lines",
-)
 def test_a_model_that_wrote_empty_lines_for_ever_costs_no_time() -> None:
-    answer = "```json" + "\n" * 16_000 + "x"
+    answer = "```json" + "\n" * 50_000 + "x"
     started = time.thread_time()
     with pytest.raises(NoJsonError):
         to_json_text(answer)
-    # Seconds of processor time; linear work takes a few milliseconds.
-    assert time.thread_time() - started < 0.1
+    # Seconds of processor time; linear work takes a few milliseconds,
+    # quadratic work a quarter of a minute.
+    assert time.thread_time() - started < 1
 
 
 @given(json_objects, prose, prose, st.sampled_from([None, 2]))
@@ -250,7 +254,10 @@ def test_any_object_among_words_is_found(
     assert repr(found(answer)) == repr(value)
 
 
-@given(st.text() | st.text('{}[]":,`\\ntruefalsjo0123456789.-+eE/*\n '))
+@given(
+    st.text(st.characters())
+    | st.text('{}[]":,`\\ntruefalsjo0123456789.-+eE/*\n ')
+)
 @settings(deadline=None, max_examples=300)
 def test_nothing_but_no_json_is_ever_raised(answer: str) -> None:
     try:

@@ -5,6 +5,7 @@ import pytest
 from rich.console import Console
 
 from cli.batch_run import Tally
+from cli.demo import answers_table
 from cli.display import (
     BarDisplay,
     LineDisplay,
@@ -166,3 +167,47 @@ class TestLive:
         display = LineDisplay(screen, lambda: next(now))
         display.update(Tally(total=1, input_tokens=tokens))
         assert f" {words} tokens" in shown(screen)
+
+
+class TestTheDemosAnswers:
+    @staticmethod
+    def marks(*, right: int, wrong: int, response: object = "x") -> str:
+        """Show a demo's answers; give the marks at the ends of the rows."""
+        verdicts = [True] * right + [False] * wrong
+        rows = [
+            {
+                "line": line,
+                "status": "PROCESSED",
+                "response": response,
+                "label": "[red]",
+                "correct": correct,
+            }
+            for line, correct in enumerate(verdicts, start=1)
+        ]
+        failure = {"line": 64, "status": "ERROR_PROCESSING"}
+        screen = console()
+        screen.print(answers_table([failure, *reversed(rows)]))
+        lines = shown(screen).split("\n")
+        assert max(map(len, lines)) <= 80
+        assert ("[red]" in shown(screen)) == bool(rows)
+        return "".join(mark for line in lines for mark in line if mark in "✓✗")
+
+    @pytest.mark.parametrize(
+        ("right", "wrong", "marks"),
+        [
+            (60, 4, "✓✓✓✗✗✗"),
+            (63, 1, "✓✓✓✓✓✗"),
+            (64, 0, "✓✓✓✓✓✓"),
+            (1, 63, "✓✗✗✗✗✗"),
+            (0, 64, "✗✗✗✗✗✗"),
+            (2, 1, "✓✓✗"),
+            (0, 0, ""),
+        ],
+    )
+    def test_some_are_right_and_some_wrong(
+        self, right: int, wrong: int, marks: str
+    ) -> None:
+        assert self.marks(right=right, wrong=wrong) == marks
+
+    def test_long_answers_are_cut(self) -> None:
+        assert self.marks(right=1, wrong=0, response="y" * 10_000) == "✓"

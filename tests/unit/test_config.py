@@ -2,6 +2,7 @@ import re
 import string
 import traceback
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -20,6 +21,7 @@ from config import (
 
 SECRETS = ("ADMIN_API_KEY", "API_KEY_PEPPER", "DOCS_SECRET")
 REQUIRED = {name: f"the-{name.lower()}" for name in SECRETS}
+REQUIRED_FIELDS: dict[str, Any] = {k.lower(): v for k, v in REQUIRED.items()}
 
 Environment = pytest.MonkeyPatch
 
@@ -100,6 +102,8 @@ def test_missing_and_wrong_variables_are_told_at_once(
         ("DB_NAME", "-first"),
         ("DB_NAME", "a.b"),
         ("DB_NAME", "x" * 64),
+        ("DB_TIMEOUT_SECONDS", "0"),
+        ("DB_TIMEOUT_SECONDS", "300.1"),
         ("PORT", "-1"),
         ("PORT", "65536"),
         ("PORT", "http"),
@@ -138,6 +142,7 @@ def test_a_wrong_value_is_refused_by_the_name_of_its_variable(
     [
         ("DB_NAME", "x" * 63, "x" * 63),
         ("DB_NAME", "0_a-B", "0_a-B"),
+        ("DB_TIMEOUT_SECONDS", "0.5", 0.5),
         ("PORT", "0", 0),
         ("PORT", "65535", 65535),
         ("MAX_REQUEST_BYTES", "1024", 1024),
@@ -176,6 +181,13 @@ def test_no_value_is_in_the_error_nor_in_its_traceback(
     assert "hush" not in shown
 
 
+def test_settings_that_are_made_by_hand_do_not_tell_values_either() -> None:
+    with pytest.raises(ValidationError) as refused:
+        Settings(_env_file=None, port="hush", **REQUIRED_FIELDS)
+    assert "port" in str(refused.value)
+    assert "hush" not in str(refused.value)
+
+
 def test_the_defaults_are_those_of_the_documentation(
     environment: Environment,
 ) -> None:
@@ -185,6 +197,7 @@ def test_the_defaults_are_those_of_the_documentation(
         "docs_user": "user",
         "db_connection_string": None,
         "db_name": "metasync-dev",
+        "db_timeout_seconds": 4.0,
         "data_dir": Path("data"),
         "host": "127.0.0.1",
         "port": 8001,

@@ -151,38 +151,57 @@ def test_the_stored_fields_are_those_of_the_interface() -> None:
     assert shown.model_dump(by_alias=True) == document
 
 
+def job(
+    asked: int, answered: int, seconds: float, cost: Cost | None
+) -> ProcessingMetrics:
+    """Give a job's metrics as the store has them."""
+    metrics = Metrics.of_call(asked, answered, seconds, cost)
+    return ProcessingMetrics.model_validate(metrics.to_document())
+
+
 def test_the_metrics_of_several_jobs_add_up() -> None:
-    jobs = [
-        ProcessingMetrics.model_validate(
-            Metrics.of_call(1000, 100, 1.5, USD).to_document()
-        ),
-        None,
-        ProcessingMetrics(input_tokens=5, output_tokens=1, duration=0.5),
-    ]
+    jobs = [job(1000, 100, 1.5, USD), None, job(500, 50, 0.5, USD)]
     assert add_up(jobs).model_dump(by_alias=True) == {
-        "inputTokens": 1005,
-        "outputTokens": 101,
-        "totalTokens": 1106,
+        "inputTokens": 1500,
+        "outputTokens": 150,
+        "totalTokens": 1650,
         "duration": 2.0,
-        "inputCost": 1.0,
-        "outputCost": 0.2,
-        "totalCost": 1.2,
+        "inputCost": 1.5,
+        "outputCost": 0.3,
+        "totalCost": 1.8,
         "currency": "USD",
     }
 
 
-def test_the_costs_of_jobs_in_two_currencies_are_not_added() -> None:
-    jobs = [
-        ProcessingMetrics.model_validate(
-            Metrics.of_call(1000, 1000, 1, cost).to_document()
-        )
-        for cost in (USD, EUR)
-    ]
-    total = add_up(jobs)
-    assert total.input_tokens == 2000
-    assert total.total_cost is None
-    assert total.currency is None
+@pytest.mark.parametrize("cost", [EUR, None])
+def test_costs_that_cannot_be_added_are_left_out_for_good(
+    cost: Cost | None,
+) -> None:
+    both = add_up([job(1000, 1000, 1, USD), job(1000, 1000, 1, cost)])
+    for total in (both, add_up([both, job(1, 1, 1, USD)])):
+        assert total.input_tokens >= 2000
+        assert total.input_cost is None
+        assert total.output_cost is None
+        assert total.total_cost is None
+        assert total.currency is None
+
+
+@pytest.mark.parametrize("nothing", [None, ProcessingMetrics()])
+def test_a_job_that_used_nothing_does_not_hide_a_cost(
+    nothing: ProcessingMetrics | None,
+) -> None:
+    one = job(1000, 100, 1.5, USD)
+    assert add_up([nothing, one, nothing]) == one
 
 
 def test_no_jobs_add_up_to_nothing() -> None:
+    assert add_up([]) == ProcessingMetrics()
     assert add_up([None]) == ProcessingMetrics()
+
+
+@pytest.mark.xfail(
+    strict=True, reason="what has tokens but no duration is left out"
+)
+def test_tokens_count_whatever_time_they_took() -> None:
+    jobs = [job(1000, 100, 1.5, USD), job(7, 3, 0, USD)]
+    assert add_up(jobs).input_tokens == 1007

@@ -243,20 +243,7 @@ async def test_an_outage_is_logged_without_an_answer(
         DocumentTooLarge("17 MiB"),
         InvalidDocument("what is this"),
         OverflowError("8-byte ints"),
-        pytest.param(
-            PayloadError("half a character"),
-            marks=pytest.mark.xfail(
-                strict=True,
-                reason="an error text with half a character ends the writer",
-            ),
-        ),
-        pytest.param(
-            UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates"),
-            marks=pytest.mark.xfail(
-                strict=True,
-                reason="a reason with half a character ends the writer",
-            ),
-        ),
+        PayloadError("nested too deep"),
     ],
 )
 async def test_a_result_that_cannot_be_stored_fails_alone(
@@ -277,9 +264,6 @@ async def test_a_result_that_cannot_be_stored_fails_alone(
     assert type(error).__name__ in replaced.outcome.error["message"]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the metrics of the paid call are dropped"
-)
 async def test_the_cost_of_a_result_that_cannot_be_stored_is_kept(
     bench: Bench,
 ) -> None:
@@ -341,10 +325,6 @@ async def test_while_the_database_is_slow_answers_are_on_disk(
     assert [event["why"] for event in events] == ["slow"]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a spool that cannot be written ends the writer, and the worker",
-)
 async def test_without_disk_and_database_answers_wait_in_memory(
     bench: Bench,
 ) -> None:

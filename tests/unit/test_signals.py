@@ -103,6 +103,18 @@ def test_a_listener_may_come_and_go_while_it_is_called() -> None:
     assert (calls, late.calls) == (["once"], 1)
 
 
+def test_a_listener_that_leaves_does_not_hide_the_next() -> None:
+    signals, following = Signals(), Listener()
+
+    def leaving() -> None:
+        signals.unsubscribe("topic", leaving)
+
+    signals.subscribe("topic", leaving)
+    signals.subscribe("topic", following)
+    signals.publish("topic")
+    assert following.calls == 1
+
+
 def test_listeners_are_called_on_the_publishers_thread() -> None:
     signals = Signals()
     threads: list[threading.Thread] = []

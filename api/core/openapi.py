@@ -1,0 +1,258 @@
+"""What `/docs` says beyond paths and bodies, in one place.
+
+FastAPI derives paths, parameters and bodies from the routers. What holds
+for many paths alike is added to that here: who may call, the errors that
+any such path can answer, the headers of the answers.
+"""
+
+import copy
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute, iter_route_contexts
+
+from api.core.problems import SCHEMAS, merged, problem
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Whom a path lets through, and how it refuses others.
+
+    `security` lists the alternatives, each a set of schemes that must all
+    be there.
+    """
+
+    security: Sequence[Sequence[str]]
+    refusals: Sequence[str]
+
+
+_ADMIN, _CLIENT, _KEY = "adminApiKey", "clientId", "clientApiKey"
+_WRONG_CLIENT = "Invalid client credentials"
+_WRONG_ADMIN = "Invalid admin API key"
+_NO_KEY = "Client API key is required"
+_NOBODY = (
+    "Client authentication (Client ID and API key) or admin API key is "
+    "required"
+)
+
+BY_ADMIN = Access([[_ADMIN]], ["Admin API key is required", _WRONG_ADMIN])
+BY_CLIENT = Access(
+    [[_CLIENT, _KEY], [_ADMIN, _CLIENT]],
+    ["Client ID is required", _NO_KEY, _WRONG_CLIENT, _WRONG_ADMIN],
+)
+BY_ANYONE_KNOWN = Access(
+    [[_CLIENT, _KEY], [_ADMIN], [_ADMIN, _CLIENT]],
+    [
+        _NOBODY,
+        _NO_KEY,
+        _WRONG_CLIENT,
+        _WRONG_ADMIN,
+    ],
+)
+# What asks, before it runs, who is calling, and whom it lets through.
+Guards = Mapping[Callable[..., Any], Access]
+
+_SCHEMES = {
+    _CLIENT: ("client_id", "A client's id, a UUID."),
+    _KEY: ("client_api_key", "The client's key, 64 hex digits."),
+    _ADMIN: (
+        "admin_api_key",
+        "The administrator's key. With `client_id`, for that client.",
+    ),
+}
+_HYPHENS = (
+    " `{}` is taken as well, for proxies that drop names with underscores."
+)
+
+# A tag, what one of its things is called, and what they are.
+_TAGS = (
+    ("clients", "Client", "Who may submit work. For the administrator."),
+    ("models", "Model", "How to reach an LLM, and its price."),
+    ("prompts", "Prompt", "Versioned texts, one's own or public."),
+    ("prompt flows", "Prompt flow", "Named sequences of prompts."),
+    ("jobs", "Job", "Pieces of LLM work, run by workers from a queue."),
+    ("runs", "Run", "Metaprompting loops that improve a prompt."),
+    ("streams", "Stream", "One prompt, answered while the client watches."),
+    ("workers", "Worker", "What runs a client's jobs."),
+    ("health", "Probe", "For load balancers and people. No credentials."),
+)
+_NOUNS = {tag: noun for tag, noun, _ in _TAGS}
+
+_DESCRIPTION = """
+Metasync takes LLM work in over REST, keeps it in MongoDB, runs it on a pool
+of workers and improves prompts in loops that run on the same queue.
+
+**Who is calling** is said by the headers `client_id` and `client_api_key`,
+or by `admin_api_key`. What is another client's is answered like what does
+not exist. Every credential that is sent must be right.
+
+**Lists** come in pages: the `X-Next-Cursor` header of a page, given as
+`cursor`, asks for the next one; the last page has none.
+
+**Deletion** is soft: what is deleted is kept in the database, and is never
+listed, found, claimed or counted. **Times** are ISO 8601 in UTC.
+"""
+_HEADERS = {
+    "X-Correlation-ID": (
+        "The request's own, if it sent one, else a new one; it is on every "
+        "log line of the request."
+    ),
+    "X-Next-Cursor": "The `cursor` of the next page; absent on the last.",
+    "X-Stream-Id": "The id of the stream's record.",
+}
+_BODY_UNREADABLE = "There was an error parsing the body"
+_TOO_LARGE = "The limit is 33554432 bytes a request"
+_BAD_CURSOR = (
+    "The cursor is not one that this server gave out; take it from the "
+    "X-Next-Cursor header of the page before"
+)
+_NO_DATABASE = (
+    "The database cannot be reached. Nothing was lost that was answered; "
+    "try again."
+)
+
+
+def install_openapi(app: FastAPI, guards: Guards) -> None:
+    """Make the application describe itself whole; call it last."""
+    derived = app.openapi
+    app.description = _DESCRIPTION.strip()
+    app.openapi_tags = [
+        {"name": tag, "description": text} for tag, _, text in _TAGS
+    ]
+
+    @functools.cache
+    def described() -> Json:
+        return _completed(copy.deepcopy(derived()), _accesses(app, guards))
+
+    app.openapi = described  # type: ignore[method-assign]
+
+
+def _accesses(app: FastAPI, guards: Guards) -> dict[tuple[str, str], Access]:
+    """Find each path's guard among what the path depends on."""
+    return {
+        (str(route.path_format), method.lower()): guards[call]
+        for route in iter_route_contexts(app.routes)
+        if isinstance(route.original_route, APIRoute)
+        for call in _calls(route.dependant)
+        if call in guards
+        for method in route.methods or ()
+    }
+
+
+def _calls(dependant: Any) -> Iterator[Callable[..., Any]]:  # noqa: ANN401 - FastAPI's own
+    for child in dependant.dependencies:
+        yield child.call
+        yield from _calls(child)
+
+
+def _completed(
+    document: Json, accesses: Mapping[tuple[str, str], Access]
+) -> Json:
+    components = document["components"]
+    schemas = components["schemas"]
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    schemas.update(SCHEMAS)
+    components["securitySchemes"] = {
+        name: {
+            "type": "apiKey",
+            "in": "header",
+            "name": header,
+            "description": text + _HYPHENS.format(header.replace("_", "-")),
+        }
+        for name, (header, text) in _SCHEMES.items()
+    }
+    components["headers"] = {
+        name: {"description": text, "schema": {"type": "string"}}
+        for name, text in _HEADERS.items()
+    }
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            _complete(operation, accesses.get((path, method)))
+    _drop_titles(document)
+    return document
+
+
+def _complete(operation: Json, access: Access | None) -> None:
+    parameters = _own_parameters(operation)
+    operation.pop("parameters", None)
+    if parameters:
+        operation["parameters"] = parameters
+    noun = _NOUNS[operation["tags"][0]]
+    for parameter in parameters:
+        if parameter["in"] == "path":
+            parameter["description"] = f"The {noun.lower()}'s id."
+    if access is not None:
+        operation["security"] = [
+            {scheme: [] for scheme in schemes} for schemes in access.security
+        ]
+        _add_errors(operation, access, noun)
+    _add_headers(operation)
+
+
+def _own_parameters(operation: Json) -> list[Json]:
+    """Leave out the credentials: the security schemes stand for them."""
+    credentials = {header for header, _ in _SCHEMES.values()}
+    return [
+        parameter
+        for parameter in operation.get("parameters", ())
+        if parameter["in"] != "header" or parameter["name"] not in credentials
+    ]
+
+
+def _add_errors(operation: Json, access: Access, noun: str) -> None:
+    responses = operation["responses"]
+    responses.pop("422", None)
+    for status, details in _common_errors(operation, access, noun).items():
+        common, own = problem(status, *details), responses.get(str(status))
+        responses[str(status)] = merged(own, common) if own else common
+    operation["responses"] = dict(sorted(responses.items()))
+
+
+def _common_errors(
+    operation: Json, access: Access, noun: str
+) -> dict[int, Sequence[str]]:
+    parameters = operation.get("parameters", ())
+    has_body = "requestBody" in operation
+    errors: dict[int, Sequence[str]] = {401: access.refusals}
+    if has_body:
+        errors |= {400: [_BODY_UNREADABLE], 413: [_TOO_LARGE]}
+    if any(parameter["name"] == "cursor" for parameter in parameters):
+        errors[400] = [_BAD_CURSOR]
+    if any(parameter["in"] == "path" for parameter in parameters):
+        errors[404] = [f"{noun} not found"]
+    if has_body or any(each["in"] != "path" for each in parameters):
+        errors[422] = []
+    return errors | {503: [_NO_DATABASE]}
+
+
+def _add_headers(operation: Json) -> None:
+    paged = any(
+        parameter["name"] == "cursor"
+        for parameter in operation.get("parameters", ())
+    )
+    for status, response in operation["responses"].items():
+        headers = response.setdefault("headers", {})
+        headers["X-Correlation-ID"] = _reference("X-Correlation-ID")
+        if paged and status.startswith("2"):
+            headers["X-Next-Cursor"] = _reference("X-Next-Cursor")
+
+
+def _reference(header: str) -> Json:
+    return {"$ref": f"#/components/headers/{header}"}
+
+
+def _drop_titles(document: Json) -> None:
+    # Derived from the names, they only repeat them with a capital.
+    for schema in document["components"]["schemas"].values():
+        for field in schema.get("properties", {}).values():
+            field.pop("title", None)
+    for item in document["paths"].values():
+        for operation in item.values():
+            for parameter in operation.get("parameters", ()):
+                parameter["schema"].pop("title", None)

@@ -1,0 +1,1 @@
+"""Every path of a real server, with input that nobody thought of."""
