@@ -10,9 +10,9 @@ speak to their provider asynchronously override `acomplete` and `astream`.
 import asyncio
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import SecretStr
 
@@ -51,7 +51,11 @@ class LLMConfig:
 class CompletionRequest:
     """One call: a system prompt and one user message.
 
-    `timeout` is in seconds, for the whole call.
+    All times are in seconds: `timeout` is for the whole call,
+    `connect_timeout` until there is a connection, `read_timeout` between
+    two pieces of the answer. `response_schema` (a JSON Schema) asks for an
+    answer of that form, where the provider can promise one. Two calls with
+    the same `idempotency_key` are one to providers that know such keys.
     """
 
     config: LLMConfig
@@ -59,14 +63,24 @@ class CompletionRequest:
     user: str
     temperature: float
     timeout: float
+    connect_timeout: float = 5.0
+    read_timeout: float = 600.0
+    response_schema: Mapping[str, Any] | None = None
+    idempotency_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens as the provider counted them."""
+    """Tokens as the provider counted them.
+
+    `input_tokens` includes `cached_tokens` (read from the provider's
+    cache), `output_tokens` includes `reasoning_tokens`.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +90,7 @@ class Completion:
     text: str
     usage: Usage = field(default_factory=Usage)
     finish_reason: str | None = None
+    request_id: str | None = None
 
 
 # A stream yields pieces of text and, last if the provider tells it, usage.

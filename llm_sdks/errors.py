@@ -6,9 +6,14 @@ by `retryable` and knows no vendor. Messages never carry a key.
 
 from typing import ClassVar
 
+from llm_sdks.base_sdk import Usage
+
 
 class LLMError(Exception):
-    """Base of the family; `kind` is what `errorData.errorType` says."""
+    """Base of the family; `kind` is what `errorData.errorType` says.
+
+    `retry_after` is how many seconds the provider asks to wait.
+    """
 
     kind: ClassVar[str] = "LLM_ERROR"
     # Whether the same call may succeed later.
@@ -20,10 +25,12 @@ class LLMError(Exception):
         *,
         http_status: int | None = None,
         request_id: str | None = None,
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(message)
         self.http_status = http_status
         self.request_id = request_id
+        self.retry_after = retry_after
 
 
 class ConfigurationError(LLMError):
@@ -53,23 +60,10 @@ class CallTimeoutError(LLMError):
 
 
 class RateLimitedError(LLMError):
-    """Too many calls; `retry_after` seconds are what the provider asks."""
+    """Too many calls."""
 
     kind = "RATE_LIMITED"
     retryable = True
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        retry_after: float | None = None,
-        http_status: int | None = 429,
-        request_id: str | None = None,
-    ) -> None:
-        super().__init__(
-            message, http_status=http_status, request_id=request_id
-        )
-        self.retry_after = retry_after
 
 
 class OverloadedError(LLMError):
@@ -98,14 +92,18 @@ class NotAuthorizedError(LLMError):
     kind = "NOT_AUTHORIZED"
 
 
-class _PartialAnswerError(LLMError):
-    """An answer came, but not a whole one; what came is kept."""
+class PartialAnswerError(LLMError):
+    """An answer came, but not a whole one.
+
+    What came is kept in `partial_text`, what it cost in `usage`.
+    """
 
     def __init__(
         self,
         message: str,
         *,
         partial_text: str = "",
+        usage: Usage | None = None,
         http_status: int | None = None,
         request_id: str | None = None,
     ) -> None:
@@ -113,9 +111,16 @@ class _PartialAnswerError(LLMError):
             message, http_status=http_status, request_id=request_id
         )
         self.partial_text = partial_text
+        self.usage = usage or Usage()
 
 
-class ContentFilteredError(_PartialAnswerError):
-    """The provider's filter held the answer back."""
+class ContentFilteredError(PartialAnswerError):
+    """The provider's filter held the answer, or the rest of it, back."""
 
     kind = "CONTENT_FILTERED"
+
+
+class TruncatedError(PartialAnswerError):
+    """The answer reached the model's limit of tokens and was cut."""
+
+    kind = "TRUNCATED"

@@ -262,6 +262,7 @@ def _by_status(
     if status == httpx2.codes.TOO_MANY_REQUESTS:
         return errors.RateLimitedError(
             message,
+            http_status=status,
             retry_after=_retry_after(error.response.headers),
             request_id=request_id,
         )
