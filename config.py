@@ -35,6 +35,8 @@ class SettingsError(Exception):
 class MissingModelKeyError(Exception):
     """The variable that should hold a model's key is not set."""
 
+    kind = "MISSING_KEY"
+
     def __init__(self, variable: str) -> None:
         super().__init__(
             f"The environment variable {variable}, which should hold the "

@@ -214,13 +214,18 @@ def create_app(application: Application, *, run_workers: bool) -> FastAPI:
 @asynccontextmanager
 async def running_pool(application: Application) -> AsyncIterator[None]:
     """Run the workers, and what advances runs, beside what is inside."""
+    pool, orchestrator = application.new_pool(), application.new_orchestrator()
     tasks = [
-        asyncio.create_task(application.new_pool().run()),
-        asyncio.create_task(application.new_orchestrator().run()),
+        asyncio.create_task(pool.run()),
+        asyncio.create_task(orchestrator.run()),
     ]
     try:
         yield
     finally:
+        pool.stop()
+        orchestrator.stop()
+        # Told, not only cancelled: what waits for the database may lose a
+        # cancellation (see `utilities.tasks`).
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

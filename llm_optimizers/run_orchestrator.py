@@ -44,9 +44,10 @@ class RunOrchestrator:
         self._jobs = jobs
         self._signals = signals
         self._changed = asyncio.Event()
+        self._stopping = False
 
     async def run(self) -> None:
-        """Advance runs until cancelled."""
+        """Advance runs until told to stop."""
         current_actor.set("optimizer")
         loop = asyncio.get_running_loop()
 
@@ -56,11 +57,16 @@ class RunOrchestrator:
 
         self._signals.subscribe(RUNS_CHANGED, wake)
         try:
-            while True:
+            while not self._stopping:
                 await self._advance_all()
                 await self._wait()
         finally:
             self._signals.unsubscribe(RUNS_CHANGED, wake)
+
+    def stop(self) -> None:
+        """Have `run` end; called in its event loop."""
+        self._stopping = True
+        self._changed.set()
 
     async def _wait(self) -> None:
         try:

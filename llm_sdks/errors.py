@@ -30,7 +30,9 @@ class LLMError(Exception):
         super().__init__(message)
         self.http_status = http_status
         self.request_id = request_id
-        self.retry_after = retry_after
+        # What is no such number (a provider may send NaN) was not told.
+        told = retry_after is not None and retry_after >= 0
+        self.retry_after = retry_after if told else None
 
 
 class ConfigurationError(LLMError):

@@ -9,7 +9,8 @@ from pydantic_core import from_json
 
 from utilities import payload
 
-_FENCE = re.compile(r"```(\w*)[ \t]*\n(.*?)```", re.DOTALL)
+# What stands behind the opening fence is its language and, rarely, more.
+_FENCE = re.compile(r"```([^\n`]*)\n(.*?)```", re.DOTALL)
 _LANGUAGES = frozenset({"", "json"})
 _decoder = json.JSONDecoder()
 
@@ -38,8 +39,8 @@ def to_json_text(answer: str) -> str:
 def _find(answer: str) -> Any:  # noqa: ANN401 - JSON is any of six types
     fenced = (
         text
-        for language, text in _FENCE.findall(answer)
-        if language.lower() in _LANGUAGES
+        for info, text in _FENCE.findall(answer)
+        if _language(info) in _LANGUAGES
     )
     for candidate in (answer, *fenced):
         try:
@@ -51,6 +52,10 @@ def _find(answer: str) -> Any:  # noqa: ANN401 - JSON is any of six types
         if start >= 0:
             return _first_value(answer[start:])
     raise NoJsonError("The answer contains no JSON")
+
+
+def _language(info: str) -> str:
+    return next(iter(info.lower().split()), "")
 
 
 def _first_value(text: str) -> Any:  # noqa: ANN401 - JSON is any of six types

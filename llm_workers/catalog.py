@@ -1,41 +1,20 @@
 """Models and prompts as workers see them: read once, kept for a moment."""
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
-
-import structlog
 
 from api.models.model_models import ModelWithKey
 from api.models.prompt_models import Prompt
 from api.services.model_service import ModelService
 from api.services.prompt_service import PromptService
-from utilities.cosmos_connector import StoreError
 
 # A change of a model or prompt reaches running workers after this long.
 KEEP_SECONDS = 2.0
-_PATIENCE_SECONDS = 1.0
 _MOST_ENTRIES = 10_000
-
-log = structlog.get_logger(__name__)
 
 K = TypeVar("K")
 V = TypeVar("V")
-
-
-async def patiently(operation: Callable[[], Awaitable[V]]) -> V:
-    """Do something with the store, waiting for it while it is away.
-
-    For what stands between two paid calls of a job: giving up would mean
-    to pay again.
-    """
-    while True:
-        try:
-            return await operation()
-        except StoreError as error:
-            log.warning("waiting_for_store", error=type(error).__name__)
-            await asyncio.sleep(_PATIENCE_SECONDS)
 
 
 class _Kept(Generic[K, V]):
@@ -50,7 +29,7 @@ class _Kept(Generic[K, V]):
         entry = self._entries.get(key)
         if entry is not None and now - entry[0] < KEEP_SECONDS:
             return entry[1]
-        value = await patiently(read)
+        value = await read()
         if len(self._entries) >= _MOST_ENTRIES:
             self._entries.clear()
         self._entries[key] = (now, value)

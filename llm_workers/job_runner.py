@@ -14,6 +14,7 @@ from llm_workers.pipeline import Pipeline
 from llm_workers.result_writer import ResultWriter
 from utilities.clock import Clock, now_ms
 from utilities.cosmos_connector import StoreError
+from utilities.tasks import cancel_until_ended
 
 # Ended calls are gathered this long before the next claim, so that one
 # claim fills several slots.
@@ -82,8 +83,7 @@ class JobRunner:
                 await self._work()
                 await self._wind_down(grace())
             finally:
-                for task in tasks:
-                    task.cancel()
+                await cancel_until_ended(tasks)
 
     async def _work(self) -> None:
         while not self._stopping:
@@ -200,9 +200,7 @@ class JobRunner:
             await asyncio.wait(self._running, timeout=grace)
         if self._running:
             log.info("jobs_returned", count=len(self._running))
-            for task in self._running:
-                task.cancel()
-            await asyncio.wait(self._running)
+            await cancel_until_ended(self._running)
         if not await self._writer.drain(_DRAIN_SECONDS):
             log.warning(
                 "results_left_in_spool", count=len(self._writer.pending)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import stamina
 import structlog
 from pydantic import ValidationError
 
@@ -22,15 +23,22 @@ from api.services.prompt_service import PromptService
 from config import MissingModelKeyError
 from llm_sdks.errors import LLMError, RateLimitedError
 from llm_workers.answers import NoJsonError, to_json_text
-from llm_workers.catalog import Catalog, patiently
+from llm_workers.catalog import Catalog
 from llm_workers.llm_caller import Answer, Call, LLMCaller
 from utilities import payload
 from utilities.clock import Clock, now_ms
+from utilities.cosmos_connector import StoreError
 
 JSON_PARSING_ERROR = "JSON_PARSING_ERROR"
+# The meta step gave nothing that could be kept as a prompt.
+NO_SUGGESTION = "NO_SUGGESTION"
 _FIRST_WAIT_SECONDS = 1.0
 _LONGEST_WAIT_SECONDS = 60.0
 _LONGEST_DELAY_SECONDS = 86_400.0
+# A meta step is paid for when its prompt is to be kept: the store gets
+# this long to come back before the step is given up and made again.
+_PATIENCE_SECONDS = 300.0
+_NO_STORE_DELAY_SECONDS = 1.0
 
 # What a step can fail with; everything else is a defect of ours.
 StepError = LLMError | MissingModelKeyError | MetasyncError | NoJsonError
@@ -116,14 +124,19 @@ class Pipeline:
                 reason="the worker stopped",
                 checkpoint=done,
             )
+        except StoreError as error:
+            # Found missing before a call: nothing paid for is lost.
+            due = self._clock() + _ms(_NO_STORE_DELAY_SECONDS)
+            reason = type(error).__name__
+            return PutBack(due, counted=False, reason=reason, checkpoint=done)
         except _PaidInVainError as error:
-            return _with_step_error(error.done, error)
+            return _with_step_error(error.done, error, error.kind)
         except _STEP_ERRORS as error:
             if (later := self._later(job, error)) is not None:
                 return replace(later, checkpoint=done)
             # Without an evaluation there is nothing to learn from: the
             # meta step is left out too.
-            return _with_step_error(done, error)
+            return _with_step_error(done, error, _kind(error))
         return done
 
     async def _eval_step(self, job: ClaimedJob, done: Succeeded) -> Succeeded:
@@ -136,7 +149,9 @@ class Pipeline:
         try:
             evaluation = to_json_text(answer.completion.text)
         except NoJsonError as error:
-            raise _PaidInVainError(str(error), done) from None
+            raise _PaidInVainError(
+                str(error), done, JSON_PARSING_ERROR
+            ) from None
         return replace(done, eval_json=evaluation)
 
     async def _meta_step(
@@ -151,15 +166,28 @@ class Pipeline:
         done = replace(done, metrics=done.metrics + answer.metrics)
         text = answer.completion.text.strip()
         if not text:
-            raise _PaidInVainError("The meta step gave no text", done)
+            raise _PaidInVainError(
+                "The meta step gave no text", done, NO_SUGGESTION
+            )
         try:
             draft = _draft(prompts[0], text)
-            suggested = await patiently(
-                lambda: self._prompts.add(draft, job.client_id)
-            )
+            suggested = await self._keep(draft, job.client_id)
         except (ValidationError, MetasyncError) as error:
-            raise _PaidInVainError(_first_problem(error), done) from None
+            raise _PaidInVainError(
+                _first_problem(error), done, NO_SUGGESTION
+            ) from None
         return replace(done, suggested_prompt_id=suggested.prompt_id)
+
+    async def _keep(self, draft: PromptCreate, client_id: str) -> Prompt:
+        async for attempt in stamina.retry_context(
+            on=StoreError,
+            attempts=None,
+            timeout=_PATIENCE_SECONDS,
+            wait_max=2.0,
+        ):
+            with attempt:
+                return await self._prompts.add(draft, client_id)
+        raise AssertionError  # pragma: no cover - the loop returns or raises
 
     async def _step(
         self,
@@ -196,12 +224,13 @@ class Pipeline:
         return None
 
 
-class _PaidInVainError(NoJsonError):
+class _PaidInVainError(Exception):
     """A step's answer is of no use; `done` has what it cost."""
 
-    def __init__(self, message: str, done: Succeeded) -> None:
+    def __init__(self, message: str, done: Succeeded, kind: str) -> None:
         super().__init__(message)
         self.done = done
+        self.kind = kind
 
 
 def _wants_evaluation(job: ClaimedJob, done: Succeeded) -> bool:
@@ -229,10 +258,8 @@ def _said(error: Exception) -> str:
 
 def _kind(error: StepError) -> str:
     match error:
-        case LLMError():
+        case LLMError() | MissingModelKeyError():
             return error.kind
-        case MissingModelKeyError():
-            return "MISSING_KEY"
         case NoJsonError():
             return JSON_PARSING_ERROR
         case MetasyncError():
@@ -270,11 +297,13 @@ def _no_json(
     }
 
 
-def _with_step_error(done: Succeeded, error: StepError) -> Succeeded:
+def _with_step_error(
+    done: Succeeded, error: Exception, kind: str
+) -> Succeeded:
     evaluation = payload.load(done.eval_json) if done.eval_json else {}
     if not isinstance(evaluation, dict):
         evaluation = {"result": evaluation}
-    evaluation |= {"error": _said(error), "errorType": _kind(error)}
+    evaluation |= {"error": _said(error), "errorType": kind}
     return replace(done, eval_json=payload.dump(evaluation))
 
 

@@ -66,11 +66,12 @@ class WorkerPool:
         self._leaving: dict[WorkerThread, float] = {}
         self._crashes: dict[str, list[float]] = {}
         self._changed = asyncio.Event()
+        self._stopping = False
         self._next_reap = 0.0
         self._told_full = False
 
     async def run(self) -> None:
-        """Supervise until cancelled, then stop every worker in time."""
+        """Supervise until told to stop, then stop every worker in time."""
         self._parts.spool.open()
         loop = asyncio.get_running_loop()
 
@@ -80,12 +81,17 @@ class WorkerPool:
 
         self._parts.signals.subscribe(WORKERS_CHANGED, wake)
         try:
-            while True:
+            while not self._stopping:
                 await self._tick_safely()
                 await self._wait()
         finally:
             self._parts.signals.unsubscribe(WORKERS_CHANGED, wake)
             await self._shut_down()
+
+    def stop(self) -> None:
+        """Have `run` end; called in its event loop."""
+        self._stopping = True
+        self._changed.set()
 
     async def _wait(self) -> None:
         try:

@@ -74,10 +74,9 @@ class Spool:
     def open(self) -> None:
         """Make the directory and hold it; doing so twice is harmless."""
         with self._guard:
-            if self._lock is None:
+            while self._lock is None:
                 self._own.mkdir(parents=True, mode=0o700, exist_ok=True)
-                self._lock = _lock_of(self._own)
-                self._lock.acquire()
+                self._lock = _held(_lock_of(self._own))
 
     def file(self, worker_id: str) -> SpoolFile:
         """Return a file of its own for a worker's thread."""
@@ -158,6 +157,18 @@ def _read(directory: Path) -> Iterator[Result]:
                 yield decode(line)
             except ValueError:
                 log.warning("spool_line_damaged", file=path.name)
+
+
+def _held(lock: FileLock) -> FileLock | None:
+    """Acquire a lock; None if its directory was discarded meanwhile."""
+    try:
+        lock.acquire()
+    except FileNotFoundError:
+        return None
+    if Path(lock.lock_file).exists():
+        return lock
+    lock.release()
+    return None
 
 
 def _lock_of(directory: Path) -> FileLock:

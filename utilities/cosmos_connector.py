@@ -22,6 +22,7 @@ from pymongo.errors import (
     PyMongoError,
     ServerSelectionTimeoutError,
 )
+from pymongo.results import UpdateResult
 
 from utilities.clock import Clock, now_ms
 
@@ -225,11 +226,12 @@ class Documents:
             DuplicateKeyError: a unique field is taken.
         """
         # Two steps: the embedded server's find-and-modify hides errors.
-        update = {"$set": {**changes, **self._touched()}}
-        result = await retrying(
-            lambda: self.raw.update_one(_living(where), update)
+        fields = {**changes, **self._touched()}
+        matched = await self._write(
+            lambda: self.raw.update_one(_living(where), {"$set": fields}),
+            {"_id": where["_id"], **fields},
         )
-        if not result.matched_count:
+        if not matched:
             return None
         return await retrying(lambda: self.raw.find_one({"_id": where["_id"]}))
 
@@ -237,11 +239,11 @@ class Documents:
         self, where: Filter, changes: Mapping[str, Any]
     ) -> int:
         """Set fields of every living match; returns how many matched."""
-        update = {"$set": {**changes, **self._touched()}}
-        result = await retrying(
-            lambda: self.raw.update_many(_living(where), update)
+        fields = {**changes, **self._touched()}
+        return await self._write(
+            lambda: self.raw.update_many(_living(where), {"$set": fields}),
+            {"_id": where["_id"], **fields} if "_id" in where else None,
         )
-        return result.matched_count
 
     async def update_each(
         self, updates: Sequence[tuple[Filter, Mapping[str, Any]]]
@@ -271,6 +273,29 @@ class Documents:
                 "_metadata.deletedBy": actor,
             },
         )
+
+    async def _write(
+        self,
+        write: Callable[[], Awaitable[UpdateResult]],
+        own: Filter | None,
+    ) -> int:
+        """Write, again if the line breaks; return how many matched.
+
+        `own` finds what the write itself has left: an earlier try whose
+        answer got lost must not look like somebody else's change.
+        """
+        tries = 0
+
+        async def operation() -> int:
+            nonlocal tries
+            tries += 1
+            return (await write()).matched_count
+
+        matched = await retrying(operation)
+        if matched == 0 and tries > 1 and own is not None:
+            found = await retrying(lambda: self.raw.find(own, {}).to_list())
+            return len(found)
+        return matched
 
     async def _is_stored(self, document: Document) -> bool:
         where = {"_id": document["_id"]}

@@ -12,6 +12,8 @@ from pymongo.errors import ConnectionFailure, ExecutionTimeout, PyMongoError
 from api.core import errors
 
 RETRY_AFTER_SECONDS = 2
+# The header that names a stream's record.
+STREAM_ID = "X-Stream-Id"
 
 _STATUS_OF: dict[type[errors.MetasyncError], int] = {
     errors.RuleError: 400,
@@ -20,7 +22,6 @@ _STATUS_OF: dict[type[errors.MetasyncError], int] = {
     errors.NotFoundError: 404,
     errors.ConflictError: 409,
     errors.TooLargeError: 413,
-    errors.ProviderFailedError: 502,
 }
 
 log = structlog.get_logger(__name__)
@@ -29,6 +30,7 @@ log = structlog.get_logger(__name__)
 def install_error_responses(app: FastAPI) -> None:
     """Register every handler on the application."""
     app.add_exception_handler(errors.MetasyncError, _domain_error)
+    app.add_exception_handler(errors.ProviderFailedError, _provider_failed)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(PyMongoError, _database_error)
     app.add_exception_handler(405, _wrong_method)
@@ -47,6 +49,13 @@ async def _domain_error(_request: Request, error: Exception) -> JSONResponse:
         if isinstance(error, kind)
     )
     return _answer(status, str(error))
+
+
+async def _provider_failed(
+    _request: Request, error: Exception
+) -> JSONResponse:
+    assert isinstance(error, errors.ProviderFailedError)  # noqa: S101 - as above
+    return _answer(502, str(error), {STREAM_ID: error.stream_id})
 
 
 async def _invalid_request(

@@ -34,7 +34,14 @@ class ForbiddenError(MetasyncError):
 
 
 class ProviderFailedError(MetasyncError):
-    """The provider could not be used, or failed before it said anything."""
+    """The provider could not be used, or failed before it said anything.
+
+    `stream_id` is the record that says so too.
+    """
+
+    def __init__(self, message: str, stream_id: str) -> None:
+        super().__init__(message)
+        self.stream_id = stream_id
 
 
 class ConflictError(MetasyncError):

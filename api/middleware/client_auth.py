@@ -54,9 +54,12 @@ def _one_of(underscored: str | None, hyphenated: str | None) -> str | None:
 
 async def _known(clients: Clients, client_id: str) -> str:
     try:
-        return (await clients.get(client_id)).client_id
+        client = await clients.get(client_id)
     except NotFoundError:
         raise AuthenticationError("Invalid client credentials") from None
+    if not client.enabled:
+        raise AuthenticationError("Invalid client credentials")
+    return client.client_id
 
 
 SomeClient = Annotated[str | None, Depends(optional_client_auth)]

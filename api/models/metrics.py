@@ -116,7 +116,11 @@ def add_up(metrics: Iterable[ProcessingMetrics | None]) -> ProcessingMetrics:
     Sums can be summed: one of several currencies has none, and so has
     whatever it is added to.
     """
-    used = [each for each in metrics if each is not None and each.duration]
+    used = [
+        each
+        for each in metrics
+        if each is not None and (each.duration or each.total_tokens)
+    ]
     sums: dict[str, Any] = {
         name: sum(getattr(each, name) for each in used)
         for name in ("input_tokens", "output_tokens", "total_tokens")

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
+from api.core.error_responses import STREAM_ID
 from api.core.problems import problems
 from api.middleware.callers import AnyCaller, ClientCaller
 from api.models.stream_models import (
@@ -24,7 +25,6 @@ from api.services.stream_service import StreamFilter
 from utilities import payload
 
 EVENT_STREAM = "text/event-stream"
-STREAM_ID = "X-Stream-Id"
 _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 router = APIRouter(prefix="/stream", tags=["streams"])

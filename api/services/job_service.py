@@ -65,9 +65,10 @@ class JobService:
         Raises:
             RuleError: a model or prompt it names does not exist.
         """
-        requests = await self._with_flows([request], caller)
-        await self._check_references(requests, caller)
-        return (await self._insert(requests, [key], caller))[0]
+        client_id = caller.require_client()
+        requests = await self._with_flows([request], client_id)
+        await self._check_references(requests, client_id)
+        return (await self._insert(requests, [key], client_id))[0]
 
     async def create_batch(
         self,
@@ -81,13 +82,14 @@ class JobService:
             RuleError: names the first wrong item by its index.
         """
         read = [_read_item(index, raw) for index, raw in enumerate(items)]
-        requests = await self._with_flows(read, caller)
-        await self._check_references(requests, caller)
+        client_id = caller.require_client()
+        requests = await self._with_flows(read, client_id)
+        await self._check_references(requests, client_id)
         keys = [
             item.idempotency_key or (f"{key}/{index}" if key else None)
             for index, item in enumerate(read)
         ]
-        return await self._insert(requests, keys, caller)
+        return await self._insert(requests, keys, client_id)
 
     async def page(
         self, caller: Caller, wanted: JobFilter, page: PageRequest
@@ -162,13 +164,13 @@ class JobService:
         await self._documents.soft_delete({**caller.own, **where})
 
     async def _with_flows(
-        self, requests: Sequence[JobCreate], caller: Caller
+        self, requests: Sequence[JobCreate], client_id: str
     ) -> Sequence[JobCreate]:
         """Put a flow's prompts where a job names a flow instead of them."""
         named = {job.prompt_flow for job in requests if job.prompt_flow}
         if not named:
             return requests
-        prompts = await self._flows.prompts_of(named, caller)
+        prompts = await self._flows.prompts_of(named, client_id)
         whole = []
         for index, job in enumerate(requests):
             if job.prompt_flow is None or job.effective_prompts:
@@ -184,13 +186,15 @@ class JobService:
         return whole
 
     async def _check_references(
-        self, requests: Sequence[JobCreate], caller: Caller
+        self, requests: Sequence[JobCreate], client_id: str
     ) -> None:
         models = {name for job in requests for name in _models_of(job)}
         prompts = {name for job in requests for name in _prompts_of(job)}
         no_models = await self._models.missing(models) if models else set()
         no_prompts = (
-            await self._prompts.missing(prompts, caller) if prompts else set()
+            await self._prompts.missing(prompts, client_id)
+            if prompts
+            else set()
         )
         if not (no_models or no_prompts):
             return
@@ -205,9 +209,9 @@ class JobService:
         self,
         requests: Sequence[JobCreate],
         keys: Sequence[str | None],
-        caller: Caller,
+        client_id: str,
     ) -> list[Job]:
-        client_id, now = caller.require_client(), self._clock()
+        now = self._clock()
         documents = [
             {
                 "_id": _new_id(client_id, key),
@@ -244,11 +248,12 @@ class JobService:
     ) -> Document:
         if request.status is not None:
             check_transition(current.status, request.status, caller.actor)
-        owner = Caller(current.client_id)
         models, prompts = _models_of(request), _prompts_of(request)
         if models and (gone := await self._models.missing(models)):
             raise RuleError(f"the model {min(gone)!r} was not found")
-        if prompts and (gone := await self._prompts.missing(prompts, owner)):
+        if prompts and (
+            gone := await self._prompts.missing(prompts, current.client_id)
+        ):
             raise RuleError(f"the prompt {min(gone)!r} was not found")
         return job_documents.changed(current, request, self._clock())
 

@@ -75,13 +75,13 @@ class PromptFlowService:
         await self._flows.remove(flow_id, {})
 
     async def prompts_of(
-        self, flow_ids: set[str], caller: Caller
+        self, flow_ids: set[str], client_id: str
     ) -> dict[str, list[str]]:
-        """Return the prompt ids of the flows that the caller may use."""
-        found = {}
+        """Return the prompt ids of the flows that the client may use."""
+        found, client = {}, Caller(client_id)
         for flow_id in flow_ids:
             try:
-                flow = await self.get(flow_id, caller)
+                flow = await self.get(flow_id, client)
             except NotFoundError:
                 continue
             found[flow_id] = flow.prompt_ids

@@ -125,12 +125,16 @@ class PromptService:
         )
 
     async def missing(
-        self, prompt_ids: Iterable[str], caller: Caller
+        self, prompt_ids: Iterable[str], client_id: str
     ) -> set[str]:
-        """Tell which of these the caller cannot use."""
+        """Tell which of these the client's work cannot use.
+
+        Also for an administrator, who sees more than the work will.
+        """
         wanted = set(prompt_ids)
+        usable = Caller(client_id).own_or_public
         found = await self._documents.find(
-            {**caller.own_or_public, "_id": {"$in": _object_ids(wanted)}},
+            {**usable, "_id": {"$in": _object_ids(wanted)}},
             fields=["_id"],
         )
         return wanted - {str(document["_id"]) for document in found}

@@ -53,14 +53,15 @@ class RunService:
         Raises:
             RuleError: a model or prompt it names does not exist.
         """
-        await self._check_references(request, caller)
+        client_id = caller.require_client()
+        await self._check_references(request, client_id)
         model_runs = [ModelRun(model=name) for name in request.working_models]
         fields = request.model_dump(by_alias=True)
         document = {
             **fields,
             "requestData": payload.dump(fields["requestData"]),
             "modelRuns": dump_model_runs(model_runs),
-            "clientId": caller.require_client(),
+            "clientId": client_id,
             "status": RunStatus.RUNNING,
             "currentModelIndex": 0,
             "currentIteration": 0,
@@ -178,7 +179,7 @@ class RunService:
             return
 
     async def _check_references(
-        self, request: RunCreate, caller: Caller
+        self, request: RunCreate, client_id: str
     ) -> None:
         models = {
             *request.working_models,
@@ -192,7 +193,7 @@ class RunService:
             request.eval_prompt_id,
             request.meta_prompt_id,
         }
-        if gone := await self._prompts.missing(prompts, caller):
+        if gone := await self._prompts.missing(prompts, client_id):
             raise RuleError(f"the prompt {min(gone)!r} was not found")
 
 

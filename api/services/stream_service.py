@@ -100,8 +100,9 @@ class StreamService:
         try:
             sdk, config = self._access.open(model)
         except (LLMError, MissingModelKeyError) as error:
-            await self._fail(document["_id"], str(error))
-            raise ProviderFailedError(str(error)) from None
+            await self._fail(document["_id"], error)
+            stream_id = str(document["_id"])
+            raise ProviderFailedError(str(error), stream_id) from None
         live = LiveStream(
             str(document["_id"]),
             sdk,
@@ -183,7 +184,7 @@ class StreamService:
                 "status": StreamStatus.STREAMING,
                 "startedAt": {"$lt": oldest},
             },
-            _failed("The service ended in the middle of the stream"),
+            _failed("The service ended in the middle of the stream", STOPPED),
         )
 
     async def stop(self) -> None:
@@ -219,7 +220,7 @@ class StreamService:
             live.task.cancel()
             raise
         if first is None and live.end.error is not None:
-            raise ProviderFailedError(live.end.error.message)
+            raise ProviderFailedError(live.end.error.message, live.stream_id)
         return first
 
     def _new(self, request: StreamCreate, caller: Caller) -> Document:
@@ -271,15 +272,20 @@ class StreamService:
             # The client has its text; only the record is incomplete.
             log.exception("stream_not_recorded", streamId=str(document_id))
 
-    async def _fail(self, document_id: ObjectId, message: str) -> None:
-        changes = _failed(message) | {"_metadata.completedAt": self._clock()}
+    async def _fail(
+        self, document_id: ObjectId, error: LLMError | MissingModelKeyError
+    ) -> None:
+        changes = _failed(str(error), error.kind) | {
+            "_metadata.completedAt": self._clock()
+        }
         await self._documents.update({"_id": document_id}, changes)
 
 
-def _failed(message: str) -> Document:
+def _failed(message: str, kind: str) -> Document:
+    response = {"text": "", "error": message, "errorType": kind}
     return {
         "status": StreamStatus.ERROR,
-        "responseData": payload.dump({"text": "", "error": message}),
+        "responseData": payload.dump(response),
     }
 
 

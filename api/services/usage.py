@@ -68,16 +68,21 @@ def _sums() -> Document:
 def _added_up(by_currency: Mapping[str | None, Document]) -> SummedMetrics:
     rows = by_currency.values()
     fields: dict[str, Any] = {
-        name: sum(row[name] for row in rows) for name in _SUMS
+        name: _exact(sum(row[name] for row in rows)) for name in _SUMS
     }
     priced = {
         code: row for code, row in by_currency.items() if code is not None
     }
     if len(priced) == 1:
         ((code, row),) = priced.items()
-        fields |= {name: row[name] for name in _COSTS}
+        fields |= {name: _exact(row[name]) for name in _COSTS}
         fields["currency"] = code
     fields["costByCurrency"] = {
-        code: row["totalCost"] for code, row in priced.items()
+        code: _exact(row["totalCost"]) for code, row in priced.items()
     }
     return SummedMetrics(**fields)
+
+
+def _exact(total: float) -> int | float:
+    # Digits beyond these are the noise of adding floats.
+    return round(total, 10)

@@ -55,6 +55,9 @@ def test_a_disabled_client_is_refused_like_a_wrong_key(
         )
     answer = user.get("/jobs", status=401)
     assert answer == {"detail": "Invalid client credentials"}
+    acting = {**ADMIN, "client_id": user.client_id}
+    answer = user.request("GET", "/jobs", 401, headers=acting)
+    assert answer == {"detail": "Invalid client credentials"}
 
 
 def test_a_rotated_key_ends_the_old_one(user: ApiUser) -> None:

@@ -1,3 +1,5 @@
+from typing import Any
+
 import httpx2
 import pytest
 
@@ -92,3 +94,20 @@ def test_a_flow_that_cannot_be_used_is_refused(
     answer = user.post("/jobs/batch", batch, 400)
     assert "batch item 1" in answer["detail"]
     assert user.get("/jobs/summary")["total"] == 0
+
+
+@pytest.mark.parametrize("field", ["workingPrompts", "promptFlow"])
+def test_the_administrator_cannot_lend_one_clients_things_to_another(
+    user: ApiUser, other: ApiUser, field: str
+) -> None:
+    theirs = other.prompt()
+    named: Any = [theirs]
+    if field == "promptFlow":
+        flow = {"name": "f", "promptIds": [theirs]}
+        named = other.post("/prompt-flows", flow)["flowId"]
+    body = user.job_body(user.model(), theirs, workingPrompts=None)
+    acting = {**ADMIN, "client_id": user.client_id}
+    answer = user.request(
+        "POST", "/jobs", 400, json={**body, field: named}, headers=acting
+    )
+    assert "prompt" in answer["detail"]

@@ -148,13 +148,19 @@ def test_a_failure_before_the_first_piece_is_an_error_of_its_own(
         return failure(500, "broken")
 
     provider.handler = refusing
-    body = {"userPrompt": "hi", "model": model}
-    answer = user.post("/stream", body, 502)
-    assert "broken" in answer["detail"]
     keyless = user.model(sdk="OpenAI", key="NO-SUCH-KEY")
-    answer = user.post("/stream", {**body, "model": keyless}, 502)
-    assert "NO_SUCH_KEY" in answer["detail"]
-    eventually(lambda: user.get("/stream/summary")["error"] == 2)
+    for name, words, kind in (
+        (model, "broken", "PROVIDER_ERROR"),
+        (keyless, "NO_SUCH_KEY", "MISSING_KEY"),
+    ):
+        body = {"userPrompt": "hi", "model": name}
+        answer = user.http.post("/stream", headers=user.headers, json=body)
+        assert answer.status_code == 502
+        assert words in answer.json()["detail"]
+        done = record(user, answer.headers["X-Stream-Id"])
+        assert done["status"] == "error"
+        assert words in done["responseData"]["error"]
+        assert done["responseData"]["errorType"] == kind
 
 
 def test_a_client_that_hangs_up_ends_the_providers_call(

@@ -56,14 +56,8 @@ def test_an_answer_that_is_json_need_not_be_an_object(
         '```json  \n{"a": 1}```',
         'Here it is:\n```json\n{"a": 1}\n```\nIs that {all}?',
         'So:\n```python\nx = {}\n```\nis\n```json\n{"a": 1}\n```',
-        pytest.param(
-            'So:\n```c++\nint f() {}\n```\nis\n```json\n{"a": 1}\n```',
-            marks=pytest.mark.xfail(
-                strict=True,
-                reason="the end of a block is taken for the start of one if "
-                "its language is no plain word",
-            ),
-        ),
+        'So:\n```c++\nint f() {}\n```\nis\n```json\n{"a": 1}\n```',
+        '```json title="x.json"\n{"a": 1}\n```',
         '```json\n{"a": 1}',
         '```\nNaN\n```\nor rather {"a": 1}',
     ],
@@ -76,14 +70,7 @@ def test_a_fenced_block_is_found(answer: str) -> None:
     "end",
     [
         "\n",
-        pytest.param(
-            "\r\n",
-            marks=pytest.mark.xfail(
-                strict=True,
-                reason="a fence whose line ends with CR LF is not seen; only "
-                "the first object is taken",
-            ),
-        ),
+        "\r\n",
     ],
 )
 def test_a_fenced_array_is_found_whole(end: str) -> None:

@@ -343,11 +343,6 @@ def test_a_directory_that_is_just_being_made_is_left_alone(
     assert adopted(data_dir) == {spool.process_id: [answer]}
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="who waits for the lock of a directory that is then discarded "
-    "fails to open",
-)
 def test_a_directory_that_goes_while_its_owner_locks_it_is_not_lost(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
