@@ -1,8 +1,8 @@
 """`make fuzz`: a real server, no workers, and some thousands of requests.
 
 Ends with status 1 if an answer is a 5xx, or is not as `/openapi.json` says
-it is (status, type of content, headers, body). The same seed makes the same requests:
-`FUZZ_SEED=7 make fuzz`; `FUZZ_EXAMPLES=200` makes more of them.
+it is (status, type of content, headers, body). The same seed makes the
+same requests: `FUZZ_SEED=7 make fuzz`; `FUZZ_EXAMPLES=200` makes more.
 """
 
 import os
