@@ -101,6 +101,9 @@ class ModelService:
             raise _unknown_sdk(name, names)
 
     def _check_whole(self, current: Model, changes: Document) -> None:
+        for name, value in changes.items():
+            if value is None and name not in _MAY_BE_NULL:
+                raise RuleError(f"{name} must not be null")
         fields: dict[str, Any] = current.model_dump(by_alias=True) | changes
         if fields["maxToken"] is None and fields["maxCompletionToken"] is None:
             raise RuleError(
@@ -108,9 +111,6 @@ class ModelService:
             )
         if fields["minTemperature"] > fields["maxTemperature"]:
             raise RuleError("minTemperature must not be above maxTemperature")
-        for name, value in changes.items():
-            if value is None and name not in _MAY_BE_NULL:
-                raise RuleError(f"{name} must not be null")
 
 
 def _whole_cost(current: Model, given: Document) -> Document:

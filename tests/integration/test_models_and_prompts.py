@@ -256,3 +256,24 @@ def test_a_change_of_price_keeps_what_it_leaves_out(user: ApiUser) -> None:
         "output": 6.0,
     }
     user.request("GET", path, 200, headers=ADMIN)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"minTemperature": None},
+        {"minTemperature": None, "maxTemperature": 1.5},
+        {"maxTemperature": None, "minTemperature": 0.5},
+        {"name": None},
+        {"cost": None},
+    ],
+)
+def test_what_a_model_must_have_cannot_be_taken_away(
+    http: httpx2.Client, change: dict[str, object]
+) -> None:
+    body = {**MODEL, "name": unique("model")}
+    made = http.post("/models", headers=ADMIN, json=body).json()
+    path = f"/models/{made['model_id']}"
+    answer = http.patch(path, headers=ADMIN, json=change)
+    assert answer.status_code == 400
+    assert "must not be null" in answer.json()["detail"]
