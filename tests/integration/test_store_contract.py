@@ -197,7 +197,7 @@ async def test_prompts(store: Store) -> None:
     page = await prompts.page(store.client, wanted, PageRequest(limit=1000))
     ids = {prompt.prompt_id for prompt in page.items}
     assert {store.prompt, second.prompt_id, public.prompt_id} <= ids
-    other = Caller("somebody-else")
+    other = "somebody-else"
     ids_of_both = [store.prompt, public.prompt_id]
     assert await prompts.missing(ids_of_both, other) == {store.prompt}
     usable = await prompts.usable(ids_of_both, str(store.client.client_id))
