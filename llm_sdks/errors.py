@@ -75,6 +75,16 @@ class OverloadedError(LLMError):
     retryable = True
 
 
+class ModelUnavailableError(LLMError):
+    """No call was made: the model is left alone for `retry_after` seconds.
+
+    Its gate (`llm_sdks.model_gate`) says so, not the provider.
+    """
+
+    kind = "MODEL_UNAVAILABLE"
+    retryable = True
+
+
 class ProviderError(LLMError):
     """The provider failed on its side."""
 
