@@ -46,6 +46,7 @@ from api.services.stream_service import StreamService
 from api.services.worker_service import WorkerDefaults, WorkerService
 from config import VERSION, ModelKeys, Settings, SettingsError
 from llm_optimizers.run_orchestrator import RunOrchestrator
+from llm_sdks.model_gate import ModelGates
 from llm_sdks.registry import SdkRegistry
 from llm_workers.pool import PoolLimits, WorkerPool
 from llm_workers.spool import Spool
@@ -94,7 +95,9 @@ def build(
         connection_string, settings.db_name, settings.db_timeout_seconds
     )
     signals, registry = Signals(), SdkRegistry.discover()
-    services = _services(settings, keys, clients, signals, registry)
+    gates = ModelGates()
+    access = ModelAccess(registry, keys, gates)
+    services = _services(settings, clients, signals, registry, access)
     parts = WorkerParts(
         clients=clients,
         queue=JobQueue(
@@ -109,6 +112,7 @@ def build(
         keys=keys,
         signals=signals,
         spool=Spool(settings.data_dir),
+        gates=gates,
         llm_timeout_seconds=settings.llm_timeout_seconds,
     )
     workers = Documents(clients, "workers")
@@ -117,10 +121,10 @@ def build(
 
 def _services(
     settings: Settings,
-    keys: ModelKeys,
     clients: ClientManager,
     signals: Signals,
     registry: SdkRegistry,
+    access: ModelAccess,
 ) -> Services:
     models = ModelService(Documents(clients, "models"), registry)
     prompts = PromptService(Documents(clients, "prompts"))
@@ -147,7 +151,7 @@ def _services(
             Documents(clients, "streams"),
             models,
             prompts,
-            ModelAccess(registry, keys),
+            access,
             timeout_seconds=settings.llm_timeout_seconds,
         ),
         workers=WorkerService(

@@ -10,6 +10,7 @@ import structlog
 from api.models.job_work import Claimant, ClaimedJob, Failed, PutBack
 from api.models.worker_models import WorkerConfig
 from api.services.job_queue import JobQueue, Result
+from llm_sdks.model_gate import ModelGates
 from llm_workers.pipeline import Pipeline
 from llm_workers.result_writer import ResultWriter
 from utilities.clock import Clock, now_ms
@@ -38,6 +39,7 @@ class JobRunner:
         queue: JobQueue,
         pipeline: Pipeline,
         writer: ResultWriter,
+        gates: ModelGates,
         clock: Clock = now_ms,
     ) -> None:
         self._claimant = claimant
@@ -46,6 +48,7 @@ class JobRunner:
         self._queue = queue
         self._pipeline = pipeline
         self._writer = writer
+        self._gates = gates
         self._clock = clock
         self._running: dict[asyncio.Task[None], ClaimedJob] = {}
         self._news = asyncio.Event()
@@ -97,9 +100,17 @@ class JobRunner:
         config = self._read_config()
         limit = min(free, config.max_items_per_batch)
         self._may_be_more = False
+        unavailable = self._gates.unavailable()
+        if unavailable.wait_seconds is not None:
+            # Their jobs wait in the queue; there may be others.
+            self._remember_due(self._clock() / 1000 + unavailable.wait_seconds)
         try:
             jobs = await self._queue.claim(
-                self._client_id, config, self._claimant, limit
+                self._client_id,
+                config,
+                self._claimant,
+                limit,
+                unavailable.names,
             )
         except StoreError as error:
             log.warning("claim_failed", error=type(error).__name__)

@@ -15,28 +15,57 @@ from llm_sdks.base_sdk import (
     BaseLLMSDK,
     Completion,
     CompletionRequest,
+    LLMConfig,
 )
+from llm_sdks.model_gate import ModelGate, ModelGates
 from llm_sdks.registry import SdkRegistry
 from llm_workers.catalog import Catalog
+from utilities import payload
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What one step of a job asks a model."""
+    """What one step of a job asks a model.
+
+    `key` is the same whenever the same step of the same job is asked.
+    """
 
     model: str
     system: str
     user: str
     temperature: float
+    key: str | None = None
+    # The JSON Schema of the answer, as JSON.
+    response_schema: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the model said, and what that cost."""
+    """What the model said, and what that cost.
+
+    `cut` says why the answer is not whole, if it is not.
+    """
 
     completion: Completion
     metrics: Metrics
     model: ModelWithKey
+    cut: errors.PartialAnswerError | None = None
+
+
+class FailedCallError(Exception):
+    """A call that gave no answer: why, of which model.
+
+    `is_outage` tells that it is the provider that fails, not this call:
+    its breaker is open.
+    """
+
+    def __init__(
+        self, error: errors.LLMError, model: ModelWithKey, *, is_outage: bool
+    ) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.model = model
+        self.is_outage = is_outage
 
 
 class LLMCaller:
@@ -47,12 +76,13 @@ class LLMCaller:
         catalog: Catalog,
         registry: SdkRegistry,
         keys: ModelKeys,
+        gates: ModelGates,
         *,
         timeout_seconds: float,
         timer: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._catalog = catalog
-        self._access = ModelAccess(registry, keys)
+        self._access = ModelAccess(registry, keys, gates)
         self._timeout = timeout_seconds
         self._timer = timer
 
@@ -60,24 +90,52 @@ class LLMCaller:
         """Make one call.
 
         Raises:
-            LLMError: one of the family, whatever the plug-in raised.
+            FailedCallError: there is no answer, whatever the reason.
             MissingModelKeyError: names the variable that should be set.
             NotFoundError: the model is gone.
         """
         model = await self._catalog.model(call.model)
+        gate = self._access.gate(model)
+        try:
+            return await self._call(model, gate, call)
+        except errors.LLMError as error:
+            raise FailedCallError(
+                error, model, is_outage=gate.is_closed_by_breaker
+            ) from error
+
+    async def _call(
+        self, model: ModelWithKey, gate: ModelGate, call: Call
+    ) -> Answer:
         sdk, config = self._access.open(model)
-        request = CompletionRequest(
-            config, call.system, call.user, call.temperature, self._timeout
-        )
-        started = self._timer()
-        completion = await self._complete(sdk, request)
+        request = self._request(config, model, call)
+        async with gate.passing():
+            started = self._timer()
+            try:
+                completion, cut = await self._complete(sdk, request), None
+            except errors.PartialAnswerError as error:
+                completion, cut = _what_came(error), error
+            seconds = self._timer() - started
+        usage = completion.usage
         metrics = Metrics.of_call(
-            completion.usage.input_tokens,
-            completion.usage.output_tokens,
-            self._timer() - started,
-            model.cost,
+            usage.input_tokens, usage.output_tokens, seconds, model.cost
         )
-        return Answer(completion, metrics, model)
+        return Answer(completion, metrics, model, cut)
+
+    def _request(
+        self, config: LLMConfig, model: ModelWithKey, call: Call
+    ) -> CompletionRequest:
+        timeout, schema = model.resilience.timeout, call.response_schema
+        return CompletionRequest(
+            config,
+            call.system,
+            call.user,
+            call.temperature,
+            timeout=min(timeout.total, self._timeout),
+            connect_timeout=timeout.connect,
+            read_timeout=timeout.read,
+            response_schema=payload.load(schema) if schema else None,
+            idempotency_key=call.key,
+        )
 
     async def close(self) -> None:
         """Close the plug-ins' connections."""
@@ -87,13 +145,13 @@ class LLMCaller:
         self, sdk: BaseLLMSDK, request: CompletionRequest
     ) -> Completion:
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(request.timeout):
                 return _checked(await sdk.acomplete(request))
         except errors.LLMError:
             raise
         except TimeoutError:
             raise errors.CallTimeoutError(
-                f"No answer within {self._timeout:g} s"
+                f"No answer within {request.timeout:g} s"
             ) from None
         except asyncio.CancelledError as error:
             if _is_being_cancelled():
@@ -102,6 +160,12 @@ class LLMCaller:
         except (Exception, SystemExit) as error:
             # Somebody else's code: whatever it raises ends this job only.
             raise plugin_error(sdk.get_name(), error) from error
+
+
+def _what_came(error: errors.PartialAnswerError) -> Completion:
+    return Completion(
+        error.partial_text, error.usage, error.kind, error.request_id
+    )
 
 
 def _is_being_cancelled() -> bool:

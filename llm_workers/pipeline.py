@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import stamina
@@ -18,48 +18,41 @@ from api.models.job_work import (
     PutBack,
     Succeeded,
 )
+from api.models.model_models import ModelWithKey
 from api.models.prompt_models import Prompt, PromptCreate, PromptStatus
 from api.services.prompt_service import PromptService
 from config import MissingModelKeyError
-from llm_sdks.errors import LLMError, RateLimitedError
+from llm_sdks.errors import (
+    CallTimeoutError,
+    LLMError,
+    ModelUnavailableError,
+    RateLimitedError,
+)
 from llm_workers.answers import NoJsonError, to_json_text
 from llm_workers.catalog import Catalog
-from llm_workers.llm_caller import Answer, Call, LLMCaller
-from utilities import payload
+from llm_workers.llm_caller import Answer, Call, FailedCallError, LLMCaller
+from utilities import json_schema, payload
 from utilities.clock import Clock, now_ms
 from utilities.cosmos_connector import StoreError
 
 JSON_PARSING_ERROR = "JSON_PARSING_ERROR"
 # The meta step gave nothing that could be kept as a prompt.
 NO_SUGGESTION = "NO_SUGGESTION"
-_FIRST_WAIT_SECONDS = 1.0
-_LONGEST_WAIT_SECONDS = 60.0
+SCHEMA_MISMATCH = "SCHEMA_MISMATCH"
 _LONGEST_DELAY_SECONDS = 86_400.0
+# While its provider is down, a job's failures are not its own; but nothing
+# is tried for ever.
+_MOST_FAILURES = 100
 # A meta step is paid for when its prompt is to be kept: the store gets
 # this long to come back before the step is given up and made again.
 _PATIENCE_SECONDS = 300.0
 _NO_STORE_DELAY_SECONDS = 1.0
 
 # What a step can fail with; everything else is a defect of ours.
-StepError = LLMError | MissingModelKeyError | MetasyncError | NoJsonError
-_STEP_ERRORS = (LLMError, MissingModelKeyError, MetasyncError, NoJsonError)
+StepError = FailedCallError | MissingModelKeyError | MetasyncError
+_STEP_ERRORS = (FailedCallError, MissingModelKeyError, MetasyncError)
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """How often and how late a job runs again; `max_attempts` counts all."""
-
-    max_attempts: int
-    jitter: Callable[[], float] = random.random
-
-    def wait_seconds(self, attempt: int) -> float:
-        """Return how long to wait after the attempt of this number."""
-        wait = min(
-            _FIRST_WAIT_SECONDS * 2.0 ** (attempt - 1), _LONGEST_WAIT_SECONDS
-        )
-        return wait * (0.5 + self.jitter() / 2)
 
 
 class Pipeline:
@@ -70,13 +63,16 @@ class Pipeline:
         caller: LLMCaller,
         catalog: Catalog,
         prompts: PromptService,
-        retry: RetryPolicy,
+        *,
+        max_attempts: int,
         clock: Clock = now_ms,
+        chance: Callable[[], float] = random.random,
     ) -> None:
         self._caller = caller
         self._catalog = catalog
         self._prompts = prompts
-        self._retry = retry
+        self._max_attempts = max_attempts
+        self._chance = chance
         self._clock = clock
 
     async def run(self, job: ClaimedJob) -> Outcome:
@@ -100,13 +96,18 @@ class Pipeline:
     ) -> Succeeded | Failed:
         system = "\n\n".join(prompt.prompt for prompt in prompts)
         answer = await self._caller.call(
-            Call(job.model, system, job.request_json, job.temperature)
+            Call(
+                job.model,
+                system,
+                job.request_json,
+                job.temperature,
+                _call_key(job, "work"),
+                job.response_schema,
+            )
         )
-        try:
-            response_json = to_json_text(answer.completion.text)
-        except NoJsonError as error:
-            return Failed(_no_json(job, answer, error), answer.metrics)
-        return Succeeded(response_json, answer.metrics)
+        if answer.cut is not None:
+            return _useless(job, answer, answer.cut.kind, str(answer.cut))
+        return _read(job, answer)
 
     async def _further_steps(
         self, job: ClaimedJob, prompts: list[Prompt], done: Succeeded
@@ -144,8 +145,9 @@ class Pipeline:
             "original_input": payload.load(job.request_json),
             "working_result": payload.load(done.response_json),
         }
-        answer = await self._step(job, job.eval_prompt, job.eval_model, user)
-        done = replace(done, metrics=done.metrics + answer.metrics)
+        step = job.eval_prompt, job.eval_model, "eval"
+        answer = await self._step(job, step, user)
+        done = _with_cost_of(answer, done)
         try:
             evaluation = to_json_text(answer.completion.text)
         except NoJsonError as error:
@@ -162,8 +164,9 @@ class Pipeline:
             "original_prompts": [prompt.prompt for prompt in prompts],
             "working_result": payload.load(done.response_json),
         }
-        answer = await self._step(job, job.meta_prompt, job.meta_model, user)
-        done = replace(done, metrics=done.metrics + answer.metrics)
+        step = job.meta_prompt, job.meta_model, "meta"
+        answer = await self._step(job, step, user)
+        done = _with_cost_of(answer, done)
         text = answer.completion.text.strip()
         if not text:
             raise _PaidInVainError(
@@ -192,10 +195,10 @@ class Pipeline:
     async def _step(
         self,
         job: ClaimedJob,
-        prompt_id: str | None,
-        model: str | None,
+        step: tuple[str | None, str | None, str],
         user: dict[str, Any],
     ) -> Answer:
+        prompt_id, model, name = step
         (prompt,) = await self._catalog.prompts(
             [str(prompt_id)], job.client_id
         )
@@ -205,23 +208,52 @@ class Pipeline:
                 prompt.prompt,
                 payload.dump(user, max_depth=payload.MAX_DEPTH + 1),
                 job.temperature,
+                _call_key(job, name),
             )
         )
 
     def _later(self, job: ClaimedJob, error: StepError) -> PutBack | None:
         """Say when to try again, if that can help."""
-        now = self._clock()
-        if isinstance(error, RateLimitedError):
+        later = None
+        if isinstance(error, FailedCallError) and error.error.retryable:
+            later = self._retry(job, error)
+        if later is None:
+            log.warning(
+                "step_failed", errorType=_kind(error), reason=_said(error)
+            )
+        return later
+
+    def _retry(
+        self, job: ClaimedJob, failed: FailedCallError
+    ) -> PutBack | None:
+        error, policy = failed.error, failed.model.resilience.policy.retry
+        if isinstance(error, RateLimitedError | ModelUnavailableError):
+            # Not this job's doing: its attempts stay as they are.
             wait = error.retry_after
             if wait is None:
-                wait = self._retry.wait_seconds(1)
-            return PutBack(now + _ms(wait), counted=False, reason=_said(error))
-        retryable = isinstance(error, LLMError) and error.retryable
-        if retryable and job.attempts < self._retry.max_attempts:
-            wait = self._retry.wait_seconds(job.attempts)
-            return PutBack(now + _ms(wait), counted=True, reason=_said(error))
-        log.warning("step_failed", errorType=_kind(error), reason=_said(error))
-        return None
+                wait = policy.wait_seconds(1, self._chance)
+            return self._put_back(job, error, wait, counted=False)
+        job = replace(job, failures=job.failures + 1)
+        is_outage = failed.is_outage and not isinstance(
+            error, CallTimeoutError
+        )
+        ends_attempt = job.failures % policy.max_attempts == 0
+        counted = ends_attempt and not is_outage
+        if counted and job.attempts >= self._max_attempts:
+            return None
+        if job.failures >= _MOST_FAILURES:
+            return None
+        wait = policy.wait_seconds(job.failures, self._chance)
+        wait = max(wait, error.retry_after or 0.0)
+        return self._put_back(job, error, wait, counted=counted)
+
+    def _put_back(
+        self, job: ClaimedJob, error: LLMError, wait: float, *, counted: bool
+    ) -> PutBack:
+        due = self._clock() + _ms(wait)
+        return PutBack(
+            due, counted, reason=_said(error), failures=job.failures
+        )
 
 
 class _PaidInVainError(Exception):
@@ -231,6 +263,36 @@ class _PaidInVainError(Exception):
         super().__init__(message)
         self.done = done
         self.kind = kind
+
+
+def _call_key(job: ClaimedJob, step: str) -> str:
+    return f"metasync-{job.job_id}-{job.started_at}-{step}"
+
+
+def _read(job: ClaimedJob, answer: Answer) -> Succeeded | Failed:
+    """Make of a whole answer what the job wants of it."""
+    text = answer.completion.text
+    if job.as_text:
+        kept = payload.dump({"text": payload.printable(text)})
+        return Succeeded(kept, answer.metrics)
+    try:
+        response_json = to_json_text(text)
+    except NoJsonError as error:
+        return _useless(job, answer, JSON_PARSING_ERROR, str(error))
+    if job.response_schema is not None:
+        problem = json_schema.problem_of(response_json, job.response_schema)
+        if problem is not None:
+            message = f"The answer does not fit responseSchema: {problem}"
+            return _useless(job, answer, SCHEMA_MISMATCH, message)
+    return Succeeded(response_json, answer.metrics)
+
+
+def _with_cost_of(answer: Answer, done: Succeeded) -> Succeeded:
+    """Add what a step cost; an answer that is cut ends it there."""
+    done = replace(done, metrics=done.metrics + answer.metrics)
+    if answer.cut is not None:
+        raise _PaidInVainError(str(answer.cut), done, answer.cut.kind)
+    return done
 
 
 def _wants_evaluation(job: ClaimedJob, done: Succeeded) -> bool:
@@ -258,10 +320,10 @@ def _said(error: Exception) -> str:
 
 def _kind(error: StepError) -> str:
     match error:
-        case LLMError() | MissingModelKeyError():
+        case FailedCallError():
+            return error.error.kind
+        case MissingModelKeyError():
             return error.kind
-        case NoJsonError():
-            return JSON_PARSING_ERROR
         case MetasyncError():
             return "NOT_FOUND"
 
@@ -273,27 +335,45 @@ def _error_data(job: ClaimedJob, error: StepError) -> dict[str, Any]:
         "model": job.model,
         "attempt": job.attempts,
     }
-    for field, attribute in (
-        ("httpStatus", "http_status"),
-        ("requestId", "request_id"),
-        ("failedResponseData", "partial_text"),
-    ):
-        if (value := getattr(error, attribute, None)) is not None:
-            is_text = isinstance(value, str)
-            data[field] = payload.printable(value) if is_text else value
-    return data
+    if not isinstance(error, FailedCallError):
+        return data
+    return data | _of_call(
+        error.model,
+        calls=job.failures + 1,
+        httpStatus=error.error.http_status,
+        requestId=error.error.request_id,
+    )
 
 
-def _no_json(
-    job: ClaimedJob, answer: Answer, error: NoJsonError
-) -> dict[str, Any]:
-    text = answer.completion.text
+def _useless(
+    job: ClaimedJob, answer: Answer, kind: str, message: str
+) -> Failed:
+    """Fail with an answer that cannot be used; it was paid for, and kept."""
+    completion = answer.completion
+    error = {
+        "errorType": kind,
+        "message": payload.printable(message),
+        "model": job.model,
+        "attempt": job.attempts,
+        "failedResponseData": payload.printable(completion.text),
+        **_of_call(
+            answer.model,
+            calls=job.failures + 1,
+            requestId=completion.request_id,
+            finishReason=completion.finish_reason,
+        ),
+    }
+    return Failed(error, answer.metrics)
+
+
+def _of_call(model: ModelWithKey, **details: object) -> dict[str, Any]:
     return {
-        **_error_data(job, error),
-        "sdk": answer.model.sdk,
-        # The whole answer: it was paid for.
-        "failedResponseData": payload.printable(text),
-        "finishReason": answer.completion.finish_reason,
+        "provider": model.sdk,
+        **{
+            name: payload.printable(value) if isinstance(value, str) else value
+            for name, value in details.items()
+            if value is not None
+        },
     }
 
 

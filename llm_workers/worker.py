@@ -18,11 +18,12 @@ from api.services.job_queue import JobQueue
 from api.services.model_service import ModelService
 from api.services.prompt_service import PromptService
 from config import ModelKeys
+from llm_sdks.model_gate import ModelGates
 from llm_sdks.registry import SdkRegistry
 from llm_workers.catalog import Catalog
 from llm_workers.job_runner import JobRunner
 from llm_workers.llm_caller import LLMCaller
-from llm_workers.pipeline import Pipeline, RetryPolicy
+from llm_workers.pipeline import Pipeline
 from llm_workers.result_writer import ResultWriter
 from llm_workers.spool import Spool
 from utilities.cosmos_connector import ClientManager, current_actor
@@ -43,6 +44,7 @@ class WorkerParts:
     keys: ModelKeys
     signals: Signals
     spool: Spool
+    gates: ModelGates
     llm_timeout_seconds: float
 
 
@@ -125,6 +127,7 @@ class WorkerThread:
             catalog,
             parts.registry,
             parts.keys,
+            parts.gates,
             timeout_seconds=parts.llm_timeout_seconds,
         )
         runner = self._build(catalog, caller)
@@ -140,8 +143,12 @@ class WorkerThread:
 
     def _build(self, catalog: Catalog, caller: LLMCaller) -> JobRunner:
         parts = self._parts
-        retry = RetryPolicy(parts.queue.max_attempts)
-        pipeline = Pipeline(caller, catalog, parts.prompts, retry)
+        pipeline = Pipeline(
+            caller,
+            catalog,
+            parts.prompts,
+            max_attempts=parts.queue.max_attempts,
+        )
         writer = ResultWriter(parts.queue, parts.spool.file(self.worker_id))
         return JobRunner(
             Claimant(parts.spool.process_id, self.worker_id),
@@ -150,6 +157,7 @@ class WorkerThread:
             parts.queue,
             pipeline,
             writer,
+            parts.gates,
         )
 
     def _open(self, runner: JobRunner) -> None:

@@ -1,5 +1,6 @@
 """Jobs: one piece of LLM work, from request to answer."""
 
+from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import (
@@ -15,7 +16,7 @@ from api.models.base import ApiModel, Name, StoredModel, Text, example
 from api.models.job_status import JobStatus
 from api.models.metrics import MetricsInput, ProcessingMetrics
 from api.models.usage_models import SummedMetrics
-from utilities import payload
+from utilities import json_schema, payload
 
 BATCH_LIMIT = 10_000
 # BSON ends at 16 MiB a document; the answer needs room beside the request.
@@ -46,6 +47,23 @@ _RESULT = "The model's answer, parsed as JSON."
 _SUGGESTED = "The id of the DRAFT prompt that the meta step made."
 _EVALUATION = "The evaluation's JSON; `error` and `errorType` if it failed."
 Priority = Annotated[int, Field(ge=1, le=1000, description="lower runs first")]
+
+
+class ResponseFormat(StrEnum):
+    """What a job's answer is."""
+
+    JSON = "json"
+    TEXT = "text"
+
+
+def _is_schema(value: dict[str, Any]) -> dict[str, Any]:
+    json_schema.check_schema(value)
+    return value
+
+
+ResponseSchema = Annotated[
+    dict[str, Any], _fits(REFERENCE_BYTES_LIMIT), AfterValidator(_is_schema)
+]
 
 
 class JobCreate(ApiModel):
@@ -90,6 +108,20 @@ class JobCreate(ApiModel):
     request_data: Annotated[
         RequestData, Field(description="Sent as JSON: the user message.")
     ]
+    response_format: Annotated[
+        ResponseFormat,
+        Field(
+            description='`text`: the answer is kept as `{"text": ...}` and '
+            "need not be JSON."
+        ),
+    ] = ResponseFormat.JSON
+    response_schema: Annotated[
+        ResponseSchema | None,
+        Field(
+            description="A JSON Schema for the answer: the provider is held "
+            "to it where it can be, and the answer is checked."
+        ),
+    ] = None
     client_reference: Annotated[
         ClientReference | None,
         Field(
@@ -101,6 +133,13 @@ class JobCreate(ApiModel):
     eval_model: ModelName | None = None
     meta_prompt: PromptId | None = None
     meta_model: ModelName | None = None
+
+    @model_validator(mode="after")
+    def _schema_is_for_json(self) -> Self:
+        is_text = self.response_format is ResponseFormat.TEXT
+        if is_text and self.response_schema is not None:
+            raise ValueError("responseSchema needs responseFormat json")
+        return self
 
     @model_validator(mode="after")
     def _has_prompts(self) -> Self:
@@ -177,6 +216,8 @@ class JobUpdate(ApiModel):
     temperature: Temperature | None = None
     priority: Priority | None = None
     request_data: RequestData | None = None
+    response_format: ResponseFormat | None = None
+    response_schema: ResponseSchema | None = None
     client_reference: ClientReference | None = None
     eval_prompt: PromptId | None = None
     eval_model: ModelName | None = None
@@ -225,6 +266,7 @@ class Job(StoredModel):
         {
             "clientReference",
             "requestData",
+            "responseSchema",
             "responseData",
             "errorData",
             "evalResult",
@@ -246,6 +288,8 @@ class Job(StoredModel):
     temperature: float
     priority: Annotated[int, Field(description="lower runs first")]
     request_data: dict[str, Any]
+    response_format: ResponseFormat = ResponseFormat.JSON
+    response_schema: dict[str, Any] | None = None
     client_reference: dict[str, Any] | None = None
     eval_prompt: str | None = None
     eval_model: str | None = None

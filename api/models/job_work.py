@@ -39,6 +39,14 @@ class ClaimedJob:
     meta_prompt: str | None = None
     meta_model: str | None = None
     operation: str = ""
+    as_text: bool = False
+    # The JSON Schema of the answer, as JSON.
+    response_schema: str | None = None
+    # Failed calls so far; not all of them are attempts.
+    failures: int = 0
+    # When the job was submitted or last set back to PENDING (ms): the
+    # same call of the same start has the same idempotency key.
+    started_at: int = 0
     # What an earlier attempt has paid for: the steps it stands for are not
     # made again.
     checkpoint: "Succeeded | None" = None
@@ -60,6 +68,10 @@ class ClaimedJob:
             meta_prompt=document.get("metaPrompt"),
             meta_model=document.get("metaModel"),
             operation=document["operation"],
+            as_text=document.get("responseFormat") == "text",
+            response_schema=document.get("responseSchema"),
+            failures=document.get("failures", 0),
+            started_at=document.get("startedAt", 0),
             checkpoint=load_checkpoint(document.get("checkpoint")),
         )
 
@@ -94,6 +106,8 @@ class PutBack:
     counted: bool
     reason: str
     checkpoint: Succeeded | None = None
+    # Failed calls so far; None leaves the job's count as it is.
+    failures: int | None = None
 
 
 def load_checkpoint(text: str | None) -> Succeeded | None:

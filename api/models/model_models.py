@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from api.models.base import ApiModel, Name, StoredModel, Text, example
 from api.models.metrics import Cost
+from api.models.resilience_models import ResilienceSettings
 
 Tokens = Annotated[int, Field(ge=1, le=100_000_000)]
 Temperature = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)]
@@ -65,6 +66,7 @@ class ModelFields(ApiModel):
     max_completion_token: Tokens | None = None
     min_temperature: Temperature = 0.0
     max_temperature: Temperature = 2.0
+    resilience: ResilienceSettings = ResilienceSettings()
 
 
 class ModelCreate(ModelFields):
@@ -123,6 +125,7 @@ class ModelUpdate(ApiModel):
     min_temperature: Temperature | None = None
     max_temperature: Temperature | None = None
     cost: CostInput | None = None
+    resilience: ResilienceSettings | None = None
 
     @model_validator(mode="after")
     def _limits_make_sense(self) -> Self:
@@ -150,6 +153,7 @@ class Model(StoredModel):
     min_temperature: float = 0.0
     max_temperature: float = 2.0
     cost: Cost
+    resilience: ResilienceSettings = ResilienceSettings()
 
 
 class ModelWithKey(Model):

@@ -26,6 +26,8 @@ def new(
         "clientId": client_id,
         "status": JobStatus.PENDING,
         "attempts": 0,
+        "failures": 0,
+        "startedAt": now,
         "availableAt": now,
         "sequence": now * _SEQUENCE_STEPS + position,
     }
@@ -63,8 +65,15 @@ def _with_status(
     changes: dict[str, Any] = {"status": status, "leaseToken": None}
     if status is JobStatus.PENDING and current.status is not status:
         # A fresh start: the earlier attempts are history.
-        changes |= {"attempts": 0, "availableAt": now, "errorData": None}
-        changes["checkpoint"] = None
+        changes |= {
+            "attempts": 0,
+            "failures": 0,
+            # Of another start, calls are other calls: see `ClaimedJob`.
+            "startedAt": now,
+            "availableAt": now,
+            "errorData": None,
+            "checkpoint": None,
+        }
     return changes
 
 
@@ -84,6 +93,7 @@ _MAY_BE_NULL = frozenset(
     {
         "id",
         "clientReference",
+        "responseSchema",
         "evalPrompt",
         "evalModel",
         "metaPrompt",

@@ -6,7 +6,7 @@ how-a-job-lives.md` tells the whole story.
 """
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,14 +73,18 @@ class JobQueue:
         config: WorkerConfig,
         claimant: Claimant,
         limit: int,
+        unavailable: Collection[str] = (),
     ) -> list[ClaimedJob]:
         """Take up to `limit` waiting jobs, first by priority, then by age.
 
+        Jobs of `unavailable` models stay as they are.
         Three round trips for the whole block. Who else picked the same
         ids loses them in the conditional update.
         """
         now = self._clock()
-        ids = await self._waiting_ids(client_id, config, now, limit)
+        ids = await self._waiting_ids(
+            client_id, config, now, limit, unavailable
+        )
         if not ids:
             return []
         token = secrets.token_hex(16)
@@ -173,8 +177,15 @@ class JobQueue:
         return returned, ended
 
     async def _waiting_ids(
-        self, client_id: str, config: WorkerConfig, now: int, limit: int
+        self,
+        client_id: str,
+        config: WorkerConfig,
+        now: int,
+        limit: int,
+        unavailable: Collection[str] = (),
     ) -> list[ObjectId]:
+        if config.model_filter in unavailable:
+            return []
         # `$eq` spelled out: only so does the embedded server see that the
         # index serves this query. Elsewhere it makes no difference.
         where: Document = {
@@ -185,6 +196,8 @@ class JobQueue:
         }
         if config.model_filter is not None:
             where["model"] = config.model_filter
+        elif unavailable:
+            where["model"] = {"$nin": list(unavailable)}
         if config.operation_filter is not None:
             where["operation"] = config.operation_filter
         found = await self._documents.find(
@@ -255,10 +268,12 @@ def _succeeded(answer: Succeeded) -> Document:
 
 
 def _put_back(job: ClaimedJob, back: PutBack) -> Document:
+    failures = job.failures if back.failures is None else back.failures
     return {
         "status": JobStatus.PENDING,
         "availableAt": back.available_at,
         "attempts": job.attempts - (0 if back.counted else 1),
+        "failures": failures,
         "lastPutBack": back.reason,
         "checkpoint": dump_checkpoint(back.checkpoint),
     }

@@ -18,7 +18,8 @@ from dataclasses import dataclass, replace
 from api.models.metrics import Cost, Metrics
 from api.services.model_access import plugin_error
 from llm_sdks.base_sdk import BaseLLMSDK, CompletionRequest, StreamItem, Usage
-from llm_sdks.errors import CallTimeoutError, LLMError
+from llm_sdks.errors import CallTimeoutError, LLMError, PartialAnswerError
+from llm_sdks.model_gate import ModelGate
 
 HUNG_UP = "CLIENT_HUNG_UP"
 STOPPED = "SERVICE_STOPPED"
@@ -75,15 +76,19 @@ class LiveStream:
         self,
         stream_id: str,
         sdk: BaseLLMSDK,
+        gate: ModelGate,
         request: CompletionRequest,
         record: Record,
         received: float,
     ) -> None:
         self.stream_id = stream_id
         self._sdk = sdk
+        self._gate = gate
         self._request = request
         self._record = record
         self._received = received
+        # When the provider's call began.
+        self._started = time.perf_counter()
         self._pieces: asyncio.Queue[str | None] = asyncio.Queue(_MOST_PIECES)
         self._texts: list[str] = []
         self._stop_reason = StreamError(HUNG_UP, "The client hung up")
@@ -121,10 +126,9 @@ class LiveStream:
                 self.task.cancel()
 
     async def _run(self) -> None:
-        started = time.perf_counter()
         error = None
         try:
-            await self._call(started)
+            await self._call()
         except asyncio.CancelledError:
             error = self._stop_reason
         except LLMError as problem:
@@ -137,13 +141,22 @@ class LiveStream:
             self.end,
             text="".join(self._texts),
             error=error,
-            llm_duration=now - started,
+            llm_duration=now - self._started,
             total_duration=now - self._received,
         )
         await self._record(self.end)
         await self._finish()
 
-    async def _call(self, started: float) -> None:
+    async def _call(self) -> None:
+        async with self._gate.passing():
+            self._started = time.perf_counter()
+            try:
+                await self._pull()
+            except PartialAnswerError as error:
+                self.end = replace(self.end, usage=error.usage)
+                raise
+
+    async def _pull(self) -> None:
         seconds = self._request.timeout
         try:
             async with (
@@ -153,18 +166,18 @@ class LiveStream:
                 ) as items,
             ):
                 async for item in items:
-                    await self._take(item, started)
+                    await self._take(item)
         except TimeoutError:
             raise CallTimeoutError(f"No end within {seconds:g} s") from None
 
-    async def _take(self, item: str | Usage, started: float) -> None:
+    async def _take(self, item: str | Usage) -> None:
         if isinstance(item, Usage):
             self.end = replace(self.end, usage=item)
             return
         if not item:
             return
         if self.end.time_to_first_token is None:
-            elapsed = round(time.perf_counter() - started, 6)
+            elapsed = round(time.perf_counter() - self._started, 6)
             self.end = replace(self.end, time_to_first_token=elapsed)
         self._texts.append(item)
         await self._pieces.put(item)

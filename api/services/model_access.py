@@ -7,6 +7,7 @@ from api.models.model_models import ModelWithKey
 from config import MissingModelKeyError, ModelKeys
 from llm_sdks.base_sdk import BaseLLMSDK, LLMConfig
 from llm_sdks.errors import LLMError, PluginError
+from llm_sdks.model_gate import ModelGate, ModelGates
 from llm_sdks.registry import SdkRegistry
 
 log = structlog.get_logger(__name__)
@@ -15,9 +16,12 @@ log = structlog.get_logger(__name__)
 class ModelAccess:
     """The plug-ins of one event loop, made when first needed."""
 
-    def __init__(self, registry: SdkRegistry, keys: ModelKeys) -> None:
+    def __init__(
+        self, registry: SdkRegistry, keys: ModelKeys, gates: ModelGates
+    ) -> None:
         self._registry = registry
         self._keys = keys
+        self._gates = gates
         self._sdks: dict[str, BaseLLMSDK] = {}
 
     def open(self, model: ModelWithKey) -> tuple[BaseLLMSDK, LLMConfig]:
@@ -36,6 +40,14 @@ class ModelAccess:
         except Exception as error:
             raise plugin_error(model.sdk, error) from error
         return sdk, config
+
+    def gate(self, model: ModelWithKey) -> ModelGate:
+        """Return what the model's calls must pass, in this whole process."""
+        return self._gates.of(
+            model.model_id,
+            frozenset({model.model_id, model.name}),
+            model.resilience.policy,
+        )
 
     async def close(self) -> None:
         """Close the plug-ins' connections."""

@@ -4,6 +4,7 @@ from typing import Any, Protocol
 
 from bson import ObjectId
 from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
 
 from api.core.errors import NotFoundError, RuleError
 from api.models.model_models import (
@@ -12,6 +13,7 @@ from api.models.model_models import (
     ModelUpdate,
     ModelWithKey,
 )
+from api.models.resilience_models import ResilienceSettings
 from api.services.paging import Page, PageRequest, fetch_page
 from api.services.repository import Repository
 from config import default_key_reference
@@ -59,7 +61,10 @@ class ModelService:
             self._check_sdk(request.sdk)
         current = await self._models.get(model_id, {})
         if request.cost is not None:
-            changes["cost"] = _whole_cost(current, changes["cost"])
+            before = current.cost.model_dump(by_alias=True)
+            changes["cost"] = _merged(before, changes["cost"])
+        if "resilience" in changes:
+            changes["resilience"] = _resilience(current, changes["resilience"])
         self._check_whole(current, changes)
         if "name" in changes:
             changes["liveKey"] = changes["name"]
@@ -113,8 +118,26 @@ class ModelService:
             raise RuleError("minTemperature must not be above maxTemperature")
 
 
-def _whole_cost(current: Model, given: Document) -> Document:
-    return current.cost.model_dump(by_alias=True) | given
+def _resilience(current: Model, given: Document | None) -> Document:
+    """Give what is kept with what is given; null means the defaults."""
+    before: Document = current.resilience.model_dump(by_alias=True)
+    fields: Document = {} if given is None else _merged(before, given)
+    try:
+        whole = ResilienceSettings.model_validate(fields)
+    except ValidationError as error:
+        problem = error.errors(include_input=False, include_url=False)[0]
+        raise RuleError(f"resilience: {problem['msg']}") from None
+    return whole.model_dump(by_alias=True)
+
+
+def _merged(before: Document, given: Document) -> Document:
+    """Put what is given over what was there, at every level."""
+    merged = dict(before)
+    for name, value in given.items():
+        old = before.get(name)
+        both = isinstance(value, dict) and isinstance(old, dict)
+        merged[name] = _merged(old, value) if both else value
+    return merged
 
 
 _MAY_BE_NULL = frozenset({"service", "maxToken", "maxCompletionToken"})

@@ -103,15 +103,19 @@ class StreamService:
             await self._fail(document["_id"], error)
             stream_id = str(document["_id"])
             raise ProviderFailedError(str(error), stream_id) from None
+        timeout = model.resilience.timeout
         live = LiveStream(
             str(document["_id"]),
             sdk,
+            self._access.gate(model),
             CompletionRequest(
                 config,
                 system,
                 request.user_prompt,
                 request.temperature,
-                self._timeout,
+                timeout=min(timeout.total, self._timeout),
+                connect_timeout=timeout.connect,
+                read_timeout=timeout.read,
             ),
             lambda end: self._record(document["_id"], end, model),
             received,

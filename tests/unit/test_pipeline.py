@@ -7,8 +7,7 @@ from dataclasses import replace
 from typing import Any, ClassVar, cast
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from bson import ObjectId
 from pymongo.errors import AutoReconnect
 
 from api.core.errors import NotFoundError, RuleError
@@ -35,11 +34,12 @@ from llm_sdks.base_sdk import (
     StreamItem,
     Usage,
 )
+from llm_sdks.model_gate import ModelGates
 from llm_sdks.registry import SdkRegistry
 from llm_workers import pipeline as pipeline_module
 from llm_workers.catalog import Catalog
 from llm_workers.llm_caller import LLMCaller
-from llm_workers.pipeline import Pipeline, RetryPolicy
+from llm_workers.pipeline import Pipeline
 from tests.unit.samples import claimed_job, logged, nested
 from utilities import payload
 from utilities.payload import MAX_DEPTH
@@ -182,6 +182,7 @@ class Bench:
         self.models = FakeModels()
         self.prompts = FakePrompts()
         self.keys = ModelKeys({})
+        self.gates = ModelGates()
         self.timeout = 30.0
         self.sdk: type[BaseLLMSDK] = self._scripted()
 
@@ -209,6 +210,7 @@ class Bench:
             catalog,
             SdkRegistry([self.sdk]),
             self.keys,
+            self.gates,
             timeout_seconds=self.timeout,
             timer=itertools.count(0.0, CALL_SECONDS).__next__,
         )
@@ -224,9 +226,14 @@ class Bench:
     def pipeline(self) -> Pipeline:
         prompts = cast("PromptService", self.prompts)
         catalog = Catalog(cast("ModelService", self.models), prompts)
-        retry = RetryPolicy(MAX_ATTEMPTS, jitter=lambda: 1.0)
-        caller = self.caller(catalog)
-        return Pipeline(caller, catalog, prompts, retry, lambda: NOW)
+        return Pipeline(
+            self.caller(catalog),
+            catalog,
+            prompts,
+            max_attempts=MAX_ATTEMPTS,
+            clock=lambda: NOW,
+            chance=lambda: 1.0,
+        )
 
     async def succeeds(self, *steps: Step, **job: Any) -> Succeeded:
         outcome = await self.run(*steps, **job)
@@ -468,7 +475,7 @@ async def test_an_answer_without_json_is_kept_whole(
     assert outcome.error["errorType"] == "JSON_PARSING_ERROR"
     assert outcome.error["finishReason"] == "length"
     assert outcome.error["model"] == "working-model"
-    assert outcome.error["sdk"] == "scripted"
+    assert outcome.error["provider"] == "scripted"
     assert outcome.error["attempt"] == 1
     assert outcome.error["message"]
     assert outcome.metrics == one_call()
@@ -491,7 +498,7 @@ async def test_an_answer_that_is_nested_too_deep_is_kept_whole(
 async def test_a_rate_limit_puts_back_without_counting(bench: Bench) -> None:
     limited = errors.RateLimitedError("HTTP 429: slow", retry_after=2.5)
     assert await bench.run(limited) == PutBack(
-        NOW + 2500, counted=False, reason="HTTP 429: slow"
+        NOW + 2500, counted=False, reason="HTTP 429: slow", failures=0
     )
 
 
@@ -529,25 +536,102 @@ RETRYABLE = [
 
 
 @pytest.mark.parametrize("error", RETRYABLE, ids=lambda e: e.kind)
-@pytest.mark.parametrize(("attempt", "wait"), [(1, 1000), (2, 2000)])
-async def test_what_may_succeed_later_is_put_back_and_counted(
-    bench: Bench, error: errors.LLMError, attempt: int, wait: int
+@pytest.mark.parametrize(
+    ("failures", "wait", "counted"),
+    [
+        (0, 1000, False),
+        (1, 2000, False),
+        (2, 4000, True),
+        (3, 8000, False),
+        (5, 32_000, True),
+        (6, 60_000, False),
+    ],
+)
+async def test_every_third_failed_call_is_an_attempt_of_the_job(
+    bench: Bench,
+    error: errors.LLMError,
+    failures: int,
+    wait: int,
+    counted: bool,  # noqa: FBT001 - a column of the table
 ) -> None:
-    assert await bench.run(error, attempts=attempt) == PutBack(
-        NOW + wait, counted=True, reason=str(error)
+    assert await bench.run(error, failures=failures) == PutBack(
+        NOW + wait, counted, reason=str(error), failures=failures + 1
     )
+
+
+async def test_a_provider_may_ask_for_a_longer_wait(bench: Bench) -> None:
+    error = errors.OverloadedError("full", retry_after=30)
+    outcome = await bench.is_put_back(error)
+    assert outcome.available_at == NOW + 30_000
+
+
+async def test_how_a_model_retries_is_its_own(bench: Bench) -> None:
+    retry = {"maxAttempts": 1, "minWait": 7, "exponentialBase": 3}
+    bench.models.change("working-model", resilience={"retry": retry})
+    error = errors.ProviderError("broken")
+    outcome = await bench.is_put_back(error, failures=1)
+    assert outcome.counted is True
+    assert outcome.available_at == NOW + 21_000
+
+
+async def opened_breaker(bench: Bench) -> None:
+    """Fail until the provider is taken to be down."""
+    for _ in range(5):
+        await bench.is_put_back(errors.ProviderError("broken"))
+
+
+@pytest.mark.parametrize(
+    ("error", "counted"),
+    [
+        (errors.ProviderError("broken"), False),
+        # It may have been paid for, so not without end.
+        (errors.CallTimeoutError("late"), True),
+    ],
+)
+async def test_while_its_provider_is_down_a_jobs_failures_are_not_its_own(
+    bench: Bench,
+    error: errors.LLMError,
+    counted: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    for _ in range(4):
+        await bench.is_put_back(errors.ProviderError("broken"))
+    outcome = await bench.run(error, failures=2, attempts=MAX_ATTEMPTS)
+    if counted:
+        assert isinstance(outcome, Failed)
+    else:
+        assert isinstance(outcome, PutBack)
+        assert outcome.counted is False
+
+
+async def test_a_model_that_is_left_alone_is_not_called(bench: Bench) -> None:
+    await opened_breaker(bench)
+    calls = len(bench.calls)
+    outcome = await bench.is_put_back()
+    assert len(bench.calls) == calls
+    assert outcome.counted is False
+    assert outcome.failures == 0
+    assert NOW < outcome.available_at <= NOW + 1000
+
+
+async def test_nothing_is_tried_for_ever(bench: Bench) -> None:
+    await opened_breaker(bench)
+    bench.gates = ModelGates()
+    outcome = await bench.fails(errors.ProviderError("x"), failures=99)
+    assert outcome.error["calls"] == 100
 
 
 @pytest.mark.parametrize("error", RETRYABLE, ids=lambda e: e.kind)
 async def test_after_the_last_attempt_it_has_failed(
     bench: Bench, error: errors.LLMError
 ) -> None:
-    outcome = await bench.fails(error, attempts=MAX_ATTEMPTS)
+    outcome = await bench.fails(error, attempts=MAX_ATTEMPTS, failures=14)
     expected = {
         "errorType": error.kind,
         "message": str(error),
         "model": "working-model",
         "attempt": MAX_ATTEMPTS,
+        "calls": 15,
+        "provider": "scripted",
     }
     if error.http_status is not None:
         expected["httpStatus"] = error.http_status
@@ -571,16 +655,85 @@ async def test_what_never_succeeds_fails_at_once(
         "message": "no",
         "model": "working-model",
         "attempt": 1,
+        "calls": 1,
+        "provider": "scripted",
         "httpStatus": error.http_status,
         "requestId": "req-1",
     }
 
 
-async def test_what_a_filter_let_through_is_kept(bench: Bench) -> None:
-    error = errors.ContentFilteredError("held back", partial_text='{"a":')
-    outcome = await bench.fails(error)
-    assert outcome.error["errorType"] == "CONTENT_FILTERED"
-    assert outcome.error["failedResponseData"] == '{"a":'
+PARTIAL = [errors.ContentFilteredError, errors.TruncatedError]
+
+
+@pytest.mark.parametrize("kind", PARTIAL)
+async def test_what_came_of_an_answer_is_kept_and_counted(
+    bench: Bench, kind: type[errors.PartialAnswerError]
+) -> None:
+    error = kind(
+        "not whole", partial_text='{"a":', usage=Usage(10, 5), request_id="r"
+    )
+    outcome = await bench.fails(error, **THREE_STEPS)
+    assert outcome.error == {
+        "errorType": kind.kind,
+        "message": "not whole",
+        "model": "working-model",
+        "attempt": 1,
+        "calls": 1,
+        "provider": "scripted",
+        "finishReason": kind.kind,
+        "requestId": "r",
+        "failedResponseData": '{"a":',
+    }
+    assert outcome.metrics == one_call()
+
+
+@pytest.mark.parametrize("kind", PARTIAL)
+async def test_an_evaluation_that_is_not_whole_is_recorded_and_counts(
+    bench: Bench, kind: type[errors.PartialAnswerError]
+) -> None:
+    cut = kind("not whole", partial_text="{", usage=Usage(10, 5))
+    outcome = await bench.succeeds('{"a": 1}', cut, **THREE_STEPS)
+    assert evaluation(outcome) == {
+        "error": "not whole",
+        "errorType": kind.kind,
+    }
+    assert outcome.metrics == one_call() + one_call()
+
+
+async def test_a_text_needs_no_json(bench: Bench) -> None:
+    outcome = await bench.succeeds("Dear {you}", as_text=True)
+    assert outcome.response_json == '{"text":"Dear {you}"}'
+
+
+SCHEMA = '{"type":"object","required":["a"]}'
+
+
+async def test_an_answer_that_fits_its_schema_is_taken(bench: Bench) -> None:
+    outcome = await bench.succeeds('{"a": 1}', response_schema=SCHEMA)
+    assert outcome.response_json == '{"a":1}'
+    assert bench.calls[0].response_schema == payload.load(SCHEMA)
+
+
+async def test_an_answer_that_does_not_fit_its_schema_is_kept(
+    bench: Bench,
+) -> None:
+    outcome = await bench.fails('{"b": 1}', response_schema=SCHEMA)
+    assert outcome.error["errorType"] == "SCHEMA_MISMATCH"
+    assert '"a"' in outcome.error["message"]
+    assert outcome.error["failedResponseData"] == '{"b": 1}'
+    assert outcome.metrics == one_call()
+
+
+async def test_the_same_call_of_the_same_start_has_the_same_key(
+    bench: Bench,
+) -> None:
+    job = {"job_id": ObjectId(), "started_at": 7, **THREE_STEPS}
+    await bench.succeeds("{}", "{}", "Better", **job)
+    await bench.succeeds("{}", "{}", "Better", **{**job, "attempts": 2})
+    await bench.succeeds("{}", "{}", "Better", **{**job, "started_at": 8})
+    keys = [call.idempotency_key for call in bench.calls]
+    assert keys[:3] == keys[3:6]
+    assert len({*keys}) == 6
 
 
 @pytest.mark.parametrize(
@@ -748,7 +901,7 @@ async def for_ever() -> None:
 async def test_a_plug_in_that_hangs_is_a_timeout(bench: Bench) -> None:
     bench.timeout = 0.02
     outcome = await bench.is_put_back(for_ever)
-    assert outcome.counted is True
+    assert outcome.failures == 1
     assert outcome.reason == "No answer within 0.02 s"
 
 
@@ -756,7 +909,7 @@ async def test_a_plug_in_that_hangs_every_time_fails_its_job(
     bench: Bench,
 ) -> None:
     bench.timeout = 0.02
-    outcome = await bench.fails(for_ever, attempts=MAX_ATTEMPTS)
+    outcome = await bench.fails(for_ever, attempts=MAX_ATTEMPTS, failures=2)
     assert outcome.error["errorType"] == "TIMEOUT"
 
 
@@ -784,7 +937,7 @@ async def test_a_synchronous_plug_in_that_hangs_is_a_timeout_too(
             raise NotImplementedError
 
     bench.sdk, bench.timeout = Hanging, 0.02
-    outcome = await bench.fails(attempts=MAX_ATTEMPTS)
+    outcome = await bench.fails(attempts=MAX_ATTEMPTS, failures=2)
     assert outcome.error["errorType"] == "TIMEOUT"
     released.set()
     assert await asyncio.to_thread(ended.wait, 20)
@@ -798,7 +951,6 @@ async def test_a_synchronous_plug_in_that_hangs_is_a_timeout_too(
     [
         (errors.BadRequestError("no"), "BAD_REQUEST"),
         (errors.NotAuthorizedError("no"), "NOT_AUTHORIZED"),
-        (errors.ContentFilteredError("no"), "CONTENT_FILTERED"),
     ],
 )
 async def test_a_failed_evaluation_is_recorded(
@@ -900,24 +1052,27 @@ async def test_a_defect_of_a_plug_in_in_a_later_step_is_recorded(
 
 
 @pytest.mark.parametrize(
-    ("error", "counted", "wait"),
+    ("error", "failures", "wait"),
     [
-        (errors.RateLimitedError("x", retry_after=4), False, 4000),
-        (errors.OverloadedError("x"), True, 1000),
+        (errors.RateLimitedError("x", retry_after=4), 0, 4000),
+        (errors.OverloadedError("x"), 1, 1000),
     ],
     ids=["rate limit", "overload"],
 )
 async def test_a_step_that_must_wait_keeps_what_was_paid_for(
     bench: Bench,
     error: errors.LLMError,
-    counted: bool,  # noqa: FBT001 - a column of the table
+    failures: int,
     wait: int,
 ) -> None:
     outcome = await bench.is_put_back(
         '{"a": 1}', '{"score": 9}', error, **THREE_STEPS
     )
     paid = Succeeded('{"a":1}', one_call() + one_call(), '{"score":9}')
-    assert outcome == PutBack(NOW + wait, counted, "x", checkpoint=paid)
+    assert outcome == PutBack(
+        NOW + wait, False, "x", checkpoint=paid, failures=failures
+    )
+    bench.gates = ModelGates()
     again = await bench.succeeds(
         "Better", attempts=2, checkpoint=outcome.checkpoint, **THREE_STEPS
     )
@@ -936,6 +1091,7 @@ async def test_a_waiting_step_that_runs_out_of_attempts_is_recorded(
     outcome = await bench.succeeds(
         errors.OverloadedError("full"),
         attempts=MAX_ATTEMPTS,
+        failures=2,
         checkpoint=paid,
         **EVAL_ONLY,
     )
@@ -1081,33 +1237,13 @@ async def test_closing_the_caller_closes_every_plug_in_once(
         caller,
         catalog,
         cast("PromptService", bench.prompts),
-        RetryPolicy(MAX_ATTEMPTS),
-        lambda: NOW,
+        max_attempts=MAX_ATTEMPTS,
     )
     for _ in range(2):
         await pipeline.run(claimed_job())
     await caller.close()
     await caller.close()
     assert len(bench.script.closed) == 1
-
-
-@given(
-    st.integers(1, 100),
-    st.floats(0, 1, exclude_max=True),
-)
-def test_waits_grow_up_to_a_minute_with_some_jitter(
-    attempt: int, jitter: float
-) -> None:
-    wait = RetryPolicy(100, lambda: jitter).wait_seconds(attempt)
-    full = min(2 ** (attempt - 1), 60)
-    assert full / 2 <= wait <= full
-    same = RetryPolicy(100, lambda: jitter).wait_seconds(attempt + 1)
-    assert same >= wait
-
-
-def test_the_jitter_covers_half_of_the_wait() -> None:
-    assert RetryPolicy(9, lambda: 0.0).wait_seconds(3) == 2.0
-    assert RetryPolicy(9, lambda: 1.0).wait_seconds(3) == 4.0
 
 
 def test_a_job_of_a_document_has_all_that_the_pipeline_needs() -> None:

@@ -1,0 +1,110 @@
+"""How a model's calls are protected, as its owner sets it.
+
+The values and what they mean are those of `llm_sdks.resilience`.
+"""
+
+import functools
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from api.models.base import ApiModel
+from llm_sdks import resilience
+
+Seconds = Annotated[float, Field(ge=0.1, le=86_400, allow_inf_nan=False)]
+
+
+class TimeoutSettings(ApiModel):
+    """How long a call may take, in seconds."""
+
+    connect: Annotated[
+        Seconds, Field(description="Until there is a connection.")
+    ] = 5.0
+    read: Annotated[
+        Seconds, Field(description="Between two pieces of an answer.")
+    ] = 600.0
+    total: Annotated[Seconds, Field(description="For the whole call.")] = 900.0
+
+
+class RetrySettings(ApiModel):
+    """How often and how late a failed call is made again."""
+
+    max_attempts: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=20,
+            description="Calls that make one attempt of the job, which has "
+            "`MAX_ATTEMPTS` of them. A rate limit counts as none.",
+        ),
+    ] = 3
+    min_wait: Annotated[
+        Seconds, Field(description="Seconds after the first failed call.")
+    ] = 1.0
+    max_wait: Annotated[
+        Seconds, Field(description="No wait is longer, in seconds.")
+    ] = 60.0
+    exponential_base: Annotated[
+        float,
+        Field(
+            ge=1,
+            le=10,
+            allow_inf_nan=False,
+            description="Each wait is so many times the one before.",
+        ),
+    ] = 2.0
+    jitter: Annotated[
+        bool, Field(description="Waits are cut by up to a half, by chance.")
+    ] = True
+
+    @model_validator(mode="after")
+    def _waits_make_sense(self) -> Self:
+        if self.min_wait > self.max_wait:
+            raise ValueError("minWait must not be above maxWait")
+        return self
+
+
+class BreakerSettings(ApiModel):
+    """When a provider that keeps failing is left alone."""
+
+    failure_threshold: Annotated[
+        int, Field(ge=1, le=1000, description="Failed calls in a row.")
+    ] = 5
+    recovery_timeout: Annotated[
+        Seconds,
+        Field(
+            description="The longest time between two trial calls, in "
+            "seconds; after a short outage they come sooner."
+        ),
+    ] = 30.0
+
+
+class BulkheadSettings(ApiModel):
+    """How many calls run at once, in each process."""
+
+    max_concurrency: Annotated[
+        Annotated[int, Field(ge=1, le=10_000)] | None,
+        Field(description="Null: as many as the workers make."),
+    ] = None
+    acquisition_timeout: Annotated[
+        Seconds, Field(description="Seconds that a call waits for a place.")
+    ] = 30.0
+
+
+class ResilienceSettings(ApiModel):
+    """What protects a model's calls; what is left out has defaults."""
+
+    timeout: TimeoutSettings = TimeoutSettings()
+    retry: RetrySettings = RetrySettings()
+    circuit_breaker: BreakerSettings = BreakerSettings()
+    bulkhead: BulkheadSettings = BulkheadSettings()
+
+    @functools.cached_property
+    def policy(self) -> resilience.Resilience:
+        """Give the same values as the code that applies them has them."""
+        return resilience.Resilience(
+            resilience.TimeoutPolicy(**self.timeout.model_dump()),
+            resilience.RetryPolicy(**self.retry.model_dump()),
+            resilience.BreakerPolicy(**self.circuit_breaker.model_dump()),
+            resilience.BulkheadPolicy(**self.bulkhead.model_dump()),
+        )
