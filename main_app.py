@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 import uvicorn
@@ -38,6 +39,7 @@ from api.services.health_service import HealthService
 from api.services.job_queue import JobQueue
 from api.services.job_service import JobService
 from api.services.model_access import ModelAccess
+from api.services.model_health import ModelHealthService
 from api.services.model_service import ModelService
 from api.services.prompt_flow_service import PromptFlowService
 from api.services.prompt_service import PromptService
@@ -48,6 +50,7 @@ from config import VERSION, ModelKeys, Settings, SettingsError
 from llm_optimizers.run_orchestrator import RunOrchestrator
 from llm_sdks.model_gate import ModelGates
 from llm_sdks.registry import SdkRegistry
+from llm_workers.health_reporter import HealthReporter
 from llm_workers.pool import PoolLimits, WorkerPool
 from llm_workers.spool import Spool
 from llm_workers.worker import WorkerParts
@@ -72,19 +75,20 @@ class Application:
     worker_parts: WorkerParts
     worker_documents: Documents
 
-    def new_orchestrator(self) -> RunOrchestrator:
-        """Make what advances the runs."""
-        services = self.services
-        return RunOrchestrator(
-            services.runs, services.jobs, self.worker_parts.signals
-        )
-
-    def new_pool(self) -> WorkerPool:
-        """Make the supervisor of this process's workers."""
+    def workers(self) -> tuple[WorkerPool, RunOrchestrator]:
+        """Make the supervisor of the workers, and what advances the runs."""
+        services, parts = self.services, self.worker_parts
         limits = PoolLimits(
             self.settings.num_llm_workers, self.settings.stop_grace_seconds
         )
-        return WorkerPool(self.worker_documents, self.worker_parts, limits)
+        return (
+            WorkerPool(self.worker_documents, parts, limits),
+            RunOrchestrator(services.runs, services.jobs, parts.signals),
+        )
+
+    def new_reporter(self) -> HealthReporter:
+        """Make what tells how calls to models go."""
+        return HealthReporter(self.services.model_health)
 
 
 def build(
@@ -95,9 +99,12 @@ def build(
         connection_string, settings.db_name, settings.db_timeout_seconds
     )
     signals, registry = Signals(), SdkRegistry.discover()
-    gates = ModelGates()
+    gates, spool = ModelGates(), Spool(settings.data_dir)
     access = ModelAccess(registry, keys, gates)
-    services = _services(settings, clients, signals, registry, access)
+    health = ModelHealthService(
+        Documents(clients, "model_health"), gates, spool.process_id
+    )
+    services = _services(settings, clients, signals, access, health)
     parts = WorkerParts(
         clients=clients,
         queue=JobQueue(
@@ -111,7 +118,7 @@ def build(
         registry=registry,
         keys=keys,
         signals=signals,
-        spool=Spool(settings.data_dir),
+        spool=spool,
         gates=gates,
         llm_timeout_seconds=settings.llm_timeout_seconds,
     )
@@ -123,10 +130,10 @@ def _services(
     settings: Settings,
     clients: ClientManager,
     signals: Signals,
-    registry: SdkRegistry,
     access: ModelAccess,
+    health: ModelHealthService,
 ) -> Services:
-    models = ModelService(Documents(clients, "models"), registry)
+    models = ModelService(Documents(clients, "models"), access.registry)
     prompts = PromptService(Documents(clients, "prompts"))
     flows = PromptFlowService(Documents(clients, "prompt_flows"))
     jobs_service = JobService(
@@ -141,6 +148,7 @@ def _services(
             settings.api_key_pepper.get_secret_value(),
         ),
         models=models,
+        model_health=health,
         prompts=prompts,
         prompt_flows=flows,
         jobs=jobs_service,
@@ -175,8 +183,10 @@ def create_app(application: Application, *, run_workers: bool) -> FastAPI:
             streams = application.services.streams
             await streams.close_interrupted()
             stack.push_async_callback(streams.stop)
-            if run_workers:
-                await stack.enter_async_context(running_pool(application))
+            parts = application.workers() if run_workers else ()
+            await stack.enter_async_context(
+                running(application.new_reporter(), *parts)
+            )
             yield
 
     app = FastAPI(
@@ -215,21 +225,23 @@ def create_app(application: Application, *, run_workers: bool) -> FastAPI:
     return app
 
 
+class _Runnable(Protocol):
+    async def run(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
 @asynccontextmanager
-async def running_pool(application: Application) -> AsyncIterator[None]:
-    """Run the workers, and what advances runs, beside what is inside."""
-    pool, orchestrator = application.new_pool(), application.new_orchestrator()
-    tasks = [
-        asyncio.create_task(pool.run()),
-        asyncio.create_task(orchestrator.run()),
-    ]
+async def running(*parts: _Runnable) -> AsyncIterator[None]:
+    """Run these beside what is inside."""
+    tasks = [asyncio.create_task(part.run()) for part in parts]
     try:
         yield
     finally:
-        pool.stop()
-        orchestrator.stop()
-        # Told, not only cancelled: what waits for the database may lose a
-        # cancellation (see `utilities.tasks`).
+        for part in parts:
+            part.stop()
+        # What waits for the database need not wait on. Told before: it may
+        # lose a cancellation (see `utilities.tasks`).
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -302,7 +314,7 @@ async def _work_until_stopped(application: Application) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
     await migrate_when_up(application.clients)
-    async with running_pool(application):
+    async with running(application.new_reporter(), *application.workers()):
         await stopped.wait()
     await application.clients.close()
 

@@ -6,9 +6,6 @@ changed only if it is still as it was seen. So it is safe to die between
 any two steps.
 """
 
-import asyncio
-import contextlib
-
 import structlog
 
 from api.core.errors import ConflictError, NotFoundError, RuleError
@@ -27,6 +24,7 @@ from llm_optimizers.run_steps import (
 )
 from utilities.cosmos_connector import StoreError, current_actor
 from utilities.signals import RUNS_CHANGED, Signals
+from utilities.tasks import Loop
 
 # Only the fall-back: a job that ends in this process is seen at once.
 _POLL_SECONDS = 2.0
@@ -34,47 +32,28 @@ _POLL_SECONDS = 2.0
 log = structlog.get_logger(__name__)
 
 
-class RunOrchestrator:
+class RunOrchestrator(Loop):
     """Brings every running run as far as it can go."""
 
     def __init__(
         self, runs: RunService, jobs: JobService, signals: Signals
     ) -> None:
+        super().__init__()
         self._runs = runs
         self._jobs = jobs
         self._signals = signals
-        self._changed = asyncio.Event()
-        self._stopping = False
 
     async def run(self) -> None:
         """Advance runs until told to stop."""
         current_actor.set("optimizer")
-        loop = asyncio.get_running_loop()
-
-        def wake() -> None:
-            with contextlib.suppress(RuntimeError):  # the loop has ended
-                loop.call_soon_threadsafe(self._changed.set)
-
-        self._signals.subscribe(RUNS_CHANGED, wake)
+        self.attach()
+        self._signals.subscribe(RUNS_CHANGED, self.wake_safely)
         try:
-            while not self._stopping:
+            while not self.stopping:
                 await self._advance_all()
-                await self._wait()
+                await self.pause(_POLL_SECONDS)
         finally:
-            self._signals.unsubscribe(RUNS_CHANGED, wake)
-
-    def stop(self) -> None:
-        """Have `run` end; called in its event loop."""
-        self._stopping = True
-        self._changed.set()
-
-    async def _wait(self) -> None:
-        try:
-            async with asyncio.timeout(_POLL_SECONDS):
-                await self._changed.wait()
-        except TimeoutError:
-            return
-        self._changed.clear()
+            self._signals.unsubscribe(RUNS_CHANGED, self.wake_safely)
 
     async def _advance_all(self) -> None:
         try:
@@ -103,7 +82,7 @@ class RunOrchestrator:
             if await self._runs.advance(run, step.fields):
                 log.info("run_advanced", status=step.fields.get("status"))
                 # There may be a next step already.
-                self._changed.set()
+                self.wake()
         finally:
             structlog.contextvars.unbind_contextvars("runId")
 

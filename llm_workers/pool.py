@@ -19,6 +19,7 @@ from llm_workers.worker import WorkerParts, WorkerThread
 from utilities.clock import Clock, now_ms, to_datetime
 from utilities.cosmos_connector import Document, Documents, StoreError
 from utilities.signals import WORKERS_CHANGED
+from utilities.tasks import Loop
 
 _TICK_SECONDS = 1.0
 _HOLD_SECONDS = 10.0
@@ -46,7 +47,7 @@ class PoolLimits:
     stop_grace_seconds: float
 
 
-class WorkerPool:
+class WorkerPool(Loop):
     """Runs this process's share of the workers."""
 
     def __init__(
@@ -56,6 +57,7 @@ class WorkerPool:
         limits: PoolLimits,
         clock: Clock = now_ms,
     ) -> None:
+        super().__init__()
         self.pool_id = parts.spool.process_id
         self._documents = documents
         self._parts = parts
@@ -65,41 +67,22 @@ class WorkerPool:
         # Threads that were told to stop, and until when they may take.
         self._leaving: dict[WorkerThread, float] = {}
         self._crashes: dict[str, list[float]] = {}
-        self._changed = asyncio.Event()
-        self._stopping = False
         self._next_reap = 0.0
         self._told_full = False
 
     async def run(self) -> None:
         """Supervise until told to stop, then stop every worker in time."""
         self._parts.spool.open()
-        loop = asyncio.get_running_loop()
-
-        def wake() -> None:
-            with contextlib.suppress(RuntimeError):  # the loop has ended
-                loop.call_soon_threadsafe(self._changed.set)
-
-        self._parts.signals.subscribe(WORKERS_CHANGED, wake)
+        self.attach()
+        signals = self._parts.signals
+        signals.subscribe(WORKERS_CHANGED, self.wake_safely)
         try:
-            while not self._stopping:
+            while not self.stopping:
                 await self._tick_safely()
-                await self._wait()
+                await self.pause(_TICK_SECONDS)
         finally:
-            self._parts.signals.unsubscribe(WORKERS_CHANGED, wake)
+            signals.unsubscribe(WORKERS_CHANGED, self.wake_safely)
             await self._shut_down()
-
-    def stop(self) -> None:
-        """Have `run` end; called in its event loop."""
-        self._stopping = True
-        self._changed.set()
-
-    async def _wait(self) -> None:
-        try:
-            async with asyncio.timeout(_TICK_SECONDS):
-                await self._changed.wait()
-        except TimeoutError:
-            return
-        self._changed.clear()
 
     async def _tick_safely(self) -> None:
         try:

@@ -312,6 +312,9 @@ class Job(StoredModel):
     attempts: Annotated[
         int, Field(description="Tries that counted, so far.")
     ] = 0
+    failures: Annotated[
+        int, Field(description="Failed calls to models, so far.")
+    ] = 0
 
 
 class JobSummary(ApiModel):

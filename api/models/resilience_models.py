@@ -59,7 +59,9 @@ class RetrySettings(ApiModel):
 
     @model_validator(mode="after")
     def _waits_make_sense(self) -> Self:
-        if self.min_wait > self.max_wait:
+        # Where only one is given, no wait is longer than `maxWait`.
+        both = {"min_wait", "max_wait"} <= self.model_fields_set
+        if both and self.min_wait > self.max_wait:
             raise ValueError("minWait must not be above maxWait")
         return self
 

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, Response
 
 from api.core.problems import overtaken, problems
 from api.middleware.callers import verify_admin_api_key, verify_caller
+from api.models.model_health_models import ModelHealth
 from api.models.model_models import (
     Model,
     ModelCreate,
@@ -13,7 +14,7 @@ from api.models.model_models import (
     ModelWithKey,
 )
 from api.routers.pages import PageQuery, answer
-from api.services.dependencies import Models
+from api.services.dependencies import ModelHealths, Models
 
 router = APIRouter(prefix="/models", tags=["models"])
 for_admin = [Depends(verify_admin_api_key)]
@@ -44,6 +45,17 @@ async def list_models(
 async def get_model(model_id: str, models: Models) -> Model:
     """Return one model."""
     return await models.get(model_id)
+
+
+@router.get("/{model_id}/health", dependencies=for_admin)
+async def get_model_health(
+    model_id: str, models: Models, health: ModelHealths
+) -> ModelHealth:
+    """Tell how calls to a model go, in all processes that make any.
+
+    At most a few seconds old.
+    """
+    return await health.of(await models.get(model_id))
 
 
 @router.patch(

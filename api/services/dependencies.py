@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from api.services.client_service import ClientService
 from api.services.health_service import HealthService
 from api.services.job_service import JobService
+from api.services.model_health import ModelHealthService
 from api.services.model_service import ModelService
 from api.services.prompt_flow_service import PromptFlowService
 from api.services.prompt_service import PromptService
@@ -22,6 +23,7 @@ class Services:
 
     clients: ClientService
     models: ModelService
+    model_health: ModelHealthService
     prompts: PromptService
     prompt_flows: PromptFlowService
     jobs: JobService
@@ -50,6 +52,11 @@ def get_client_service(services: AllServices) -> ClientService:
 def get_model_service(services: AllServices) -> ModelService:
     """Return the models' service."""
     return services.models
+
+
+def get_model_health_service(services: AllServices) -> ModelHealthService:
+    """Return what knows how calls to models go."""
+    return services.model_health
 
 
 def get_prompt_service(services: AllServices) -> PromptService:
@@ -89,6 +96,7 @@ def get_health_service(services: AllServices) -> HealthService:
 
 Clients = Annotated[ClientService, Depends(get_client_service)]
 Models = Annotated[ModelService, Depends(get_model_service)]
+ModelHealths = Annotated[ModelHealthService, Depends(get_model_health_service)]
 Prompts = Annotated[PromptService, Depends(get_prompt_service)]
 PromptFlows = Annotated[PromptFlowService, Depends(get_prompt_flow_service)]
 Jobs = Annotated[JobService, Depends(get_job_service)]

@@ -19,7 +19,7 @@ class ModelAccess:
     def __init__(
         self, registry: SdkRegistry, keys: ModelKeys, gates: ModelGates
     ) -> None:
-        self._registry = registry
+        self.registry = registry
         self._keys = keys
         self._gates = gates
         self._sdks: dict[str, BaseLLMSDK] = {}
@@ -57,7 +57,7 @@ class ModelAccess:
 
     def _sdk(self, name: str) -> BaseLLMSDK:
         if name not in self._sdks:
-            self._sdks[name] = self._registry.create(name)
+            self._sdks[name] = self.registry.create(name)
         return self._sdks[name]
 
     def _config(self, model: ModelWithKey, sdk: BaseLLMSDK) -> LLMConfig:

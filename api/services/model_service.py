@@ -135,8 +135,10 @@ def _merged(before: Document, given: Document) -> Document:
     merged = dict(before)
     for name, value in given.items():
         old = before.get(name)
-        both = isinstance(value, dict) and isinstance(old, dict)
-        merged[name] = _merged(old, value) if both else value
+        if isinstance(value, dict) and isinstance(old, dict):
+            merged[name] = _merged(old, value)
+        else:
+            merged[name] = value
     return merged
 
 

@@ -277,3 +277,89 @@ def test_what_a_model_must_have_cannot_be_taken_away(
     answer = http.patch(path, headers=ADMIN, json=change)
     assert answer.status_code == 400
     assert "must not be null" in answer.json()["detail"]
+
+
+RESILIENCE = {
+    "timeout": {"connect": 5, "read": 600, "total": 900},
+    "retry": {
+        "maxAttempts": 3,
+        "minWait": 1,
+        "maxWait": 60,
+        "exponentialBase": 2,
+        "jitter": True,
+    },
+    "circuitBreaker": {"failureThreshold": 5, "recoveryTimeout": 30},
+    "bulkhead": {"maxConcurrency": None, "acquisitionTimeout": 30},
+}
+
+
+def test_a_model_is_protected_by_sensible_defaults(
+    http: httpx2.Client,
+) -> None:
+    body = {**MODEL, "name": unique("model")}
+    made = http.post("/models", headers=ADMIN, json=body).json()
+    assert made["resilience"] == RESILIENCE
+    path = f"/models/{made['model_id']}"
+    change = {"resilience": {"timeout": {"total": 60}}}
+    changed = http.patch(path, headers=ADMIN, json=change).json()
+    timeout = {"connect": 5, "read": 600, "total": 60}
+    assert changed["resilience"] == {**RESILIENCE, "timeout": timeout}
+    answer = http.patch(path, headers=ADMIN, json={"resilience": None})
+    assert answer.json()["resilience"] == RESILIENCE
+
+
+@pytest.mark.parametrize(
+    ("resilience", "field"),
+    [
+        ({"timeout": {"total": 0}}, "total"),
+        ({"timeout": {"read": 1e9}}, "read"),
+        ({"retry": {"maxAttempts": 0}}, "maxAttempts"),
+        ({"retry": {"exponentialBase": 0.5}}, "exponentialBase"),
+        ({"retry": {"minWait": 9, "maxWait": 3}}, "retry"),
+        ({"circuitBreaker": {"failureThreshold": 0}}, "failureThreshold"),
+        ({"bulkhead": {"maxConcurrency": 0}}, "maxConcurrency"),
+    ],
+)
+def test_a_protection_that_makes_no_sense_is_refused(
+    http: httpx2.Client, resilience: dict[str, object], field: str
+) -> None:
+    body = {**MODEL, "name": unique("bad"), "resilience": resilience}
+    answer = http.post("/models", headers=ADMIN, json=body)
+    assert answer.status_code == 422
+    assert field in str(answer.json()["detail"][0]["loc"])
+
+
+def test_a_change_may_not_break_what_it_leaves_out(
+    http: httpx2.Client,
+) -> None:
+    body = {**MODEL, "name": unique("model")}
+    made = http.post("/models", headers=ADMIN, json=body).json()
+    change = {"resilience": {"retry": {"maxWait": 0.5}}}
+    answer = http.patch(
+        f"/models/{made['model_id']}", headers=ADMIN, json=change
+    )
+    assert answer.status_code == 400
+    assert "minWait" in answer.json()["detail"]
+
+
+def test_the_health_of_a_model_that_nobody_called(
+    http: httpx2.Client, user: ApiUser
+) -> None:
+    body = {**MODEL, "name": unique("model")}
+    made = http.post("/models", headers=ADMIN, json=body).json()
+    path = f"/models/{made['model_id']}/health"
+    answer = http.get(path, headers=ADMIN)
+    assert answer.json() == {
+        "model_id": made["model_id"],
+        "name": made["name"],
+        "available": True,
+        "running": 0,
+        "succeeded": 0,
+        "failed": {},
+        "processes": [],
+    }
+    assert user.get(path, 401)["detail"] == "Admin API key is required"
+    assert (
+        http.get(f"/models/{'0' * 24}/health", headers=ADMIN).status_code
+        == 404
+    )

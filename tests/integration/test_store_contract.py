@@ -443,7 +443,7 @@ async def test_pools_hold_a_worker_one_at_a_time(store: Store) -> None:
     request = WorkerCreate(worker_id="w", config=WorkerConfigInput())
     made = await workers.create(request, store.client)
     await workers.start(made.worker_id, store.client)
-    pool = application.new_pool()
+    pool, _ = application.workers()
     found = await pool._free_workers(100)
     assert made.worker_id in [worker.worker_id for worker in found]
     mine = ObjectId(made.worker_id)

@@ -1,0 +1,97 @@
+"""How a model's calls go: what its gates in all processes know."""
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import Field
+
+from api.models.base import ApiModel, example
+from llm_sdks.circuit_breaker import BreakerState
+
+Count = Annotated[int, Field(ge=0)]
+
+
+class BreakerHealth(ApiModel):
+    """One process's circuit breaker."""
+
+    state: BreakerState
+    failures_in_a_row: Count
+    open_seconds: Annotated[
+        float | None, Field(description="How long it has been open.")
+    ] = None
+    next_trial_seconds: Annotated[
+        float | None, Field(description="When a call will try again.")
+    ] = None
+
+
+class ProcessHealth(ApiModel):
+    """What one process knows of the model; times are in seconds."""
+
+    process: str
+    reported_at: datetime
+    circuit_breaker: BreakerHealth
+    concurrency_limit: Annotated[
+        int | None,
+        Field(
+            description="Calls at once: `bulkhead.maxConcurrency`, or fewer "
+            "after rate limits. Null: no limit is known."
+        ),
+    ] = None
+    running: Annotated[Count, Field(description="Calls under way.")]
+    waiting: Annotated[Count, Field(description="Calls without a place.")]
+    paused_seconds: Annotated[
+        float, Field(description="Left of a pause that a rate limit asked.")
+    ] = 0.0
+    succeeded: Annotated[Count, Field(description="Since it started.")]
+    failed: Annotated[
+        dict[str, int], Field(description="Since it started, by kind.")
+    ]
+    last_error: str | None = None
+    last_error_seconds: Annotated[
+        float | None, Field(description="How long ago that was.")
+    ] = None
+
+
+class ModelHealth(ApiModel):
+    """`GET /models/{model_id}/health`."""
+
+    model_config = example(
+        model_id="665f1c2ab7e4d90012345678",
+        name="gpt-4o-mini",
+        available=True,
+        running=40,
+        succeeded=11_520,
+        failed={"RATE_LIMITED": 12, "PROVIDER_ERROR": 3},
+        processes=[
+            {
+                "process": "host-1-5a3f",
+                "reportedAt": "2026-01-31T12:00:00Z",
+                "circuitBreaker": {"state": "closed", "failuresInARow": 0},
+                "concurrencyLimit": 64,
+                "running": 40,
+                "waiting": 0,
+                "pausedSeconds": 0,
+                "succeeded": 11_520,
+                "failed": {"RATE_LIMITED": 12, "PROVIDER_ERROR": 3},
+                "lastError": "RATE_LIMITED",
+                "lastErrorSeconds": 8.2,
+            }
+        ],
+    )
+
+    model_id: Annotated[str, Field(alias="model_id")]
+    name: str
+    available: Annotated[
+        bool,
+        Field(
+            description="Whether no process leaves it alone just now; true "
+            "if none has called it."
+        ),
+    ]
+    running: Count
+    succeeded: Count
+    failed: dict[str, int]
+    processes: Annotated[
+        list[ProcessHealth],
+        Field(description="Those that have called it and are alive."),
+    ]
