@@ -87,6 +87,7 @@ class LiveStream:
         self._request = request
         self._record = record
         self._received = received
+        self._is_recording = False
         # When the provider's call began.
         self._started = time.perf_counter()
         self._pieces: asyncio.Queue[str | None] = asyncio.Queue(_MOST_PIECES)
@@ -98,7 +99,12 @@ class LiveStream:
     def stop(self, kind: str, message: str) -> None:
         """End the provider's call; the record says why."""
         self._stop_reason = StreamError(kind, message)
-        self.task.cancel()
+        self.end_call()
+
+    def end_call(self) -> None:
+        """End the provider's call; the record is written nevertheless."""
+        if not self._is_recording:
+            self.task.cancel()
 
     async def first_piece(self) -> str | None:
         """Wait for the first piece; None if there is none."""
@@ -122,8 +128,7 @@ class LiveStream:
                         return
                     piece += more
         finally:
-            if not self.task.done():
-                self.task.cancel()
+            self.end_call()
 
     async def _run(self) -> None:
         error = None
@@ -136,6 +141,8 @@ class LiveStream:
         except Exception as problem:  # noqa: BLE001 - a plug-in's; logged
             found = plugin_error(self._sdk.get_name(), problem)
             error = StreamError(found.kind, str(found))
+        # From here on, being stopped once more must not lose the record.
+        self._is_recording = True
         now = time.perf_counter()
         self.end = replace(
             self.end,

@@ -221,7 +221,7 @@ class StreamService:
         try:
             first = await live.first_piece()
         except asyncio.CancelledError:
-            live.task.cancel()
+            live.end_call()
             raise
         if first is None and live.end.error is not None:
             raise ProviderFailedError(live.end.error.message, live.stream_id)
