@@ -106,8 +106,9 @@ class Wire(ABC):
         events = tuple(self.events(call, answer, number))
         return Reply(events, content_type=self.stream_type, headers=headers)
 
-    def refusal(self, error: RefusedError) -> Reply:
+    def refusal(self, error: RefusedError, request: Request) -> Reply:
         """Give an error the vendor's form."""
+        del request
         number = next_number()
         headers = self.headers(number)
         if error.retry_after is not None:

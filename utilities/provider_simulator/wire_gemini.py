@@ -32,6 +32,7 @@ _FINISH = {
     "length": "MAX_TOKENS",
     "content_filter": "SAFETY",
 }
+_TYPES = "type.googleapis.com/google.rpc"
 # Between the elements of a stream that is an array.
 _COMMA = b",\n"
 _KINDS: Mapping[int, str] = {
@@ -109,27 +110,28 @@ class GeminiWire(Wire):
     def problem(self, error: RefusedError, number: int) -> object:
         """Return an error object."""
         del number
-        kind = _KINDS.get(error.status, "UNKNOWN")
+        status = self.status(error)
         body: dict[str, Any] = {
-            "code": error.status,
+            "code": status,
             "message": error.message,
-            "status": kind,
+            "status": _KINDS.get(status, "UNKNOWN"),
         }
-        if error.retry_after is not None:
-            body["details"] = [
-                {
-                    "@type": "type.googleapis.com/google.rpc.RetryInfo",
-                    "retryDelay": f"{error.retry_after:g}s",
-                }
-            ]
+        if details := list(_details(error)):
+            body["details"] = details
         return {"error": body}
 
-    def refusal(self, error: RefusedError) -> Reply:
+    def refusal(self, error: RefusedError, request: Request) -> Reply:
         """Give an error the vendor's form; a refused prompt is none."""
-        if error.reason == "prompt_filter":
-            feedback = {"blockReason": "PROHIBITED_CONTENT"}
-            return Reply(to_json({"promptFeedback": feedback}))
-        return super().refusal(error)
+        if error.reason != "prompt_filter":
+            return super().refusal(error, request)
+        body = {"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}}
+        if request.parameter("alt") != "sse":
+            return Reply(to_json(body))
+        return Reply(server_sent(body), content_type=self.stream_type)
+
+    def status(self, error: RefusedError) -> int:
+        """Return the status; a wrong key is a wrong argument."""
+        return 400 if error.reason == "unauthorized" else error.status
 
     def stream_problem(self, error: RefusedError, number: int) -> Event:
         """Return an error as an event."""
@@ -139,6 +141,20 @@ class GeminiWire(Wire):
         """Return what Gemini sends; its id is in the body."""
         del number
         return (("x-gemini-service-tier", "standard"),)
+
+
+def _details(error: RefusedError) -> Iterator[dict[str, str]]:
+    if error.retry_after is not None:
+        yield {
+            "@type": f"{_TYPES}.RetryInfo",
+            "retryDelay": f"{error.retry_after:g}s",
+        }
+    if error.reason == "unauthorized":
+        yield {
+            "@type": f"{_TYPES}.ErrorInfo",
+            "reason": "API_KEY_INVALID",
+            "domain": "googleapis.com",
+        }
 
 
 def _response(
