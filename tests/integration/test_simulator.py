@@ -6,16 +6,19 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import httpx2
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.support.simulator_calls import (
     ANTHROPIC,
+    CALLS,
     CHAT,
     OPENAI,
+    Json,
     all_of,
     raw,
     said,
@@ -28,57 +31,45 @@ from utilities.provider_simulator.settings import (
 )
 
 
-@pytest.fixture
-def simulator() -> Iterator[Simulator]:
-    with running_simulator() as running:
-        yield running
-
-
-@pytest.fixture
-def http(simulator: Simulator) -> Iterator[httpx2.Client]:
-    with httpx2.Client(base_url=simulator.url, timeout=20) as client:
-        yield client
-
-
-def test_a_script_replaced_at_run_time(http: httpx2.Client) -> None:
+def test_a_script_replaced_at_run_time(vendor: httpx2.Client) -> None:
     rules = [
         {"pattern": "(?i)hello", "text": "Hi!", "headers": {"x-a": "b"}},
         {"status": 404, "message": "No such model", "latency_ms": 1},
     ]
-    assert http.put("/script", json=rules).json() == rules
-    response = http.post(OPENAI, json=CHAT)
+    assert vendor.put("/script", json=rules).json() == rules
+    response = vendor.post(OPENAI, json=CHAT)
     assert said(OPENAI, response.json()) == "Hi!"
     assert response.headers["x-a"] == "b"
     other = {**CHAT, "messages": [{"role": "user", "content": "Bye"}]}
-    response = http.post(OPENAI, json=other)
+    response = vendor.post(OPENAI, json=other)
     assert response.status_code == 404
     assert response.json()["error"]["code"] == "model_not_found"
     quota = {"error": {"code": "insufficient_quota"}}
-    http.put("/script", json=[{"status": 429, "body": quota}])
-    assert http.post(OPENAI, json=CHAT).json() == quota
-    http.put("/script", content=b"")
-    assert http.post(OPENAI, json=CHAT).status_code == 200
+    vendor.put("/script", json=[{"status": 429, "body": quota}])
+    assert vendor.post(OPENAI, json=CHAT).json() == quota
+    vendor.put("/script", content=b"")
+    assert vendor.post(OPENAI, json=CHAT).status_code == 200
 
 
 def test_settings_at_run_time(
-    simulator: Simulator, http: httpx2.Client
+    simulator: Simulator, vendor: httpx2.Client
 ) -> None:
-    before = http.get("/settings").json()
+    before = vendor.get("/settings").json()
     assert before == SimulatorSettings().model_dump(mode="json")
-    after = http.patch("/settings", json={"latency_ms": 5}).json()
+    after = vendor.patch("/settings", json={"latency_ms": 5}).json()
     assert after == {**before, "latency_ms": 5}
     for body in (b"{", b"[]", b'{"no": 1}'):
-        assert http.patch("/settings", content=body).status_code == 422
+        assert vendor.patch("/settings", content=body).status_code == 422
     with pytest.raises(SimulatorError, match="latency_ms"):
         simulator.configure(latency_ms=-1)
-    assert http.get("/settings").json() == after
+    assert vendor.get("/settings").json() == after
 
 
 def test_counts_and_their_reset(
-    simulator: Simulator, http: httpx2.Client
+    simulator: Simulator, vendor: httpx2.Client
 ) -> None:
-    http.post(OPENAI, json=CHAT)
-    http.post(ANTHROPIC, json={})
+    vendor.post(OPENAI, json=CHAT)
+    vendor.post(ANTHROPIC, json={})
     stats = simulator.stats()
     assert stats["requests"] == 2
     assert stats["answers"] == {"ok": 1, "bad_request": 1}
@@ -87,29 +78,29 @@ def test_counts_and_their_reset(
     assert simulator.stats()["requests"] == 0
 
 
-def test_health(http: httpx2.Client) -> None:
-    health = http.get("/health").json()
+def test_health(vendor: httpx2.Client) -> None:
+    health = vendor.get("/health").json()
     assert health["status"] == "ok"
     assert health["uptime_seconds"] >= 0
 
 
 def test_every_response_has_a_correlation_id(
-    simulator: Simulator, http: httpx2.Client
+    simulator: Simulator, vendor: httpx2.Client
 ) -> None:
     header = {"X-Correlation-ID": "mine"}
     for path in ("/health", "/msg", "/nowhere", "/settings"):
-        response = http.get(path, headers=header)
+        response = vendor.get(path, headers=header)
         assert response.headers["x-correlation-id"] == "mine"
-        assert len(http.get(path).headers["x-correlation-id"]) == 36
+        assert len(vendor.get(path).headers["x-correlation-id"]) == 36
     simulator.fail_next(1)
-    assert http.get("/msg").headers["x-correlation-id"]
+    assert vendor.get("/msg").headers["x-correlation-id"]
 
 
-def test_paths_and_methods_that_are_not_there(http: httpx2.Client) -> None:
-    assert http.get("/nowhere").status_code == 404
-    response = http.get(OPENAI)
+def test_paths_and_methods_that_are_not_there(vendor: httpx2.Client) -> None:
+    assert vendor.get("/nowhere").status_code == 404
+    response = vendor.get(OPENAI)
     assert (response.status_code, response.headers["allow"]) == (405, "POST")
-    assert http.delete("/settings").headers["allow"] == "GET, PATCH"
+    assert vendor.delete("/settings").headers["allow"] == "GET, PATCH"
 
 
 def test_calls_sent_at_once_are_answered_in_order(
@@ -136,25 +127,62 @@ def test_a_careful_client_may_go_on(simulator: Simulator) -> None:
     assert all_of(connection).startswith("HTTP/1.1 200 ")
 
 
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda children: (
+        st.lists(children, max_size=3)
+        | st.dictionaries(st.text(max_size=5), children, max_size=3)
+    ),
+    max_leaves=8,
+)
+FIELDS = st.sampled_from(
+    [
+        *("model", "messages", "max_tokens", "stream", "stream_options"),
+        *("response_format", "output_config", "system", "contents"),
+        *("generationConfig", "systemInstruction"),
+    ]
+)
+
+
+@settings(
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    call=st.sampled_from(CALLS),
+    changes=st.dictionaries(FIELDS, JSON, max_size=3),
+    messages=st.lists(st.dictionaries(st.just("content"), JSON), max_size=2),
+)
+def test_odd_calls_are_answered_or_refused(
+    vendor: httpx2.Client,
+    call: tuple[str, Json],
+    changes: Json,
+    messages: list[Json],
+) -> None:
+    path, body = call
+    for odd in ({**body, **changes}, {**body, "messages": messages}):
+        assert vendor.post(path, json=odd).status_code in {200, 400}
+
+
 def test_what_is_no_http(simulator: Simulator) -> None:
     answer = all_of(raw(simulator, "nonsense\r\n\r\n"))
     assert answer.startswith("HTTP/1.1 400 ")
 
 
-def test_a_large_body_in_pieces(http: httpx2.Client) -> None:
+def test_a_large_body_in_pieces(vendor: httpx2.Client) -> None:
     text = "long " * 200_000
     body = json.dumps(
         {"model": "m", "messages": [{"role": "user", "content": text}]}
     ).encode()
     parts = (body[at : at + 9999] for at in range(0, len(body), 9999))
-    answer = http.post(OPENAI, content=parts).json()
+    answer = vendor.post(OPENAI, content=parts).json()
     assert json.loads(said(OPENAI, answer))["echo"] == text
 
 
 def test_in_a_process_of_its_own() -> None:
-    settings = SimulatorSettings(seed=5)
+    seeded = SimulatorSettings(seed=5)
     rules = [Rule(text="scripted")]
-    with running_simulator(settings, rules, process=True) as simulator:
+    with running_simulator(seeded, rules, process=True) as simulator:
         url = simulator.base_urls["OpenAI"] + "/chat/completions"
         answer = httpx2.post(url, json=CHAT).json()
         assert said(OPENAI, answer) == "scripted"

@@ -1,7 +1,6 @@
 """The simulator speaks as each vendor does, over real sockets."""
 
 import json
-from collections.abc import Iterator
 
 import httpx2
 import pytest
@@ -24,26 +23,14 @@ from tests.support.simulator_calls import (
     said,
     streamed,
 )
-from utilities.provider_simulator.running import Simulator, running_simulator
-
-
-@pytest.fixture
-def simulator() -> Iterator[Simulator]:
-    with running_simulator() as running:
-        yield running
-
-
-@pytest.fixture
-def http(simulator: Simulator) -> Iterator[httpx2.Client]:
-    with httpx2.Client(base_url=simulator.url, timeout=20) as client:
-        yield client
+from utilities.provider_simulator.running import Simulator
 
 
 @pytest.mark.parametrize(("path", "body"), CALLS)
 def test_every_vendor_echoes(
-    http: httpx2.Client, path: str, body: Json
+    vendor: httpx2.Client, path: str, body: Json
 ) -> None:
-    response = http.post(path, json=body)
+    response = vendor.post(path, json=body)
     assert response.status_code == 200
     echo = json.loads(said(path, response.json()))
     assert (echo["result"], echo["echo"]) == ("ok", "Hello")
@@ -86,14 +73,14 @@ def test_every_vendor_echoes(
     ],
 )
 def test_every_vendor_answers_by_schema(
-    http: httpx2.Client, path: str, body: Json
+    vendor: httpx2.Client, path: str, body: Json
 ) -> None:
-    answer = http.post(path, json=body).json()
+    answer = vendor.post(path, json=body).json()
     assert json.loads(said(path, answer)) == {"mood": "good"}
 
 
 def test_usage_as_each_vendor_names_it(
-    simulator: Simulator, http: httpx2.Client
+    simulator: Simulator, vendor: httpx2.Client
 ) -> None:
     usage = {
         "input_tokens": 100,
@@ -103,18 +90,18 @@ def test_usage_as_each_vendor_names_it(
     }
     simulator.script({"text": "a", "usage": usage})
     for path in (OPENAI, AZURE_OPENAI, INFERENCE):
-        found = http.post(path, json=CHAT).json()["usage"]
+        found = vendor.post(path, json=CHAT).json()["usage"]
         assert found["prompt_tokens"] == 100
         assert found["completion_tokens"] == 60
         assert found["total_tokens"] == 160
         assert found["prompt_tokens_details"]["cached_tokens"] == 30
         assert found["completion_tokens_details"]["reasoning_tokens"] == 20
-    found = http.post(ANTHROPIC, json=CLAUDE).json()["usage"]
+    found = vendor.post(ANTHROPIC, json=CLAUDE).json()["usage"]
     assert found["input_tokens"] == 70
     assert found["cache_read_input_tokens"] == 30
     assert found["output_tokens"] == 60
     assert found["output_tokens_details"]["thinking_tokens"] == 20
-    found = http.post(GEMINI, json=CONTENTS).json()["usageMetadata"]
+    found = vendor.post(GEMINI, json=CONTENTS).json()["usageMetadata"]
     assert found == {
         "promptTokenCount": 100,
         "candidatesTokenCount": 40,
@@ -125,25 +112,25 @@ def test_usage_as_each_vendor_names_it(
 
 
 def test_the_limit_of_tokens_in_each_vendors_words(
-    http: httpx2.Client,
+    vendor: httpx2.Client,
 ) -> None:
     for limit in ("max_tokens", "max_completion_tokens"):
-        body = http.post(OPENAI, json={**CHAT, limit: 1}).json()
+        body = vendor.post(OPENAI, json={**CHAT, limit: 1}).json()
         assert body["choices"][0]["finish_reason"] == "length"
-    body = http.post(ANTHROPIC, json={**CLAUDE, "max_tokens": 1}).json()
+    body = vendor.post(ANTHROPIC, json={**CLAUDE, "max_tokens": 1}).json()
     assert body["stop_reason"] == "max_tokens"
     config = {"generationConfig": {"maxOutputTokens": 1}}
-    body = http.post(GEMINI, json={**CONTENTS, **config}).json()
+    body = vendor.post(GEMINI, json={**CONTENTS, **config}).json()
     assert body["candidates"][0]["finishReason"] == "MAX_TOKENS"
 
 
 @pytest.mark.parametrize("path", [OPENAI, AZURE_OPENAI, INFERENCE])
 @pytest.mark.parametrize("usage", [True, False])
 def test_chat_completions_stream(
-    http: httpx2.Client, path: str, *, usage: bool
+    vendor: httpx2.Client, path: str, *, usage: bool
 ) -> None:
     options = {"stream_options": {"include_usage": True}} if usage else {}
-    response = http.post(path, json={**CHAT, "stream": True, **options})
+    response = vendor.post(path, json={**CHAT, "stream": True, **options})
     assert response.text.endswith("data: [DONE]\n\n")
     chunks = streamed(response)
     choices = [c["choices"][0] for c in chunks if c["choices"]]
@@ -154,14 +141,16 @@ def test_chat_completions_stream(
     assert len({chunk["id"] for chunk in chunks}) == 1
 
 
-def test_azure_tells_of_the_prompt_first(http: httpx2.Client) -> None:
-    first = streamed(http.post(AZURE_OPENAI, json={**CHAT, "stream": True}))[0]
+def test_azure_tells_of_the_prompt_first(vendor: httpx2.Client) -> None:
+    first = streamed(vendor.post(AZURE_OPENAI, json={**CHAT, "stream": True}))[
+        0
+    ]
     assert first["choices"] == []
     assert first["prompt_filter_results"]
 
 
-def test_anthropic_streams(http: httpx2.Client) -> None:
-    events = streamed(http.post(ANTHROPIC, json={**CLAUDE, "stream": True}))
+def test_anthropic_streams(vendor: httpx2.Client) -> None:
+    events = streamed(vendor.post(ANTHROPIC, json={**CLAUDE, "stream": True}))
     kinds = [event["type"] for event in events]
     assert kinds[:3] == ["message_start", "content_block_start", "ping"]
     assert kinds[-3:] == [
@@ -177,9 +166,9 @@ def test_anthropic_streams(http: httpx2.Client) -> None:
 
 @pytest.mark.parametrize("query", ["?alt=sse", ""])
 def test_gemini_streams_events_or_an_array(
-    http: httpx2.Client, query: str
+    vendor: httpx2.Client, query: str
 ) -> None:
-    response = http.post(GEMINI_STREAM + query, json=CONTENTS)
+    response = vendor.post(GEMINI_STREAM + query, json=CONTENTS)
     parts = streamed(response) if query else response.json()
     candidates = [part["candidates"][0] for part in parts]
     text = "".join(c["content"]["parts"][0]["text"] for c in candidates)
@@ -188,11 +177,11 @@ def test_gemini_streams_events_or_an_array(
 
 
 def test_a_stream_keeps_its_pace(
-    simulator: Simulator, http: httpx2.Client
+    simulator: Simulator, vendor: httpx2.Client
 ) -> None:
     simulator.configure(tokens_per_second=50)
     simulator.script({"text": "four" * 10})
-    response = http.post(OPENAI, json={**CHAT, "stream": True})
+    response = vendor.post(OPENAI, json={**CHAT, "stream": True})
     assert response.elapsed.total_seconds() >= 0.2
 
 
@@ -200,61 +189,63 @@ def test_a_stream_keeps_its_pace(
 
 
 def test_errors_as_each_vendor_sends_them(
-    simulator: Simulator, http: httpx2.Client
+    simulator: Simulator, vendor: httpx2.Client
 ) -> None:
     simulator.configure(failures={"rate_limited": 1}, retry_after_seconds=1.5)
     for path, body in CALLS:
-        response = http.post(path, json=body)
+        response = vendor.post(path, json=body)
         assert response.status_code == 429
         assert response.headers["retry-after"] == "2"
-    response = http.post(OPENAI, json=CHAT)
+    response = vendor.post(OPENAI, json=CHAT)
     assert response.headers["retry-after-ms"] == "1500"
     assert response.json()["error"]["code"] == "rate_limit_exceeded"
-    error = http.post(INFERENCE, json=CHAT).json()["error"]
+    error = vendor.post(INFERENCE, json=CHAT).json()["error"]
     assert set(error) == {"code", "message"}
-    response = http.post(ANTHROPIC, json=CLAUDE)
+    response = vendor.post(ANTHROPIC, json=CLAUDE)
     assert response.json()["error"]["type"] == "rate_limit_error"
     assert response.json()["request_id"] == response.headers["request-id"]
-    error = http.post(GEMINI, json=CONTENTS).json()["error"]
+    error = vendor.post(GEMINI, json=CONTENTS).json()["error"]
     assert error["status"] == "RESOURCE_EXHAUSTED"
     assert error["details"][0]["retryDelay"] == "1.5s"
 
 
 def test_overload_and_failure(
-    simulator: Simulator, http: httpx2.Client
+    simulator: Simulator, vendor: httpx2.Client
 ) -> None:
     for kind, status in (("overloaded", 503), ("server_error", 500)):
         simulator.configure(failures={kind: 1})
         for path, body in CALLS:
-            response = http.post(path, json=body)
+            response = vendor.post(path, json=body)
             own = path == ANTHROPIC and kind == "overloaded"
             assert response.status_code == (529 if own else status)
             assert response.json()["error"]["message"]
 
 
 def test_a_filtered_prompt_as_each_vendor_tells_it(
-    simulator: Simulator, http: httpx2.Client
+    simulator: Simulator, vendor: httpx2.Client
 ) -> None:
     simulator.configure(failures={"prompt_filter": 1})
     for path in (AZURE_OPENAI, INFERENCE):
-        response = http.post(path, json=CHAT)
+        response = vendor.post(path, json=CHAT)
         assert response.status_code == 400
         assert response.json()["error"]["code"] == "content_filter"
-    response = http.post(GEMINI, json=CONTENTS)
+    response = vendor.post(GEMINI, json=CONTENTS)
     assert response.status_code == 200
     assert response.json()["promptFeedback"]["blockReason"]
-    stream = http.post(GEMINI_STREAM + "?alt=sse", json=CONTENTS)
+    stream = vendor.post(GEMINI_STREAM + "?alt=sse", json=CONTENTS)
     assert streamed(stream)[0]["promptFeedback"]["blockReason"]
 
 
 def test_a_filtered_answer_as_each_vendor_tells_it(
-    simulator: Simulator, http: httpx2.Client
+    simulator: Simulator, vendor: httpx2.Client
 ) -> None:
     simulator.configure(failures={"content_filter": 1})
-    choice = http.post(OPENAI, json=CHAT).json()["choices"][0]
+    choice = vendor.post(OPENAI, json=CHAT).json()["choices"][0]
     assert choice["finish_reason"] == "content_filter"
-    assert http.post(ANTHROPIC, json=CLAUDE).json()["stop_reason"] == "refusal"
-    candidate = http.post(GEMINI, json=CONTENTS).json()["candidates"][0]
+    assert (
+        vendor.post(ANTHROPIC, json=CLAUDE).json()["stop_reason"] == "refusal"
+    )
+    candidate = vendor.post(GEMINI, json=CONTENTS).json()["candidates"][0]
     assert candidate == {"index": 0, "finishReason": "SAFETY"}
 
 
@@ -272,29 +263,29 @@ def test_a_filtered_answer_as_each_vendor_tells_it(
     ],
 )
 def test_requests_that_vendors_refuse(
-    http: httpx2.Client, path: str, body: object
+    vendor: httpx2.Client, path: str, body: object
 ) -> None:
-    response = http.post(path, json=body)
+    response = vendor.post(path, json=body)
     assert response.status_code == 400
     assert response.json()["error"]["message"]
-    assert http.post(path, content=b"{nonsense").status_code == 400
+    assert vendor.post(path, content=b"{nonsense").status_code == 400
 
 
-def test_azure_wants_the_apis_version(http: httpx2.Client) -> None:
-    assert http.post(AZURE, json=CHAT).status_code == 404
+def test_azure_wants_the_apis_version(vendor: httpx2.Client) -> None:
+    assert vendor.post(AZURE, json=CHAT).status_code == 404
 
 
 def test_a_key_if_one_is_wanted(
-    simulator: Simulator, http: httpx2.Client
+    simulator: Simulator, vendor: httpx2.Client
 ) -> None:
     simulator.configure(api_key="right")
     for path, body in CALLS:
-        refused = http.post(path, json=body, headers={"api-key": "wrong"})
+        refused = vendor.post(path, json=body, headers={"api-key": "wrong"})
         # Gemini takes a wrong key for a wrong argument.
         assert refused.status_code == (400 if path == GEMINI else 401)
         for header in ("api-key", "x-api-key", "x-goog-api-key"):
-            accepted = http.post(path, json=body, headers={header: "right"})
+            accepted = vendor.post(path, json=body, headers={header: "right"})
             assert accepted.status_code == 200
     bearer = {"Authorization": "Bearer right"}
-    assert http.post(OPENAI, json=CHAT, headers=bearer).status_code == 200
-    assert http.post(GEMINI + "?key=right", json=CONTENTS).status_code == 200
+    assert vendor.post(OPENAI, json=CHAT, headers=bearer).status_code == 200
+    assert vendor.post(GEMINI + "?key=right", json=CONTENTS).status_code == 200

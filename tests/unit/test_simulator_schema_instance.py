@@ -1,3 +1,5 @@
+import contextlib
+import json
 from typing import Any
 
 import jsonschema
@@ -5,7 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from utilities.provider_simulator.schema_instance import instance
+from utilities.provider_simulator.schema_instance import (
+    SchemaError,
+    instance,
+)
 
 Schema = dict[str, Any]
 small = st.integers(-50, 50)
@@ -178,3 +183,39 @@ def test_formats(form: str) -> None:
         schema,
         format_checker=jsonschema.FormatChecker(),
     )
+
+
+@pytest.mark.parametrize(
+    "required", [["a", "b"], ["a", "b", "c", "d", "e", "f"]]
+)
+def test_a_schema_without_end_takes_no_time(required: list[str]) -> None:
+    properties = {name: {"$ref": "#"} for name in required}
+    instance(
+        {"type": "object", "properties": properties, "required": required}
+    )
+
+
+keywords = st.sampled_from(
+    [
+        *("type", "properties", "required", "enum", "items", "prefixItems"),
+        *("minimum", "maximum", "exclusiveMinimum", "multipleOf", "format"),
+        *("minItems", "maxItems", "minLength", "maxLength", "allOf", "anyOf"),
+        *("$ref", "minProperties", "additionalProperties", "const"),
+    ]
+)
+types = st.sampled_from(["object", "array", "string", "integer", "number"])
+anything = st.recursive(
+    scalars | types | st.just(10**12) | st.floats(allow_nan=False),
+    lambda children: (
+        st.lists(children, max_size=3)
+        | st.dictionaries(keywords | names, children, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(keywords, anything, max_size=5))
+def test_what_is_no_schema_is_told(schema: Schema) -> None:
+    with contextlib.suppress(SchemaError):
+        json.dumps(instance(schema))
