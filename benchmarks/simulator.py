@@ -158,6 +158,11 @@ async def _load(
 
 @contextmanager
 def _pinned_simulator() -> Iterator[Simulator]:
+    if not hasattr(os, "sched_setaffinity"):
+        # Only Linux pins; elsewhere, the cores are the system's choice.
+        with running_simulator(process=True) as simulator:
+            yield simulator
+        return
     cores = sorted(os.sched_getaffinity(0))
     # The child inherits the core that is set when it starts.
     os.sched_setaffinity(0, cores[:1])

@@ -187,6 +187,19 @@ def test_an_answer_that_got_lost_is_there_for_the_next_try(
     assert simulator.stats()["duplicates"] == 1
 
 
+def test_an_error_is_not_kept(
+    simulator: Simulator, vendor: httpx2.Client
+) -> None:
+    simulator.script({"status": 503, "times": 1})
+    key = {"Idempotency-Key": "k"}
+    statuses = [
+        vendor.post(OPENAI, json=CHAT, headers=key).status_code
+        for _ in range(2)
+    ]
+    assert statuses == [503, 200]
+    assert simulator.stats()["duplicates"] == 0
+
+
 def test_a_key_is_forgotten_in_time(
     simulator: Simulator, vendor: httpx2.Client
 ) -> None:
