@@ -23,6 +23,7 @@ from tests.support.simulator_calls import (
     raw,
     said,
 )
+from tests.support.waiting import eventually
 from utilities.provider_simulator.running import Simulator, running_simulator
 from utilities.provider_simulator.script import Rule
 from utilities.provider_simulator.settings import (
@@ -162,6 +163,23 @@ def test_odd_calls_are_answered_or_refused(
     path, body = call
     for odd in ({**body, **changes}, {**body, "messages": messages}):
         assert vendor.post(path, json=odd).status_code in {200, 400}
+
+
+def test_a_client_that_reads_slowly_gets_everything(
+    simulator: Simulator,
+) -> None:
+    # More than the kernel's buffers hold, so that writers must wait.
+    simulator.script({"text": "x" * 4_000_000, "headers": {"x-a": "b"}})
+    simulator.configure(tokens_per_second=1e9)
+    body = json.dumps({**CHAT, "stream": True})
+    connection = raw(
+        simulator,
+        f"POST {OPENAI} HTTP/1.1\r\nContent-Length: {len(body)}\r\n"
+        f"Connection: close\r\n\r\n{body}",
+    )
+    eventually(lambda: simulator.stats()["open"] == 1)
+    assert all_of(connection).endswith("data: [DONE]\n\n\r\n0\r\n\r\n")
+    assert simulator.stats()["answers"] == {"ok": 1}
 
 
 def test_what_is_no_http(simulator: Simulator) -> None:

@@ -149,6 +149,23 @@ def test_azure_tells_of_the_prompt_first(vendor: httpx2.Client) -> None:
     assert first["prompt_filter_results"]
 
 
+def test_azure_without_a_path_is_known_by_its_version(
+    simulator: Simulator, vendor: httpx2.Client
+) -> None:
+    path = "/chat/completions"
+    for query in ("", "?api-version=2024-05-01-preview"):
+        assert vendor.post(path + query, json=CHAT).status_code == 200
+    endpoints = simulator.stats()["endpoints"]
+    assert endpoints == {"openai": 1, "azure_inference": 1}
+
+
+def test_a_schema_that_is_none(vendor: httpx2.Client) -> None:
+    config = {"generationConfig": {"responseSchema": {"enum": 17}}}
+    response = vendor.post(GEMINI, json={**CONTENTS, **config})
+    assert response.status_code == 400
+    assert "Invalid schema" in response.json()["error"]["message"]
+
+
 def test_anthropic_streams(vendor: httpx2.Client) -> None:
     events = streamed(vendor.post(ANTHROPIC, json={**CLAUDE, "stream": True}))
     kinds = [event["type"] for event in events]
