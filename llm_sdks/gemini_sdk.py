@@ -25,7 +25,7 @@ class GeminiSDK(ProviderSDK):
     client_module = "llm_sdks._shared.gemini_client"
     answer_name = "generated content"
     endings = Endings(
-        frozenset({"MAX_TOKENS"}),
+        frozenset({"MAX_TOKENS", "CONTINUATION"}),
         frozenset(
             {"SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII"}
         ),
@@ -68,9 +68,10 @@ class GeminiSDK(ProviderSDK):
         """Read a whole answer; what the model thought is left out."""
         blocked = section(answer, "promptFeedback").get("blockReason")
         counts = section(answer, "usageMetadata")
+        known = word_of(answer.get("responseId"))
         if blocked:
             reason = word_of(blocked)
-            return Part("", counts, reason, filtered=True)
+            return Part("", counts, reason, filtered=True, request_id=known)
         candidate = answer["candidates"][0]
         parts = section(candidate, "content").get("parts") or []
         texts = [
@@ -79,7 +80,7 @@ class GeminiSDK(ProviderSDK):
             if not part.get("thought")
         ]
         reason = word_of(candidate.get("finishReason"))
-        return Part("".join(texts), counts, reason)
+        return Part("".join(texts), counts, reason, request_id=known)
 
     def part(self, event: Any) -> Part:  # noqa: ANN401 - a provider's JSON
         """Read one event of a stream, which looks like a whole answer."""

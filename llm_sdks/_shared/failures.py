@@ -60,6 +60,8 @@ _REFUSAL = re.compile(
     r"|not allowed|may only be|unrecognized|unknown|not available",
     re.IGNORECASE,
 )
+# Anthropic has no code for it.
+_FILTER = re.compile(r"content[ -]filter(ing)?\b", re.IGNORECASE)
 _REQUEST_IDS = (
     "x-request-id",
     "request-id",
@@ -212,7 +214,9 @@ def _kind(
         return errors.ProviderError
     if any(word in words for word in _REFUSED_KEY):
         return errors.NotAuthorizedError
-    if any(word in words for word in _FILTERED):
+    if any(word in words for word in _FILTERED) or _FILTER.search(
+        str(problem.get("message"))
+    ):
         return errors.ContentFilteredError
     if _refuses_temperature(problem):
         return TemperatureRefusedError

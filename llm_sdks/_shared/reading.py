@@ -53,7 +53,8 @@ class Part:
 
     `counts` are the provider's own fields for the tokens; `refusal` is
     what the model says instead of an answer, `ended` tells that no text
-    follows even if no reason was given.
+    follows even if no reason was given. Some providers put the request's
+    id here, most into a header.
     """
 
     text: str = ""
@@ -62,6 +63,7 @@ class Part:
     refusal: str = ""
     filtered: bool = False
     ended: bool = False
+    request_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,7 @@ class Answer:
         self._ended = self._ended or part.ended
         self.counts.update(part.counts)
         self.finish_reason = part.finish_reason or self.finish_reason
+        self.request_id = self.request_id or part.request_id
 
     @property
     def has_ended(self) -> bool:
