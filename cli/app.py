@@ -14,6 +14,7 @@ from cli.private_instance import end_with_stdin
 from cli.run_command import RunOptions, run
 from cli.secrets_file import ensure_secrets_file, missing_secrets
 from cli.setup import ModelOptions
+from cli.simulate import simulate
 from cli.stopping import stoppable
 from config import VERSION
 
@@ -235,6 +236,9 @@ def run_demo(
     configure_logging("WARNING", "console")
     with stoppable(errors, "Nothing is left running."):
         raise typer.Exit(demo(llm, console))
+
+
+app.command(name="simulate")(simulate)
 
 
 def main() -> None:

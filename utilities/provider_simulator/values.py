@@ -1,0 +1,140 @@
+"""What passes between the parts of the simulator."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+from urllib.parse import parse_qsl
+
+Headers = tuple[tuple[str, str], ...]
+
+_CHARACTERS_A_TOKEN = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request; the names of `headers` are in lower case."""
+
+    method: str
+    path: str
+    query: str
+    headers: Mapping[str, str]
+    body: bytes
+
+    def parameter(self, name: str) -> str | None:
+        """Return a parameter of the query."""
+        return dict(parse_qsl(self.query)).get(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What any vendor's request comes down to."""
+
+    model: str
+    # The user's last message.
+    text: str
+    input_tokens: int
+    max_tokens: int | None = None
+    stream: bool = False
+    include_usage: bool = False
+    schema: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """What a call used: `input` counts `cached`, `output` `reasoning`."""
+
+    input: int
+    output: int
+    cached: int = 0
+    reasoning: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A model's answer, before it takes a vendor's form.
+
+    `finish` is `stop`, `length`, `content_filter`, or a vendor's own word.
+    """
+
+    text: str
+    tokens: Tokens
+    finish: str = "stop"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One piece of a stream, and how many tokens it took to make."""
+
+    data: bytes
+    tokens: int = 0
+
+
+class Delivery(Enum):
+    """How much of a reply reaches the caller."""
+
+    WHOLE = "whole"
+    # The connection breaks before the first byte (TCP RST).
+    RESET = "reset"
+    # The connection stays open and silent.
+    HANG = "hang"
+    # Half of the body, then the end of the connection.
+    TRUNCATED = "truncated"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One HTTP response; a tuple of events is streamed."""
+
+    body: bytes | tuple[Event, ...]
+    status: int = 200
+    content_type: str = "application/json"
+    headers: Headers = ()
+    delivery: Delivery = Delivery.WHOLE
+    seconds_a_token: float = 0.0
+
+
+Respond = Callable[[Reply], Awaitable[None]]
+Handler = Callable[[Request, Respond], Awaitable[None]]
+
+
+class RefusedError(Exception):
+    """The call gets an error; `reason` is a word for what kind of error.
+
+    `retry_after` is in seconds.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        reason: str,
+        message: str,
+        *,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+        self.message = message
+        self.retry_after = retry_after
+
+
+def bad_request(message: str) -> RefusedError:
+    """Make the error for a request that is not as it must be."""
+    return RefusedError(400, "bad_request", message)
+
+
+def count_tokens(text: str) -> int:
+    """Estimate a text's tokens: four characters each, as vendors say."""
+    return -(-len(text) // _CHARACTERS_A_TOKEN)
+
+
+def first_tokens(text: str, count: int) -> str:
+    """Cut a text after so many tokens."""
+    return text[: count * _CHARACTERS_A_TOKEN]
+
+
+def pieces(text: str) -> list[str]:
+    """Split a text into its tokens."""
+    size = _CHARACTERS_A_TOKEN
+    return [text[at : at + size] for at in range(0, len(text), size)]
