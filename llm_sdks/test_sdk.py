@@ -79,8 +79,8 @@ def _answer(request: CompletionRequest) -> str:
 def _read(text: str) -> object:
     try:
         return payload.load(text)
-    except ValueError:
-        return text
+    except (ValueError, TypeError):  # the latter for half a surrogate pair
+        return payload.printable(text)
 
 
 def _usage(request: CompletionRequest, answer: str) -> Usage:
