@@ -49,6 +49,14 @@ async def test_anthropic_is_sent_a_message(provider: Recorder) -> None:
     assert headers["anthropic-version"]
 
 
+async def test_a_model_may_name_anthropics_version(
+    provider: Recorder,
+) -> None:
+    provider.answer = lambda _: web.json_response(MESSAGE)
+    await ask("Anthropic", question(provider, api_version="2023-06-01"))
+    assert provider.headers[0]["anthropic-version"] == "2023-06-01"
+
+
 async def test_anthropics_schema_has_nothing_that_it_refuses(
     provider: Recorder,
 ) -> None:
