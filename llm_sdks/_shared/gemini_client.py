@@ -2,8 +2,8 @@
 
 The session raises our errors before the library sees a failed answer: it
 would lose headers, and the status if the body is no JSON. The library is
-asked for whole HTTP answers, whose JSON is read here, which takes half
-the processor time of its objects; in streams it knows objects only.
+asked for whole HTTP answers, whose JSON is read here as every provider's
+is; in streams it has objects only, which are turned back into JSON.
 """
 
 from collections.abc import AsyncGenerator, Iterator
