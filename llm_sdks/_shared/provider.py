@@ -33,6 +33,7 @@ from llm_sdks.base_sdk import (
     Usage,
     in_daemon_thread,
 )
+from llm_sdks.errors import ConfigurationError
 
 T = TypeVar("T")
 
@@ -249,9 +250,14 @@ class ProviderSDK(BaseLLMSDK):
 
     async def _load(self) -> ClientModule:
         # In a thread: an import of seconds must not block the event loop.
-        module = await in_daemon_thread(
-            lambda: importlib.import_module(self.client_module)
-        )
+        try:
+            module = await in_daemon_thread(
+                lambda: importlib.import_module(self.client_module)
+            )
+        except ImportError as error:
+            raise ConfigurationError(
+                f"The library of {self.get_name()} cannot be used: {error}"
+            ) from error
         return cast("ClientModule", module)
 
 

@@ -48,6 +48,9 @@ class StainlessWire(Wire):
         config: LLMConfig,
     ) -> None:
         self._library: Any = library
+        self._base_error: Any = (
+            getattr(library, "OpenAIError", None) or library.AnthropicError
+        )
         self._client: Any = client
         self._path = path
         self._key = config.api_key.get_secret_value()
@@ -95,7 +98,7 @@ class StainlessWire(Wire):
     def _translated(self, headers: Mapping[str, str]) -> Iterator[None]:
         try:
             yield
-        except self._library.APIError as error:
+        except self._base_error as error:
             raise self._by_library(error, headers) from error
         except _FAILURES as error:
             raise self._by_transport(error) from error
@@ -108,6 +111,8 @@ class StainlessWire(Wire):
         library, key = self._library, self._key
         if isinstance(error, library.APIConnectionError):
             return self._by_transport(error.__cause__ or error)
+        if not isinstance(error, library.APIError):
+            return errors.ProviderError(failures.scrub(str(error), key))
         if not isinstance(error, library.APIStatusError):
             return failures.in_body(
                 error.body or {"message": error.message}, headers, key

@@ -4,6 +4,9 @@ import sys
 import pytest
 
 from llm_sdks._shared import settings
+from llm_sdks.base_sdk import CompletionRequest, LLMConfig
+from llm_sdks.errors import ConfigurationError
+from llm_sdks.openai_sdk import OpenAISDK
 
 LIBRARIES = "'openai', 'anthropic', 'google.genai', 'azure.core', 'aiohttp'"
 SCRIPT = f"""
@@ -39,6 +42,15 @@ def test_a_library_that_is_missing_is_named_with_its_remedy(
 ) -> None:
     with pytest.raises(ImportError, match=r"install 'that\[aiohttp\]'"):
         settings.require("json", module, install="that[aiohttp]")
+
+
+async def test_a_library_that_is_broken_is_told_by_the_first_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(OpenAISDK, "client_module", "llm_sdks._shared.none")
+    request = CompletionRequest(LLMConfig("m"), "", "", 0.5, 5.0)
+    with pytest.raises(ConfigurationError, match="library of OpenAI"):
+        await OpenAISDK().acomplete(request)
 
 
 def test_a_library_that_is_there_is_not_imported() -> None:
