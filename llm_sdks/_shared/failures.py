@@ -31,27 +31,28 @@ _BY_STATUS: dict[int, type[errors.LLMError]] = {
     503: errors.OverloadedError,
     _OVERLOADED: errors.OverloadedError,
 }
-# How providers word, in a body, what HTTP says by a status.
+# How providers word, in a body, what HTTP says by a status; without
+# hyphens and underscores, for some write `TooManyRequests`.
 _WORDS = (
-    ("rate_limit", 429),
-    ("resource_exhausted", 429),
-    ("insufficient_quota", 429),
-    ("too_many_requests", 429),
+    ("ratelimit", 429),
+    ("resourceexhausted", 429),
+    ("insufficientquota", 429),
+    ("toomanyrequests", 429),
     ("overloaded", _OVERLOADED),
     ("unavailable", 503),
     ("authentication", 401),
-    ("invalid_api_key", 401),
+    ("invalidapikey", 401),
     ("unauthenticated", 401),
     ("unauthorized", 401),
     ("permission", 403),
     ("timeout", 408),
-    ("deadline_exceeded", 408),
-    ("not_found", 404),
-    ("too_large", 413),
+    ("deadlineexceeded", 408),
+    ("notfound", 404),
+    ("toolarge", 413),
     ("billing", 403),
     ("invalid", 400),
-    ("bad_request", 400),
-    ("context_length_exceeded", 400),
+    ("badrequest", 400),
+    ("contextlengthexceeded", 400),
 )
 _FILTERED = ("content_filter", "content_policy_violation")
 _REFUSED_KEY = ("api_key_invalid", "invalid_api_key")
@@ -235,9 +236,10 @@ def _status_of(problem: Mapping[str, Any]) -> int:
     code = str(problem.get("code"))
     if re.fullmatch(r"[45]\d\d", code):
         return int(code)
-    words = _words(problem).replace("-", "_").replace(" ", "_")
+    words = _words(problem)
     if any(word in words for word in _FILTERED):
         return HTTPStatus.BAD_REQUEST
+    words = words.replace("-", "").replace("_", "")
     for word, status in _WORDS:
         if word in words:
             return status
