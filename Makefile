@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' \
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' \
 		$(MAKEFILE_LIST)
 
 $(READY): pyproject.toml constraints.txt
@@ -64,9 +64,12 @@ fuzz: $(READY) ## Fuzz every path of a real server, about 5 minutes
 bench: $(READY) ## Measure jobs a second through the whole service
 	@$(BIN)/python -m benchmarks.end_to_end
 
+bench-simulator: $(READY) ## Measure the provider simulator on one core
+	@$(BIN)/python -m benchmarks.simulator
+
 clean: ## Remove everything that can be made again (not ./data, not .env)
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis \
 		.coverage .coverage.* htmlcov .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup demo run test lint openapi fuzz bench clean
+.PHONY: help setup demo run test lint openapi fuzz bench bench-simulator clean

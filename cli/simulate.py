@@ -12,8 +12,8 @@ from cli.errors import CommandError
 from utilities.provider_simulator.script import Rule, read_script
 from utilities.provider_simulator.server import (
     Address,
+    end_signal,
     serving,
-    until_signalled,
 )
 from utilities.provider_simulator.settings import (
     FailureKind,
@@ -187,16 +187,18 @@ def simulate(
 async def _serve(
     settings: SimulatorSettings, rules: list[Rule], host: str, port: int
 ) -> None:
+    # Before anybody can know of us, and end us.
+    ended = end_signal()
     simulation = Simulation(settings, rules)
     async with serving(simulation, host, port) as address:
         _introduce(address)
-        await until_signalled()
+        await ended.wait()
     _say("Stopped.")
 
 
 def _introduce(address: Address) -> None:
     _say(f"Simulating LLM providers on {address.url}; Ctrl-C ends it.")
-    _say("A model's sdk and endpoint, with any key:")
+    _say("A model's sdk and endpoint:")
     for sdk, url in address.base_urls().items():
         _say(f"  {sdk:<22} {url}")
     body = '{"model": "any", "messages": [{"role": "user", "content": "Hi"}]}'

@@ -14,6 +14,7 @@ from tests.support.live_server import (
     make_settings,
 )
 from utilities.embedded_database import EmbeddedDatabase
+from utilities.provider_simulator.running import Simulator, running_simulator
 
 PROVIDER_KEY = "sk-provider-secret"
 
@@ -74,3 +75,16 @@ def provider(provider_server: FakeProvider) -> FakeProvider:
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Path:
     return tmp_path / "data"
+
+
+@pytest.fixture
+def simulator() -> Iterator[Simulator]:
+    with running_simulator() as running:
+        yield running
+
+
+@pytest.fixture
+def vendor(simulator: Simulator) -> Iterator[httpx2.Client]:
+    """A client of the provider simulator."""
+    with httpx2.Client(base_url=simulator.url, timeout=20) as client:
+        yield client

@@ -19,7 +19,7 @@ import uvloop
 from pydantic_core import from_json
 
 from utilities.provider_simulator.script import Rule, read_script
-from utilities.provider_simulator.server import serving, until_signalled
+from utilities.provider_simulator.server import end_signal, serving
 from utilities.provider_simulator.settings import SimulatorSettings
 from utilities.provider_simulator.simulation import Simulation
 
@@ -40,12 +40,14 @@ def _end_with_stdin() -> None:
 async def _serve(
     settings: SimulatorSettings, rules: list[Rule], port: int
 ) -> None:
+    # Before anybody can know of us, and end us.
+    ended = end_signal([signal.SIGTERM])
     simulation = Simulation(settings, rules)
     async with serving(simulation, "127.0.0.1", port) as address:
         sys.stdout.write(json.dumps({"port": address.port}) + "\n")
         sys.stdout.flush()
         threading.Thread(target=_end_with_stdin, daemon=True).start()
-        await until_signalled([signal.SIGTERM])
+        await ended.wait()
 
 
 def main() -> int:

@@ -1,14 +1,18 @@
 """What a simulated model says: by script, by schema, or an echo."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from pydantic_core import from_json, to_json
 
-from utilities.provider_simulator.schema_instance import instance
+from utilities.provider_simulator.schema_instance import SchemaError, instance
 from utilities.provider_simulator.script import Rule, ScriptedUsage
 from utilities.provider_simulator.settings import SimulatorSettings
 from utilities.provider_simulator.values import (
     Answer,
     Call,
     Tokens,
+    bad_request,
     count_tokens,
     first_tokens,
 )
@@ -27,6 +31,9 @@ def answer(
 
     The answer ends where the call's limit of tokens is reached, which
     reasoning uses up as well.
+
+    Raises:
+        RefusedError: the call's schema is none.
     """
     rule = rule or _NO_RULE
     text, finish = rule.answer_text, rule.finish_reason or "stop"
@@ -46,9 +53,16 @@ def answer(
 
 def _default_text(call: Call) -> str:
     if call.schema is not None:
-        return to_json(instance(call.schema)).decode()
+        return _of_schema(call.schema)
     echo = {"result": "ok", "model": call.model, "echo": _parsed(call.text)}
     return to_json(echo).decode()
+
+
+def _of_schema(schema: Mapping[str, Any]) -> str:
+    try:
+        return to_json(instance(schema)).decode()
+    except SchemaError as error:
+        raise bad_request(f"Invalid schema: {error}") from None
 
 
 def _parsed(text: str) -> object:

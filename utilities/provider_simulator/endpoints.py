@@ -54,7 +54,7 @@ class Endpoint(ABC):
         """
 
     @abstractmethod
-    def refusal(self, error: RefusedError) -> Reply:
+    def refusal(self, error: RefusedError, request: Request) -> Reply:
         """Give an error the endpoint's form."""
 
     def problem_event(self, error: RefusedError) -> Event | None:
@@ -83,16 +83,19 @@ class ModelEndpoint(Endpoint):
         rule = self._simulation.script.take(call)
 
         async def work(filtered: bool) -> Reply:  # noqa: FBT001
-            return await self._answer(call, rule, filtered=filtered)
+            await self._wait(rule)
+            if rule is None or (rule.body is None and rule.status < _ERRORS):
+                return self._spoken(call, rule, filtered=filtered)
+            return self._scripted(rule, request)
 
         kind = "stream" if call.stream else "whole"
         return Job(
             f"{kind} {request.path}", work, rule.failure if rule else None
         )
 
-    def refusal(self, error: RefusedError) -> Reply:
+    def refusal(self, error: RefusedError, request: Request) -> Reply:
         """Give an error the vendor's form."""
-        return self._wire.refusal(error)
+        return self._wire.refusal(error, request)
 
     def problem_event(self, error: RefusedError) -> Event:
         """Return the vendor's error in the middle of a stream."""
@@ -116,24 +119,20 @@ class ModelEndpoint(Endpoint):
                 401, "unauthorized", "Incorrect API key provided."
             )
 
-    async def _answer(
-        self, call: Call, rule: Rule | None, *, filtered: bool
-    ) -> Reply:
+    async def _wait(self, rule: Rule | None) -> None:
         latency = self._simulation.chance.latency()
         if rule is not None and rule.latency_ms is not None:
             latency = rule.latency_ms / 1000
         if latency:
             await self._simulation.sleep(latency)
-        if rule is None:
-            return self._spoken(call, None, filtered=filtered)
-        headers = tuple(rule.headers.items())
+
+    def _scripted(self, rule: Rule, request: Request) -> Reply:
+        """Give the body or the error that a rule has."""
         if rule.body is not None:
-            return Reply(to_json(rule.body), rule.status, headers=headers)
-        if rule.status >= _ERRORS:
-            reply = self._wire.refusal(_scripted(rule))
+            reply = Reply(to_json(rule.body), rule.status)
         else:
-            reply = self._spoken(call, rule, filtered=filtered)
-        return replace(reply, headers=(*reply.headers, *headers))
+            reply = self._wire.refusal(_error_of(rule), request)
+        return _with_headers(reply, rule)
 
     def _spoken(
         self, call: Call, rule: Rule | None, *, filtered: bool
@@ -141,6 +140,8 @@ class ModelEndpoint(Endpoint):
         settings = self._simulation.settings
         spoken = answer(call, settings, rule, filtered=filtered)
         reply = self._wire.reply(call, spoken)
+        if rule is not None:
+            reply = _with_headers(reply, rule)
         if settings.tokens_per_second is None:
             return reply
         return replace(reply, seconds_a_token=1 / settings.tokens_per_second)
@@ -168,8 +169,9 @@ class MessageEndpoint(Endpoint):
 
         return Job("message", work)
 
-    def refusal(self, error: RefusedError) -> Reply:
+    def refusal(self, error: RefusedError, request: Request) -> Reply:
         """Give an error as `{"detail": ...}`."""
+        del request
         return detail(error.status, error.message, error.retry_after)
 
 
@@ -184,7 +186,12 @@ def detail(
     return Reply(body, status=status, headers=headers)
 
 
-def _scripted(rule: Rule) -> RefusedError:
+def _with_headers(reply: Reply, rule: Rule) -> Reply:
+    headers = (*reply.headers, *rule.headers.items())
+    return replace(reply, headers=headers)
+
+
+def _error_of(rule: Rule) -> RefusedError:
     message = rule.message or "An error from the script."
     return RefusedError(
         rule.status, "scripted", message, retry_after=rule.retry_after

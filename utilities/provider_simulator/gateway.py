@@ -70,7 +70,7 @@ class Gateway:
         try:
             return await self._admitted(endpoint, request, respond)
         except RefusedError as error:
-            await respond(endpoint.refusal(error))
+            await respond(endpoint.refusal(error, request))
             return error.reason
 
     async def _admitted(

@@ -1,8 +1,7 @@
 """HTTP/1.1 on a transport of our own.
 
 A framework would not let a handler break a connection, or its own answer,
-in the ways that providers' connections break; and this takes a fraction of
-the time.
+in the ways that providers' connections break.
 """
 
 import asyncio
@@ -192,21 +191,27 @@ class HttpConnection(asyncio.Protocol):
         self._transport.write(_head(reply, correlation, framing))
         whole = reply.delivery is Delivery.WHOLE
         sent = events if whole else events[: len(events) // 2]
-        # Against the clock: what a sleep takes too long does not add up.
-        due = self._loop.time()
-        for event in sent:
-            due += event.tokens * reply.seconds_a_token
-            if (early := due - self._loop.time()) > 0:
-                await asyncio.sleep(early)
-            if self._writable is not None:
-                await self._writable
-            self._transport.write(
-                b"%x\r\n%s\r\n" % (len(event.data), event.data)
-            )
+        if reply.seconds_a_token:
+            await self._write_paced(sent, reply.seconds_a_token)
+        else:
+            self._transport.write(b"".join(map(_chunk, sent)))
         if whole:
             self._transport.write(_END_OF_CHUNKS)
         else:
             self._transport.close()
+
+    async def _write_paced(
+        self, events: tuple[Event, ...], seconds_a_token: float
+    ) -> None:
+        # Against the clock: what a sleep takes too long does not add up.
+        due = self._loop.time()
+        for event in events:
+            due += event.tokens * seconds_a_token
+            if (early := due - self._loop.time()) > 0:
+                await asyncio.sleep(early)
+            if self._writable is not None:
+                await self._writable
+            self._transport.write(_chunk(event))
 
     def _refuse(self, status: HTTPStatus) -> None:
         reply = Reply(b"", status=status)
@@ -223,6 +228,10 @@ def _head(reply: Reply, correlation: str, framing: str) -> bytes:
     ]
     lines += [f"{name}: {value}\r\n" for name, value in reply.headers]
     return ("".join(lines) + "\r\n").encode("latin-1", errors="replace")
+
+
+def _chunk(event: Event) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(event.data), event.data)
 
 
 def _reset(transport: asyncio.Transport) -> None:

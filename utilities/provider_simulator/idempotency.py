@@ -22,11 +22,20 @@ class IdempotencyCache(Generic[T]):
 
     Work that runs belongs to no caller: it goes on when the one who
     began it has gone, and its answer is there for the next try. Work
-    that fails leaves nothing behind, so the next try begins anew.
+    that fails leaves nothing behind, so the next try begins anew; so do
+    answers that `worth_keeping` does not take.
     """
 
-    def __init__(self, clock: Clock, entries: int, seconds: float) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        entries: int,
+        seconds: float,
+        *,
+        worth_keeping: Callable[[T], bool] = lambda _: True,
+    ) -> None:
         self._clock = clock
+        self._worth_keeping = worth_keeping
         self._entries = entries
         self._seconds = seconds
         self._kept: OrderedDict[Hashable, _Kept[T]] = OrderedDict()
@@ -63,6 +72,8 @@ class IdempotencyCache(Generic[T]):
             value = await work()
         finally:
             del self._running[key]
+        if not self._worth_keeping(value):
+            return value
         self._kept[key] = _Kept(value, self._clock() + self._seconds)
         self._kept.move_to_end(key)
         self._evict()

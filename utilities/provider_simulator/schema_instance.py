@@ -15,6 +15,18 @@ Schema = Mapping[str, Any]
 # schema which refers to itself has an end; then even those are left out.
 _DEPTH_OF_OPTIONAL = 4
 _DEEPEST = 40
+# Lengths beyond these, and more values, are for no test worth its memory.
+_MOST_ITEMS = 1000
+_LONGEST_TEXT = 100_000
+_MOST_VALUES = 10_000
+_WRONG = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 _FORMATS = {
     "date": "2024-01-01",
     "date-time": "2024-01-01T00:00:00Z",
@@ -30,9 +42,21 @@ _FORMATS = {
 _WORD = "text"
 
 
+class SchemaError(Exception):
+    """The schema is none; says why."""
+
+
 def instance(schema: Schema) -> Any:  # noqa: ANN401 - JSON is any of six types
-    """Return a value that satisfies the schema where reasonably possible."""
-    return _Maker(schema).make(schema, 0, 0)
+    """Return a value that satisfies the schema where reasonably possible.
+
+    Raises:
+        SchemaError: a keyword has a value that it cannot have.
+    """
+    try:
+        return _Maker(schema).make(schema, 0, 0)
+    except _WRONG as error:
+        # Whatever a keyword may be instead of what it should be.
+        raise SchemaError(f"{type(error).__name__}: {error}") from None
 
 
 class _Maker:
@@ -40,9 +64,14 @@ class _Maker:
 
     def __init__(self, root: Schema) -> None:
         self._root = root
+        self._left = _MOST_VALUES
 
     def make(self, schema: object, depth: int, variant: int) -> Any:  # noqa: ANN401
-        if not isinstance(schema, Mapping) or depth > _DEEPEST:
+        # A schema may demand more and more of itself.
+        self._left -= 1
+        if depth > _DEEPEST or self._left < 0:
+            return None
+        if not isinstance(schema, Mapping):
             return None
         schema = self._resolved(schema)
         if "const" in schema:
@@ -100,7 +129,8 @@ class _Maker:
             name: self.make(properties.get(name, extra), depth + 1, 0)
             for name in names
         }
-        for number in range(schema.get("minProperties", 0) - len(value)):
+        missing = schema.get("minProperties", 0) - len(value)
+        for number in range(min(missing, _MOST_ITEMS)):
             value[f"key{number}"] = self.make(extra, depth + 1, number)
         return value
 
@@ -108,7 +138,7 @@ class _Maker:
         first = list(schema.get("prefixItems") or [])
         wanted = 1 if depth < _DEPTH_OF_OPTIONAL else 0
         length = max(int(schema.get("minItems", 0)), wanted, len(first))
-        length = min(length, int(schema.get("maxItems", length)))
+        length = min(length, int(schema.get("maxItems", length)), _MOST_ITEMS)
         items = schema.get("items", {})
         rest = [items] * (length - len(first))
         return [
@@ -132,7 +162,8 @@ def _string(schema: Schema, variant: int) -> str:
     if (form := schema.get("format")) in _FORMATS:
         return _FORMATS[form]
     text = f"{_WORD}{variant}" if variant else _WORD
-    text = text.rjust(int(schema.get("minLength", 0)), "x")
+    shortest = min(int(schema.get("minLength", 0)), _LONGEST_TEXT)
+    text = text.rjust(shortest, "x")
     # The end is what tells variants apart.
     longest = int(schema.get("maxLength", len(text)))
     return text[len(text) - longest :] if longest < len(text) else text

@@ -66,12 +66,12 @@ async def serving(
             connection.abort()
 
 
-async def until_signalled(signals: Iterable[int] = _SIGNALS) -> None:
-    """Wait for a signal that ends the process; main thread only."""
+def end_signal(signals: Iterable[int] = _SIGNALS) -> asyncio.Event:
+    """Return what is set when a signal to end comes; main thread only."""
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
     for number in signals:
         # `nohup` has SIGHUP ignored, a shell's `&` SIGINT: both on purpose.
         if signal.getsignal(number) is not signal.SIG_IGN:
             loop.add_signal_handler(number, ended.set)
-    await ended.wait()
+    return ended

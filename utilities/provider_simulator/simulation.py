@@ -13,6 +13,8 @@ from utilities.provider_simulator.script import Rule, Script
 from utilities.provider_simulator.settings import SimulatorSettings
 from utilities.provider_simulator.values import Reply
 
+_ERRORS = 400
+
 Sleep = Callable[[float], Awaitable[None]]
 
 
@@ -37,7 +39,10 @@ class Simulation:
         self.slots = Slots()
         self.chance = Chance(settings)
         self.cache: IdempotencyCache[Reply] = IdempotencyCache(
-            clock, settings.idempotency_entries, settings.idempotency_seconds
+            clock,
+            settings.idempotency_entries,
+            settings.idempotency_seconds,
+            worth_keeping=lambda reply: reply.status < _ERRORS,
         )
         self.settings = settings
         self.configure(settings)

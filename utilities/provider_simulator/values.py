@@ -37,6 +37,8 @@ class Call:
     max_tokens: int | None = None
     stream: bool = False
     include_usage: bool = False
+    # Gemini's streams can also be one JSON array.
+    server_sent: bool = True
     schema: Mapping[str, Any] | None = None
 
 

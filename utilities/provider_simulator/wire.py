@@ -1,7 +1,7 @@
 """A vendor's wire format: what every one of them must be able to say."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import count
 from typing import Any, ClassVar
 
@@ -16,9 +16,13 @@ from utilities.provider_simulator.values import (
     Reply,
     Request,
     bad_request,
+    pieces,
 )
 
 Body = Mapping[str, Any]
+
+# Stands where a token will, and nowhere else.
+_MARK = "\0token\0"
 
 _numbers = count(1)
 
@@ -102,8 +106,9 @@ class Wire(ABC):
         events = tuple(self.events(call, answer, number))
         return Reply(events, content_type=self.stream_type, headers=headers)
 
-    def refusal(self, error: RefusedError) -> Reply:
+    def refusal(self, error: RefusedError, request: Request) -> Reply:
         """Give an error the vendor's form."""
+        del request
         number = next_number()
         headers = self.headers(number)
         if error.retry_after is not None:
@@ -160,6 +165,16 @@ def text_of(content: object) -> str:
 def mapping(value: object) -> Body:
     """Return the value if it is an object, else an empty one."""
     return value if isinstance(value, Mapping) else {}
+
+
+def in_pieces(text: str, form: Callable[[str], bytes]) -> Iterator[Event]:
+    """Yield a text's tokens, each in the form that events of a stream have.
+
+    The form is made once: made for every token, it took most of the time.
+    """
+    before, _, after = form(_MARK).partition(to_json(_MARK))
+    for piece in pieces(text):
+        yield Event(before + to_json(piece) + after, 1)
 
 
 def server_sent(data: object, event: str = "") -> bytes:

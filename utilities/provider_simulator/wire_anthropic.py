@@ -12,11 +12,11 @@ from utilities.provider_simulator.values import (
     Request,
     bad_request,
     count_tokens,
-    pieces,
 )
 from utilities.provider_simulator.wire import (
     Body,
     Wire,
+    in_pieces,
     items,
     mapping,
     positive,
@@ -140,18 +140,21 @@ class AnthropicWire(Wire):
         )
 
 
-def _event(kind: str, tokens: int = 0, **fields: object) -> Event:
-    return Event(server_sent({"type": kind, **fields}, kind), tokens)
+def _event(kind: str, **fields: object) -> Event:
+    return Event(server_sent({"type": kind, **fields}, kind))
 
 
 def _block(text: str) -> Iterator[Event]:
     empty = {"type": "text", "text": ""}
     yield _event("content_block_start", index=0, content_block=empty)
     yield _event("ping")
-    for piece in pieces(text):
-        delta = {"type": "text_delta", "text": piece}
-        yield _event("content_block_delta", 1, index=0, delta=delta)
+    yield from in_pieces(text, _delta)
     yield _event("content_block_stop", index=0)
+
+
+def _delta(text: str) -> bytes:
+    delta = {"type": "text_delta", "text": text}
+    return _event("content_block_delta", index=0, delta=delta).data
 
 
 def _head(call: Call, number: int) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Gemini's `generateContent` and `streamGenerateContent`."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from pydantic_core import to_json
@@ -19,6 +19,7 @@ from utilities.provider_simulator.values import (
 from utilities.provider_simulator.wire import (
     Body,
     Wire,
+    in_pieces,
     items,
     mapping,
     positive,
@@ -31,6 +32,9 @@ _FINISH = {
     "length": "MAX_TOKENS",
     "content_filter": "SAFETY",
 }
+_TYPES = "type.googleapis.com/google.rpc"
+# Between the elements of a stream that is an array.
+_COMMA = b",\n"
 _KINDS: Mapping[int, str] = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
@@ -68,15 +72,14 @@ class GeminiWire(Wire):
             + count_tokens(text_of(system.get("parts"))),
             max_tokens=positive(config, "maxOutputTokens"),
             stream=method == "streamGenerateContent",
-            # Its stream without server-sent events is one JSON array.
-            include_usage=request.parameter("alt") == "sse",
+            server_sent=request.parameter("alt") == "sse",
             schema=_schema(config),
         )
 
     def reply(self, call: Call, answer: Answer) -> Reply:
         """Give an answer the vendor's form."""
         reply = super().reply(call, answer)
-        if isinstance(reply.body, bytes) or call.include_usage:
+        if isinstance(reply.body, bytes) or call.server_sent:
             return reply
         return Reply(reply.body, headers=reply.headers)
 
@@ -88,44 +91,47 @@ class GeminiWire(Wire):
         self, call: Call, answer: Answer, number: int
     ) -> Iterator[Event]:
         """Yield responses with a piece each; the last has the end."""
-        parts = pieces(answer.text) or [""]
+        form: Callable[[object], bytes] = server_sent
+        end = b""
+        if not call.server_sent:
+            form, end = _element, b"]"
+            yield Event(b"[")
+
+        def response(text: str, finish: str | None = None) -> bytes:
+            return form(_response(call, answer, number, text, finish))
+
         # It ends with its last piece: there is no end mark.
-        ends = [None] * (len(parts) - 1) + [_finish(answer)]
-        opening = b"["
-        for part, finish in zip(parts, ends, strict=True):
-            data = _response(call, answer, number, part, finish)
-            if call.include_usage:
-                yield Event(server_sent(data), 1)
-            else:
-                yield Event(opening + to_json(data) + b"\n", 1)
-            opening = b","
-        if not call.include_usage:
-            yield Event(b"]")
+        last = (pieces(answer.text) or [""])[-1]
+        before = answer.text[: len(answer.text) - len(last)]
+        yield from in_pieces(before, response)
+        finish = response(last, _finish(answer)).removesuffix(_COMMA)
+        yield Event(finish + end, 1)
 
     def problem(self, error: RefusedError, number: int) -> object:
         """Return an error object."""
         del number
-        kind = _KINDS.get(error.status, "UNKNOWN")
+        status = self.status(error)
         body: dict[str, Any] = {
-            "code": error.status,
+            "code": status,
             "message": error.message,
-            "status": kind,
+            "status": _KINDS.get(status, "UNKNOWN"),
         }
-        if error.retry_after is not None:
-            body["details"] = [
-                {
-                    "@type": "type.googleapis.com/google.rpc.RetryInfo",
-                    "retryDelay": f"{error.retry_after:g}s",
-                }
-            ]
+        if details := list(_details(error)):
+            body["details"] = details
         return {"error": body}
 
-    def refusal(self, error: RefusedError) -> Reply:
+    def refusal(self, error: RefusedError, request: Request) -> Reply:
         """Give an error the vendor's form; a refused prompt is none."""
-        if error.reason == "prompt_filter":
-            feedback = {"blockReason": "PROHIBITED_CONTENT"}
-            return Reply(to_json({"promptFeedback": feedback}))
-        return super().refusal(error)
+        if error.reason != "prompt_filter":
+            return super().refusal(error, request)
+        body = {"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}}
+        if request.parameter("alt") != "sse":
+            return Reply(to_json(body))
+        return Reply(server_sent(body), content_type=self.stream_type)
+
+    def status(self, error: RefusedError) -> int:
+        """Return the status; a wrong key is a wrong argument."""
+        return 400 if error.reason == "unauthorized" else error.status
 
     def stream_problem(self, error: RefusedError, number: int) -> Event:
         """Return an error as an event."""
@@ -135,6 +141,20 @@ class GeminiWire(Wire):
         """Return what Gemini sends; its id is in the body."""
         del number
         return (("x-gemini-service-tier", "standard"),)
+
+
+def _details(error: RefusedError) -> Iterator[dict[str, str]]:
+    if error.retry_after is not None:
+        yield {
+            "@type": f"{_TYPES}.RetryInfo",
+            "retryDelay": f"{error.retry_after:g}s",
+        }
+    if error.reason == "unauthorized":
+        yield {
+            "@type": f"{_TYPES}.ErrorInfo",
+            "reason": "API_KEY_INVALID",
+            "domain": "googleapis.com",
+        }
 
 
 def _response(
@@ -166,6 +186,10 @@ def _usage(answer: Answer) -> dict[str, Any]:
     if tokens.reasoning:
         usage["thoughtsTokenCount"] = tokens.reasoning
     return usage
+
+
+def _element(data: object) -> bytes:
+    return to_json(data) + _COMMA
 
 
 def _finish(answer: Answer) -> str:

@@ -12,11 +12,11 @@ from utilities.provider_simulator.values import (
     Request,
     bad_request,
     count_tokens,
-    pieces,
 )
 from utilities.provider_simulator.wire import (
     Body,
     Wire,
+    in_pieces,
     items,
     mapping,
     positive,
@@ -99,8 +99,9 @@ class OpenAIWire(Wire):
             )
 
         yield Event(chunk({"role": "assistant", "content": ""}))
-        for piece in pieces(answer.text):
-            yield Event(chunk({"content": piece}), 1)
+        yield from in_pieces(
+            answer.text, lambda text: chunk({"content": text})
+        )
         yield Event(chunk({}, answer.finish))
         if call.include_usage:
             last = {**head, "choices": [], "usage": _usage(answer)}
