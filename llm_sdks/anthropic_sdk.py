@@ -26,7 +26,6 @@ class AnthropicSDK(ProviderSDK):
 
     client_module = "llm_sdks._shared.anthropic_client"
     answer_name = "message"
-    key_headers = ("Idempotency-Key",)
     endings = Endings(
         frozenset({"max_tokens", "model_context_window_exceeded"}),
         frozenset({"refusal"}),

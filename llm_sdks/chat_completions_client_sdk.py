@@ -19,8 +19,8 @@ class ChatCompletionsClientSDK(ChatCompletionsSDK):
     """Chat completions; `endpoint` is the URL above `/chat/completions`."""
 
     client_module = "llm_sdks._shared.azure_inference_client"
-    # For Azure's logs; it does not recognise a repeated call.
-    key_headers = ("x-ms-client-request-id",)
+    # The second is for Azure's logs.
+    key_headers = ("Idempotency-Key", "x-ms-client-request-id")
 
     @classmethod
     def get_name(cls) -> str:

@@ -14,6 +14,7 @@ class OpenAISDK(ChatCompletionsSDK):
     """
 
     client_module = "llm_sdks._shared.openai_client"
+    # The second is for OpenAI's logs.
     key_headers = ("Idempotency-Key", "X-Client-Request-Id")
 
     @classmethod

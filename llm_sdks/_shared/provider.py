@@ -52,8 +52,9 @@ class ProviderSDK(BaseLLMSDK):
     endings: ClassVar[Endings]
     # What the provider calls an answer, for error messages.
     answer_name: ClassVar[str] = "chat completion"
-    # The headers that carry a call's idempotency key.
-    key_headers: ClassVar[tuple[str, ...]] = ()
+    # The headers that carry a call's idempotency key. Gateways know the
+    # first even where the provider behind them promises nothing.
+    key_headers: ClassVar[tuple[str, ...]] = ("Idempotency-Key",)
 
     def __init__(
         self, without_temperature: set[tuple[str, str]] | None = None
