@@ -43,13 +43,7 @@ class TestSDK(BaseLLMSDK):
 
     def complete(self, request: CompletionRequest) -> Completion:
         """Answer `{"result": "ok", "model": ..., "echo": <the request>}`."""
-        text = payload.dump(
-            {
-                "result": "ok",
-                "model": request.config.name,
-                "echo": _read(request.user),
-            }
-        )
+        text = _answer(request)
         return Completion(text, _usage(request, text), "stop")
 
     def stream(self, request: CompletionRequest) -> Iterator[StreamItem]:
@@ -70,11 +64,23 @@ class TestSDK(BaseLLMSDK):
             yield item
 
 
+def _answer(request: CompletionRequest) -> str:
+    answer = {"result": "ok", "model": request.config.name}
+    try:
+        return payload.dump({**answer, "echo": _read(request.user)})
+    except payload.PayloadError:
+        # The echo is one level deeper than the request, which may be as
+        # deep as anything that is stored can be: then it is text.
+        return payload.dump(
+            {**answer, "echo": payload.printable(request.user)}
+        )
+
+
 def _read(text: str) -> object:
     try:
         return payload.load(text)
-    except ValueError:
-        return text
+    except (ValueError, TypeError):  # the latter for half a surrogate pair
+        return payload.printable(text)
 
 
 def _usage(request: CompletionRequest, answer: str) -> Usage:

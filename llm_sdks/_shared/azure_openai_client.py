@@ -1,0 +1,22 @@
+"""OpenAI's library, for OpenAI's models on Azure."""
+
+import openai
+
+from llm_sdks._shared.stainless import LIMITS, OPTIONS, StainlessWire
+from llm_sdks._shared.wire import Wire
+from llm_sdks.base_sdk import LLMConfig
+
+
+def connect(config: LLMConfig, _connect_timeout: float) -> Wire:
+    """Make a client for an Azure resource.
+
+    The library takes the deployment from each body's `model`.
+    """
+    client = openai.AsyncAzureOpenAI(
+        api_key=config.api_key.get_secret_value(),
+        azure_endpoint=config.endpoint,
+        api_version=config.api_version,
+        http_client=openai.DefaultAioHttpClient(limits=LIMITS),
+        **OPTIONS,
+    )
+    return StainlessWire(openai, client, "/chat/completions", config)

@@ -1,0 +1,18 @@
+"""OpenAI's library."""
+
+import openai
+
+from llm_sdks._shared.stainless import LIMITS, OPTIONS, StainlessWire
+from llm_sdks._shared.wire import Wire
+from llm_sdks.base_sdk import LLMConfig
+
+
+def connect(config: LLMConfig, _connect_timeout: float) -> Wire:
+    """Make a client for OpenAI or whoever speaks its language."""
+    client = openai.AsyncOpenAI(
+        api_key=config.api_key.get_secret_value(),
+        base_url=config.endpoint or None,
+        http_client=openai.DefaultAioHttpClient(limits=LIMITS),
+        **OPTIONS,
+    )
+    return StainlessWire(openai, client, "/chat/completions", config)

@@ -1,0 +1,109 @@
+"""`Anthropic`: the Messages interface."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from llm_sdks._shared import schemas, settings
+from llm_sdks._shared.provider import ProviderSDK
+from llm_sdks._shared.reading import (
+    Endings,
+    Part,
+    count,
+    section,
+    text_of,
+    word_of,
+)
+from llm_sdks._shared.wire import Json
+from llm_sdks.base_sdk import CompletionRequest, LLMConfig, Usage
+
+settings.require("anthropic", "aiohttp", install="anthropic[aiohttp]")
+
+_HIGHEST_TEMPERATURE = 1.0
+
+
+class AnthropicSDK(ProviderSDK):
+    """Messages; without an `endpoint`, Anthropic's own."""
+
+    client_module = "llm_sdks._shared.anthropic_client"
+    answer_name = "message"
+    endings = Endings(
+        frozenset({"max_tokens", "model_context_window_exceeded"}),
+        frozenset({"refusal"}),
+    )
+
+    @classmethod
+    def get_name(cls) -> str:
+        """Return `Anthropic`."""
+        return "Anthropic"
+
+    def validate_config(self, config: LLMConfig) -> None:
+        """Check the key, the endpoint and the limit of tokens."""
+        settings.check_key(config)
+        settings.check_endpoint(config, "https://api.anthropic.com")
+        settings.need_token_limit(config)
+
+    def body(
+        self, request: CompletionRequest, temperature: float | None
+    ) -> Json:
+        """Give a call's body; a temperature of None is left out."""
+        body: Json = {
+            "model": request.config.provider_model,
+            "max_tokens": settings.token_limit(request.config),
+            "messages": [{"role": "user", "content": request.user}],
+        }
+        if request.system:
+            body["system"] = request.system
+        if temperature is not None:
+            body["temperature"] = min(temperature, _HIGHEST_TEMPERATURE)
+        schema = request.response_schema
+        # There is no looser mode: an open schema would be refused.
+        if schema is not None and schemas.is_closed(schema):
+            form = {"type": "json_schema", "schema": schemas.bare(schema)}
+            body["output_config"] = {"format": form}
+        return body
+
+    def whole(self, answer: Any) -> Part:  # noqa: ANN401 - a provider's JSON
+        """Read a whole answer; what the model thought is left out."""
+        texts = [
+            text_of(block.get("text"))
+            for block in answer["content"]
+            if block.get("type") == "text"
+        ]
+        return Part(
+            "".join(texts),
+            section(answer, "usage"),
+            word_of(answer.get("stop_reason")),
+        )
+
+    def part(self, event: Any) -> Part:  # noqa: ANN401 - a provider's JSON
+        """Read one event of a stream."""
+        delta = section(event, "delta")
+        match event["type"]:
+            case "message_start":
+                return Part(counts=section(event["message"], "usage"))
+            case "content_block_delta" if delta["type"] == "text_delta":
+                return Part(text_of(delta["text"]))
+            case "message_delta":
+                return Part(
+                    counts=_known(section(event, "usage")),
+                    finish_reason=word_of(delta.get("stop_reason")),
+                )
+            case _:
+                return Part()
+
+    def usage(self, counts: Mapping[str, Any]) -> Usage:
+        """Add what was cached, which Anthropic counts beside the input."""
+        cached = count(counts, "cache_read_input_tokens")
+        kept = count(counts, "cache_creation_input_tokens")
+        details = section(counts, "output_tokens_details")
+        return Usage(
+            count(counts, "input_tokens") + cached + kept,
+            count(counts, "output_tokens"),
+            cached,
+            count(details, "thinking_tokens"),
+        )
+
+
+def _known(counts: Mapping[str, Any]) -> Json:
+    # The last event may leave open (null) what the first one told.
+    return {name: n for name, n in counts.items() if n is not None}

@@ -1,0 +1,41 @@
+"""`ChatCompletionsClient`: models behind Azure AI Inference."""
+
+from collections.abc import Mapping
+
+from llm_sdks._shared import settings
+from llm_sdks._shared.chat_completions import ChatCompletionsSDK
+from llm_sdks._shared.wire import Json
+from llm_sdks.base_sdk import LLMConfig
+
+settings.require(
+    "azure.ai.inference", "aiohttp", install="azure-ai-inference aiohttp"
+)
+
+# What the service itself knows; the rest is the model's own.
+_ITS_OWN = {"stream_options", "max_completion_tokens"}
+
+
+class ChatCompletionsClientSDK(ChatCompletionsSDK):
+    """Chat completions; `endpoint` is the URL above `/chat/completions`."""
+
+    client_module = "llm_sdks._shared.azure_inference_client"
+    # The second is for Azure's logs.
+    key_headers = ("Idempotency-Key", "x-ms-client-request-id")
+
+    @classmethod
+    def get_name(cls) -> str:
+        """Return `ChatCompletionsClient`."""
+        return "ChatCompletionsClient"
+
+    def validate_config(self, config: LLMConfig) -> None:
+        """Check the key and the endpoint."""
+        settings.check_key(config)
+        settings.need_endpoint(
+            config, "https://NAME.services.ai.azure.com/models"
+        )
+
+    def headers(self, body: Json) -> Mapping[str, str]:
+        """Have the service hand on what only the model knows."""
+        if body.keys() & _ITS_OWN:
+            return {"extra-parameters": "pass-through"}
+        return {}
