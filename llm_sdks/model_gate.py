@@ -23,6 +23,8 @@ Timer = Callable[[], float]
 # A rate limit stops the whole model no longer than this, so that a raised
 # limit is found soon.
 _LONGEST_PAUSE_SECONDS = 30.0
+_FEWEST_REFUSED = 3
+_REFUSED_SHARE = 0.1
 
 # What says that the provider is not well, and what, though no success,
 # that it is there.
@@ -72,6 +74,7 @@ class ModelGate:
         self._running = 0
         self._waiting: deque[_Place] = deque()
         self._paused_until = 0.0
+        self._refused_in_a_row = 0
         self._succeeded = 0
         self._failed: Counter[str] = Counter()
         self._last_error: tuple[str, float] | None = None
@@ -209,6 +212,7 @@ class ModelGate:
         error = ended.error
         if ended.well:
             self._succeeded += 1
+            self._refused_in_a_row = 0
             self._limit.succeeded()
         elif error is not None:
             self._failed[error.kind] += 1
@@ -223,6 +227,12 @@ class ModelGate:
             self._breaker.abandoned(passed, now)
 
     def _slow_down(self, error: errors.RateLimitedError, now: float) -> None:
+        # One refusal among answers costs only its own job a wait. Many
+        # in a row, for as many calls as run, say that the limit is met.
+        self._refused_in_a_row += 1
+        share = self._running * _REFUSED_SHARE
+        if self._refused_in_a_row < max(_FEWEST_REFUSED, share):
+            return
         self._limit.rate_limited(self._running, now)
         pause = min(error.retry_after or 0.0, _LONGEST_PAUSE_SECONDS)
         self._paused_until = max(self._paused_until, now + pause)

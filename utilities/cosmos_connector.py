@@ -138,13 +138,18 @@ class Documents:
         """The driver's collection, for the job queue's bulk operations."""
         return self._clients.database()[self._name]
 
-    async def insert(self, document: Document) -> Document:
+    async def insert(
+        self, document: Document, created_at: int | None = None
+    ) -> Document:
         """Store a new document, which must carry its `_id`.
+
+        `created_at` (ms) is now, unless the document knows it already.
 
         Raises:
             DuplicateKeyError: the `_id` or a unique field is taken.
         """
-        stored = document | {"_metadata": self._new_metadata()}
+        metadata = self._new_metadata(created_at)
+        stored = document | {"_metadata": metadata}
         first_try = True
 
         async def operation() -> None:
@@ -301,8 +306,9 @@ class Documents:
         where = {"_id": document["_id"]}
         return await self.raw.find_one(where, {"_id": 1}) is not None
 
-    def _new_metadata(self) -> Document:
-        now, actor = self._clock(), current_actor.get()
+    def _new_metadata(self, created_at: int | None = None) -> Document:
+        now = self._clock() if created_at is None else created_at
+        actor = current_actor.get()
         return {
             "isDeleted": False,
             "createdAt": now,

@@ -96,7 +96,8 @@ class StreamService:
         model = await self._model(request.model)
         system = await self._system(request, caller)
         document = self._new(request, caller)
-        await self._documents.insert(document)
+        # By `startedAt` streams are found; it is what `createdAt` shows.
+        await self._documents.insert(document, document["startedAt"])
         try:
             sdk, config = self._access.open(model)
         except (LLMError, MissingModelKeyError) as error:

@@ -70,6 +70,17 @@ def test_a_stream_is_text_and_leaves_a_record(
     )
 
 
+def test_a_streams_own_time_belongs_to_the_range(user: ApiUser) -> None:
+    model = user.model()
+    for _ in range(20):
+        body = {"userPrompt": "hi", "model": model}
+        answer = user.http.post("/stream", headers=user.headers, json=body)
+        found = record(user, answer.headers["X-Stream-Id"])
+        moment = found["_metadata"]["createdAt"]
+        listed = user.get("/stream", **{"from": moment, "to": moment})
+        assert found in listed
+
+
 def test_pieces_come_as_the_provider_sends_them(
     user: ApiUser, model: str, provider: FakeProvider
 ) -> None:

@@ -42,6 +42,12 @@ async def fail(gate: ModelGate, error: errors.LLMError) -> None:
             raise error
 
 
+async def refuse(gate: ModelGate, retry_after: float | None) -> None:
+    """Meet the limit so often that it is no chance."""
+    for _ in range(3):
+        await fail(gate, errors.RateLimitedError("x", retry_after=retry_after))
+
+
 async def fail_at(barrier: asyncio.Barrier, gate: ModelGate) -> None:
     with contextlib.suppress(errors.RateLimitedError):
         async with gate.passing():
@@ -148,7 +154,7 @@ async def test_a_trial_that_is_cancelled_decides_nothing(
 async def test_a_rate_limit_pauses_the_model_as_long_as_it_asks(
     gate: ModelGate, timer: Timer
 ) -> None:
-    await fail(gate, errors.RateLimitedError("x", retry_after=3))
+    await refuse(gate, retry_after=3)
     assert gate.wait_seconds() == 3
     with pytest.raises(errors.ModelUnavailableError):
         async with gate.passing():
@@ -158,10 +164,22 @@ async def test_a_rate_limit_pauses_the_model_as_long_as_it_asks(
         pass
 
 
+async def test_single_rate_limits_among_answers_slow_nobody_else_down(
+    gate: ModelGate,
+) -> None:
+    for _ in range(10):
+        await fail(gate, errors.RateLimitedError("x", retry_after=3))
+        await fail(gate, errors.RateLimitedError("x", retry_after=3))
+        async with gate.passing():
+            pass
+    assert gate.wait_seconds() == 0
+    assert gate.state().concurrency_limit is None
+
+
 async def test_a_rate_limit_of_a_day_is_asked_about_sooner(
     gate: ModelGate,
 ) -> None:
-    await fail(gate, errors.RateLimitedError("x", retry_after=86_400))
+    await refuse(gate, retry_after=86_400)
     assert gate.wait_seconds() == 30
 
 
@@ -169,8 +187,8 @@ async def test_concurrency_shrinks_at_a_rate_limit_and_grows_again(
     gate: ModelGate, timer: Timer
 ) -> None:
     async with held(gate, 28):
-        # Both met the same limit: only one counts.
-        together = asyncio.Barrier(2)
+        # All met the same limit: the first that is sure of it counts.
+        together = asyncio.Barrier(4)
         await asyncio.gather(
             *(fail_at(together, gate) for _ in range(together.parties))
         )
@@ -183,7 +201,7 @@ async def test_concurrency_shrinks_at_a_rate_limit_and_grows_again(
             pass
     assert gate.state().concurrency_limit == 23
     timer.now += 2
-    await fail(gate, errors.RateLimitedError("x"))
+    await refuse(gate, retry_after=None)
     assert gate.state().concurrency_limit == 1
 
 
@@ -284,7 +302,7 @@ async def test_gates_are_kept_by_model_and_tell_whom_to_leave_alone(
     other = gates.of("id-2", frozenset({"id-2", "b"}), at_most(1))
     assert gates.unavailable().names == frozenset()
     assert gates.unavailable().wait_seconds is None
-    await fail(gate, errors.RateLimitedError("x", retry_after=3))
+    await refuse(gate, retry_after=3)
     assert gates.unavailable().names == names
     assert gates.unavailable().wait_seconds == 3
     async with other.passing():
