@@ -13,10 +13,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import structlog
+
 from llm_sdks import errors
 from llm_sdks.circuit_breaker import BreakerState, CircuitBreaker, Pass
 from llm_sdks.concurrency_limit import ConcurrencyLimit
 from llm_sdks.resilience import Resilience
+
+log = structlog.get_logger(__name__)
 
 Timer = Callable[[], float]
 
@@ -64,8 +68,12 @@ class ModelGate:
     """The gate of one model."""
 
     def __init__(
-        self, policy: Resilience, timer: Timer = time.monotonic
+        self,
+        policy: Resilience,
+        timer: Timer = time.monotonic,
+        model_id: str = "",
     ) -> None:
+        self._model_id = model_id
         self._policy = policy
         self._timer = timer
         self._lock = threading.Lock()
@@ -203,10 +211,27 @@ class ModelGate:
 
     def _leave(self, passed: Pass | None, ended: "_Ended") -> None:
         with self._lock:
+            before = self._breaker.state, self._paused_until
             if passed is not None:
                 self._learn(passed, ended, self._timer())
             self._running -= 1
             self._admit_waiting()
+            after = self._breaker.state, self._paused_until
+        if after[1] > before[1]:
+            self._tell_of_pause(after[1])
+        if after[0] is not before[0]:
+            self._tell_of_breaker(after[0])
+
+    def _tell_of_pause(self, until: float) -> None:
+        seconds = round(until - self._timer(), 1)
+        log.warning("model_paused", modelId=self._model_id, seconds=seconds)
+
+    def _tell_of_breaker(self, state: BreakerState) -> None:
+        if state is BreakerState.CLOSED:
+            log.info("circuit_closed", modelId=self._model_id)
+            return
+        kind = self._last_error[0] if self._last_error else None
+        log.warning("circuit_open", modelId=self._model_id, lastError=kind)
 
     def _learn(self, passed: Pass, ended: "_Ended", now: float) -> None:
         error = ended.error
@@ -286,7 +311,9 @@ class ModelGates:
             known = self._gates.get(model_id)
             if known is not None and known[:2] == (policy, names):
                 return known[2]
-            gate = known[2] if known else ModelGate(policy, self._timer)
+            gate = (
+                known[2] if known else ModelGate(policy, self._timer, model_id)
+            )
             self._gates[model_id] = (policy, names, gate)
         gate.adjust(policy)
         return gate

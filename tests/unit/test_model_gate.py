@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+from structlog.testing import capture_logs
 
 from llm_sdks import errors
 from llm_sdks.circuit_breaker import BreakerState
@@ -310,3 +311,19 @@ async def test_gates_are_kept_by_model_and_tell_whom_to_leave_alone(
     assert gates.of("id-1", names, at_most(7)) is gate
     assert gate.state().concurrency_limit == 1
     assert set(gates.all()) == {"id-1", "id-2"}
+
+
+async def test_the_log_tells_of_an_outage_and_of_its_end(
+    timer: Timer,
+) -> None:
+    gate = ModelGate(Resilience(), timer, "id-1")
+    with capture_logs() as logs:
+        for _ in range(5):
+            await fail(gate, errors.ProviderError("x"))
+        timer.now += 1
+        async with gate.passing():
+            pass
+        await refuse(gate, retry_after=3)
+    told = [(log["event"], log["modelId"]) for log in logs]
+    events = ("circuit_open", "circuit_closed", "model_paused")
+    assert told == [(event, "id-1") for event in events]
