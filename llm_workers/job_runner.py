@@ -1,6 +1,8 @@
 """One worker's event loop: claim a block, run its jobs, store results."""
 
 import asyncio
+import heapq
+import math
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -24,6 +26,8 @@ _GATHER_SECONDS = 0.01
 # last work, then less and less often, down to `pollInterval`.
 _FIRST_POLL_SECONDS = 0.25
 _DRAIN_SECONDS = 5.0
+# Jobs that are due within one tick are claimed together.
+_TICK_SECONDS = 0.1
 
 log = structlog.get_logger(__name__)
 
@@ -55,7 +59,8 @@ class JobRunner:
         self._stopping = False
         self._may_be_more = True
         self._poll_seconds = _FIRST_POLL_SECONDS
-        self._next_due: float | None = None
+        # When jobs that were put back are due: ticks of `_TICK_SECONDS`.
+        self._due: list[int] = []
         self._last_busy = time.monotonic()
 
     @property
@@ -140,10 +145,12 @@ class JobRunner:
         if free <= 0:
             return None  # a call that ends is the news
         wait = self._poll_seconds
-        if self._next_due is not None:
-            wait = min(wait, max(self._next_due - self._clock() / 1000, 0))
-            if wait == 0:
-                self._next_due = None
+        now = self._clock() / 1000
+        while self._due and self._due[0] * _TICK_SECONDS <= now:
+            heapq.heappop(self._due)
+            wait = 0.0
+        if self._due:
+            wait = min(wait, max(self._due[0] * _TICK_SECONDS - now, 0.0))
         return wait
 
     def _start(self, job: ClaimedJob) -> None:
@@ -186,8 +193,9 @@ class JobRunner:
         self._news.set()
 
     def _remember_due(self, due: float) -> None:
-        if self._next_due is None or due < self._next_due:
-            self._next_due = due
+        tick = math.ceil(due / _TICK_SECONDS)
+        if tick not in self._due:
+            heapq.heappush(self._due, tick)
 
     async def _keep_leases(self) -> None:
         while True:
