@@ -11,7 +11,7 @@ from api.core.logging import configure_logging
 from cli.demo import DemoLLM, demo
 from cli.errors import CommandError, reason
 from cli.private_instance import end_with_stdin
-from cli.run_command import RunOptions, run
+from cli.run_command import RunOptions, run, usual_key_variable
 from cli.secrets_file import ensure_secrets_file, missing_secrets
 from cli.setup import ModelOptions
 from cli.simulate import simulate
@@ -134,13 +134,28 @@ def run_file(
             rich_help_panel=_WITHOUT_SERVER,
         ),
     ] = "",
-    key_env: Annotated[
+    deployment: Annotated[
         str,
         typer.Option(
-            help="The variable that holds the provider's key.",
+            help="What the provider calls the model, if not by its name.",
             rich_help_panel=_WITHOUT_SERVER,
         ),
-    ] = "OPENAI_API_KEY",
+    ] = "",
+    api_version: Annotated[
+        str,
+        typer.Option(
+            help="Of the provider's interface, where it wants one (Azure).",
+            rich_help_panel=_WITHOUT_SERVER,
+        ),
+    ] = "",
+    key_env: Annotated[
+        str | None,
+        typer.Option(
+            help="The variable that holds the provider's key; left out, the "
+            "provider's usual one, such as OPENAI_API_KEY.",
+            rich_help_panel=_WITHOUT_SERVER,
+        ),
+    ] = None,
     max_tokens: Annotated[
         int,
         typer.Option(
@@ -204,7 +219,9 @@ def run_file(
             name=model,
             sdk=sdk,
             endpoint=endpoint,
-            key_variable=key_env,
+            deployment=deployment or model,
+            api_version=api_version,
+            key_variable=key_env or usual_key_variable(sdk),
             max_tokens=max_tokens,
             input_price=input_price,
             output_price=output_price,

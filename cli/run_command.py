@@ -20,6 +20,7 @@ from cli.private_instance import private_instance
 from cli.rest_client import RestClient, ServerRefusedError
 from cli.results_file import ResultsFile, Row
 from config import MissingModelKeyError, ModelKeys, key_variable
+from llm_sdks.base_sdk import BaseLLMSDK
 from llm_sdks.errors import ConfigurationError
 from llm_sdks.registry import SdkRegistry
 
@@ -85,7 +86,7 @@ def model_variables(model: setup.ModelOptions) -> dict[str, str]:
     try:
         key = ModelKeys.load().resolve(model.key_variable)
     except MissingModelKeyError as error:
-        if not _needs_key(model.sdk):
+        if not _plugin(model.sdk).needs_key:
             return {}
         raise CommandError(
             f"{error.variable} is not set: give it the provider's key (in "
@@ -95,9 +96,18 @@ def model_variables(model: setup.ModelOptions) -> dict[str, str]:
     return {key_variable(model.key_variable): key.get_secret_value()}
 
 
-def _needs_key(sdk: str) -> bool:
+def usual_key_variable(sdk: str) -> str:
+    """Name the variable in which a provider's users keep their key.
+
+    Raises:
+        CommandError: there is no such plug-in.
+    """
+    return _plugin(sdk).usual_key_variable
+
+
+def _plugin(sdk: str) -> BaseLLMSDK:
     try:
-        return SdkRegistry.discover().create(sdk).needs_key
+        return SdkRegistry.discover().create(sdk)
     except ConfigurationError as error:
         raise CommandError(f"--sdk: {error}") from None
 

@@ -22,6 +22,8 @@ class ModelOptions:
     name: str
     sdk: str = "OpenAI"
     endpoint: str = ""
+    deployment: str = ""
+    api_version: str = ""
     key_variable: str = "OPENAI_API_KEY"
     max_tokens: int = 1024
     input_price: float = 0.0
@@ -35,6 +37,8 @@ def ensure_model(admin: RestClient, options: ModelOptions) -> None:
         "name": options.name,
         "sdk": options.sdk,
         "endpoint": options.endpoint,
+        "deployment": options.deployment,
+        "apiVersion": options.api_version,
         "key": options.key_variable,
         "maxCompletionToken": options.max_tokens,
         "cost": {

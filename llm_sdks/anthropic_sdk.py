@@ -24,6 +24,7 @@ _HIGHEST_TEMPERATURE = 1.0
 class AnthropicSDK(ProviderSDK):
     """Messages; without an `endpoint`, Anthropic's own."""
 
+    usual_key_variable = "ANTHROPIC_API_KEY"
     client_module = "llm_sdks._shared.anthropic_client"
     answer_name = "message"
     endings = Endings(

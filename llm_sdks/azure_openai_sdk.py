@@ -14,6 +14,7 @@ class AzureOpenAISDK(ChatCompletionsSDK):
     `endpoint` is the resource's URL; `apiVersion` is needed as well.
     """
 
+    usual_key_variable = "AZURE_OPENAI_API_KEY"
     client_module = "llm_sdks._shared.azure_openai_client"
     # The second is for Azure's logs.
     key_headers = ("Idempotency-Key", "x-ms-client-request-id")

@@ -102,6 +102,8 @@ class BaseLLMSDK(ABC):
 
     # Whether a model of this provider must have a key in the environment.
     needs_key: ClassVar[bool] = True
+    # The environment variable in which its users keep that key.
+    usual_key_variable: ClassVar[str] = "LLM_API_KEY"
 
     @classmethod
     @abstractmethod

@@ -18,6 +18,7 @@ _ITS_OWN = {"stream_options", "max_completion_tokens"}
 class ChatCompletionsClientSDK(ChatCompletionsSDK):
     """Chat completions; `endpoint` is the URL above `/chat/completions`."""
 
+    usual_key_variable = "AZURE_INFERENCE_CREDENTIAL"
     client_module = "llm_sdks._shared.azure_inference_client"
     # The second is for Azure's logs.
     key_headers = ("Idempotency-Key", "x-ms-client-request-id")

@@ -22,6 +22,7 @@ settings.require("google.genai", "aiohttp", install="google-genai[aiohttp]")
 class GeminiSDK(ProviderSDK):
     """Generated content; without an `endpoint`, Google's own."""
 
+    usual_key_variable = "GEMINI_API_KEY"
     client_module = "llm_sdks._shared.gemini_client"
     answer_name = "generated content"
     endings = Endings(

@@ -13,6 +13,7 @@ class OpenAISDK(ChatCompletionsSDK):
     Without an endpoint it is OpenAI's own.
     """
 
+    usual_key_variable = "OPENAI_API_KEY"
     client_module = "llm_sdks._shared.openai_client"
     # The second is for OpenAI's logs.
     key_headers = ("Idempotency-Key", "X-Client-Request-Id")
