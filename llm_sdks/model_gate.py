@@ -169,19 +169,19 @@ class ModelGate:
                 return
             place = _Place()
             self._waiting.append(place)
+        seconds = self._policy.bulkhead.acquisition_timeout
         try:
-            async with asyncio.timeout(
-                self._policy.bulkhead.acquisition_timeout
-            ):
+            async with asyncio.timeout(seconds):
                 await place.free.wait()
-        except BaseException as error:
+        except asyncio.CancelledError:
             self._give_up(place)
-            if isinstance(error, TimeoutError):
-                raise errors.ModelUnavailableError(
-                    "All places for calls to this model were taken",
-                    retry_after=self._policy.retry.min_wait,
-                ) from None
             raise
+        except TimeoutError:
+            self._give_up(place)
+            raise errors.ModelUnavailableError(
+                "All places for calls to this model were taken",
+                retry_after=self._policy.retry.min_wait,
+            ) from None
 
     def _give_up(self, place: "_Place") -> None:
         with self._lock:
