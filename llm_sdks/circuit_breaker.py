@@ -72,12 +72,19 @@ class CircuitBreaker:
             self.opened_at = None
             self._turn(BreakerState.CLOSED)
 
-    def failed(self, passed: Pass, now: float) -> None:
-        """The provider failed, in a way that is not the call's own fault."""
+    def failed(self, passed: Pass, now: float, running: int = 1) -> None:
+        """The provider failed, in a way that is not the call's own fault.
+
+        `running` is how many calls are under way, this one included.
+        Failures are quicker than answers: of a hundred calls that begin
+        together, those that fail come in a row. So there must be at least
+        half as many in a row as are running.
+        """
         if passed.generation != self._generation:
             return
         self.failures += 1
-        if passed.is_trial or self.failures >= self.policy.failure_threshold:
+        enough = max(self.policy.failure_threshold, running / 2)
+        if passed.is_trial or self.failures >= enough:
             self._open(now)
 
     def abandoned(self, passed: Pass, now: float) -> None:

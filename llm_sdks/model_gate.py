@@ -28,7 +28,7 @@ Timer = Callable[[], float]
 # limit is found soon.
 _LONGEST_PAUSE_SECONDS = 30.0
 _FEWEST_REFUSED = 3
-_REFUSED_SHARE = 0.1
+_REFUSED_SHARE = 0.5
 
 # What says that the provider is not well, and what, though no success,
 # that it is there.
@@ -245,7 +245,7 @@ class ModelGate:
         if isinstance(error, errors.RateLimitedError):
             self._slow_down(error, now)
         if isinstance(error, _OUTAGES):
-            self._breaker.failed(passed, now)
+            self._breaker.failed(passed, now, self._running)
         elif ended.well or isinstance(error, _ANSWERS):
             self._breaker.succeeded(passed)
         else:
@@ -253,7 +253,8 @@ class ModelGate:
 
     def _slow_down(self, error: errors.RateLimitedError, now: float) -> None:
         # One refusal among answers costs only its own job a wait. Many
-        # in a row, for as many calls as run, say that the limit is met.
+        # in a row, for as many calls as run, say that the limit is met:
+        # refusals are quicker than answers, as failures are.
         self._refused_in_a_row += 1
         share = self._running * _REFUSED_SHARE
         if self._refused_in_a_row < max(_FEWEST_REFUSED, share):

@@ -1,4 +1,5 @@
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,11 @@ from utilities.embedded_database import EmbeddedDatabase
 from utilities.provider_simulator.running import Simulator, running_simulator
 
 PROVIDER_KEY = "sk-provider-secret"
+
+# A shell's `&` has SIGINT ignored, which commands under test would inherit
+# and, on purpose, keep to.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The servers that run inside the tests need not talk.
 structlog.configure(

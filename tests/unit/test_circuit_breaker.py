@@ -59,6 +59,15 @@ def test_failures_in_a_row_open_it() -> None:
     assert bench.breaker.admit(bench.clock.now) is None
 
 
+def test_of_many_calls_the_first_to_fail_do_not_open_it() -> None:
+    bench = Bench()
+    calls = [bench.admitted() for _ in range(100)]
+    for number, call in enumerate(calls[:34]):
+        bench.breaker.failed(call, 0.0, running=100 - number)
+        is_open = bench.breaker.state is BreakerState.OPEN
+        assert is_open == (number == 33)
+
+
 def test_one_trial_at_a_time_decides() -> None:
     bench = Bench().opened()
     bench.clock.now += bench.breaker.wait_seconds(bench.clock.now)

@@ -189,18 +189,18 @@ async def test_concurrency_shrinks_at_a_rate_limit_and_grows_again(
 ) -> None:
     async with held(gate, 28):
         # All met the same limit: the first that is sure of it counts.
-        together = asyncio.Barrier(4)
+        together = asyncio.Barrier(22)
         await asyncio.gather(
             *(fail_at(together, gate) for _ in range(together.parties))
         )
-        assert gate.state().concurrency_limit == 20
+        assert gate.state().concurrency_limit == 22
         assert gate.is_full
     # Each round of calls without a rate limit gives one place back.
-    assert gate.state().concurrency_limit == 21
+    assert gate.state().concurrency_limit == 23
     for _ in range(41):
         async with gate.passing():
             pass
-    assert gate.state().concurrency_limit == 23
+    assert gate.state().concurrency_limit == 25
     timer.now += 2
     await refuse(gate, retry_after=None)
     assert gate.state().concurrency_limit == 1
