@@ -80,14 +80,17 @@ class DurableHandler(NeoSQLiteHandler):  # type: ignore[misc]
 
     def _by_shortcut(self, msg: Message) -> Answer | None:
         body = _body(msg)
-        name = next(iter(body), "")
-        if "autocommit" in body or body.get(name, "") not in _SHORTCUTS_FOR:
+        run = {"update": self._update_plainly, "find": self._find_plainly}.get(
+            next(iter(body), "")
+        )
+        # "autocommit" marks a client's own transaction, as below.
+        if run is None or "autocommit" in body:
             return None
-        if name == "update":
-            return self._update_plainly(msg, body)
-        return self._find_plainly(msg, body) if name == "find" else None
+        return run(msg, body)
 
     def _update_plainly(self, msg: Message, body: Message) -> Answer | None:
+        if body["update"] not in _SHORTCUTS_FOR:
+            return None
         collection = self.get_database(body["$db"])[body["update"]]
         matched = update_plainly(collection, _updates(msg))
         if matched is None:
@@ -97,6 +100,8 @@ class DurableHandler(NeoSQLiteHandler):  # type: ignore[misc]
 
     def _find_plainly(self, msg: Message, body: Message) -> Answer | None:
         database, name = self.get_database(body["$db"]), body["find"]
+        if name not in _SHORTCUTS_FOR:
+            return None
         with self._lock_for(body["$db"]):
             if name not in database.list_collection_names():
                 return None
