@@ -28,6 +28,7 @@ from nx_27017.handler import NeoSQLiteHandler
 from nx_27017.server import handle_client
 
 from utilities.embedded_shortcuts import find_plainly, update_plainly
+from utilities.garbage import collect_seldom
 
 _LOG = logging.getLogger(__name__)
 
@@ -294,6 +295,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with lock.acquire(timeout=_PREDECESSOR_SECONDS):
             check_databases(directory)
+            collect_seldom()
             asyncio.run(_serve(directory, options.port))
     except (UnreadableDatabaseError, sqlite3.Error, OSError) as error:
         _LOG.critical("The database cannot be served: %s", error)

@@ -81,7 +81,7 @@ async def _run(rig: _Rig) -> "asyncio.Task[Any]":
 
 async def _until(condition: Any) -> None:
     async with asyncio.timeout(10):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - looks from outside
             await asyncio.sleep(0.001)
 
 
