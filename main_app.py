@@ -59,6 +59,7 @@ from utilities.embedded_database import (
     EmbeddedDatabase,
     EmbeddedDatabaseError,
 )
+from utilities.garbage import collect_seldom
 from utilities.schema import DatabaseError, migrate, migrate_when_up
 from utilities.signals import Signals
 
@@ -277,6 +278,7 @@ def serve(settings: Settings, keys: ModelKeys, *, run_workers: bool) -> None:
         application = build(settings, keys, connection_string)
         uvloop.run(_prepare(application))
         app = create_app(application, run_workers=run_workers)
+        collect_seldom()
         uvicorn.run(
             app,
             host=settings.host,
@@ -294,6 +296,7 @@ def work(settings: Settings, keys: ModelKeys) -> None:
     _end_on_signals()
     with database_of(settings) as connection_string:
         application = build(settings, keys, connection_string)
+        collect_seldom()
         uvloop.run(_work_until_stopped(application))
 
 

@@ -1,5 +1,6 @@
 """Models and prompts as workers see them: read once, kept for a moment."""
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
@@ -18,22 +19,44 @@ V = TypeVar("V")
 
 
 class _Kept(Generic[K, V]):
-    """Remembers what was read, for `KEEP_SECONDS`."""
+    """Remembers what was read, for `KEEP_SECONDS`.
+
+    Hundreds of jobs start at once: the first that finds an entry missing
+    or old reads it, the others wait for that read.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._entries: dict[K, tuple[float, V]] = {}
+        self._entries: dict[K, tuple[float, asyncio.Future[V]]] = {}
 
     async def get(self, key: K, read: Callable[[], Awaitable[V]]) -> V:
-        now = self._clock()
         entry = self._entries.get(key)
-        if entry is not None and now - entry[0] < KEEP_SECONDS:
-            return entry[1]
-        value = await read()
-        if len(self._entries) >= _MOST_ENTRIES:
-            self._entries.clear()
-        self._entries[key] = (now, value)
-        return value
+        if entry is None or self._clock() - entry[0] >= KEEP_SECONDS:
+            entry = self._read(key, read)
+        _, reading = entry
+        if reading.done():
+            return reading.result()
+        # Whoever is cancelled: others wait for the same read.
+        return await asyncio.shield(reading)
+
+    def _read(
+        self, key: K, read: Callable[[], Awaitable[V]]
+    ) -> tuple[float, asyncio.Future[V]]:
+        reading = asyncio.ensure_future(read())
+        entry = self._entries[key] = (self._clock(), reading)
+        self._make_room()
+
+        def forget_error(ended: asyncio.Future[V]) -> None:
+            failed = ended.cancelled() or ended.exception() is not None
+            if failed and self._entries.get(key) is entry:
+                del self._entries[key]
+
+        reading.add_done_callback(forget_error)
+        return entry
+
+    def _make_room(self) -> None:
+        if len(self._entries) > _MOST_ENTRIES:
+            del self._entries[next(iter(self._entries))]
 
 
 class Catalog:

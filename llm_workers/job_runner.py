@@ -4,7 +4,7 @@ import asyncio
 import heapq
 import math
 import time
-from collections import Counter
+from collections import deque
 from collections.abc import Callable
 
 import structlog
@@ -13,6 +13,7 @@ from api.models.job_work import Claimant, ClaimedJob, Failed, PutBack
 from api.models.worker_models import WorkerConfig
 from api.services.job_queue import JobQueue, Result
 from llm_sdks.model_gate import ModelGates
+from llm_workers.pace import Pace
 from llm_workers.pipeline import Pipeline
 from llm_workers.result_writer import ResultWriter
 from utilities.clock import Clock, now_ms
@@ -55,6 +56,9 @@ class JobRunner:
         self._gates = gates
         self._clock = clock
         self._running: dict[asyncio.Task[None], ClaimedJob] = {}
+        # Claimed for the places that come free next.
+        self._ready: deque[ClaimedJob] = deque()
+        self._pace = Pace()
         self._news = asyncio.Event()
         self._stopping = False
         self._may_be_more = True
@@ -95,7 +99,9 @@ class JobRunner:
 
     async def _work(self) -> None:
         while not self._stopping:
-            free = self._read_config().concurrency - len(self._running)
+            self._start_ready()
+            held = len(self._running) + len(self._ready)
+            free = self._read_config().concurrency + self._pace.ahead - held
             if free > 0 and self._may_be_more:
                 await self._claim(free)
             else:
@@ -109,6 +115,7 @@ class JobRunner:
         if unavailable.wait_seconds is not None:
             # Their jobs wait in the queue; there may be others.
             self._remember_due(self._clock() / 1000 + unavailable.wait_seconds)
+        started = time.monotonic()
         try:
             jobs = await self._queue.claim(
                 self._client_id,
@@ -120,8 +127,8 @@ class JobRunner:
         except StoreError as error:
             log.warning("claim_failed", error=type(error).__name__)
             return
-        for job in jobs:
-            self._start(job)
+        self._pace.claimed(started)
+        self._ready.extend(jobs)
         # A full block says that more may wait.
         self._may_be_more |= len(jobs) == limit
         if jobs:
@@ -153,10 +160,13 @@ class JobRunner:
             wait = min(wait, max(self._due[0] * _TICK_SECONDS - now, 0.0))
         return wait
 
-    def _start(self, job: ClaimedJob) -> None:
-        task = asyncio.create_task(self._run_one(job))
-        self._running[task] = job
-        task.add_done_callback(self._ended)
+    def _start_ready(self) -> None:
+        most = self._read_config().concurrency
+        while self._ready and len(self._running) < most:
+            job = self._ready.popleft()
+            task = asyncio.create_task(self._run_one(job))
+            self._running[task] = job
+            task.add_done_callback(self._ended)
 
     async def _run_one(self, job: ClaimedJob) -> None:
         structlog.contextvars.bind_contextvars(
@@ -165,9 +175,7 @@ class JobRunner:
         try:
             outcome = await self._pipeline.run(job)
         except asyncio.CancelledError:
-            outcome = PutBack(
-                self._clock(), counted=False, reason="the worker stopped"
-            )
+            outcome = self._stopped()
         except StoreError as error:
             # The database went away before the call: no answer is lost.
             outcome = PutBack(
@@ -187,9 +195,17 @@ class JobRunner:
             self._remember_due(outcome.available_at / 1000)
         self._writer.put(Result(job, outcome))
 
+    def _stopped(self) -> PutBack:
+        return PutBack(
+            self._clock(), counted=False, reason="the worker stopped"
+        )
+
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.pop(task, None)
         self._last_busy = time.monotonic()
+        self._pace.ended()
+        if not self._stopping:
+            self._start_ready()
         self._news.set()
 
     def _remember_due(self, due: float) -> None:
@@ -200,13 +216,14 @@ class JobRunner:
     async def _keep_leases(self) -> None:
         while True:
             await asyncio.sleep(self._queue.lease_seconds / 3)
-            tokens = Counter(
+            tokens = {
                 job.lease_token
                 for job in (
                     *self._running.values(),
+                    *self._ready,
                     *(result.job for result in self._writer.pending),
                 )
-            )
+            }
             if not tokens:
                 continue
             try:
@@ -215,6 +232,8 @@ class JobRunner:
                 log.warning("leases_not_extended", error=type(error).__name__)
 
     async def _wind_down(self, grace: float) -> None:
+        while self._ready:
+            self._writer.put(Result(self._ready.popleft(), self._stopped()))
         if self._running:
             await asyncio.wait(self._running, timeout=grace)
         if self._running:

@@ -35,6 +35,8 @@ T = TypeVar("T")
 StoreError = PyMongoError
 
 DUPLICATE_KEY_CODE = 11000
+# Documents that a server sends at once, if it can.
+_BATCH = 1000
 
 # Who is acting, for `_metadata`: a client's id, `admin` or `worker`.
 current_actor: ContextVar[str | None] = ContextVar(
@@ -204,7 +206,9 @@ class Documents:
 
         async def operation() -> list[Document]:
             cursor = self.raw.find(_living(where), fields).sort(list(sort))
-            return await cursor.limit(limit).to_list()
+            # Left to itself, a server sends the first 101 alone.
+            cursor = cursor.limit(limit).batch_size(limit or _BATCH)
+            return await cursor.to_list()
 
         return await retrying(operation)
 

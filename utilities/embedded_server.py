@@ -27,11 +27,16 @@ from filelock import FileLock
 from nx_27017.handler import NeoSQLiteHandler
 from nx_27017.server import handle_client
 
+from utilities.embedded_shortcuts import find_plainly, update_plainly
+from utilities.garbage import collect_seldom
+
 _LOG = logging.getLogger(__name__)
 
 # Commands on one database wait for each other inside a thread. There must
 # be threads left for the heartbeats, or clients take the server for dead.
 _THREADS = 64
+# Where documents change by the hundred.
+_SHORTCUTS_FOR = frozenset({"jobs"})
 # How long a server that is ending may keep the files from its successor.
 _PREDECESSOR_SECONDS = 10.0
 _WRITES = frozenset({"insert", "update", "delete", "findAndModify"})
@@ -69,8 +74,51 @@ class DurableHandler(NeoSQLiteHandler):  # type: ignore[misc]
     def handle_command(self, msg: Message) -> Answer:
         """Run any other command."""
         with self._transaction(msg):
-            answer: Answer = super().handle_command(msg)
+            answer: Answer | None = self._by_shortcut(msg)
+            if answer is None:
+                answer = super().handle_command(msg)
         return answer
+
+    def _by_shortcut(self, msg: Message) -> Answer | None:
+        body = _body(msg)
+        run = {"update": self._update_plainly, "find": self._find_plainly}.get(
+            next(iter(body), "")
+        )
+        # "autocommit" marks a client's own transaction, as below.
+        if run is None or "autocommit" in body:
+            return None
+        return run(msg, body)
+
+    def _update_plainly(self, msg: Message, body: Message) -> Answer | None:
+        if body["update"] not in _SHORTCUTS_FOR:
+            return None
+        collection = self.get_database(body["$db"])[body["update"]]
+        matched = update_plainly(collection, _updates(msg))
+        if matched is None:
+            return None
+        answer = {"ok": 1, "n": matched, "nModified": matched}
+        return msg["request_id"], answer
+
+    def _find_plainly(self, msg: Message, body: Message) -> Answer | None:
+        database, name = self.get_database(body["$db"]), body["find"]
+        if name not in _SHORTCUTS_FOR:
+            return None
+        with self._lock_for(body["$db"]):
+            if name not in database.list_collection_names():
+                return None
+            found = find_plainly(database[name], body)
+        if found is None:
+            return None
+        namespace = f"{body['$db']}.{name}"
+        first, cursor_id = self._split_first_batch(
+            found,
+            self._first_batch_size(body),
+            namespace,
+            body["$db"],
+            owner=msg.get("_conn_id"),
+        )
+        cursor = {"id": cursor_id, "ns": namespace, "firstBatch": first}
+        return msg["request_id"], {"ok": 1, "cursor": cursor}
 
     @contextlib.contextmanager
     def _transaction(self, msg: Message) -> Iterator[None]:
@@ -97,9 +145,18 @@ class DurableHandler(NeoSQLiteHandler):  # type: ignore[misc]
         """
 
 
+def _body(msg: Message) -> Message:
+    return next((doc for kind, doc in msg["sections"] if kind == "body"), {})
+
+
+def _updates(msg: Message) -> list[Message]:
+    """Find an update command's list, in its body or behind it."""
+    lists = (doc.get("updates") for _, doc in msg["sections"])
+    return next(filter(None, lists), [])
+
+
 def _written_database(msg: Message) -> str | None:
-    bodies = (doc for kind, doc in msg["sections"] if kind == "body")
-    body: Message = next(bodies, {})
+    body = _body(msg)
     # "autocommit" marks a client's own transaction, which the client ends.
     if next(iter(body), None) not in _WRITES or "autocommit" in body:
         return None
@@ -238,6 +295,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with lock.acquire(timeout=_PREDECESSOR_SECONDS):
             check_databases(directory)
+            collect_seldom()
             asyncio.run(_serve(directory, options.port))
     except (UnreadableDatabaseError, sqlite3.Error, OSError) as error:
         _LOG.critical("The database cannot be served: %s", error)

@@ -1,11 +1,111 @@
-from typing import Any
+"""What a worker holds beyond its places; the rest is tested as a whole."""
+
+import asyncio
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from bson import ObjectId
 
-from api.models.job_work import Claimant
+from api.models.job_work import Claimant, ClaimedJob, PutBack, Succeeded
+from api.models.metrics import Metrics
 from api.models.worker_models import WorkerConfig
+from api.services.job_queue import JobQueue, Result
 from llm_sdks.model_gate import ModelGates
 from llm_workers.job_runner import JobRunner
+from llm_workers.pipeline import Pipeline
+from llm_workers.result_writer import ResultWriter
+
+CONCURRENCY = 2
+
+
+def _job() -> ClaimedJob:
+    return ClaimedJob(ObjectId(), "c", "token", 1, "m", (), 0.0, "{}")
+
+
+class _Rig:
+    """Gives more jobs than there are places, and ends them when told."""
+
+    def __init__(self, jobs: int) -> None:
+        self.waiting = [_job() for _ in range(jobs)]
+        self.given = asyncio.Event()
+        self.running: list[asyncio.Event] = []
+        self.results: list[Result] = []
+        self.pending: list[Result] = []
+        self.runner = JobRunner(
+            Claimant("p", "w"),
+            "c",
+            lambda: WorkerConfig(
+                poll_interval=1, max_items_per_batch=CONCURRENCY
+            ),
+            cast("JobQueue", self),
+            cast("Pipeline", SimpleNamespace(run=self._answer)),
+            cast(
+                "ResultWriter",
+                SimpleNamespace(
+                    put=self.results.append,
+                    run=self._forever,
+                    drain=self._drained,
+                    pending=self.pending,
+                ),
+            ),
+            ModelGates(),
+        )
+
+    lease_seconds = 30.0
+
+    async def claim(self, *_: object) -> Sequence[ClaimedJob]:
+        # As if a great many were expected to end during the claim.
+        jobs, self.waiting = self.waiting, []
+        self.given.set()
+        return jobs
+
+    async def _answer(self, _job: ClaimedJob) -> Succeeded:
+        self.running.append(may_end := asyncio.Event())
+        await may_end.wait()
+        return Succeeded("{}", Metrics())
+
+    async def _forever(self) -> None:
+        await asyncio.Event().wait()
+
+    async def _drained(self, _seconds: float) -> bool:
+        return True
+
+
+async def _run(rig: _Rig) -> "asyncio.Task[Any]":
+    task = asyncio.create_task(rig.runner.run(lambda: 0.0))
+    await rig.given.wait()
+    await _until(lambda: len(rig.running) == CONCURRENCY)
+    return task
+
+
+async def _until(condition: Any) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - looks from outside
+            await asyncio.sleep(0.001)
+
+
+async def test_no_more_run_than_there_are_places() -> None:
+    rig = _Rig(jobs=5)
+    task = await _run(rig)
+    await asyncio.sleep(0)
+    assert len(rig.running) == CONCURRENCY
+    rig.running[0].set()
+    await _until(lambda: len(rig.running) == CONCURRENCY + 1)
+    rig.runner.stop()
+    await task
+
+
+async def test_what_is_claimed_ahead_goes_back_when_the_worker_stops() -> None:
+    rig = _Rig(jobs=5)
+    task = await _run(rig)
+    rig.runner.stop()
+    await task
+    assert len(rig.results) == 5
+    for result in rig.results:
+        assert isinstance(result.outcome, PutBack)
+        assert not result.outcome.counted
 
 
 class Clock:

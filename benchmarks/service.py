@@ -1,0 +1,205 @@
+"""Metasync as it is run, and what its parts use.
+
+The database, the API and the workers are told apart: by process, or,
+where API and workers share one, by thread.
+"""
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks.bare_clients import MODEL, SYSTEM
+from cli import setup
+from cli.private_instance import private_instance
+from cli.rest_client import RestClient
+from utilities.embedded_database import EmbeddedDatabase
+
+_BLOCK = 5000
+_POLL_SECONDS = 0.1
+_KEY = "BENCH_KEY"
+
+
+class Layout(Enum):
+    """Where the workers are."""
+
+    WITH_API = "in the API's process"
+    APART = "in a process of their own"
+    NOWHERE = "jobs wait"
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """CPU seconds of each part so far."""
+
+    api: float
+    workers: float
+    database: float
+
+    def __sub__(self, other: "Used") -> "Used":
+        return Used(
+            self.api - other.api,
+            self.workers - other.workers,
+            self.database - other.database,
+        )
+
+
+@dataclass(frozen=True)
+class Service:
+    """A running Metasync with a model, a prompt and a client."""
+
+    api: RestClient
+    prompt: str
+    database_url: str
+    directory: Path
+    _api: psutil.Process
+    _workers: psutil.Process
+    _database: psutil.Process
+
+    def jobs(self, numbers: range, run: str) -> list[dict[str, Any]]:
+        """Make requests for jobs, which `run` finds again."""
+        return [
+            {
+                "operation": "bench",
+                "workingPrompts": [self.prompt],
+                "model": MODEL,
+                "clientReference": {"run": run},
+                "requestData": {"n": number},
+            }
+            for number in numbers
+        ]
+
+    def submit(self, count: int, run: str, block: int = _BLOCK) -> float:
+        """Submit so many jobs in batches; return the seconds it took."""
+        started = time.perf_counter()
+        for first in range(0, count, block):
+            numbers = range(first, min(first + block, count))
+            self.api.post("/jobs/batch", {"jobs": self.jobs(numbers, run)})
+        return time.perf_counter() - started
+
+    def read_back(self, count: int, run: str) -> None:
+        """Read every answer of a run, as they come."""
+        query: dict[str, Any] = {
+            "clientReference.run": run,
+            "status": "PROCESSED",
+        }
+        while self.counts(run)["PROCESSED"] < count:
+            time.sleep(_POLL_SECONDS)
+        read = list(self.api.pages("/jobs", limit=2000, **query))
+        if len(read) != count or not all(job["responseData"] for job in read):
+            raise RuntimeError(f"{len(read)} of {count} answers came back")
+
+    def counts(self, run: str) -> dict[str, Any]:
+        """Count the jobs of a run by status."""
+        reference = {"clientReference.run": run}
+        return dict(self.api.get("/jobs/summary", **reference))
+
+    def work(self, concurrency: int) -> None:
+        """Have one worker running with this concurrency."""
+        setup.ensure_worker(self.api, concurrency)
+
+    def used(self) -> Used:
+        """Read the processor's time."""
+        if self._api != self._workers:
+            return Used(
+                _cpu(self._api), _cpu(self._workers), _cpu(self._database)
+            )
+        # The API has the main thread; the workers have their own.
+        threads = {
+            each.id: each.user_time + each.system_time
+            for each in self._api.threads()
+        }
+        api = threads.pop(self._api.pid, 0.0)
+        return Used(api, sum(threads.values()), _cpu(self._database))
+
+    def megabytes(self) -> float:
+        """Read the memory of all processes."""
+        processes = {self._api, self._workers, self._database}
+        return sum(memory_of(each) for each in processes)
+
+
+@contextlib.contextmanager
+def running_service(
+    directory: Path, provider_url: str, layout: Layout = Layout.WITH_API
+) -> Iterator[Service]:
+    """Run a private instance of which every part can be measured."""
+    variables = {_KEY: "x", "LOG_LEVEL": "WARNING"}
+    with_api = layout is Layout.WITH_API
+    with contextlib.ExitStack() as stack:
+        database = stack.enter_context(_database(directory))
+        variables["DB_CONNECTION_STRING"] = database
+        server = variables | ({} if with_api else {"NUM_LLM_WORKERS": "0"})
+        admin, api = stack.enter_context(private_instance(directory, server))
+        options = setup.ModelOptions(
+            MODEL, endpoint=provider_url, key_variable=_KEY
+        )
+        setup.ensure_model(admin, options)
+        prompt = setup.ensure_prompt(api, SYSTEM)
+        if layout is Layout.APART:
+            stack.enter_context(worker_process(directory, database))
+        yield Service(
+            api,
+            prompt,
+            database,
+            directory,
+            _child("serve"),
+            _child("worker" if layout is Layout.APART else "serve"),
+            _child("utilities.embedded_server"),
+        )
+
+
+@contextlib.contextmanager
+def worker_process(
+    directory: Path, database_url: str
+) -> Iterator[psutil.Process]:
+    """Run `metasync worker` for the instance in this directory."""
+    variables = {
+        _KEY: "x",
+        "LOG_LEVEL": "WARNING",
+        "PYTHONPATH": str(Path(__file__).resolve().parent.parent),
+        "DB_CONNECTION_STRING": database_url,
+        "DB_NAME": "metasync",
+        "DATA_DIR": str(directory),
+    }
+    process = psutil.Popen(
+        [sys.executable, "-m", "cli", "worker"],
+        cwd=directory,
+        env={**os.environ, **variables},
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextlib.contextmanager
+def _database(directory: Path) -> Iterator[str]:
+    # Beside the instance's own directory, which it locks for itself.
+    with EmbeddedDatabase(directory / "database") as database:
+        yield database.connection_string
+
+
+def _child(word: str) -> psutil.Process:
+    """Find the child of ours that has this word on its command line."""
+    for process in psutil.Process().children():
+        if word in process.cmdline():
+            return process
+    raise LookupError(word)
+
+
+def _cpu(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+def memory_of(process: psutil.Process) -> float:
+    """Read a process's memory, in MiB."""
+    return float(process.memory_info().rss) / 2**20

@@ -1,0 +1,190 @@
+"""What a shortcut answers is what the package answers, only sooner."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bson import ObjectId
+from bson.int64 import Int64
+from nx_27017.handler import NeoSQLiteHandler
+from nx_27017.utils import convert_neo_to_bson_objectids
+
+from utilities.embedded_server import DurableHandler
+from utilities.embedded_shortcuts import find_plainly, update_plainly
+
+Document = dict[str, Any]
+
+ID, OTHER = ObjectId("0" * 23 + "1"), ObjectId("0" * 23 + "2")
+DOCUMENT: Document = {
+    "_id": ID,
+    "status": "PENDING",
+    "leaseToken": "abc",
+    "attempts": 1,
+    "text": "a",
+    "prompts": ["p"],
+    "_metadata": {"isDeleted": False, "updatedAt": 1},
+}
+
+
+class Database:
+    """Each document is in two collections; one takes the shortcuts."""
+
+    def __init__(self, directory: Path) -> None:
+        self._handler = DurableHandler(data_dir=str(directory))
+        for name in ("jobs", "others"):
+            self.command({"insert": name, "documents": [dict(DOCUMENT)]})
+
+    def command(
+        self, body: Document, handler: type[Any] = DurableHandler
+    ) -> Document:
+        body = body | {"$db": "m"}
+        message = {"request_id": 1, "sections": [("body", body)]}
+        handle = (
+            handler.handle_insert
+            if "insert" in body
+            else handler.handle_command
+        )
+        answer = handle(self._handler, message)[1]
+        # As the package itself does before it answers.
+        return dict(convert_neo_to_bson_objectids(answer))
+
+    def update(self, name: str, *updates: Document) -> Document:
+        return self.command({"update": name, "updates": list(updates)})
+
+    def find(self, name: str, **options: object) -> list[Document]:
+        answer = self.command({"find": name, **options})
+        return list(answer["cursor"]["firstBatch"])
+
+    def collection(self, name: str) -> Any:
+        return self._handler.get_database("m")[name]
+
+    def close(self) -> None:
+        self._handler.close_all()
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    database = Database(tmp_path)
+    yield database
+    database.close()
+
+
+def by_id(change: Document, **more: object) -> Document:
+    return {"q": {"_id": ID, **more}, "u": change}
+
+
+PLAIN = [
+    by_id({"$set": {"status": "PROCESSED", "new": "b"}}),
+    by_id({"$set": {"big": Int64(5_000_000_000), "half": 0.5}}),
+    by_id({"$set": {"nothing": None, "yes": True, "list": [1, {"a": []}]}}),
+    by_id({"$set": {"metrics": {"tokens": 1, "seconds": 0.25}}}),
+    by_id({"$set": {"text": 'quoted " \\ \n \u00e9 \U0001f600'}}),
+    by_id({"$set": {"_metadata.updatedAt": 2, "_metadata.by": "w"}}),
+    by_id({"$unset": {"leaseToken": "", "unknown": ""}}),
+    by_id({"$inc": {"attempts": 2, "other": 1}}),
+    by_id({"$set": {"a": 1}, "$unset": {"text": ""}, "$inc": {"b": 1}}),
+    by_id({"$set": {"a": 1}}, status="PENDING"),
+    by_id({"$set": {"a": 1}}, status="PROCESSED"),
+    by_id({"$set": {"a": 1}}, status={"$in": ["PENDING", "x"]}),
+    by_id({"$set": {"a": 1}}, **{"_metadata.isDeleted": False}),
+    by_id({"$set": {"a": 1}}, **{"_metadata.isDeleted": True}),
+    {"q": {"leaseToken": "abc"}, "u": {"$set": {"a": 1}}, "multi": True},
+    {"q": {"_id": {"$in": [OTHER, ID]}}, "u": {"$set": {"a": 1}}},
+    {"q": {"_id": OTHER}, "u": {"$set": {"a": 1}}},
+]
+
+NOT_PLAIN = [
+    {"q": {}, "u": {"$set": {"a": 1}}},
+    {"q": {"status": "PENDING"}, "u": {"$set": {"a": 1}}},
+    by_id({"$set": {"a": 1}}, prompts="p"),
+    by_id({"$set": {"a": 1}}, leaseToken={"$ne": "x"}),
+    by_id({"$set": {"a": 1}}, leaseToken=None),
+    by_id({"$set": {"when": datetime(2026, 1, 1, tzinfo=UTC)}}),
+    by_id({"$set": {"raw": b"bytes"}}),
+    by_id({"$set": {"id": ObjectId()}}),
+    by_id({"$set": {"odd": {"$date": "2026"}}}),
+    by_id({"$set": {"list.0": 1}}),
+    by_id({"$set": {"a b": 1}}),
+    by_id({"$inc": {"attempts": 0.5}}),
+    by_id({"$push": {"prompts": "q"}}),
+    by_id({"$set": {"a": 1}}) | {"upsert": True},
+    by_id({"text": "replaced"}),
+]
+
+
+@pytest.mark.parametrize("update", PLAIN, ids=str)
+def test_a_plain_update_does_what_the_package_does(
+    database: Database, update: Document
+) -> None:
+    package = database.update("others", update)
+    assert database.update("jobs", update)["n"] == package["n"]
+    assert database.find("jobs") == database.find("others")
+    assert update_plainly(database.collection("jobs"), [update]) is not None
+
+
+@pytest.mark.parametrize("update", NOT_PLAIN, ids=str)
+def test_everything_else_is_the_packages_business(
+    database: Database, update: Document
+) -> None:
+    assert update_plainly(database.collection("jobs"), [update]) is None
+    assert database.find("jobs") == [DOCUMENT]
+
+
+def test_of_many_updates_all_are_made(database: Database) -> None:
+    updates = [by_id({"$inc": {"attempts": 1}}) for _ in range(3)]
+    assert database.update("jobs", *updates)["n"] == 3
+    assert database.find("jobs")[0]["attempts"] == 4
+
+
+def test_an_update_that_fails_is_left_to_the_package_as_a_whole(
+    database: Database,
+) -> None:
+    answer = database.update(
+        "jobs",
+        by_id({"$inc": {"attempts": 1}}),
+        by_id({"$inc": {"text": 1}}),
+    )
+    assert answer["writeErrors"][0]["index"] == 1
+    assert database.find("jobs")[0]["attempts"] == 2
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"projection": {"_id": 1}},
+        {"filter": {"status": {"$eq": "PENDING"}}},
+        {"filter": {"_id": {"$in": [ID, OTHER]}}, "sort": {"attempts": -1}},
+        {"filter": {"prompts": "p"}, "projection": {"_id": 1}, "limit": 1},
+        {"filter": {"attempts": {"$gt": 1}}},
+    ],
+    ids=str,
+)
+def test_a_plain_find_finds_what_the_package_finds(
+    database: Database, options: Document
+) -> None:
+    for name in ("jobs", "others"):
+        second = DOCUMENT | {"_id": OTHER, "attempts": 2}
+        database.command({"insert": name, "documents": [second]})
+    package = database.command({"find": "jobs", **options}, NeoSQLiteHandler)
+    expected = package["cursor"]["firstBatch"]
+    assert database.find("jobs", **options) == expected
+    assert find_plainly(database.collection("jobs"), options) == expected
+
+
+@pytest.mark.parametrize("value", [b"bytes", ID])
+def test_documents_of_other_types_are_found_by_the_package(
+    database: Database, value: object
+) -> None:
+    database.update("jobs", by_id({"$set": {"value": value}}))
+    assert find_plainly(database.collection("jobs"), {}) is None
+    assert database.find("jobs")[0]["value"] == value
+
+
+def test_what_is_not_there_is_not_made(database: Database) -> None:
+    database.command({"drop": "jobs"})
+    assert database.find("jobs") == []
+    names = database.command({"listCollections": 1})["cursor"]["firstBatch"]
+    assert [each["name"] for each in names] == ["others"]

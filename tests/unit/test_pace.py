@@ -1,0 +1,46 @@
+from llm_workers.pace import Pace
+
+
+class _Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def _after(clock: _Clock, pace: Pace, jobs_a_second: int) -> int:
+    """Work for a while, claiming ten times a second, in 0.1 s each."""
+    for _ in range(50):
+        started = clock.now
+        clock.now += 0.1
+        for _ in range(jobs_a_second // 10):
+            pace.ended()
+        pace.claimed(started)
+    return pace.ahead
+
+
+def test_nothing_is_claimed_ahead_before_anything_has_ended() -> None:
+    assert Pace(_Clock()).ahead == 0
+
+
+def test_short_calls_are_claimed_ahead_by_what_ends_during_a_claim() -> None:
+    clock = _Clock()
+    ahead = _after(clock, Pace(clock), jobs_a_second=1000)
+    assert 100 <= ahead <= 130
+
+
+def test_long_calls_are_not_claimed_ahead() -> None:
+    clock = _Clock()
+    pace = Pace(clock)
+    assert _after(clock, pace, jobs_a_second=0) == 0
+    pace.ended()
+    clock.now += 0.5
+    pace.claimed(clock.now - 0.01)
+    assert pace.ahead == 0
+
+
+def test_it_follows_the_load() -> None:
+    clock = _Clock()
+    pace = Pace(clock)
+    _after(clock, pace, jobs_a_second=1000)
+    assert _after(clock, pace, jobs_a_second=0) == 0
