@@ -99,8 +99,8 @@ def test_a_provider_that_is_down_is_left_alone_until_it_is_back(
         assert found["ERROR_PROCESSING"] == found["PROCESSED"] == 0
         time.sleep(0.1)
     calls_while_down = simulator.stats()["requests"]
-    # One block that was under way, then a trial now and then.
-    assert calls_while_down <= 50 + 10
+    # What was under way, then a trial now and then: otherwise thousands.
+    assert calls_while_down <= 50 * 2
     eventually(lambda: all_processed(user, 200), seconds=15)
     assert time.monotonic() - down_until < 8
     eventually(lambda: health(user, model)["available"], seconds=10)
