@@ -24,6 +24,9 @@ _GATHER_SECONDS = 0.01
 # last work, then less and less often, down to `pollInterval`.
 _FIRST_POLL_SECONDS = 0.25
 _DRAIN_SECONDS = 5.0
+# Leases that could not be extended are tried again after this part of the
+# time that lies between two extensions.
+_SOON = 10
 
 log = structlog.get_logger(__name__)
 
@@ -190,8 +193,10 @@ class JobRunner:
             self._next_due = due
 
     async def _keep_leases(self) -> None:
+        third = self._queue.lease_seconds / 3
+        wait = third
         while True:
-            await asyncio.sleep(self._queue.lease_seconds / 3)
+            await asyncio.sleep(wait)
             tokens = Counter(
                 job.lease_token
                 for job in (
@@ -202,9 +207,15 @@ class JobRunner:
             if not tokens:
                 continue
             try:
-                await self._queue.extend_leases(list(tokens))
-            except StoreError as error:
+                # In time to try once more: the line may be dead, and the
+                # next try has another one.
+                async with asyncio.timeout(third):
+                    await self._queue.extend_leases(list(tokens))
+            except (StoreError, TimeoutError) as error:
                 log.warning("leases_not_extended", error=type(error).__name__)
+                wait = third / _SOON
+            else:
+                wait = third
 
     async def _wind_down(self, grace: float) -> None:
         if self._running:
