@@ -9,7 +9,8 @@ import structlog
 
 from api.models.job_work import Claimant, ClaimedJob, Failed, PutBack
 from api.models.worker_models import WorkerConfig
-from api.services.job_queue import JobQueue, Result
+from api.services.job_outcomes import Result
+from api.services.job_queue import JobQueue
 from llm_sdks.model_gate import ModelGates
 from llm_workers.pipeline import Pipeline
 from llm_workers.result_writer import ResultWriter
