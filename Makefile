@@ -61,6 +61,9 @@ fuzz: $(READY) ## Fuzz every path of a real server, about 5 minutes
 	@$(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt --group fuzz
 	@$(BIN)/python -m fuzz
 
+chaos: $(READY) ## Kill, freeze, cut: 10,000 jobs, some minutes; CHAOS_SEED=1
+	@$(BIN)/python -m chaos
+
 bench: $(READY) ## Measure jobs a second through the whole service
 	@$(BIN)/python -m benchmarks.end_to_end
 
@@ -72,4 +75,4 @@ clean: ## Remove everything that can be made again (not ./data, not .env)
 		.coverage .coverage.* htmlcov .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup demo run test lint openapi fuzz bench bench-simulator clean
+.PHONY: help setup demo run test lint openapi fuzz chaos bench bench-simulator clean
