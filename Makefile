@@ -61,6 +61,9 @@ fuzz: $(READY) ## Fuzz every path of a real server, about 5 minutes
 	@$(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt --group fuzz
 	@$(BIN)/python -m fuzz
 
+chaos: $(READY) ## Kill, freeze, cut: 10,000 jobs, some minutes; CHAOS_SEED=1
+	@$(BIN)/python -m chaos
+
 # Measured beside us; it needs older versions of what we use ourselves.
 $(VENV)/litellm/.ready: $(READY)
 	@$(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt --group bench
@@ -76,6 +79,9 @@ bench-full: $(VENV)/litellm/.ready ## The same with more of everything, about 30
 	@$(BIN)/python -m benchmarks --jobs 5000 --rounds 3 --seconds 60 \
 		--depth 1000 --depth 10000 --depth 100000 --depth 1000000
 
+bench-resilience: $(READY) ## Measure what a provider's failures cost
+	@$(BIN)/python -m benchmarks.resilience
+
 bench-simulator: $(READY) ## Measure the provider simulator on one core
 	@$(BIN)/python -m benchmarks.simulator
 
@@ -84,4 +90,5 @@ clean: ## Remove everything that can be made again (not ./data, not .env)
 		.coverage .coverage.* htmlcov .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup demo run test lint openapi fuzz bench bench-full bench-simulator clean
+.PHONY: help setup demo run test lint openapi fuzz chaos bench bench-full \
+	bench-resilience bench-simulator clean

@@ -55,6 +55,7 @@ from llm_workers.pool import PoolLimits, WorkerPool
 from llm_workers.spool import Spool
 from llm_workers.worker import WorkerParts
 from utilities.cosmos_connector import ClientManager, Documents
+from utilities.database_clock import ClockKeeper, DatabaseClock
 from utilities.embedded_database import (
     EmbeddedDatabase,
     EmbeddedDatabaseError,
@@ -72,6 +73,7 @@ class Application:
 
     settings: Settings
     clients: ClientManager
+    clock: DatabaseClock
     services: Services
     worker_parts: WorkerParts
     worker_documents: Documents
@@ -83,13 +85,27 @@ class Application:
             self.settings.num_llm_workers, self.settings.stop_grace_seconds
         )
         return (
-            WorkerPool(self.worker_documents, parts, limits),
+            WorkerPool(self.worker_documents, parts, limits, self.clock),
             RunOrchestrator(services.runs, services.jobs, parts.signals),
         )
 
-    def new_reporter(self) -> HealthReporter:
-        """Make what tells how calls to models go."""
-        return HealthReporter(self.services.model_health)
+    def helpers(self) -> tuple[ClockKeeper, HealthReporter]:
+        """Make what keeps the time, and what tells how calls go."""
+        return (
+            ClockKeeper(self.clock, self.clients),
+            HealthReporter(self.services.model_health),
+        )
+
+
+@dataclass(frozen=True)
+class _Store:
+    """The database, and the clock that all who write to it go by."""
+
+    clients: ClientManager
+    clock: DatabaseClock
+
+    def documents(self, name: str) -> Documents:
+        return Documents(self.clients, name, self.clock)
 
 
 def build(
@@ -99,20 +115,22 @@ def build(
     clients = ClientManager(
         connection_string, settings.db_name, settings.db_timeout_seconds
     )
+    store = _Store(clients, DatabaseClock())
     signals, registry = Signals(), SdkRegistry.discover()
     gates, spool = ModelGates(), Spool(settings.data_dir)
     access = ModelAccess(registry, keys, gates)
     health = ModelHealthService(
-        Documents(clients, "model_health"), gates, spool.process_id
+        store.documents("model_health"), gates, spool.process_id, store.clock
     )
-    services = _services(settings, clients, signals, access, health)
+    services = _services(settings, store, signals, access, health)
     parts = WorkerParts(
         clients=clients,
         queue=JobQueue(
-            Documents(clients, "jobs"),
+            store.documents("jobs"),
             lease_seconds=settings.lease_seconds,
             max_attempts=settings.max_attempts,
             signals=signals,
+            clock=store.clock,
         ),
         models=services.models,
         prompts=services.prompts,
@@ -122,30 +140,34 @@ def build(
         spool=spool,
         gates=gates,
         llm_timeout_seconds=settings.llm_timeout_seconds,
+        clock=store.clock,
     )
-    workers = Documents(clients, "workers")
-    return Application(settings, clients, services, parts, workers)
+    workers = store.documents("workers")
+    return Application(
+        settings, clients, store.clock, services, parts, workers
+    )
 
 
 def _services(
     settings: Settings,
-    clients: ClientManager,
+    store: _Store,
     signals: Signals,
     access: ModelAccess,
     health: ModelHealthService,
 ) -> Services:
-    models = ModelService(Documents(clients, "models"), access.registry)
-    prompts = PromptService(Documents(clients, "prompts"))
-    flows = PromptFlowService(Documents(clients, "prompt_flows"))
+    documents, clock = store.documents, store.clock
+    models = ModelService(documents("models"), access.registry)
+    prompts = PromptService(documents("prompts"))
+    flows = PromptFlowService(documents("prompt_flows"))
     jobs_service = JobService(
-        Documents(clients, "jobs"), models, prompts, flows, signals
+        documents("jobs"), models, prompts, flows, signals, clock
     )
     defaults = WorkerDefaults(
         settings.poll_interval, settings.max_items_per_batch
     )
     return Services(
         clients=ClientService(
-            Documents(clients, "clients"),
+            documents("clients"),
             settings.api_key_pepper.get_secret_value(),
         ),
         models=models,
@@ -154,19 +176,18 @@ def _services(
         prompt_flows=flows,
         jobs=jobs_service,
         runs=RunService(
-            Documents(clients, "runs"), models, prompts, jobs_service, signals
+            documents("runs"), models, prompts, jobs_service, signals
         ),
         streams=StreamService(
-            Documents(clients, "streams"),
+            documents("streams"),
             models,
             prompts,
             access,
             timeout_seconds=settings.llm_timeout_seconds,
+            clock=clock,
         ),
-        workers=WorkerService(
-            Documents(clients, "workers"), signals, defaults
-        ),
-        health=HealthService(clients),
+        workers=WorkerService(documents("workers"), signals, defaults, clock),
+        health=HealthService(store.clients),
         admin_api_key=settings.admin_api_key.get_secret_value(),
         docs_user=settings.docs_user,
         docs_secret=settings.docs_secret.get_secret_value(),
@@ -194,6 +215,7 @@ def create_app(application: Application, *, run_workers: bool) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         await migrate(application.clients)
+        await application.clock.measure(application.clients)
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(application.clients.close)
             streams = application.services.streams
@@ -201,7 +223,7 @@ def create_app(application: Application, *, run_workers: bool) -> FastAPI:
             stack.push_async_callback(streams.stop)
             parts = application.workers() if run_workers else ()
             await stack.enter_async_context(
-                running(application.new_reporter(), *parts)
+                running(*application.helpers(), *parts)
             )
             yield
 
@@ -321,7 +343,8 @@ async def _work_until_stopped(application: Application) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
     await migrate_when_up(application.clients)
-    async with running(application.new_reporter(), *application.workers()):
+    await application.clock.measure(application.clients)
+    async with running(*application.helpers(), *application.workers()):
         await stopped.wait()
     await application.clients.close()
 

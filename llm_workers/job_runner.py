@@ -11,7 +11,8 @@ import structlog
 
 from api.models.job_work import Claimant, ClaimedJob, Failed, PutBack
 from api.models.worker_models import WorkerConfig
-from api.services.job_queue import JobQueue, Result
+from api.services.job_outcomes import Result
+from api.services.job_queue import JobQueue
 from llm_sdks.model_gate import ModelGates
 from llm_workers.pace import Pace
 from llm_workers.pipeline import Pipeline
@@ -29,6 +30,9 @@ _FIRST_POLL_SECONDS = 0.25
 _DRAIN_SECONDS = 5.0
 # Jobs that are due within one tick are claimed together.
 _TICK_SECONDS = 0.1
+# Leases that could not be extended are tried again after this part of the
+# time that lies between two extensions.
+_SOON = 10
 
 log = structlog.get_logger(__name__)
 
@@ -214,8 +218,10 @@ class JobRunner:
             heapq.heappush(self._due, tick)
 
     async def _keep_leases(self) -> None:
+        third = self._queue.lease_seconds / 3
+        wait = third
         while True:
-            await asyncio.sleep(self._queue.lease_seconds / 3)
+            await asyncio.sleep(wait)
             tokens = {
                 job.lease_token
                 for job in (
@@ -227,9 +233,15 @@ class JobRunner:
             if not tokens:
                 continue
             try:
-                await self._queue.extend_leases(list(tokens))
-            except StoreError as error:
+                # In time to try once more: the line may be dead, and the
+                # next try has another one.
+                async with asyncio.timeout(third):
+                    await self._queue.extend_leases(list(tokens))
+            except (StoreError, TimeoutError) as error:
                 log.warning("leases_not_extended", error=type(error).__name__)
+                wait = third / _SOON
+            else:
+                wait = third
 
     async def _wind_down(self, grace: float) -> None:
         while self._ready:

@@ -13,7 +13,8 @@ from pymongo.errors import DocumentTooLarge
 
 from api.models.job_work import Failed, Outcome, PutBack
 from api.models.metrics import Metrics
-from api.services.job_queue import JobQueue, Result
+from api.services.job_outcomes import Result
+from api.services.job_queue import JobQueue
 from llm_workers.spool import SpoolFile
 from utilities.cosmos_connector import StoreError
 from utilities.payload import PayloadError

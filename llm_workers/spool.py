@@ -30,7 +30,7 @@ from api.models.job_work import (
     load_checkpoint,
 )
 from api.models.metrics import Metrics
-from api.services.job_queue import Result
+from api.services.job_outcomes import Result
 from utilities import payload
 
 _KINDS: dict[str, type[Outcome]] = {

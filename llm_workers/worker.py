@@ -26,6 +26,7 @@ from llm_workers.llm_caller import LLMCaller
 from llm_workers.pipeline import Pipeline
 from llm_workers.result_writer import ResultWriter
 from llm_workers.spool import Spool
+from utilities.clock import Clock
 from utilities.cosmos_connector import ClientManager, current_actor
 from utilities.signals import Signals, jobs_waiting
 
@@ -46,6 +47,7 @@ class WorkerParts:
     spool: Spool
     gates: ModelGates
     llm_timeout_seconds: float
+    clock: Clock
 
 
 class WorkerThread:
@@ -148,6 +150,7 @@ class WorkerThread:
             catalog,
             parts.prompts,
             max_attempts=parts.queue.max_attempts,
+            clock=parts.clock,
         )
         writer = ResultWriter(parts.queue, parts.spool.file(self.worker_id))
         return JobRunner(
@@ -158,6 +161,7 @@ class WorkerThread:
             pipeline,
             writer,
             parts.gates,
+            parts.clock,
         )
 
     def _open(self, runner: JobRunner) -> None:

@@ -1,6 +1,6 @@
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx2
@@ -14,6 +14,8 @@ from tests.support.live_server import (
     live_server,
     make_settings,
 )
+from tests.support.mongoeco_server import PYTHON, mongoeco_server
+from tests.support.store import Store, open_store
 from utilities.embedded_database import EmbeddedDatabase
 from utilities.provider_simulator.running import Simulator, running_simulator
 
@@ -94,3 +96,20 @@ def vendor(simulator: Simulator) -> Iterator[httpx2.Client]:
     """A client of the provider simulator."""
     with httpx2.Client(base_url=simulator.url, timeout=20) as client:
         yield client
+
+
+@pytest.fixture(scope="module", params=["embedded", "mongoeco"])
+def address(request: pytest.FixtureRequest, database: str) -> Iterator[str]:
+    if request.param == "embedded":
+        yield database
+        return
+    if not PYTHON.exists():
+        pytest.skip("mongoeco is not installed: it needs Python 3.13")
+    with mongoeco_server() as uri:
+        yield uri
+
+
+@pytest.fixture
+async def store(address: str, tmp_path: Path) -> AsyncIterator[Store]:
+    async with open_store(address, tmp_path) as store:
+        yield store

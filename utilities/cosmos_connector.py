@@ -37,6 +37,8 @@ StoreError = PyMongoError
 DUPLICATE_KEY_CODE = 11000
 # Documents that a server sends at once, if it can.
 _BATCH = 1000
+# No operation of ours takes so long, on a server that is well.
+_LONGEST_ANSWER_MS = 30_000
 
 # Who is acting, for `_metadata`: a client's id, `admin` or `worker`.
 current_actor: ContextVar[str | None] = ContextVar(
@@ -78,6 +80,9 @@ class ClientManager:
                     appname="metasync",
                     connectTimeoutMS=self._timeout_ms,
                     serverSelectionTimeoutMS=self._timeout_ms,
+                    # A line that is dead without a word: some firewalls
+                    # forget one that was quiet for a while.
+                    socketTimeoutMS=_LONGEST_ANSWER_MS,
                 )
         return client[self._db_name]
 
@@ -88,6 +93,14 @@ class ClientManager:
             pymongo.errors.PyMongoError: it gave none.
         """
         await self.database().command("ping")
+
+    async def hello(self) -> Document:
+        """Ask the server, the primary of several, who it is.
+
+        Raises:
+            pymongo.errors.PyMongoError: it did not answer.
+        """
+        return await self.database().client.admin.command("hello")
 
     async def close(self) -> None:
         """Close the running loop's client, if it has one."""

@@ -12,6 +12,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from api.models.attempt_models import AttemptRecord
 from api.models.base import ApiModel, Name, StoredModel, Text, example
 from api.models.job_status import JobStatus
 from api.models.metrics import MetricsInput, ProcessingMetrics
@@ -270,6 +271,7 @@ class Job(StoredModel):
             "responseData",
             "errorData",
             "evalResult",
+            "attemptHistory",
         }
     )
 
@@ -315,6 +317,10 @@ class Job(StoredModel):
     failures: Annotated[
         int, Field(description="Failed calls to models, so far.")
     ] = 0
+    attempt_history: Annotated[
+        list[AttemptRecord] | None,
+        Field(description="Tries without an answer: the latest 20."),
+    ] = None
 
 
 class JobSummary(ApiModel):

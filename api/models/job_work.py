@@ -47,6 +47,11 @@ class ClaimedJob:
     # When the job was submitted or last set back to PENDING (ms): the
     # same call of the same start has the same idempotency key.
     started_at: int = 0
+    # Who has claimed it.
+    worker_id: str = ""
+    process_id: str = ""
+    # What became of earlier tries, as JSON: see `attempt_models`.
+    history: str | None = None
     # What an earlier attempt has paid for: the steps it stands for are not
     # made again.
     checkpoint: "Succeeded | None" = None
@@ -72,6 +77,9 @@ class ClaimedJob:
             response_schema=document.get("responseSchema"),
             failures=document.get("failures", 0),
             started_at=document.get("startedAt", 0),
+            worker_id=document.get("leaseWorker", ""),
+            process_id=document.get("leaseProcess", ""),
+            history=document.get("attemptHistory"),
             checkpoint=load_checkpoint(document.get("checkpoint")),
         )
 

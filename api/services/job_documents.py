@@ -46,6 +46,8 @@ def changed(current: Job, request: JobUpdate, now: int) -> Document:
     changes = _with_payloads(fields)
     if "prompts" in changes and "workingPrompts" not in changes:
         changes["workingPrompts"] = changes["prompts"]
+    if current.status is JobStatus.PENDING and _WORK & changes.keys():
+        changes |= _other_work(now)
     return changes | _with_status(current, request.status, now)
 
 
@@ -66,15 +68,29 @@ def _with_status(
     if status is JobStatus.PENDING and current.status is not status:
         # A fresh start: the earlier attempts are history.
         changes |= {
+            **_other_work(now),
             "attempts": 0,
             "failures": 0,
-            # Of another start, calls are other calls: see `ClaimedJob`.
-            "startedAt": now,
+            "attemptHistory": None,
             "availableAt": now,
             "errorData": None,
-            "checkpoint": None,
+            # A result of before must not pass for a part of the next one.
+            "responseData": None,
+            "evalResult": None,
+            "suggestedPromptId": None,
         }
     return changes
+
+
+def _other_work(now: int) -> Document:
+    """Give the fields that part a job from what was done for it so far."""
+    return {
+        # Who still works on it comes too late.
+        "leaseToken": None,
+        "checkpoint": None,
+        # Of another start, calls are other calls: see `ClaimedJob`.
+        "startedAt": now,
+    }
 
 
 def _with_payloads(fields: dict[str, Any]) -> Document:
@@ -89,6 +105,21 @@ def _with_payloads(fields: dict[str, Any]) -> Document:
     return document
 
 
+# What a job's answer depends on.
+_WORK = frozenset(
+    {
+        "workingPrompts",
+        "model",
+        "temperature",
+        "requestData",
+        "responseFormat",
+        "responseSchema",
+        "evalPrompt",
+        "evalModel",
+        "metaPrompt",
+        "metaModel",
+    }
+)
 _MAY_BE_NULL = frozenset(
     {
         "id",

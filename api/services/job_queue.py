@@ -7,46 +7,25 @@ how-a-job-lives.md` tells the whole story.
 
 import secrets
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from bson import ObjectId
 from pymongo import UpdateOne
 
+from api.models.attempt_models import AttemptEnd
 from api.models.job_status import JobStatus
-from api.models.job_work import (
-    Claimant,
-    ClaimedJob,
-    Failed,
-    Outcome,
-    PutBack,
-    Succeeded,
-    dump_checkpoint,
-)
+from api.models.job_work import Claimant, ClaimedJob
 from api.models.worker_models import WorkerConfig
-from api.services import client_reference
-from utilities import payload
+from api.services import client_reference, job_outcomes
+from api.services.job_outcomes import Result
 from utilities.clock import Clock, now_ms
 from utilities.cosmos_connector import Document, Documents, Filter, retrying
 from utilities.signals import RUNS_CHANGED, Signals
 
-LEASE_EXPIRED = "LEASE_EXPIRED"
 # The operation of the jobs that runs are made of.
 RUN_OPERATION = "optimize"
-_MAY_BE_ANSWERED = [
-    JobStatus.PROCESSING,
-    JobStatus.PENDING,
-    JobStatus.ERROR_PROCESSING,
-]
 _QUEUE_ORDER = [("priority", 1), ("sequence", 1)]
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """A claimed job and what has come of it."""
-
-    job: ClaimedJob
-    outcome: Outcome
+_LEASE_ORDER = [("leaseExpiresAt", 1)]
+_RETURNED_AT_ONCE = 500
 
 
 class JobQueue:
@@ -151,30 +130,61 @@ class JobQueue:
         on a returned job until the next claim: should its worker still
         live, its answer is welcome until then.
         """
-        return await self._return({"leaseExpiresAt": {"$lt": self._clock()}})
+        whose = {"leaseExpiresAt": {"$lt": self._clock()}}
+        return await self._return(whose, AttemptEnd.LEASE_EXPIRED)
 
     async def return_of_process(self, process_id: str) -> tuple[int, int]:
         """Return the jobs of a process that is known to be dead.
 
         As `return_expired`, without waiting for the leases.
         """
-        return await self._return({"leaseProcess": process_id})
+        whose = {"leaseProcess": process_id}
+        return await self._return(whose, AttemptEnd.PROCESS_DIED)
 
-    async def _return(self, whose: Filter) -> tuple[int, int]:
-        expired = {"status": JobStatus.PROCESSING, **whose}
-        exhausted = {**expired, "attempts": {"$gte": self.max_attempts}}
-        ended = await self._documents.update_many(
-            exhausted,
-            {
-                "status": JobStatus.ERROR_PROCESSING,
-                "errorData": payload.dump(self._gave_up()),
-            },
-        )
-        remaining = {**expired, "attempts": {"$lt": self.max_attempts}}
-        returned = await self._documents.update_many(
-            remaining, {"status": JobStatus.PENDING}
-        )
+    async def _return(
+        self, whose: Filter, kind: AttemptEnd
+    ) -> tuple[int, int]:
+        returned = ended = 0
+        where = {"status": {"$eq": JobStatus.PROCESSING}, **whose}
+        more = True
+        while more:
+            found = await self._documents.find(
+                where,
+                sort=_LEASE_ORDER,
+                limit=_RETURNED_AT_ONCE,
+                fields=job_outcomes.LEASE_FIELDS,
+            )
+            left, exhausted = self._by_attempts_left(found)
+            freed = await self._free(left, kind)
+            given_up = await self._free(exhausted, kind)
+            returned, ended = returned + freed, ended + given_up
+            # What was not freed has been extended or taken meanwhile.
+            more = bool(freed + given_up) and len(found) == _RETURNED_AT_ONCE
         return returned, ended
+
+    def _by_attempts_left(
+        self, found: Sequence[Document]
+    ) -> tuple[list[Document], list[Document]]:
+        left: list[Document] = []
+        exhausted: list[Document] = []
+        for document in found:
+            used_up = document["attempts"] >= self.max_attempts
+            (exhausted if used_up else left).append(document)
+        return left, exhausted
+
+    async def _free(self, found: Sequence[Document], kind: AttemptEnd) -> int:
+        if not found:
+            return 0
+        now = self._clock()
+        return await self._documents.update_each(
+            [
+                (
+                    job_outcomes.as_seen(job),
+                    job_outcomes.freed(job, kind, now, self.max_attempts),
+                )
+                for job in found
+            ]
+        )
 
     async def _waiting_ids(
         self,
@@ -206,74 +216,13 @@ class JobQueue:
         return [document["_id"] for document in found]
 
     def _operation(self, result: Result) -> UpdateOne:
-        changes = _changes(result)
-        changes["_metadata.updatedAt"] = self._clock()
+        now = self._clock()
+        changes = job_outcomes.changes(result, now, self.max_attempts)
+        changes["_metadata.updatedAt"] = now
         changes["_metadata.updatedBy"] = "worker"
         # A token that is gone makes a repeated write harmless.
         update = {"$set": changes, "$unset": {"leaseToken": ""}}
-        return UpdateOne(_still_leased(result.job), update)
+        return UpdateOne(job_outcomes.still_leased(result), update)
 
     def _lease_end(self, now: int) -> int:
         return now + round(self.lease_seconds * 1000)
-
-    def _gave_up(self) -> dict[str, Any]:
-        return {
-            "errorType": LEASE_EXPIRED,
-            "message": "The workers that took this job stopped without an "
-            f"answer {self.max_attempts} times (crashed, or lost the "
-            "database for longer than a lease). Set it to PENDING to try "
-            "again.",
-        }
-
-
-def _still_leased(job: ClaimedJob) -> Filter:
-    # The token alone decides: it stays when a lease ends, until somebody
-    # else claims the job or a person decides about it.
-    return {
-        "_id": job.job_id,
-        "leaseToken": job.lease_token,
-        "status": {"$in": _MAY_BE_ANSWERED},
-        "_metadata.isDeleted": False,
-    }
-
-
-def _changes(result: Result) -> Document:
-    match result.outcome:
-        case Succeeded() as answer:
-            return _succeeded(answer)
-        case Failed(error, metrics):
-            return {
-                "status": JobStatus.ERROR_PROCESSING,
-                "errorData": payload.dump(error),
-                "processingMetrics": metrics.to_document(),
-                "checkpoint": None,
-            }
-        case PutBack() as back:
-            return _put_back(result.job, back)
-
-
-def _succeeded(answer: Succeeded) -> Document:
-    changes: Document = {
-        "status": JobStatus.PROCESSED,
-        "responseData": answer.response_json,
-        "processingMetrics": answer.metrics.to_document(),
-        "errorData": None,
-        "checkpoint": None,
-    }
-    if answer.eval_json is not None:
-        changes["evalResult"] = answer.eval_json
-    if answer.suggested_prompt_id is not None:
-        changes["suggestedPromptId"] = answer.suggested_prompt_id
-    return changes
-
-
-def _put_back(job: ClaimedJob, back: PutBack) -> Document:
-    failures = job.failures if back.failures is None else back.failures
-    return {
-        "status": JobStatus.PENDING,
-        "availableAt": back.available_at,
-        "attempts": job.attempts - (0 if back.counted else 1),
-        "failures": failures,
-        "lastPutBack": back.reason,
-        "checkpoint": dump_checkpoint(back.checkpoint),
-    }

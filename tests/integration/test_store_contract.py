@@ -5,14 +5,10 @@ where it is at hand, a second, independent one.
 """
 
 import uuid
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from bson import ObjectId
 
-import main_app
 from api.core.errors import ConflictError, RuleError
 from api.models.client_models import ClientCreate
 from api.models.job_models import JobBatchUpdateItem, JobCreate, JobUpdate
@@ -20,127 +16,23 @@ from api.models.job_status import JobStatus
 from api.models.job_work import Claimant, Failed, PutBack, Succeeded
 from api.models.metrics import Metrics
 from api.models.model_models import CostInput, ModelCreate, ModelUpdate
-from api.models.prompt_models import PromptCreate, PromptStatus, PromptUpdate
+from api.models.prompt_models import PromptStatus, PromptUpdate
 from api.models.worker_models import (
-    WorkerConfig,
     WorkerConfigInput,
     WorkerCreate,
     WorkerStatus,
 )
 from api.services.caller import Caller
 from api.services.job_filter import JobFilter
-from api.services.job_queue import JobQueue, Result
+from api.services.job_outcomes import Result
 from api.services.paging import PageRequest
 from api.services.prompt_service import PromptFilter
 from api.services.worker_service import WorkerFilter
-from config import ModelKeys
-from main_app import Application
-from tests.support.live_server import make_settings
-from tests.support.mongoeco_server import PYTHON, mongoeco_server
-from utilities.cosmos_connector import Documents
+from tests.support.store import CONFIG, ME, Store, new_prompt
 from utilities.schema import migrate
 
 ADMIN = Caller(is_admin=True)
 PAGE = PageRequest()
-CONFIG = WorkerConfig(poll_interval=1, max_items_per_batch=100)
-ME = Claimant("process", "worker")
-
-
-@pytest.fixture(scope="module", params=["embedded", "mongoeco"])
-def address(request: pytest.FixtureRequest, database: str) -> Iterator[str]:
-    if request.param == "embedded":
-        yield database
-        return
-    if not PYTHON.exists():
-        pytest.skip("mongoeco is not installed: it needs Python 3.13")
-    with mongoeco_server() as uri:
-        yield uri
-
-
-class Time:
-    """A clock that stands still until it is moved; in ms."""
-
-    now = 1_800_000_000_000
-
-    def __call__(self) -> int:
-        return self.now
-
-
-@dataclass
-class Store:
-    """The services and the queue over one database."""
-
-    application: Application
-    queue: JobQueue
-    time: Time
-    client: Caller
-    model: str
-    prompt: str
-
-    async def submit(self, count: int = 1, **fields: object) -> list[str]:
-        requests = [
-            {
-                "operation": "o",
-                "workingPrompts": [self.prompt],
-                "model": self.model,
-                "requestData": {"n": n},
-                **fields,
-            }
-            for n in range(count)
-        ]
-        jobs = await self.application.services.jobs.create_batch(
-            requests, self.client
-        )
-        return [job.job_id for job in jobs]
-
-    async def statuses(self) -> dict[str, int]:
-        summary = await self.application.services.jobs.summary(
-            self.client, JobFilter()
-        )
-        counts = summary.model_dump(by_alias=True)
-        return {s: counts[s] for s in JobStatus if counts[s]}
-
-
-@pytest.fixture
-async def store(address: str, tmp_path: Path) -> AsyncIterator[Store]:
-    application = main_app.build(
-        make_settings(tmp_path), ModelKeys({}), address
-    )
-    await migrate(application.clients)
-    services, time = application.services, Time()
-    made = await services.clients.create(ClientCreate(name="c"))
-    client = Caller(made.client_id)
-    name = f"m-{uuid.uuid4()}"
-    await services.models.create(
-        ModelCreate(
-            name=name,
-            sdk="test",
-            max_token=1,
-            cost=CostInput(input=1, output=1),
-        )
-    )
-    prompt = await services.prompts.create(_prompt("p"), client)
-    queue = JobQueue(
-        Documents(application.clients, "jobs"),
-        lease_seconds=30,
-        max_attempts=3,
-        clock=time,
-    )
-    # Jobs are submitted in the past of the queue's clock.
-    yield Store(application, queue, time, client, name, prompt.prompt_id)
-    await application.clients.close()
-
-
-def _prompt(name: str, **fields: object) -> PromptCreate:
-    return PromptCreate.model_validate(
-        {
-            "name": name,
-            "type": "t",
-            "status": "PUBLISHED",
-            "prompt": "x",
-            **fields,
-        }
-    )
 
 
 async def test_the_schema_is_made_once(store: Store) -> None:
@@ -182,16 +74,16 @@ async def test_models(store: Store) -> None:
 
 async def test_prompts(store: Store) -> None:
     prompts = store.application.services.prompts
-    second = await prompts.create(_prompt("p"), store.client)
+    second = await prompts.create(new_prompt("p"), store.client)
     assert second.version == "2"
     with pytest.raises(RuleError):
-        await prompts.create(_prompt("p", version="2"), store.client)
+        await prompts.create(new_prompt("p", version="2"), store.client)
     with pytest.raises(RuleError):
         await prompts.update(
             second.prompt_id, PromptUpdate(version="1"), store.client
         )
     public = await prompts.create(
-        _prompt(f"public-{uuid.uuid4()}", is_public=True), ADMIN
+        new_prompt(f"public-{uuid.uuid4()}", is_public=True), ADMIN
     )
     wanted = PromptFilter(status=PromptStatus.PUBLISHED, type="t")
     page = await prompts.page(store.client, wanted, PageRequest(limit=1000))
@@ -203,7 +95,7 @@ async def test_prompts(store: Store) -> None:
     usable = await prompts.usable(ids_of_both, str(store.client.client_id))
     assert set(usable) == set(ids_of_both)
     await prompts.delete(second.prompt_id, store.client)
-    await prompts.create(_prompt("p", version="2"), store.client)
+    await prompts.create(new_prompt("p", version="2"), store.client)
 
 
 async def test_pages(store: Store) -> None:
@@ -275,12 +167,6 @@ async def test_a_batch_that_loses_a_race_is_taken_back(store: Store) -> None:
     assert await store.statuses() == {}
 
 
-async def claim(store: Store, limit: int = 100) -> list[object]:
-    return list(
-        await store.queue.claim(str(store.client.client_id), CONFIG, ME, limit)
-    )
-
-
 async def test_a_block_is_claimed_in_order_and_only_once(
     store: Store,
 ) -> None:
@@ -290,9 +176,9 @@ async def test_a_block_is_claimed_in_order_and_only_once(
     ids = [str(job.job_id) for job in first]
     assert ids == [*early, late[0]]
     assert {job.attempts for job in first} == {1}
-    rest = await claim(store)
+    rest = await store.claim()
     assert len(rest) == 1
-    assert await claim(store) == []
+    assert await store.claim() == []
 
 
 async def test_claims_follow_the_workers_filters(store: Store) -> None:
@@ -341,7 +227,7 @@ async def test_results_are_stored_under_their_lease_only(
     (done,) = page.items
     assert (done.response_data, done.eval_result) == ({"a": 1}, {"s": 2})
     assert done.suggested_prompt_id == "f" * 24
-    assert await claim(store) == []
+    assert await store.claim() == []
     store.time.now += 5000
     (again,) = await store.queue.claim(
         str(store.client.client_id), CONFIG, ME, 3
@@ -381,7 +267,7 @@ async def test_leases_are_kept_by_heartbeats(store: Store) -> None:
 async def test_a_job_out_of_attempts_ends(store: Store) -> None:
     await store.submit()
     for expected in ((1, 0), (1, 0), (0, 1)):
-        assert len(await claim(store)) == 1
+        assert len(await store.claim()) == 1
         store.time.now += 31_000
         assert await store.queue.return_expired() == expected
     page = await store.application.services.jobs.page(

@@ -19,7 +19,8 @@ from pymongo.errors import (
 
 from api.models.job_work import Failed, Succeeded
 from api.models.metrics import Metrics
-from api.services.job_queue import JobQueue, Result
+from api.services.job_outcomes import Result
+from api.services.job_queue import JobQueue
 from llm_workers import result_writer as module
 from llm_workers.result_writer import ResultWriter
 from llm_workers.spool import SpoolFile, decode

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from api.models.job_work import Failed, Outcome, PutBack, Succeeded
 from api.models.metrics import Metrics
-from api.services.job_queue import Result
+from api.services.job_outcomes import Result
 from llm_workers import spool as module
 from llm_workers.spool import Spool, SpoolFile, decode, encode
 from tests.unit.samples import claimed_job, json_objects, logged

@@ -1,0 +1,71 @@
+"""What became of a job's earlier tries."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from api.models.base import ApiModel
+from utilities import payload
+from utilities.clock import to_datetime
+
+# The latest so many are kept.
+MOST_RECORDS = 20
+_LONGEST_REASON = 500
+
+
+class AttemptEnd(StrEnum):
+    """How a try ended that gave no answer."""
+
+    PUT_BACK = "PUT_BACK"
+    LEASE_EXPIRED = "LEASE_EXPIRED"
+    PROCESS_DIED = "PROCESS_DIED"
+    FAILED = "FAILED"
+
+
+class AttemptRecord(ApiModel):
+    """One try, or several alike in a row."""
+
+    at: Annotated[datetime, Field(description="When the last one ended.")]
+    attempt: Annotated[int, Field(description="The attempt it belongs to.")]
+    kind: AttemptEnd
+    reason: str
+    worker_id: str
+    process: str
+    times: int = 1
+
+
+def record(
+    at: int, attempt: int, kind: AttemptEnd, reason: str, **who: str
+) -> dict[str, Any]:
+    """Make a record; `at` in ms, `who` names `workerId` and `process`."""
+    return {
+        "at": to_datetime(at).isoformat(),
+        "attempt": attempt,
+        "kind": kind,
+        "reason": payload.printable(reason)[:_LONGEST_REASON],
+        **who,
+        "times": 1,
+    }
+
+
+def lengthened(history: str | None, new: dict[str, Any]) -> str:
+    """Add a record to a history; both histories are JSON text.
+
+    Like ones in a row are one: a thousand refusals of a busy provider
+    must not push out the crash before them.
+    """
+    records = payload.load(history) if history else []
+    if records and _what(records[-1]) == _what(new):
+        new = {**new, "times": records.pop()["times"] + 1}
+    return payload.dump([*records, new][-MOST_RECORDS:])
+
+
+def _what(record: dict[str, Any]) -> tuple[object, ...]:
+    return tuple(
+        value for name, value in record.items() if name not in _OF_ONE_TRY
+    )
+
+
+_OF_ONE_TRY = frozenset({"at", "times"})

@@ -1,0 +1,1 @@
+"""Thousands of jobs while everything that can fail does: `make chaos`."""
