@@ -19,7 +19,13 @@ VERSION = "0.1.0"
 # Variables that hold Metasync's own secrets: never lent to a model, even
 # when a model's key reference names one of them.
 OWN_SECRETS = frozenset(
-    {"ADMIN_API_KEY", "API_KEY_PEPPER", "DB_CONNECTION_STRING", "DOCS_SECRET"}
+    {
+        "ADMIN_API_KEY",
+        "API_KEY_PEPPER",
+        "DB_CONNECTION_STRING",
+        "DOCS_SECRET",
+        "METRICS_TOKEN",
+    }
 )
 
 _HOW_TO_MAKE = (
@@ -76,6 +82,10 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8001
     max_request_bytes: Annotated[int, Field(ge=1024)] = 32 * 1024 * 1024
+
+    metrics_token: SecretStr | None = None
+    metrics_public: bool = False
+    metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = None
 
     poll_interval: Annotated[int, Field(ge=1, le=3600)] = 10
     max_items_per_batch: Annotated[int, Field(ge=1, le=1000)] = 50

@@ -17,15 +17,18 @@ from fastapi import FastAPI
 from api.core.error_responses import install_error_responses
 from api.core.logging import configure_logging
 from api.core.openapi import install_openapi
+from api.core.scrape_access import ScrapeAccess
 from api.middleware.callers import GUARDS
 from api.middleware.correlation import correlation_middleware
 from api.middleware.error_boundary import ErrorBoundaryMiddleware
+from api.middleware.http_metrics import HttpMetricsMiddleware
 from api.middleware.request_limits import RequestLimitMiddleware
 from api.routers import (
     clients,
     docs,
     health,
     jobs,
+    metrics,
     models,
     prompt_flows,
     prompts,
@@ -36,11 +39,14 @@ from api.routers import (
 from api.services.client_service import ClientService
 from api.services.dependencies import Services
 from api.services.health_service import HealthService
-from api.services.job_queue import JobQueue
 from api.services.job_service import JobService
 from api.services.model_access import ModelAccess
 from api.services.model_health import ModelHealthService
 from api.services.model_service import ModelService
+from api.services.monitoring.metrics_server import metrics_server
+from api.services.monitoring.metrics_service import MetricsService
+from api.services.monitoring.observed_queue import ObservedJobQueue
+from api.services.monitoring.queue_state import QueueState
 from api.services.prompt_flow_service import PromptFlowService
 from api.services.prompt_service import PromptService
 from api.services.run_service import RunService
@@ -122,11 +128,14 @@ def build(
     health = ModelHealthService(
         store.documents("model_health"), gates, spool.process_id, store.clock
     )
-    services = _services(settings, store, signals, access, health)
+    monitor = MetricsService()
+    services = _services(settings, store, signals, access, health, monitor)
+    monitor.watch(gates, spool.size, QueueState(store.documents))
     parts = WorkerParts(
         clients=clients,
-        queue=JobQueue(
+        queue=ObservedJobQueue(
             store.documents("jobs"),
+            monitor.observer,
             lease_seconds=settings.lease_seconds,
             max_attempts=settings.max_attempts,
             signals=signals,
@@ -141,6 +150,7 @@ def build(
         gates=gates,
         llm_timeout_seconds=settings.llm_timeout_seconds,
         clock=store.clock,
+        observer=monitor.observer,
     )
     workers = store.documents("workers")
     return Application(
@@ -154,6 +164,7 @@ def _services(
     signals: Signals,
     access: ModelAccess,
     health: ModelHealthService,
+    monitor: MetricsService,
 ) -> Services:
     documents, clock = store.documents, store.clock
     models = ModelService(documents("models"), access.registry)
@@ -185,12 +196,24 @@ def _services(
             access,
             timeout_seconds=settings.llm_timeout_seconds,
             clock=clock,
+            observer=monitor.observer,
         ),
         workers=WorkerService(documents("workers"), signals, defaults, clock),
         health=HealthService(store.clients),
+        metrics=monitor,
+        scrape_access=_scrape_access(settings),
         admin_api_key=settings.admin_api_key.get_secret_value(),
         docs_user=settings.docs_user,
         docs_secret=settings.docs_secret.get_secret_value(),
+    )
+
+
+def _scrape_access(settings: Settings) -> ScrapeAccess:
+    token = settings.metrics_token
+    return ScrapeAccess(
+        settings.admin_api_key.get_secret_value(),
+        token.get_secret_value() if token is not None else None,
+        settings.metrics_public,
     )
 
 
@@ -205,6 +228,7 @@ _ROUTERS = (
     streams.router,
     workers.router,
     health.router,
+    metrics.router,
     docs.router,
 )
 
@@ -246,6 +270,10 @@ def create_app(application: Application, *, run_workers: bool) -> FastAPI:
         max_bytes=application.settings.max_request_bytes,
     )
     app.add_middleware(correlation_middleware)
+    app.add_middleware(
+        HttpMetricsMiddleware,
+        observer=application.services.metrics.observer,
+    )
     for router in _ROUTERS:
         app.include_router(router)
     install_openapi(app, GUARDS)
@@ -319,7 +347,23 @@ def work(settings: Settings, keys: ModelKeys) -> None:
     with database_of(settings) as connection_string:
         application = build(settings, keys, connection_string)
         collect_seldom()
-        uvloop.run(_work_until_stopped(application))
+        with _metrics_port(application):
+            uvloop.run(_work_until_stopped(application))
+
+
+@contextlib.contextmanager
+def _metrics_port(application: Application) -> Iterator[None]:
+    settings, services = application.settings, application.services
+    if settings.metrics_port is None:
+        yield
+        return
+    with metrics_server(
+        settings.host,
+        settings.metrics_port,
+        services.metrics.registry,
+        services.scrape_access,
+    ):
+        yield
 
 
 async def _prepare(application: Application) -> None:

@@ -17,6 +17,8 @@ ADMIN_API_KEY={admin}
 API_KEY_PEPPER={pepper}
 DOCS_USER=user
 DOCS_SECRET={docs}
+# What Prometheus reads /metrics with.
+METRICS_TOKEN={metrics}
 
 # A model's `key` names a variable like this one:
 # OPENAI_API_KEY=
@@ -35,6 +37,7 @@ def ensure_secrets_file(path: Path) -> bool:
         admin=secrets.token_hex(32),
         pepper=secrets.token_hex(32),
         docs=secrets.token_hex(16),
+        metrics=secrets.token_hex(32),
     )
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

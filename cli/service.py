@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import main_app
 from api.core.logging import configure_logging
+from api.services.monitoring.metrics_server import MetricsPortError
 from cli.errors import CommandError
 from config import ModelKeys, Settings, SettingsError
 from utilities.embedded_database import EmbeddedDatabaseError
@@ -53,5 +54,10 @@ def _settings() -> Settings:
 def _in_plain_words() -> Iterator[None]:
     try:
         yield
-    except (SettingsError, EmbeddedDatabaseError, DatabaseError) as error:
+    except (
+        SettingsError,
+        EmbeddedDatabaseError,
+        DatabaseError,
+        MetricsPortError,
+    ) as error:
         raise CommandError(str(error)) from error

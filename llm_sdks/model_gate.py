@@ -324,6 +324,18 @@ class ModelGates:
         with self._lock:
             return {each: entry[2] for each, entry in self._gates.items()}
 
+    def named(self) -> list[tuple[str, ModelGate]]:
+        """Return every gate with its model's name.
+
+        A deleted model's gate stays, and a new one may have its name.
+        """
+        with self._lock:
+            entries = list(self._gates.items())
+        return [
+            (next(iter(called - {model_id}), model_id), gate)
+            for model_id, (_, called, gate) in entries
+        ]
+
     def unavailable(self) -> "Unavailable":
         """Tell which models' jobs need not be claimed, and until when."""
         with self._lock:

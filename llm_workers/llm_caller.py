@@ -9,6 +9,7 @@ from typing import Any
 from api.models.metrics import Metrics
 from api.models.model_models import ModelWithKey
 from api.services.model_access import ModelAccess, plugin_error
+from api.services.monitoring.observer import NOBODY, OK, CallEnd, Observer
 from config import ModelKeys
 from llm_sdks import errors
 from llm_sdks.base_sdk import (
@@ -79,11 +80,13 @@ class LLMCaller:
         gates: ModelGates,
         *,
         timeout_seconds: float,
+        observer: Observer = NOBODY,
         timer: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._catalog = catalog
         self._access = ModelAccess(registry, keys, gates)
         self._timeout = timeout_seconds
+        self._observer = observer
         self._timer = timer
 
     async def call(self, call: Call) -> Answer:
@@ -114,11 +117,19 @@ class LLMCaller:
                 completion, cut = await self._complete(sdk, request), None
             except errors.PartialAnswerError as error:
                 completion, cut = _what_came(error), error
+            except errors.LLMError as error:
+                seconds = self._timer() - started
+                self._observer.call_ended(
+                    CallEnd.failed(model, error, seconds)
+                )
+                raise
             seconds = self._timer() - started
         usage = completion.usage
         metrics = Metrics.of_call(
             usage.input_tokens, usage.output_tokens, seconds, model.cost
         )
+        outcome = OK if cut is None else cut.kind
+        self._observer.call_ended(CallEnd(model, outcome, seconds, metrics))
         return Answer(completion, metrics, model, cut)
 
     def _request(

@@ -6,6 +6,7 @@ directory whose lock is free knows that its process is dead: it stores
 what it finds there and need not wait for that process's leases to end.
 """
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -31,6 +32,7 @@ from api.models.job_work import (
 )
 from api.models.metrics import Metrics
 from api.services.job_outcomes import Result
+from api.services.monitoring.collectors import SpoolSize
 from utilities import payload
 
 _KINDS: dict[str, type[Outcome]] = {
@@ -83,6 +85,15 @@ class Spool:
         self.open()
         name = f"{worker_id}-{secrets.token_hex(4)}.jsonl"
         return SpoolFile(self._own / name)
+
+    def size(self) -> SpoolSize:
+        """Tell how much of this process waits on disk."""
+        sizes = []
+        for path in self._own.glob("*.jsonl"):
+            # One that is stored meanwhile is gone.
+            with contextlib.suppress(OSError):
+                sizes.append(path.stat().st_size)
+        return SpoolSize(len(sizes), sum(sizes))
 
     def adopt(self) -> Iterator[tuple[Path, Sequence[Result]]]:
         """Yield the directories of dead processes with their results.

@@ -16,6 +16,7 @@ from api.models.job_work import Claimant
 from api.models.worker_models import Worker, WorkerConfig
 from api.services.job_queue import JobQueue
 from api.services.model_service import ModelService
+from api.services.monitoring.observer import NOBODY, Observer
 from api.services.prompt_service import PromptService
 from config import ModelKeys
 from llm_sdks.model_gate import ModelGates
@@ -48,6 +49,7 @@ class WorkerParts:
     gates: ModelGates
     llm_timeout_seconds: float
     clock: Clock
+    observer: Observer = NOBODY
 
 
 class WorkerThread:
@@ -131,6 +133,7 @@ class WorkerThread:
             parts.keys,
             parts.gates,
             timeout_seconds=parts.llm_timeout_seconds,
+            observer=parts.observer,
         )
         runner = self._build(catalog, caller)
         parts.signals.subscribe(topic, self.wake)

@@ -14,6 +14,7 @@ from tests.support.live_server import (
     live_server,
     make_settings,
 )
+from tests.support.metrics import TOKEN
 from tests.support.mongoeco_server import PYTHON, mongoeco_server
 from tests.support.store import Store, open_store
 from utilities.embedded_database import EmbeddedDatabase
@@ -66,6 +67,22 @@ def user(http: httpx2.Client) -> Iterator[ApiUser]:
     user = ApiUser(http)
     yield user
     user.stop_workers()
+
+
+@pytest.fixture
+def fresh(database: str, tmp_path: Path) -> Iterator[LiveServer]:
+    """A service that nobody else uses, with a token for its metrics."""
+    settings = make_settings(tmp_path / "fresh", metrics_token=TOKEN)
+    keys = {"PROVIDER_KEY": PROVIDER_KEY}
+    with live_server(settings, database, keys) as running:
+        yield running
+
+
+@pytest.fixture
+def own(fresh: LiveServer) -> Iterator[ApiUser]:
+    """The only client of that service."""
+    with httpx2.Client(base_url=fresh.url, timeout=60) as client:
+        yield ApiUser(client)
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.routing import APIRoute, iter_route_contexts
 
+from api.core import scrape_access
 from api.core.problems import SCHEMAS, merged, problem
 
 Json = dict[str, Any]
@@ -29,9 +30,11 @@ class Access:
 
     security: Sequence[Sequence[str]]
     refusals: Sequence[str]
+    needs_database: bool = True
 
 
 _ADMIN, _CLIENT, _KEY = "adminApiKey", "clientId", "clientApiKey"
+_METRICS = "metricsToken"
 _WRONG_CLIENT = "Invalid client credentials"
 _WRONG_ADMIN = "Invalid admin API key"
 _NO_KEY = "Client API key is required"
@@ -54,6 +57,11 @@ BY_ANYONE_KNOWN = Access(
         _WRONG_ADMIN,
     ],
 )
+BY_SCRAPER = Access(
+    [[_METRICS], [_ADMIN]],
+    [scrape_access.NEEDED, scrape_access.WRONG_TOKEN, _WRONG_ADMIN],
+    needs_database=False,
+)
 # What asks, before it runs, who is calling, and whom it lets through.
 Guards = Mapping[Callable[..., Any], Access]
 
@@ -64,6 +72,12 @@ _SCHEMES = {
         "admin_api_key",
         "The administrator's key. With `client_id`, for that client.",
     ),
+}
+_BEARER = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "`METRICS_TOKEN`, for Prometheus. Nothing is needed where "
+    "`METRICS_PUBLIC` is set.",
 }
 _HYPHENS = (
     " `{}` is taken as well, for proxies that drop names with underscores."
@@ -79,7 +93,7 @@ _TAGS = (
     ("runs", "Run", "Metaprompting loops that improve a prompt."),
     ("streams", "Stream", "One prompt, answered while the client watches."),
     ("workers", "Worker", "What runs a client's jobs."),
-    ("health", "Probe", "For load balancers and people. No credentials."),
+    ("health", "Probe", "For load balancers, people and Prometheus."),
 )
 _NOUNS = {tag: noun for tag, noun, _ in _TAGS}
 
@@ -166,7 +180,7 @@ def _completed(
             "description": text + _HYPHENS.format(header.replace("_", "-")),
         }
         for name, (header, text) in _SCHEMES.items()
-    }
+    } | {_METRICS: _BEARER}
     components["headers"] = {
         name: {"description": text, "schema": {"type": "string"}}
         for name, text in _HEADERS.items()
@@ -228,7 +242,7 @@ def _common_errors(
         errors[404] = [f"{noun} not found"]
     if has_body or any(each["in"] != "path" for each in parameters):
         errors[422] = []
-    return errors | {503: [_NO_DATABASE]}
+    return errors | ({503: [_NO_DATABASE]} if access.needs_database else {})
 
 
 def _add_headers(operation: Json) -> None:

@@ -12,6 +12,7 @@ from api.core import openapi
 from api.core.errors import AuthenticationError
 from api.middleware.admin_auth import IsAdmin
 from api.middleware.client_auth import SomeClient
+from api.middleware.scrape_auth import verify_scraper
 from api.services.caller import EITHER_IS_NEEDED, Caller
 from utilities.cosmos_connector import current_actor
 
@@ -59,6 +60,7 @@ GUARDS: openapi.Guards = {
     verify_admin_api_key: openapi.BY_ADMIN,
     verify_caller: openapi.BY_ANYONE_KNOWN,
     verify_client_auth: openapi.BY_CLIENT,
+    verify_scraper: openapi.BY_SCRAPER,
 }
 
 AnyCaller = Annotated[Caller, Depends(verify_caller)]

@@ -5,11 +5,13 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from api.core.scrape_access import ScrapeAccess
 from api.services.client_service import ClientService
 from api.services.health_service import HealthService
 from api.services.job_service import JobService
 from api.services.model_health import ModelHealthService
 from api.services.model_service import ModelService
+from api.services.monitoring.metrics_service import MetricsService
 from api.services.prompt_flow_service import PromptFlowService
 from api.services.prompt_service import PromptService
 from api.services.run_service import RunService
@@ -31,6 +33,8 @@ class Services:
     runs: RunService
     workers: WorkerService
     health: HealthService
+    metrics: MetricsService
+    scrape_access: ScrapeAccess
     admin_api_key: str
     docs_user: str
     docs_secret: str
@@ -94,6 +98,11 @@ def get_health_service(services: AllServices) -> HealthService:
     return services.health
 
 
+def get_metrics_service(services: AllServices) -> MetricsService:
+    """Return what writes this process's metrics."""
+    return services.metrics
+
+
 Clients = Annotated[ClientService, Depends(get_client_service)]
 Models = Annotated[ModelService, Depends(get_model_service)]
 ModelHealths = Annotated[ModelHealthService, Depends(get_model_health_service)]
@@ -104,3 +113,4 @@ Streams = Annotated[StreamService, Depends(get_stream_service)]
 Runs = Annotated[RunService, Depends(get_run_service)]
 Workers = Annotated[WorkerService, Depends(get_worker_service)]
 Health = Annotated[HealthService, Depends(get_health_service)]
+Metrics = Annotated[MetricsService, Depends(get_metrics_service)]

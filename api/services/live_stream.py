@@ -16,9 +16,16 @@ from collections.abc import (
 from dataclasses import dataclass, replace
 
 from api.models.metrics import Cost, Metrics
+from api.models.model_models import ModelWithKey
 from api.services.model_access import plugin_error
+from api.services.monitoring.observer import OK, CallEnd
 from llm_sdks.base_sdk import BaseLLMSDK, CompletionRequest, StreamItem, Usage
-from llm_sdks.errors import CallTimeoutError, LLMError, PartialAnswerError
+from llm_sdks.errors import (
+    CallTimeoutError,
+    LLMError,
+    ModelUnavailableError,
+    PartialAnswerError,
+)
 from llm_sdks.model_gate import ModelGate
 
 HUNG_UP = "CLIENT_HUNG_UP"
@@ -46,16 +53,23 @@ class StreamEnd:
     llm_duration: float
     total_duration: float
 
+    def call(self, model: ModelWithKey) -> CallEnd | None:
+        """Give the call's end; None if the provider was not called."""
+        outcome = OK if self.error is None else self.error.kind
+        if outcome == ModelUnavailableError.kind:
+            return None
+        return CallEnd(
+            model,
+            outcome,
+            self.llm_duration,
+            self._counted(model.cost),
+            self.time_to_first_token,
+        )
+
     def metrics(self, cost: Cost) -> dict[str, object]:
         """Give the record's metrics."""
-        counted = Metrics.of_call(
-            self.usage.input_tokens,
-            self.usage.output_tokens,
-            self.llm_duration,
-            cost,
-        )
         return {
-            **counted.to_document(),
+            **self._counted(cost).to_document(),
             "llmDuration": round(self.llm_duration, 6),
             "totalDuration": round(self.total_duration, 6),
             "overheadDuration": round(
@@ -63,6 +77,14 @@ class StreamEnd:
             ),
             "timeToFirstToken": self.time_to_first_token,
         }
+
+    def _counted(self, cost: Cost) -> Metrics:
+        return Metrics.of_call(
+            self.usage.input_tokens,
+            self.usage.output_tokens,
+            self.llm_duration,
+            cost,
+        )
 
 
 Record = Callable[[StreamEnd], Awaitable[None]]

@@ -27,6 +27,7 @@ from api.services.date_range import TimeRange
 from api.services.live_stream import STOPPED, LiveStream, StreamEnd
 from api.services.model_access import ModelAccess
 from api.services.model_service import ModelService
+from api.services.monitoring.observer import NOBODY, Observer
 from api.services.paging import Page, PageRequest, fetch_page
 from api.services.prompt_service import PromptService
 from api.services.repository import Repository
@@ -72,6 +73,7 @@ class StreamService:
         access: ModelAccess,
         *,
         timeout_seconds: float,
+        observer: Observer = NOBODY,
         clock: Clock = now_ms,
     ) -> None:
         self._documents = documents
@@ -80,6 +82,7 @@ class StreamService:
         self._prompts = prompts
         self._access = access
         self._timeout = timeout_seconds
+        self._observer = observer
         self._clock = clock
         self._live: set[LiveStream] = set()
 
@@ -256,6 +259,8 @@ class StreamService:
     async def _record(
         self, document_id: ObjectId, end: StreamEnd, model: ModelWithKey
     ) -> None:
+        if (call := end.call(model)) is not None:
+            self._observer.call_ended(call)
         # Half characters are replaced: UTF-8 cannot carry them.
         text = end.text.encode(errors="replace").decode()
         response: Document = {"text": text}

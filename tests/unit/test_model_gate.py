@@ -327,3 +327,10 @@ async def test_the_log_tells_of_an_outage_and_of_its_end(
     told = [(log["event"], log["modelId"]) for log in logs]
     events = ("circuit_open", "circuit_closed", "model_paused")
     assert told == [(event, "id-1") for event in events]
+
+
+def test_gates_are_told_by_their_models_names() -> None:
+    gates = ModelGates()
+    named = gates.of("id-1", frozenset({"id-1", "gpt"}), Resilience())
+    same = gates.of("id-2", frozenset({"id-2"}), Resilience())
+    assert gates.named() == [("gpt", named), ("id-2", same)]

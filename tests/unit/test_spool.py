@@ -384,3 +384,19 @@ def test_a_directory_that_goes_while_its_owner_locks_it_is_not_lost(
     assert adopted(data_dir) == {}
     spool.close()
     assert adopted(data_dir) == {"dead": [answer]}
+
+
+def test_the_size_is_that_of_what_waits(data_dir: Path) -> None:
+    spool = Spool(data_dir)
+    assert (spool.size().files, spool.size().bytes) == (0, 0)
+    first, second = spool.file("a"), spool.file("b")
+    first.write([result()])
+    second.write([result(), result()])
+    size = spool.size()
+    assert size.files == 2
+    assert size.bytes > 3 * len(encode(result())) * 0.9
+    first.clear()
+    second.clear()
+    assert spool.size().files == 0
+    spool.close()
+    assert spool.size().bytes == 0

@@ -1,0 +1,32 @@
+"""`/metrics`: what Prometheus scrapes."""
+
+from typing import Any
+
+from fastapi import APIRouter, Response
+from fastapi.responses import PlainTextResponse
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
+
+from api.middleware.scrape_auth import MayScrape
+from api.services.dependencies import Metrics
+
+router = APIRouter(tags=["health"], dependencies=[MayScrape])
+
+_PAGE: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "Prometheus' text format, version 0.0.4.",
+        "content": {
+            "text/plain": {
+                "schema": {"type": "string"},
+                "example": "# HELP metasync_jobs Jobs in the database, by "
+                "status and model\n# TYPE metasync_jobs gauge\n"
+                'metasync_jobs{model="gpt-4o-mini",status="PENDING"} 17.0\n',
+            }
+        },
+    }
+}
+
+
+@router.get("/metrics", response_class=PlainTextResponse, responses=_PAGE)
+async def metrics(metrics: Metrics) -> Response:
+    """Give this process's metrics, and what the queue holds."""
+    return Response(await metrics.page(), media_type=CONTENT_TYPE_PLAIN_0_0_4)

@@ -1,0 +1,84 @@
+"""The job queue, with somebody watching; its rules are `JobQueue`'s."""
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from api.models.job_work import ClaimedJob
+from api.services.job_queue import JobQueue
+from api.services.monitoring.observer import Observer
+from utilities.cosmos_connector import Documents, StoreError
+
+T = TypeVar("T")
+
+
+class ObservedJobQueue(JobQueue):
+    """Tells an observer of every claim, store and returned lease.
+
+    Arguments are passed on as they come: what they are is the business of
+    `JobQueue` alone.
+    """
+
+    def __init__(
+        self,
+        documents: Documents,
+        observer: Observer,
+        **options: Any,  # noqa: ANN401 - see above
+    ) -> None:
+        super().__init__(documents, **options)
+        self._observer = observer
+
+    async def claim(self, *args: Any, **options: Any) -> list[ClaimedJob]:  # noqa: ANN401 - see above
+        """Claim, and tell how many and how long it took."""
+        jobs, seconds = await self._timed(
+            "claim",
+            lambda: super(ObservedJobQueue, self).claim(*args, **options),
+        )
+        self._observer.claimed(len(jobs), seconds)
+        return jobs
+
+    async def store(self, *args: Any, **options: Any) -> int:  # noqa: ANN401 - see above
+        """Store, and tell what, and how long it took."""
+        taken, seconds = await self._timed(
+            "store",
+            lambda: super(ObservedJobQueue, self).store(*args, **options),
+        )
+        (results,) = args
+        self._observer.stored(taken, len(results) - taken, seconds)
+        # Where none was taken, all of them are somebody else's to tell of.
+        for result in results if taken else ():
+            self._observer.job_ended(result.job, result.outcome)
+        return taken
+
+    async def extend_leases(self, *args: Any, **options: Any) -> int:  # noqa: ANN401 - see above
+        """Extend leases, and tell if that failed."""
+        extended, _ = await self._timed(
+            "extend",
+            lambda: super(ObservedJobQueue, self).extend_leases(
+                *args, **options
+            ),
+        )
+        return extended
+
+    async def return_expired(self) -> tuple[int, int]:
+        """Return what has expired, and tell how much that was."""
+        returned, ended = await super().return_expired()
+        self._observer.taken_over(returned, ended)
+        return returned, ended
+
+    async def return_of_process(self, process_id: str) -> tuple[int, int]:
+        """Return a dead process's jobs, and tell how many."""
+        returned, ended = await super().return_of_process(process_id)
+        self._observer.taken_over(returned, ended)
+        return returned, ended
+
+    async def _timed(
+        self, operation: str, run: Callable[[], Awaitable[T]]
+    ) -> tuple[T, float]:
+        started = time.perf_counter()
+        try:
+            done = await run()
+        except StoreError:
+            self._observer.store_failed(operation)
+            raise
+        return done, time.perf_counter() - started

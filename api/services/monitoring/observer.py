@@ -1,0 +1,70 @@
+"""Who is told what happens: the seam between the logic and its metrics."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from api.models.job_work import ClaimedJob, Outcome
+from api.models.metrics import Metrics
+from api.models.model_models import ModelWithKey
+from llm_sdks.errors import LLMError
+
+OK = "ok"
+
+
+@dataclass(frozen=True, slots=True)
+class CallEnd:
+    """How one call to a model ended; times in seconds.
+
+    `outcome` is `OK` or the kind of its error. Only streams have a
+    `time_to_first_token`.
+    """
+
+    model: ModelWithKey
+    outcome: str
+    seconds: float
+    metrics: Metrics = field(default_factory=Metrics)
+    time_to_first_token: float | None = None
+
+    @classmethod
+    def failed(
+        cls, model: ModelWithKey, error: LLMError, seconds: float
+    ) -> "CallEnd":
+        """Make the end of a call that gave no answer."""
+        return cls(model, error.kind, seconds)
+
+
+class Observer:
+    """Is told everything; this one forgets it.
+
+    Every method returns at once, never raises, and may be called by any
+    thread.
+    """
+
+    def claimed(self, jobs: int, seconds: float) -> None:
+        """So many jobs were claimed at once."""
+
+    def stored(self, taken: int, not_taken: int, seconds: float) -> None:
+        """So many results were stored at once; others came too late."""
+
+    def job_ended(self, job: ClaimedJob, outcome: Outcome) -> None:
+        """A job's result, or that it runs again, was stored."""
+
+    def store_failed(self, operation: str) -> None:
+        """The database did not take an operation of the queue."""
+
+    def taken_over(self, returned: int, ended: int) -> None:
+        """Jobs of a dead worker were returned to the queue, or given up."""
+
+    def call_ended(self, call: CallEnd) -> None:
+        """A provider was called."""
+
+    def request_began(self) -> None:
+        """An HTTP request came."""
+
+    def request_ended(
+        self, method: str, route: str, status: int, seconds: float
+    ) -> None:
+        """An HTTP request was answered; `route` is its path's template."""
+
+
+NOBODY: Final = Observer()
