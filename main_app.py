@@ -128,7 +128,7 @@ def build(
     health = ModelHealthService(
         store.documents("model_health"), gates, spool.process_id, store.clock
     )
-    monitor = MetricsService()
+    monitor = MetricsService(store.clock)
     services = _services(settings, store, signals, access, health, monitor)
     monitor.watch(gates, spool.size, QueueState(store.documents))
     parts = WorkerParts(
