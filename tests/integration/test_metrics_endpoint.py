@@ -4,13 +4,14 @@ import time
 
 import httpx2
 import pytest
+from bson import ObjectId
 
 from api.services.monitoring.collectors import MOST_SHOWN
 from tests.integration.test_providers import simulated
 from tests.integration.test_resilience import QUICK, all_processed, submit
 from tests.support.api_user import ApiUser, unique
 from tests.support.fake_provider import FakeProvider
-from tests.support.live_server import DOCS_SECRET
+from tests.support.live_server import DOCS_SECRET, LiveServer
 from tests.support.metrics import Scrape, scrape
 from tests.support.waiting import eventually
 from utilities.provider_simulator.running import Simulator
@@ -255,3 +256,30 @@ def test_processes_in_one_program_count_apart(
     own.ended(own.job(model, own.prompt())["jobId"])
     assert scrape(own.http).total("metasync_llm_calls_total", model=model) == 1
     assert scrape(http).total("metasync_llm_calls_total", model=model) == 0
+
+
+async def test_jobs_of_dead_workers_and_answers_on_disk_are_counted(
+    fresh: LiveServer, own: ApiUser
+) -> None:
+    model, prompt = own.model(), own.prompt()
+    for attempts in (1, 99):
+        job = own.job(model, prompt)
+        dead = {
+            "status": "PROCESSING",
+            "attempts": attempts,
+            "leaseToken": f"of-the-dead-{attempts}",
+            "leaseProcess": "dead",
+            "leaseExpiresAt": 1,
+        }
+        jobs = fresh.application.clients.database()["jobs"]
+        where = {"_id": ObjectId(job["jobId"])}
+        await jobs.update_one(where, {"$set": dead})
+    await fresh.application.clients.close()
+    name = "metasync_leases_taken_over_total"
+    page = until(own.http, name, 1, outcome="returned")
+    assert page.total(name, outcome="given_up") == 1
+    assert page.total("metasync_spool_files") == 0
+    spool = fresh.application.worker_parts.spool.file("worker")
+    spool.write([])
+    assert scrape(own.http).total("metasync_spool_files") == 1
+    spool.clear()
