@@ -45,6 +45,7 @@ from api.services.prompt_flow_service import PromptFlowService
 from api.services.prompt_service import PromptService
 from api.services.run_service import RunService
 from api.services.stream_service import StreamService
+from api.services.worker_holds import WorkerHolds
 from api.services.worker_service import WorkerDefaults, WorkerService
 from config import VERSION, ModelKeys, Settings, SettingsError
 from llm_optimizers.run_orchestrator import RunOrchestrator
@@ -54,6 +55,8 @@ from llm_workers.health_reporter import HealthReporter
 from llm_workers.pool import PoolLimits, WorkerPool
 from llm_workers.spool import Spool
 from llm_workers.worker import WorkerParts
+from utilities.change_feed import ChangeFeed
+from utilities.change_watcher import ChangeWatcher
 from utilities.cosmos_connector import ClientManager, Documents
 from utilities.embedded_database import (
     EmbeddedDatabase,
@@ -75,16 +78,20 @@ class Application:
     worker_parts: WorkerParts
     worker_documents: Documents
 
-    def workers(self) -> tuple[WorkerPool, RunOrchestrator]:
-        """Make the supervisor of the workers, and what advances the runs."""
+    def workers(self) -> "tuple[_Runnable, ...]":
+        """Make the workers' supervisor, and what wakes and feeds them."""
         services, parts = self.services, self.worker_parts
         limits = PoolLimits(
             self.settings.num_llm_workers, self.settings.stop_grace_seconds
         )
-        return (
-            WorkerPool(self.worker_documents, parts, limits),
+        holds = _holds(self.clients)
+        main = (
+            WorkerPool(self.worker_documents, holds, parts, limits),
             RunOrchestrator(services.runs, services.jobs, parts.signals),
         )
+        if not self.settings.change_streams:
+            return main
+        return (*main, ChangeWatcher(ChangeFeed(self.clients), parts.signals))
 
     def new_reporter(self) -> HealthReporter:
         """Make what tells how calls to models go."""
@@ -163,12 +170,18 @@ def _services(
             timeout_seconds=settings.llm_timeout_seconds,
         ),
         workers=WorkerService(
-            Documents(clients, "workers"), signals, defaults
+            Documents(clients, "workers"), _holds(clients), signals, defaults
         ),
         health=HealthService(clients),
         admin_api_key=settings.admin_api_key.get_secret_value(),
         docs_user=settings.docs_user,
         docs_secret=settings.docs_secret.get_secret_value(),
+    )
+
+
+def _holds(clients: ClientManager) -> WorkerHolds:
+    return WorkerHolds(
+        Documents(clients, "worker_holds"), Documents(clients, "worker_pools")
     )
 
 
