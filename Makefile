@@ -64,6 +64,9 @@ fuzz: $(READY) ## Fuzz every path of a real server, about 5 minutes
 bench: $(READY) ## Measure jobs a second through the whole service
 	@$(BIN)/python -m benchmarks.end_to_end
 
+bench-scaling: $(READY) ## Measure 1, 2 and 3 worker processes on one queue
+	@$(BIN)/python -m benchmarks.scaling
+
 bench-simulator: $(READY) ## Measure the provider simulator on one core
 	@$(BIN)/python -m benchmarks.simulator
 
@@ -72,4 +75,4 @@ clean: ## Remove everything that can be made again (not ./data, not .env)
 		.coverage .coverage.* htmlcov .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup demo run test lint openapi fuzz bench bench-simulator clean
+.PHONY: help setup demo run test lint openapi fuzz bench bench-scaling bench-simulator clean

@@ -24,8 +24,8 @@ from utilities.signals import WORKERS_CHANGED
 from utilities.tasks import Loop
 
 _TICK_SECONDS = 1.0
-# With very many workers, all of them are read less often than every tick.
-_WORKERS_READ_PER_SECOND = 500
+# With very many workers and holds, they are read less often than every tick.
+_READ_PER_SECOND = 500
 _MOST_SECONDS_BETWEEN_LOOKS = 5.0
 # A worker that is stopped through the API may finish longer calls than one
 # whose process ends.
@@ -128,7 +128,8 @@ class WorkerPool(Loop):
 
     async def _look(self) -> Scene:
         scene = await look(self._documents, self._holds)
-        seconds = len(scene.workers) / _WORKERS_READ_PER_SECOND
+        read = len(scene.workers) + len(scene.holds)
+        seconds = read / _READ_PER_SECOND
         self._next_look = time.monotonic() + min(
             seconds, _MOST_SECONDS_BETWEEN_LOOKS
         )
@@ -197,11 +198,13 @@ class WorkerPool(Loop):
             for slot in self._longest_idle_last()
             if self._threads[slot].idle_seconds > _IDLE_SECONDS
         ]
-        first = {slot.worker_id: slot for slot in reversed(waiting)}
+        first: dict[str, Slot] = {}
+        for slot in waiting:
+            first.setdefault(slot.worker_id, slot)
         for worker_id, slot in list(first.items())[:_WAITING_LOOKED_AT]:
             donor = self._donor(slot, idle, scene)
             if donor is None:
-                return
+                continue
             worker = scene.workers[worker_id]
             if await self._parts.queue.has_work(
                 worker.client_id, worker.config
