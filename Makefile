@@ -82,6 +82,9 @@ bench-full: $(VENV)/litellm/.ready ## The same with more of everything, about 30
 bench-resilience: $(READY) ## Measure what a provider's failures cost
 	@$(BIN)/python -m benchmarks.resilience
 
+bench-scaling: $(READY) ## Measure 1, 2 and 3 worker processes on one queue
+	@$(BIN)/python -m benchmarks.scaling
+
 bench-simulator: $(READY) ## Measure the provider simulator on one core
 	@$(BIN)/python -m benchmarks.simulator
 
@@ -91,4 +94,4 @@ clean: ## Remove everything that can be made again (not ./data, not .env)
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help setup demo run test lint openapi fuzz chaos bench bench-full \
-	bench-resilience bench-simulator clean
+	bench-resilience bench-scaling bench-simulator clean

@@ -77,6 +77,7 @@ class Settings(BaseSettings):
         str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")
     ] = "metasync-dev"
     db_timeout_seconds: Annotated[float, Field(gt=0, le=300)] = 4
+    change_streams: bool = True
     data_dir: Path = Path("data")
 
     host: str = "127.0.0.1"

@@ -14,28 +14,9 @@ import uvicorn
 import uvloop
 from fastapi import FastAPI
 
-from api.core.error_responses import install_error_responses
+from api.application import new_app
 from api.core.logging import configure_logging
-from api.core.openapi import install_openapi
 from api.core.scrape_access import ScrapeAccess
-from api.middleware.callers import GUARDS
-from api.middleware.correlation import correlation_middleware
-from api.middleware.error_boundary import ErrorBoundaryMiddleware
-from api.middleware.http_metrics import HttpMetricsMiddleware
-from api.middleware.request_limits import RequestLimitMiddleware
-from api.routers import (
-    clients,
-    docs,
-    health,
-    jobs,
-    metrics,
-    models,
-    prompt_flows,
-    prompts,
-    runs,
-    streams,
-    workers,
-)
 from api.services.client_service import ClientService
 from api.services.dependencies import Services
 from api.services.health_service import HealthService
@@ -51,8 +32,9 @@ from api.services.prompt_flow_service import PromptFlowService
 from api.services.prompt_service import PromptService
 from api.services.run_service import RunService
 from api.services.stream_service import StreamService
+from api.services.worker_holds import WorkerHolds
 from api.services.worker_service import WorkerDefaults, WorkerService
-from config import VERSION, ModelKeys, Settings, SettingsError
+from config import ModelKeys, Settings, SettingsError
 from llm_optimizers.run_orchestrator import RunOrchestrator
 from llm_sdks.model_gate import ModelGates
 from llm_sdks.registry import SdkRegistry
@@ -60,6 +42,8 @@ from llm_workers.health_reporter import HealthReporter
 from llm_workers.pool import PoolLimits, WorkerPool
 from llm_workers.spool import Spool
 from llm_workers.worker import WorkerParts
+from utilities.change_feed import ChangeFeed
+from utilities.change_watcher import ChangeWatcher
 from utilities.cosmos_connector import ClientManager, Documents
 from utilities.database_clock import ClockKeeper, DatabaseClock
 from utilities.embedded_database import (
@@ -83,17 +67,24 @@ class Application:
     services: Services
     worker_parts: WorkerParts
     worker_documents: Documents
+    worker_holds: WorkerHolds
 
-    def workers(self) -> tuple[WorkerPool, RunOrchestrator]:
-        """Make the supervisor of the workers, and what advances the runs."""
+    def workers(self) -> "tuple[_Runnable, ...]":
+        """Make the workers' supervisor, and what wakes and feeds them."""
         services, parts = self.services, self.worker_parts
         limits = PoolLimits(
             self.settings.num_llm_workers, self.settings.stop_grace_seconds
         )
-        return (
-            WorkerPool(self.worker_documents, parts, limits, self.clock),
+        pool = WorkerPool(
+            self.worker_documents, self.worker_holds, parts, limits
+        )
+        main = (
+            pool,
             RunOrchestrator(services.runs, services.jobs, parts.signals),
         )
+        if not self.settings.change_streams:
+            return main
+        return (*main, ChangeWatcher(ChangeFeed(self.clients), parts.signals))
 
     def helpers(self) -> tuple[ClockKeeper, HealthReporter]:
         """Make what keeps the time, and what tells how calls go."""
@@ -129,7 +120,14 @@ def build(
         store.documents("model_health"), gates, spool.process_id, store.clock
     )
     monitor = MetricsService(store.clock)
-    services = _services(settings, store, signals, access, health, monitor)
+    holds = WorkerHolds(
+        store.documents("worker_holds"),
+        store.documents("worker_pools"),
+        store.clock,
+    )
+    services = _services(
+        settings, store, signals, access, health, monitor, holds
+    )
     monitor.watch(gates, spool.size, QueueState(store.documents))
     parts = WorkerParts(
         clients=clients,
@@ -154,7 +152,7 @@ def build(
     )
     workers = store.documents("workers")
     return Application(
-        settings, clients, store.clock, services, parts, workers
+        settings, clients, store.clock, services, parts, workers, holds
     )
 
 
@@ -165,6 +163,7 @@ def _services(
     access: ModelAccess,
     health: ModelHealthService,
     monitor: MetricsService,
+    holds: WorkerHolds,
 ) -> Services:
     documents, clock = store.documents, store.clock
     models = ModelService(documents("models"), access.registry)
@@ -198,7 +197,9 @@ def _services(
             clock=clock,
             observer=monitor.observer,
         ),
-        workers=WorkerService(documents("workers"), signals, defaults, clock),
+        workers=WorkerService(
+            documents("workers"), holds, signals, defaults, clock
+        ),
         health=HealthService(store.clients),
         metrics=monitor,
         scrape_access=_scrape_access(settings),
@@ -215,22 +216,6 @@ def _scrape_access(settings: Settings) -> ScrapeAccess:
         token.get_secret_value() if token is not None else None,
         settings.metrics_public,
     )
-
-
-# In this order the interface's description shows them.
-_ROUTERS = (
-    clients.router,
-    models.router,
-    prompts.router,
-    prompt_flows.router,
-    jobs.router,
-    runs.router,
-    streams.router,
-    workers.router,
-    health.router,
-    metrics.router,
-    docs.router,
-)
 
 
 def create_app(application: Application, *, run_workers: bool) -> FastAPI:
@@ -251,33 +236,11 @@ def create_app(application: Application, *, run_workers: bool) -> FastAPI:
             )
             yield
 
-    app = FastAPI(
-        title="Metasync",
-        version=VERSION,
-        summary="A job queue, worker pool and prompt optimizer for LLM work",
-        lifespan=lifespan,
-        docs_url=None,
-        redoc_url=None,
-        openapi_url=None,
-        generate_unique_id_function=lambda route: route.name,
+    return new_app(
+        application.services,
+        lifespan,
+        max_request_bytes=application.settings.max_request_bytes,
     )
-    app.state.services = application.services
-    install_error_responses(app)
-    # The last added is the outermost.
-    app.add_middleware(ErrorBoundaryMiddleware)
-    app.add_middleware(
-        RequestLimitMiddleware,
-        max_bytes=application.settings.max_request_bytes,
-    )
-    app.add_middleware(correlation_middleware)
-    app.add_middleware(
-        HttpMetricsMiddleware,
-        observer=application.services.metrics.observer,
-    )
-    for router in _ROUTERS:
-        app.include_router(router)
-    install_openapi(app, GUARDS)
-    return app
 
 
 class _Runnable(Protocol):

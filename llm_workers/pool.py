@@ -1,8 +1,8 @@
 """The supervisor: brings the threads in line with the worker documents.
 
-A worker's document says what is wanted. Each process holds the workers it
-runs, for a lease: no two processes run one worker, and a dead process's
-workers are taken over by others, or by itself after a restart.
+A worker's document says what is wanted. Each process holds the slots it
+runs, for a lease: no two processes run one slot, and a dead process's
+slots are taken over by others, or by itself after a restart.
 """
 
 import asyncio
@@ -15,14 +15,18 @@ import structlog
 from bson import ObjectId
 
 from api.models.worker_models import Worker, WorkerStatus
+from api.services.worker_holds import Slot, WorkerHolds
+from llm_workers.scene import Scene, look
+from llm_workers.spreading import Spread
 from llm_workers.worker import WorkerParts, WorkerThread
-from utilities.clock import Clock, now_ms, to_datetime
-from utilities.cosmos_connector import Document, Documents, StoreError
+from utilities.cosmos_connector import Documents, StoreError
 from utilities.signals import WORKERS_CHANGED
 from utilities.tasks import Loop
 
 _TICK_SECONDS = 1.0
-_HOLD_SECONDS = 10.0
+# With very many workers and holds, they are read less often than every tick.
+_READ_PER_SECOND = 500
+_MOST_SECONDS_BETWEEN_LOOKS = 5.0
 # A worker that is stopped through the API may finish longer calls than one
 # whose process ends.
 _DRAIN_SECONDS = 30.0
@@ -30,9 +34,12 @@ _DRAIN_SECONDS = 30.0
 _STUCK_SECONDS = 6.0
 _CRASHES_ALLOWED = 4
 _CRASHES_REMEMBERED_SECONDS = 300.0
-# With more running workers than threads: how long a worker must have had
-# nothing to do before another one gets its thread, and how many of those
-# that wait are looked at in one tick.
+# A slot that is another process's to take, and is not taken, may be taken
+# out of turn.
+_PATIENCE_SECONDS = 3.0
+# With more slots than threads: how long a thread must have had nothing to
+# do before another slot gets it, and how many workers that wait are asked
+# in one look whether they have jobs.
 _IDLE_SECONDS = 1.0
 _WAITING_LOOKED_AT = 20
 
@@ -47,26 +54,36 @@ class PoolLimits:
     stop_grace_seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Leaving:
+    """A thread that was told to end, and until when it may take."""
+
+    slot: Slot
+    thread: WorkerThread
+    deadline: float
+
+
 class WorkerPool(Loop):
     """Runs this process's share of the workers."""
 
     def __init__(
         self,
         documents: Documents,
+        holds: WorkerHolds,
         parts: WorkerParts,
         limits: PoolLimits,
-        clock: Clock = now_ms,
     ) -> None:
         super().__init__()
         self.pool_id = parts.spool.process_id
         self._documents = documents
+        self._holds = holds
         self._parts = parts
         self._limits = limits
-        self._clock = clock
-        self._threads: dict[str, WorkerThread] = {}
-        # Threads that were told to stop, and until when they may take.
-        self._leaving: dict[WorkerThread, float] = {}
-        self._crashes: dict[str, list[float]] = {}
+        self._threads: dict[Slot, WorkerThread] = {}
+        self._leaving: list[_Leaving] = []
+        self._crashes: dict[Slot, list[float]] = {}
+        self._waiting_since: dict[Slot, float] = {}
+        self._next_look = 0.0
         self._next_reap = 0.0
         self._told_full = False
 
@@ -75,14 +92,18 @@ class WorkerPool(Loop):
         self._parts.spool.open()
         self.attach()
         signals = self._parts.signals
-        signals.subscribe(WORKERS_CHANGED, self.wake_safely)
+        signals.subscribe(WORKERS_CHANGED, self._look_soon)
         try:
             while not self.stopping:
                 await self._tick_safely()
                 await self.pause(_TICK_SECONDS)
         finally:
-            signals.unsubscribe(WORKERS_CHANGED, self.wake_safely)
+            signals.unsubscribe(WORKERS_CHANGED, self._look_soon)
             await self._shut_down()
+
+    def _look_soon(self) -> None:
+        self._next_look = 0.0
+        self.wake_safely()
 
     async def _tick_safely(self) -> None:
         try:
@@ -97,147 +118,198 @@ class WorkerPool(Loop):
 
     async def _tick(self) -> None:
         await self._clear_dead_processes()
-        await self._renew_holds()
-        await self._align(await self._held())
-        await self._take_more()
+        await self._holds.renew(self.pool_id, self._limits.max_threads)
+        if time.monotonic() >= self._next_look:
+            scene = await self._look()
+            await self._align(scene)
+            await self._take_more(scene)
+            await self._even_out(scene)
         await self._return_expired()
 
-    async def _renew_holds(self) -> None:
-        if self._threads:
-            await self._documents.raw.update_many(
-                {"holdPool": self.pool_id},
-                {"$set": {"holdExpiresAt": self._hold_end()}},
-            )
+    async def _look(self) -> Scene:
+        scene = await look(self._documents, self._holds)
+        read = len(scene.workers) + len(scene.holds)
+        seconds = read / _READ_PER_SECOND
+        self._next_look = time.monotonic() + min(
+            seconds, _MOST_SECONDS_BETWEEN_LOOKS
+        )
+        return scene
 
-    async def _held(self) -> dict[str, Worker]:
-        found = await self._documents.find({"holdPool": self.pool_id})
-        return {str(doc["_id"]): Worker.from_document(doc) for doc in found}
-
-    async def _align(self, held: dict[str, Worker]) -> None:
-        for worker_id, thread in list(self._threads.items()):
-            worker = held.get(worker_id)
-            if worker is None or worker.status is not WorkerStatus.RUNNING:
-                self._dismiss(worker_id)
+    async def _align(self, scene: Scene) -> None:
+        mine = {s for s, pool in scene.held.items() if pool == self.pool_id}
+        for slot, thread in list(self._threads.items()):
+            worker = scene.workers.get(slot.worker_id)
+            if worker is None:
+                self._dismiss(slot, _DRAIN_SECONDS)
+            elif slot not in mine or not scene.wants(slot):
+                self._dismiss(slot)
             elif not thread.alive:
-                await self._after_crash(worker, thread)
+                await self._after_crash(slot, worker, thread)
             else:
                 thread.reconfigure(worker.config)
-        leaving = self._still_leaving()
-        for worker_id, worker in held.items():
-            if worker_id in self._threads or worker_id in leaving:
-                continue
-            if worker.status is WorkerStatus.RUNNING:
-                self._start(worker)
+        for slot in mine - self._threads.keys() - self._still_leaving():
+            if scene.wants(slot):
+                self._start(slot, scene.workers[slot.worker_id])
             else:
-                await self._let_go([worker_id])
+                await self._holds.remove([slot], self.pool_id)
+        if scene.unwanted:
+            await self._holds.sweep(scene.unwanted)
 
-    def _still_leaving(self) -> set[str]:
-        for thread, deadline in list(self._leaving.items()):
-            if thread.alive and time.monotonic() < deadline:
+    def _still_leaving(self) -> set[Slot]:
+        still = []
+        for leaving in self._leaving:
+            if not leaving.thread.alive:
                 continue
-            if thread.alive:
+            if time.monotonic() < leaving.deadline:
+                still.append(leaving)
+            else:
                 # A plug-in blocks it. Its leases end, its jobs go on
                 # elsewhere; the thread is left to itself.
-                log.error("worker_stuck", workerId=thread.worker_id)
-            del self._leaving[thread]
-        return {thread.worker_id for thread in self._leaving}
+                log.error("worker_stuck", workerId=leaving.slot.worker_id)
+        self._leaving = still
+        return {leaving.slot for leaving in still}
 
-    async def _take_more(self) -> None:
-        free = max(self._limits.max_threads - len(self._threads), 0)
-        waiting = await self._free_workers(free + _WAITING_LOOKED_AT)
-        for worker in waiting[:free]:
-            await self._take(ObjectId(worker.worker_id))
-        self._tell_if_full(full=len(waiting) > free)
-        await self._make_room(waiting[free:])
+    async def _take_more(self, scene: Scene) -> None:
+        now = time.monotonic()
+        self._waiting_since = {
+            slot: self._waiting_since.get(slot, now) for slot in scene.waiting
+        }
+        assigned = self._spread(scene).assign(scene.waiting)
+        for slot in scene.waiting:
+            late = now - self._waiting_since[slot] > _PATIENCE_SECONDS
+            if self._has_room and (late or assigned.get(slot) == self.pool_id):
+                await self._take(slot, scene)
+        left = [slot for slot in scene.waiting if slot not in assigned]
+        self._tell_if_full(full=bool(left))
+        await self._make_room(left, scene)
 
-    async def _make_room(self, waiting: Sequence[Worker]) -> None:
-        """Let idle threads give way to workers that have jobs waiting."""
+    @property
+    def _has_room(self) -> bool:
+        return len(self._threads) < self._limits.max_threads
+
+    def _spread(self, scene: Scene) -> Spread:
+        return Spread(scene.rooms, scene.held.items())
+
+    async def _make_room(self, waiting: Sequence[Slot], scene: Scene) -> None:
+        """Give threads to workers that have jobs waiting, one each."""
+        # Those who have been idle longest give way first.
         idle = [
-            thread
-            for thread in self._threads.values()
-            if thread.idle_seconds > _IDLE_SECONDS
+            slot
+            for slot in self._longest_idle_last()
+            if self._threads[slot].idle_seconds > _IDLE_SECONDS
         ]
-        queue = self._parts.queue
-        for worker in waiting:
-            if not idle:
-                return
-            if await queue.has_work(worker.client_id, worker.config):
-                worker_id = idle.pop().worker_id
-                self._dismiss(worker_id)
-                await self._let_go([worker_id])
+        first: dict[str, Slot] = {}
+        for slot in waiting:
+            first.setdefault(slot.worker_id, slot)
+        for worker_id, slot in list(first.items())[:_WAITING_LOOKED_AT]:
+            donor = self._donor(slot, idle, scene)
+            if donor is None:
+                continue
+            worker = scene.workers[worker_id]
+            if await self._parts.queue.has_work(
+                worker.client_id, worker.config
+            ) and await self._take(slot, scene):
+                await self._give_up([donor])
+                if donor not in idle:
+                    return
+                idle.remove(donor)
 
-    async def _free_workers(self, limit: int) -> list[Worker]:
-        # Who has waited longest comes first.
-        found = await self._documents.find(
-            {
-                "status": WorkerStatus.RUNNING,
-                "holdExpiresAt": {"$lt": self._clock()},
-            },
-            sort=[("holdExpiresAt", 1)],
-            limit=limit,
+    def _donor(
+        self, slot: Slot, idle: Sequence[Slot], scene: Scene
+    ) -> Slot | None:
+        if idle:
+            others = (s for s in idle if s.worker_id != slot.worker_id)
+            return max(others, key=idle.index, default=None)
+        if scene.threads_of(slot.worker_id):
+            return None
+        # One thread for each worker goes before a second one for any.
+        replicas = [
+            each
+            for each in self._threads
+            if scene.threads_of(each.worker_id) > 1 and each in scene.held
+        ]
+        return max(replicas, key=lambda each: each.replica, default=None)
+
+    async def _even_out(self, scene: Scene) -> None:
+        """Give threads up to processes that have fewer, and room."""
+        if scene.waiting:
+            return
+        own = [slot for slot in self._threads if slot in scene.held]
+        order = reversed(self._longest_idle_last())
+        surplus = self._spread(scene).surplus(
+            self.pool_id, [slot for slot in order if slot in own]
         )
-        return [Worker.from_document(document) for document in found]
+        if surplus:
+            log.info("workers_given_up", count=len(surplus))
+            await self._give_up(surplus)
 
-    async def _take(self, worker_id: ObjectId) -> None:
-        now = self._clock()
-        document = await self._documents.update(
-            {
-                "_id": worker_id,
-                "status": WorkerStatus.RUNNING,
-                "holdExpiresAt": {"$lt": now},
-            },
-            {
-                "holdPool": self.pool_id,
-                "holdExpiresAt": self._hold_end(),
-                "threadInfo": self._thread_info(now),
-            },
+    def _longest_idle_last(self) -> list[Slot]:
+        return sorted(
+            self._threads,
+            key=lambda slot: (self._threads[slot].idle_seconds, slot.replica),
         )
-        if document is not None:
-            self._start(Worker.from_document(document))
 
-    def _start(self, worker: Worker) -> None:
+    async def _give_up(self, slots: Sequence[Slot]) -> None:
+        # They take no more jobs, so others may have them at once.
+        for slot in slots:
+            self._dismiss(slot)
+        await self._holds.release(slots, self.pool_id)
+
+    async def _take(self, slot: Slot, scene: Scene) -> bool:
+        seen = scene.holds.get(slot)
+        taken = await self._holds.take(slot, self.pool_id, seen)
+        if taken:
+            self._start(slot, scene.workers[slot.worker_id])
+        return taken
+
+    def _start(self, slot: Slot, worker: Worker) -> None:
         thread = WorkerThread(worker, self._parts)
-        self._threads[worker.worker_id] = thread
+        self._threads[slot] = thread
         thread.start()
-        log.info("worker_started", workerId=worker.worker_id, name=worker.name)
+        log.info(
+            "worker_started",
+            workerId=slot.worker_id,
+            replica=slot.replica,
+            name=worker.name,
+        )
 
-    def _dismiss(self, worker_id: str) -> None:
-        thread = self._threads.pop(worker_id)
-        thread.stop(_DRAIN_SECONDS)
-        deadline = time.monotonic() + _DRAIN_SECONDS + _STUCK_SECONDS
-        self._leaving[thread] = deadline
-        self._crashes.pop(worker_id, None)
-        log.info("worker_stopping", workerId=worker_id)
+    def _dismiss(self, slot: Slot, grace: float | None = None) -> None:
+        # Where nobody asked for a stop, no call is cut off.
+        seconds = self._parts.llm_timeout_seconds if grace is None else grace
+        thread = self._threads.pop(slot)
+        thread.stop(seconds)
+        deadline = time.monotonic() + seconds + _STUCK_SECONDS
+        self._leaving.append(_Leaving(slot, thread, deadline))
+        self._crashes.pop(slot, None)
+        log.info(
+            "worker_stopping", workerId=slot.worker_id, replica=slot.replica
+        )
 
-    async def _after_crash(self, worker: Worker, thread: WorkerThread) -> None:
-        worker_id = worker.worker_id
-        del self._threads[worker_id]
+    async def _after_crash(
+        self, slot: Slot, worker: Worker, thread: WorkerThread
+    ) -> None:
+        del self._threads[slot]
         now = time.monotonic()
         recent = [
             when
-            for when in self._crashes.get(worker_id, ())
+            for when in self._crashes.get(slot, ())
             if now - when < _CRASHES_REMEMBERED_SECONDS
         ]
-        self._crashes[worker_id] = [*recent, now]
+        self._crashes[slot] = [*recent, now]
         if len(recent) < _CRASHES_ALLOWED:
-            self._start(worker)
+            self._start(slot, worker)
             return
-        self._crashes.pop(worker_id)
+        self._crashes.pop(slot)
         info = {**(worker.thread_info or {}), "error": thread.error}
         await self._documents.update(
-            {"_id": ObjectId(worker_id), "holdPool": self.pool_id},
             {
-                "status": WorkerStatus.ERROR,
-                "threadInfo": info,
-                **self._released(),
+                "_id": ObjectId(slot.worker_id),
+                "status": WorkerStatus.RUNNING,
             },
+            {"status": WorkerStatus.ERROR, "threadInfo": info},
         )
-        log.error("worker_given_up", workerId=worker_id, error=thread.error)
-
-    async def _let_go(self, worker_ids: Sequence[str]) -> None:
-        ids = [ObjectId(worker_id) for worker_id in worker_ids]
-        await self._documents.update_many(
-            {"_id": {"$in": ids}, "holdPool": self.pool_id}, self._released()
+        log.error(
+            "worker_given_up", workerId=slot.worker_id, error=thread.error
         )
 
     async def _return_expired(self) -> None:
@@ -258,9 +330,7 @@ class WorkerPool(Loop):
             # Its answers first: they need their leases.
             dead = directory.name
             returned, ended = await queue.return_of_process(dead)
-            await self._documents.update_many(
-                {"holdPool": dead}, self._released()
-            )
+            await self._holds.leave(dead)
             spool.discard(directory)
             log.warning(
                 "dead_process_cleared",
@@ -272,18 +342,22 @@ class WorkerPool(Loop):
             )
 
     async def _shut_down(self) -> None:
-        threads = [*self._threads.values(), *self._leaving]
+        threads = [
+            *self._threads.values(),
+            *(leaving.thread for leaving in self._leaving),
+        ]
         grace = self._limits.stop_grace_seconds
         for thread in threads:
             thread.stop(grace)
+        # They take no more jobs, so others may go on at once.
+        with contextlib.suppress(StoreError):
+            await self._holds.leave(self.pool_id)
         deadline = time.monotonic() + grace + _STUCK_SECONDS
         while threads and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
             threads = [thread for thread in threads if thread.alive]
         for thread in threads:
             log.error("worker_stuck", workerId=thread.worker_id)
-        with contextlib.suppress(StoreError):
-            await self._let_go(list(self._threads))
         self._threads.clear()
         self._parts.spool.close()
 
@@ -296,15 +370,3 @@ class WorkerPool(Loop):
                 "start another process with `metasync worker`",
             )
         self._told_full = full
-
-    def _thread_info(self, now: int) -> Document:
-        return {
-            "startedAt": to_datetime(now).isoformat(),
-            "pool": self.pool_id,
-        }
-
-    def _hold_end(self) -> int:
-        return self._clock() + round(_HOLD_SECONDS * 1000)
-
-    def _released(self) -> Document:
-        return {"holdPool": None, "holdExpiresAt": self._clock()}

@@ -62,10 +62,17 @@ async def _indexes_of_runs(database: Database) -> None:
     await database["runs"].create_index([("status", 1)])
 
 
+async def _indexes_of_holds(database: Database) -> None:
+    holds = database["worker_holds"]
+    await holds.create_index([("pool", 1)])
+    await holds.create_index([("workerId", 1)])
+
+
 STEPS: tuple[Step, ...] = (
     _first_indexes,
     _indexes_of_streams,
     _indexes_of_runs,
+    _indexes_of_holds,
 )
 
 

@@ -45,3 +45,10 @@ class Signals:
             listeners = list(self._listeners.get(topic, ()))
         for listener in listeners:
             listener()
+
+    def publish_all(self) -> None:
+        """Call everybody: something may have been missed."""
+        with self._lock:
+            topics = list(self._listeners)
+        for topic in topics:
+            self.publish(topic)

@@ -11,6 +11,7 @@ from api.models.base import ApiModel, Name, StoredModel, Text, example
 from utilities import payload
 
 BATCH_LIMIT = 100
+REPLICA_LIMIT = 100
 
 
 class WorkerStatus(StrEnum):
@@ -54,6 +55,15 @@ class WorkerConfigInput(ApiModel):
             description="Jobs that run at once; else as maxItemsPerBatch.",
         ),
     ] = None
+    replicas: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=REPLICA_LIMIT,
+            description="Threads that run this worker, spread over the "
+            "processes; each with its own maxConcurrency. Left out: 1.",
+        ),
+    ] = None
     model_filter: Annotated[
         Name | None, Field(description="Takes only jobs of this model.")
     ] = None
@@ -79,13 +89,14 @@ class WorkerConfig(ApiModel):
     poll_interval: int
     max_items_per_batch: int
     max_concurrency: int | None = None
+    replicas: int = 1
     model_filter: str | None = None
     operation_filter: str | None = None
     client_reference_filters: dict[str, JsonValue] | None = None
 
     @property
     def concurrency(self) -> int:
-        """How many jobs may run at once."""
+        """How many jobs one of its threads may run at once."""
         return self.max_concurrency or self.max_items_per_batch
 
 
@@ -132,7 +143,11 @@ class Worker(StoredModel):
     group: str | None = None
     thread_info: Annotated[
         dict[str, Any] | None,
-        Field(description="`startedAt`, while it is to run."),
+        Field(
+            description="While it is to run: `startedAt`, and in `threads` "
+            "each `replica` that runs, with its `pool` (process) and since "
+            "when."
+        ),
     ] = None
 
 

@@ -5,6 +5,7 @@ them at once on any server that speaks MongoDB's protocol. `docs/
 how-a-job-lives.md` tells the whole story.
 """
 
+import random
 import secrets
 from collections.abc import Collection, Sequence
 
@@ -23,6 +24,8 @@ from utilities.signals import RUNS_CHANGED, Signals
 
 # The operation of the jobs that runs are made of.
 RUN_OPERATION = "optimize"
+# How often a block is claimed while others claim the same jobs.
+_CLAIM_ATTEMPTS = 3
 _QUEUE_ORDER = [("priority", 1), ("sequence", 1)]
 _LEASE_ORDER = [("leaseExpiresAt", 1)]
 _RETURNED_AT_ONCE = 500
@@ -58,17 +61,32 @@ class JobQueue:
 
         Jobs of `unavailable` models stay as they are.
         Three round trips for the whole block. Who else picked the same
-        ids loses them in the conditional update.
+        ids loses them in the conditional update, and looks again, wider.
         """
-        now = self._clock()
-        ids = await self._waiting_ids(
-            client_id, config, now, limit, unavailable
-        )
-        if not ids:
-            return []
-        token = secrets.token_hex(16)
+        jobs: list[ClaimedJob] = []
+        for attempt in range(_CLAIM_ATTEMPTS):
+            missing = limit - len(jobs)
+            found = await self._waiting_ids(
+                client_id,
+                config,
+                self._clock(),
+                missing << attempt,
+                unavailable,
+            )
+            # Drawn by lot, lest those who met should meet again.
+            ids = random.sample(found, min(missing, len(found)))
+            won = await self._claim_ids(ids, claimant) if ids else []
+            jobs += won
+            if len(won) == len(ids):
+                break
+        return jobs
+
+    async def _claim_ids(
+        self, ids: Sequence[ObjectId], claimant: Claimant
+    ) -> list[ClaimedJob]:
+        now, token = self._clock(), secrets.token_hex(16)
         where = {
-            "_id": {"$in": ids},
+            "_id": {"$in": list(ids)},
             "status": JobStatus.PENDING,
             "_metadata.isDeleted": False,
         }

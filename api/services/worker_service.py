@@ -1,7 +1,7 @@
 """Workers: the state that is wanted. The pool brings the threads to it."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from api.core.errors import MetasyncError, RuleError
@@ -25,6 +25,7 @@ from api.services.caller import Caller
 from api.services.client_reference import index_of
 from api.services.paging import Page, PageRequest, fetch_page
 from api.services.repository import Repository
+from api.services.worker_holds import Hold, WorkerHolds
 from utilities.clock import Clock, now_ms, to_datetime
 from utilities.cosmos_connector import Document, Documents
 from utilities.signals import WORKERS_CHANGED, Signals
@@ -63,11 +64,13 @@ class WorkerService:
     def __init__(
         self,
         documents: Documents,
+        holds: WorkerHolds,
         signals: Signals,
         defaults: WorkerDefaults,
         clock: Clock = now_ms,
     ) -> None:
         self._documents = documents
+        self._holds = holds
         self._workers = Repository(documents, Worker, "Worker")
         self._signals = signals
         self._defaults = defaults
@@ -83,8 +86,6 @@ class WorkerService:
                 "config": self._complete(request.config),
                 "group": request.group,
                 "threadInfo": None,
-                "holdPool": None,
-                "holdExpiresAt": 0,
             }
         )
 
@@ -112,9 +113,10 @@ class WorkerService:
 
     async def page(self, caller: Caller, page: PageRequest) -> Page[Worker]:
         """List the caller's workers."""
-        return await fetch_page(
+        found = await fetch_page(
             self._documents, caller.own, page, Worker.from_document
         )
+        return replace(found, items=await self._with_threads(found.items))
 
     async def get(self, worker_id: str, caller: Caller) -> Worker:
         """Return one.
@@ -122,7 +124,8 @@ class WorkerService:
         Raises:
             NotFoundError: there is none, or it is another client's.
         """
-        return await self._workers.get(worker_id, caller.own)
+        worker = await self._workers.get(worker_id, caller.own)
+        return (await self._with_threads([worker]))[0]
 
     async def update(
         self, worker_id: str, request: WorkerUpdate, caller: Caller
@@ -263,7 +266,33 @@ class WorkerService:
         fields["maxItemsPerBatch"] = (
             config.max_items_per_batch or self._defaults.max_items_per_batch
         )
+        fields["replicas"] = config.replicas or 1
         return fields
+
+    async def _with_threads(self, workers: Sequence[Worker]) -> list[Worker]:
+        running = [
+            worker.worker_id
+            for worker in workers
+            if worker.status is WorkerStatus.RUNNING
+        ]
+        holds = await self._holds.of_workers(running) if running else []
+        return [_showing(worker, holds) for worker in workers]
+
+
+def _showing(worker: Worker, holds: Sequence[Hold]) -> Worker:
+    threads = [
+        {
+            "replica": hold.slot.replica,
+            "pool": hold.pool,
+            "since": to_datetime(hold.since).isoformat(),
+        }
+        for hold in holds
+        if hold.slot.worker_id == worker.worker_id
+    ]
+    if not threads:
+        return worker
+    info = {**(worker.thread_info or {}), "threads": threads}
+    return worker.model_copy(update={"thread_info": info})
 
 
 async def _each(

@@ -4,10 +4,10 @@ The same services and the same queue run against the embedded server and,
 where it is at hand, a second, independent one.
 """
 
+import asyncio
 import uuid
 
 import pytest
-from bson import ObjectId
 
 from api.core.errors import ConflictError, RuleError
 from api.models.client_models import ClientCreate
@@ -27,8 +27,11 @@ from api.services.job_filter import JobFilter
 from api.services.job_outcomes import Result
 from api.services.paging import PageRequest
 from api.services.prompt_service import PromptFilter
+from api.services.worker_holds import Slot, WorkerHolds
 from api.services.worker_service import WorkerFilter
+from llm_workers.scene import look
 from tests.support.store import CONFIG, ME, Store, new_prompt
+from utilities.cosmos_connector import Documents
 from utilities.schema import migrate
 
 ADMIN = Caller(is_admin=True)
@@ -329,19 +332,45 @@ async def test_pools_hold_a_worker_one_at_a_time(store: Store) -> None:
     request = WorkerCreate(worker_id="w", config=WorkerConfigInput())
     made = await workers.create(request, store.client)
     await workers.start(made.worker_id, store.client)
-    pool, _ = application.workers()
-    found = await pool._free_workers(100)
-    assert made.worker_id in [worker.worker_id for worker in found]
-    mine = ObjectId(made.worker_id)
-    documents = application.worker_documents
-    taken = await documents.update(
-        {"_id": mine, "holdExpiresAt": {"$lt": 5}},
-        {"holdPool": "a", "holdExpiresAt": 2**62},
+    holds = WorkerHolds(
+        Documents(application.clients, "worker_holds"),
+        Documents(application.clients, "worker_pools"),
+        store.time,
     )
-    assert taken is not None
-    again = await documents.update(
-        {"_id": mine, "holdExpiresAt": {"$lt": 5}}, {"holdPool": "b"}
+    slot = Slot(made.worker_id, 1)
+    scene = await look(application.worker_documents, holds)
+    assert slot in scene.waiting
+    assert await holds.take(slot, "a", None)
+    assert not await holds.take(slot, "b", None)
+    store.time.now += 9_000
+    await holds.renew("a", 7)
+    store.time.now += 9_000
+    scene = await look(application.worker_documents, holds)
+    assert (scene.held[slot], scene.rooms["a"]) == ("a", 7)
+    assert slot not in scene.waiting
+    assert not await holds.take(slot, "b", scene.holds[slot])
+    shown = await workers.get(made.worker_id, store.client)
+    assert shown.thread_info is not None
+    await holds.release([slot], "b")
+    store.time.now += 2_000
+    scene = await look(application.worker_documents, holds)
+    assert slot in scene.waiting
+    assert await holds.take(slot, "b", scene.holds[slot])
+    assert not await holds.take(slot, "a", scene.holds[slot])
+    await holds.leave("b")
+    assert await holds.take(slot, "a", scene.holds[slot])
+    await holds.remove([slot], "a")
+    assert slot not in {hold.slot for hold in await holds.all()}
+
+
+async def test_those_who_claim_at_once_share_the_jobs(store: Store) -> None:
+    """Who meets another looks again, and leaves with a full block."""
+    await store.submit(60)
+    client_id = store.client.client_id
+    assert client_id is not None
+    blocks = await asyncio.gather(
+        *(store.queue.claim(client_id, CONFIG, ME, 10) for _ in range(4))
     )
-    assert again is None
-    left = await pool._free_workers(100)
-    assert made.worker_id not in [worker.worker_id for worker in left]
+    ids = [job.job_id for block in blocks for job in block]
+    assert len(ids) == len(set(ids))
+    assert len(ids) >= 30

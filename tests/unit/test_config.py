@@ -146,6 +146,7 @@ def test_a_wrong_value_is_refused_by_the_name_of_its_variable(
         ("DB_NAME", "x" * 63, "x" * 63),
         ("DB_NAME", "0_a-B", "0_a-B"),
         ("DB_TIMEOUT_SECONDS", "0.5", 0.5),
+        ("CHANGE_STREAMS", "false", False),
         ("PORT", "0", 0),
         ("PORT", "65535", 65535),
         ("MAX_REQUEST_BYTES", "1024", 1024),
