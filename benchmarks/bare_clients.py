@@ -88,25 +88,28 @@ CLIENTS: dict[str, Client] = {
 
 async def _ask_all(
     ask: Ask, numbers: Iterator[int], concurrency: int, seconds: float
-) -> int:
+) -> tuple[int, int]:
+    """Return how many calls were answered, and how many failed."""
     deadline = time.monotonic() + seconds
-    done = 0
+    done = failed = 0
 
     async def slot() -> None:
-        nonlocal done
+        nonlocal done, failed
         for number in numbers:
-            await ask(
-                [
-                    {"role": "system", "content": SYSTEM},
-                    {"role": "user", "content": json.dumps({"n": number})},
-                ]
-            )
-            done += 1
+            messages = [
+                {"role": "system", "content": SYSTEM},
+                {"role": "user", "content": json.dumps({"n": number})},
+            ]
+            try:
+                await ask(messages)
+                done += 1
+            except Exception:  # noqa: BLE001 - any client's; counted
+                failed += 1
             if time.monotonic() > deadline:
                 return
 
     await asyncio.gather(*(slot() for _ in range(concurrency)))
-    return done
+    return done, failed
 
 
 async def _measured(
@@ -115,7 +118,9 @@ async def _measured(
     async with CLIENTS[name](url, concurrency) as ask:
         await _ask_all(ask, iter(range(1)), 1, seconds)  # imports, threads
         used, started = _cpu_seconds(), time.perf_counter()
-        done = await _ask_all(ask, iter(range(calls)), concurrency, seconds)
+        done, failed = await _ask_all(
+            ask, iter(range(calls)), concurrency, seconds
+        )
         elapsed = time.perf_counter() - started
         used = _cpu_seconds() - used
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -123,6 +128,7 @@ async def _measured(
     megabytes = memory / 1024 ** (2 if sys.platform == "darwin" else 1)
     return {
         "jobs": done,
+        "failed": failed,
         "seconds": elapsed,
         "client_cpu": used,
         "megabytes": megabytes,

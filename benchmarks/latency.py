@@ -18,7 +18,7 @@ from utilities.provider_simulator.settings import SimulatorSettings
 
 _CONCURRENCY = 400
 # The load must outlast the requests that are measured beside it.
-_LOAD = 1000
+_LOAD = 1500
 _ANSWER = (
     b'{"choices": [{"message": {"content": "{}"}, "finish_reason": "stop"}],'
     b' "usage": {"prompt_tokens": 1, "completion_tokens": 1}}'
@@ -35,8 +35,10 @@ def print_latency(
         table.add_column(heading, justify="right")
     for name, milliseconds in _idle(repetitions).items():
         table.add_row(name, *_cells(milliseconds))
-    for name, milliseconds in _busy(repetitions, jobs_a_second).items():
-        table.add_row(name, *_cells(milliseconds))
+    for layout in (Layout.WITH_API, Layout.APART):
+        busy = _busy(repetitions, jobs_a_second, layout)
+        for name, milliseconds in busy.items():
+            table.add_row(name, *_cells(milliseconds))
     console.print(table)
 
 
@@ -72,7 +74,9 @@ def _idle(repetitions: int) -> dict[str, list[float]]:
     }
 
 
-def _busy(repetitions: int, jobs_a_second: int) -> dict[str, list[float]]:
+def _busy(
+    repetitions: int, jobs_a_second: int, layout: Layout
+) -> dict[str, list[float]]:
     posts, gets = [], []
     with (
         running_simulator(
@@ -80,7 +84,7 @@ def _busy(repetitions: int, jobs_a_second: int) -> dict[str, list[float]]:
         ) as simulator,
         tempfile.TemporaryDirectory() as directory,
         running_service(
-            Path(directory), simulator.base_urls["OpenAI"], Layout.WITH_API
+            Path(directory), simulator.base_urls["OpenAI"], layout
         ) as service,
     ):
         # As much as the requests below take, with room.
@@ -98,8 +102,8 @@ def _busy(repetitions: int, jobs_a_second: int) -> dict[str, list[float]]:
         if not service.counts("load")["PENDING"]:
             raise RuntimeError("The load ended before the measurement")
     return {
-        "busy: POST /jobs": _in_ms(posts),
-        "busy: GET /jobs/{id}": _in_ms(gets),
+        f"busy, workers {layout.value}: POST /jobs": _in_ms(posts),
+        f"busy, workers {layout.value}: GET /jobs/{{id}}": _in_ms(gets),
     }
 
 

@@ -35,7 +35,8 @@ from utilities.provider_simulator.settings import SimulatorSettings
 _BLOCK = 200
 _PAGE = 100
 _CONCURRENCY = 400
-_WORKING_SECONDS = 5.0
+# Of a worker, before its memory is read.
+_WORKED_ON = 800
 _LINES = 5000
 _HEADINGS = (
     "waiting",
@@ -130,8 +131,10 @@ def _timed(request: Callable[[], object], repetitions: int) -> float:
 
 def _worker_memory(service: Service) -> str:
     service.work(_CONCURRENCY)
+    waiting = service.counts("deep")["PENDING"]
     with worker_process(service.directory, service.database_url) as process:
-        time.sleep(_WORKING_SECONDS)
+        while waiting - service.counts("deep")["PENDING"] < _WORKED_ON:
+            time.sleep(0.5)
         return f"{memory_of(process):,.0f}"
 
 

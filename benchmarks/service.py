@@ -22,8 +22,10 @@ from cli.private_instance import private_instance
 from cli.rest_client import RestClient
 from utilities.embedded_database import EmbeddedDatabase
 
-_BLOCK = 5000
-_POLL_SECONDS = 0.1
+_BLOCK = 1000
+# As often as somebody who waits would ask: every answer costs the database
+# a look at all jobs.
+_POLL_SECONDS = 0.25
 _KEY = "BENCH_KEY"
 
 

@@ -41,6 +41,7 @@ class Measured:
     jobs: int
     seconds: float
     megabytes: float
+    failed: int = 0
     client_cpu: float = 0.0
     api_cpu: float = 0.0
     worker_cpu: float = 0.0
@@ -149,7 +150,7 @@ def _table(
     )
     for heading in ("", "jobs/s", "ratio", "client or worker", "API"):
         table.add_column(heading, justify="right" if heading else "left")
-    for heading in ("database", "MiB"):
+    for heading in ("database", "MiB", "failed"):
         table.add_column(heading, justify="right")
     base = _median(results[_BASE], lambda each: each.rate)
     for key, name, _ in rows:
@@ -170,6 +171,7 @@ def _cells(rounds: Sequence[Measured], base: float) -> list[str]:
         cpu(lambda each: each.api_cpu),
         cpu(lambda each: each.database_cpu),
         f"{_median(rounds, lambda each: each.megabytes):,.0f}",
+        f"{_median(rounds, lambda each: each.failed):,.0f}",
     ]
 
 

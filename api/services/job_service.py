@@ -1,5 +1,6 @@
 """Jobs: rules and ownership. Workers use `job_queue` instead."""
 
+import asyncio
 import hashlib
 from collections.abc import Sequence
 from typing import Any
@@ -190,11 +191,9 @@ class JobService:
     ) -> None:
         models = {name for job in requests for name in _models_of(job)}
         prompts = {name for job in requests for name in _prompts_of(job)}
-        no_models = await self._models.missing(models) if models else set()
-        no_prompts = (
-            await self._prompts.missing(prompts, client_id)
-            if prompts
-            else set()
+        no_models, no_prompts = await asyncio.gather(
+            self._models.missing(models),
+            self._prompts.missing(prompts, client_id),
         )
         if not (no_models or no_prompts):
             return
