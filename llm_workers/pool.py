@@ -240,7 +240,7 @@ class WorkerPool(Loop):
             self.pool_id, [slot for slot in order if slot in own]
         )
         if surplus:
-            log.info("workers_given_up", count=len(surplus))
+            log.info("slots_given_up", count=len(surplus))
             await self._give_up(surplus)
 
     def _longest_idle_last(self) -> list[Slot]:

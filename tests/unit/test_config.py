@@ -207,6 +207,7 @@ def test_the_defaults_are_those_of_the_documentation(
         "db_connection_string": None,
         "db_name": "metasync-dev",
         "db_timeout_seconds": 4.0,
+        "change_streams": True,
         "data_dir": Path("data"),
         "host": "127.0.0.1",
         "port": 8001,
