@@ -90,5 +90,5 @@ def small(seed: int) -> Plan:
         },
         workers=3,
         concurrency=10,
-        longest_pause=2.0,
+        longest_pause=1.0,
     )
