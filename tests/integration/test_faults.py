@@ -89,7 +89,10 @@ def test_a_plug_in_that_misbehaves_hurts_only_its_own_job(
     misbehaving: ApiUser,
 ) -> None:
     user = misbehaving
-    model, prompt = user.model(sdk="misbehaving"), user.prompt()
+    # A call that hangs is soon a job that failed.
+    once = {"retry": {"maxAttempts": 1, "minWait": 0.1}}
+    model = user.model(sdk="misbehaving", resilience=once)
+    prompt = user.prompt()
     invalid = user.model(sdk="misbehaving", deployment="invalid")
     user.worker(maxConcurrency=20)
     wanted = {
