@@ -178,7 +178,9 @@ def _services(
     return Services(
         clients=ClientService(
             documents("clients"),
+            documents("workers"),
             settings.api_key_pepper.get_secret_value(),
+            signals,
         ),
         models=models,
         model_health=health,

@@ -204,7 +204,8 @@ def run_file(
     must be JSON, so the prompt should say which.
 
     Stop it at any time; the same command again goes on where it was and
-    pays for nothing twice. Ends with status 1 if any line failed.
+    asks for no answer that it has. (Calls that are under way get five
+    seconds to end.) Ends with status 1 if any line failed.
 
     A private instance of the service does the work and ends with the
     command, unless --server names one that runs.

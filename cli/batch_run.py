@@ -21,6 +21,8 @@ _BLOCK = 500
 _BLOCK_BYTES = 8 * 1024 * 1024
 _FIRST_POLL_SECONDS = 0.1
 _LAST_POLL_SECONDS = 1.0
+# Without an answer for so long, people want to know why.
+_SILENT_SECONDS = 5.0
 _MOST_KEYS = 100
 _FAILED, _CANCELED, _DELETED = "ERROR_PROCESSING", "CANCELED", "DELETED"
 _ENDED = ANSWERED | {_FAILED, _CANCELED, _DELETED}
@@ -78,6 +80,9 @@ class Display(Protocol):
 
     def update(self, tally: Tally) -> None:
         """Show where it stands."""
+
+    def tell(self, trouble: str) -> None:
+        """Say, once, why nothing comes."""
 
 
 @dataclass
@@ -186,18 +191,22 @@ class BatchRun:
         }
 
     def _wait_for_the_rest(self) -> None:
-        wait = _FIRST_POLL_SECONDS
+        wait, silent = _FIRST_POLL_SECONDS, 0.0
         while self._progress.open:
             before = self._tally.ended
             self._fetch_answers()
             waiting = self._fetch_failures()
             if self._tally.ended > before:
-                wait = _FIRST_POLL_SECONDS
+                wait, silent = _FIRST_POLL_SECONDS, 0.0
             elif not waiting:
                 self._look_at_each()
+            elif silent >= _SILENT_SECONDS:
+                self._look_for_trouble()
+                silent = 0.0
             self._show()
             if self._progress.open:
                 self._pause(wait)
+                silent += wait
                 wait = min(wait * 1.5, _LAST_POLL_SECONDS)
 
     def _fetch_answers(self) -> None:
@@ -218,6 +227,12 @@ class BatchRun:
         # fetched, canceled or deleted their jobs.
         jobs = [self._read(job_id) for job_id in self._progress.open]
         self._take([job for job in jobs if job["status"] in _ENDED])
+
+    def _look_for_trouble(self) -> None:
+        # The oldest of them was surely tried.
+        job = self._read(next(iter(self._progress.open)))
+        if history := job.get("attemptHistory"):
+            self._display.tell(history[-1]["reason"])
 
     def _read(self, job_id: str) -> Json:
         try:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -30,6 +31,7 @@ class BarDisplay:
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._task = progress.add_task("jobs", total=None, facts="")
+        self._told = ""
 
     def update(self, tally: Tally) -> None:
         """Show where the run stands."""
@@ -39,6 +41,12 @@ class BarDisplay:
             completed=tally.ended,
             facts=_facts(tally),
         )
+
+    def tell(self, trouble: str) -> None:
+        """Say above the bar what keeps the jobs waiting, if it is news."""
+        if trouble != self._told:
+            self._told = trouble
+            self._progress.console.print(_waiting(trouble), highlight=False)
 
 
 class LineDisplay:
@@ -50,6 +58,7 @@ class LineDisplay:
         self._console = console
         self._clock = clock
         self._last = clock()
+        self._told = ""
 
     def update(self, tally: Tally) -> None:
         """Say where the run stands, if it was not just said."""
@@ -60,6 +69,18 @@ class LineDisplay:
         self._console.print(
             f"{where} · {_facts(tally)}", highlight=False, soft_wrap=True
         )
+
+    def tell(self, trouble: str) -> None:
+        """Say what keeps the jobs waiting, if it is news."""
+        if trouble != self._told:
+            self._told = trouble
+            self._console.print(
+                _waiting(trouble), highlight=False, soft_wrap=True
+            )
+
+
+def _waiting(trouble: str) -> str:
+    return escape(f"Waiting, and trying again: {_shortened(trouble)}")
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx2
 from filelock import FileLock, Timeout
+from pydantic import SecretStr
 from rich.console import Console
 
 from cli import setup
@@ -20,7 +21,7 @@ from cli.private_instance import private_instance
 from cli.rest_client import RestClient, ServerRefusedError
 from cli.results_file import ResultsFile, Row
 from config import MissingModelKeyError, ModelKeys, key_variable
-from llm_sdks.base_sdk import BaseLLMSDK
+from llm_sdks.base_sdk import BaseLLMSDK, LLMConfig
 from llm_sdks.errors import ConfigurationError
 from llm_sdks.registry import SdkRegistry
 
@@ -93,7 +94,23 @@ def model_variables(model: setup.ModelOptions) -> dict[str, str]:
             "the environment or in .env), or name another variable with "
             "--key-env"
         ) from None
+    _check_settings(model, key)
     return {key_variable(model.key_variable): key.get_secret_value()}
+
+
+def _check_settings(model: setup.ModelOptions, key: SecretStr) -> None:
+    config = LLMConfig(
+        model.name,
+        model.endpoint,
+        api_version=model.api_version,
+        deployment=model.deployment,
+        api_key=key,
+        max_completion_token=model.max_tokens,
+    )
+    try:
+        _plugin(model.sdk).validate_config(config)
+    except ConfigurationError as error:
+        raise CommandError(f"{model.sdk}: {error}") from None
 
 
 def usual_key_variable(sdk: str) -> str:

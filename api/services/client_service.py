@@ -13,16 +13,26 @@ from api.models.client_models import (
     ClientWithKey,
     RotatedKey,
 )
+from api.models.worker_models import WorkerStatus
 from api.services.paging import Page, PageRequest, fetch_page
 from utilities.cosmos_connector import Document, Documents
+from utilities.signals import WORKERS_CHANGED, Signals
 
 
 class ClientService:
     """Rules of clients; the only place that compares their keys."""
 
-    def __init__(self, documents: Documents, pepper: str) -> None:
+    def __init__(
+        self,
+        documents: Documents,
+        workers: Documents,
+        pepper: str,
+        signals: Signals,
+    ) -> None:
         self._documents = documents
+        self._workers = workers
         self._pepper = pepper
+        self._signals = signals
 
     async def create(self, request: ClientCreate) -> ClientWithKey:
         """Make a client with a fresh key, shown only now."""
@@ -54,15 +64,22 @@ class ClientService:
         return Client.from_document(_found(document))
 
     async def update(self, client_id: str, request: ClientUpdate) -> Client:
-        """Change the name, or whether the client is let in."""
-        return await self._change(
+        """Change the name, or whether the client is let in.
+
+        Disabling it stops its workers; they stay stopped.
+        """
+        client = await self._change(
             client_id, request.model_dump(exclude_none=True, by_alias=True)
         )
+        await self._stop_if_disabled(client)
+        return client
 
     async def toggle(self, client_id: str) -> Client:
         """Disable an enabled client, enable a disabled one."""
         client = await self.get(client_id)
-        return await self._change(client_id, {"enabled": not client.enabled})
+        client = await self._change(client_id, {"enabled": not client.enabled})
+        await self._stop_if_disabled(client)
+        return client
 
     async def rotate_key(self, client_id: str) -> RotatedKey:
         """Give the client a new key; the old one ends at once."""
@@ -72,9 +89,10 @@ class ClientService:
         return RotatedKey(client_id=client_id, api_key=api_key)
 
     async def delete(self, client_id: str) -> None:
-        """Delete the client; its key ends at once."""
+        """Delete the client; its key ends at once, its workers stop."""
         if not await self._documents.soft_delete({"clientId": client_id}):
             raise NotFoundError("Client")
+        await self._stop_workers(client_id)
 
     async def authenticate(self, client_id: str, api_key: str) -> None:
         """Check a client's credentials.
@@ -93,6 +111,19 @@ class ClientService:
         )
         if not (right and document.get("enabled")):
             raise AuthenticationError("Invalid client credentials")
+
+    async def _stop_if_disabled(self, client: Client) -> None:
+        if not client.enabled:
+            await self._stop_workers(client.client_id)
+
+    async def _stop_workers(self, client_id: str) -> None:
+        # Nobody pays for the jobs of a client that was shut out.
+        stopped = await self._workers.update_many(
+            {"clientId": client_id, "status": WorkerStatus.RUNNING},
+            {"status": WorkerStatus.STOPPED},
+        )
+        if stopped:
+            self._signals.publish(WORKERS_CHANGED)
 
     async def _change(self, client_id: str, changes: Document) -> Client:
         found = _found(await self._documents.find_one({"clientId": client_id}))

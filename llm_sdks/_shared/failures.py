@@ -17,6 +17,7 @@ from llm_sdks import errors
 from utilities import payload
 
 _LONGEST_WAIT_SECONDS = 86_400.0
+_SHORTEST_KEY = 6
 _LONGEST_MESSAGE = 1000
 # Anthropic's own; HTTP knows no such status.
 _OVERLOADED = 529
@@ -151,7 +152,9 @@ def unreadable(what: str, status: int | None = None) -> errors.ProviderError:
 
 def scrub(text: str, key: str) -> str:
     """Take out the key, should the provider quote it, and cut the text."""
-    text = text.replace(key, "[key]") if key else text
+    # No provider's key is so short; a stand-in's may be a common letter.
+    is_secret = len(key) >= _SHORTEST_KEY
+    text = text.replace(key, "[key]") if is_secret else text
     return payload.printable(text)[:_LONGEST_MESSAGE]
 
 

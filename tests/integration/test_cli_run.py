@@ -343,6 +343,18 @@ class TestOnAPrivateInstance:
         assert not any(name.endswith(".metasync") for name in commands.files())
 
 
+def test_it_says_why_nothing_comes(commands: RunCommands) -> None:
+    nobody = f"http://127.0.0.1:{free_port()}"
+    commands.variables["OPENAI_API_KEY"] = KEY
+    commands.write(numbered(20))
+    process = commands.start_run("--endpoint", nobody)
+    assert process.stdout is not None
+    told = next(line for line in process.stdout if "trying again" in line)
+    assert "Cannot connect to the provider" in told
+    process.terminate()
+    assert process.wait(SECONDS) == 143
+
+
 CONCURRENCY = 4
 # Far more work than is done before a signal arrives, however busy the
 # machine.
@@ -632,6 +644,7 @@ class TestRefusedAtOnce:
         "--prompt=": ["prompt is empty"],
         "--prompt-file=x": ["either --prompt or --prompt-file"],
         "--sdk=Foo": ["'Foo'", "OpenAI", "test"],
+        "--endpoint=nonsense": ["OpenAI:", "endpoint"],
         "--key-env=MINE": ["MINE is not set", ".env", "--key-env"],
         "--label-field=x": ["'x'", "the first line has: id, n"],
         "--out=in.jsonl": ["--out is the input itself"],
@@ -648,6 +661,7 @@ class TestRefusedAtOnce:
         files = {".env": "X=x\n", "in.jsonl": lines, "notes.txt": notes}
         for name, content in files.items():
             (commands.directory / name).write_text(content)
+        commands.variables["OPENAI_API_KEY"] = KEY
         # Each has results of its own, or they would refuse each other.
         started = {
             option: commands.start_run(f"--out={number}.jsonl", option)

@@ -60,6 +60,19 @@ def test_a_disabled_client_is_refused_like_a_wrong_key(
     assert answer == {"detail": "Invalid client credentials"}
 
 
+@pytest.mark.parametrize("how", ["disabled", "deleted"])
+def test_the_workers_of_a_client_that_is_shut_out_stop(
+    user: ApiUser, how: str
+) -> None:
+    worker, path = user.worker(), f"/clients/{user.client_id}"
+    if how == "disabled":
+        user.request("POST", f"{path}/toggle", 200, headers=ADMIN)
+    else:
+        user.request("DELETE", path, 204, headers=ADMIN)
+    seen = user.request("GET", f"/workers/{worker}", 200, headers=ADMIN)
+    assert seen["status"] == "stopped"
+
+
 def test_a_rotated_key_ends_the_old_one(user: ApiUser) -> None:
     rotated = user.request(
         "POST", f"/clients/{user.client_id}/rotate-key", 200, headers=ADMIN

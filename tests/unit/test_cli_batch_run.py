@@ -122,6 +122,9 @@ class Pauses:
 
 
 class NoDisplay:
+    def tell(self, trouble: str) -> None:
+        """Stay silent."""
+
     def update(self, tally: Tally) -> None:
         assert tally.ended <= tally.total
 
