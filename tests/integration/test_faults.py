@@ -104,7 +104,7 @@ def test_a_plug_in_that_misbehaves_hurts_only_its_own_job(
     fine = do(user, "work", model, prompt)
     assert user.ended(fine)["responseData"] == {"fine": True}
     for job_id, kind in wanted.items():
-        done = user.ended(job_id, seconds=30)
+        done = user.ended(job_id, seconds=60)
         assert done["status"] == "ERROR_PROCESSING"
         assert done["errorData"]["errorType"] == kind
         assert "secret-in-message" not in str(done)
