@@ -18,7 +18,6 @@ from api.models.job_work import (
     PutBack,
     Succeeded,
 )
-from api.models.model_models import ModelWithKey
 from api.models.prompt_models import Prompt, PromptCreate, PromptStatus
 from api.services.prompt_service import PromptService
 from config import MissingModelKeyError
@@ -30,6 +29,13 @@ from llm_sdks.errors import (
 )
 from llm_workers.answers import NoJsonError, to_json_text
 from llm_workers.catalog import Catalog
+from llm_workers.error_data import (
+    StepError,
+    error_data,
+    kind_of,
+    said,
+    useless,
+)
 from llm_workers.llm_caller import Answer, Call, FailedCallError, LLMCaller
 from utilities import json_schema, payload
 from utilities.clock import Clock, now_ms
@@ -49,7 +55,6 @@ _PATIENCE_SECONDS = 300.0
 _NO_STORE_DELAY_SECONDS = 1.0
 
 # What a step can fail with; everything else is a defect of ours.
-StepError = FailedCallError | MissingModelKeyError | MetasyncError
 _STEP_ERRORS = (FailedCallError, MissingModelKeyError, MetasyncError)
 
 log = structlog.get_logger(__name__)
@@ -106,7 +111,7 @@ class Pipeline:
             )
         )
         if answer.cut is not None:
-            return _useless(job, answer, answer.cut.kind, str(answer.cut))
+            return useless(job, answer, answer.cut.kind, str(answer.cut))
         return _read(job, answer)
 
     async def _further_steps(
@@ -137,7 +142,7 @@ class Pipeline:
                 return replace(later, checkpoint=done)
             # Without an evaluation there is nothing to learn from: the
             # meta step is left out too.
-            return _with_step_error(done, error, _kind(error))
+            return _with_step_error(done, error, kind_of(error))
         return done
 
     async def _eval_step(self, job: ClaimedJob, done: Succeeded) -> Succeeded:
@@ -219,7 +224,7 @@ class Pipeline:
             later = self._retry(job, error)
         if later is None:
             log.warning(
-                "step_failed", errorType=_kind(error), reason=_said(error)
+                "step_failed", errorType=kind_of(error), reason=said(error)
             )
         return later
 
@@ -251,9 +256,7 @@ class Pipeline:
         self, job: ClaimedJob, error: LLMError, wait: float, *, counted: bool
     ) -> PutBack:
         due = self._clock() + _ms(wait)
-        return PutBack(
-            due, counted, reason=_said(error), failures=job.failures
-        )
+        return PutBack(due, counted, reason=said(error), failures=job.failures)
 
 
 class _PaidInVainError(Exception):
@@ -278,12 +281,12 @@ def _read(job: ClaimedJob, answer: Answer) -> Succeeded | Failed:
     try:
         response_json = to_json_text(text)
     except NoJsonError as error:
-        return _useless(job, answer, JSON_PARSING_ERROR, str(error))
+        return useless(job, answer, JSON_PARSING_ERROR, str(error))
     if job.response_schema is not None:
         problem = json_schema.problem_of(response_json, job.response_schema)
         if problem is not None:
             message = f"The answer does not fit responseSchema: {problem}"
-            return _useless(job, answer, SCHEMA_MISMATCH, message)
+            return useless(job, answer, SCHEMA_MISMATCH, message)
     return Succeeded(response_json, answer.metrics)
 
 
@@ -306,75 +309,12 @@ def _wants_suggestion(job: ClaimedJob, done: Succeeded) -> bool:
 
 
 def _failed(job: ClaimedJob, error: StepError) -> Failed:
-    return Failed(_error_data(job, error))
+    return Failed(error_data(job, error))
 
 
 def _ms(seconds: float) -> int:
     # No provider is believed that asks for more than a day.
     return round(min(seconds, _LONGEST_DELAY_SECONDS) * 1000)
-
-
-def _said(error: Exception) -> str:
-    return payload.printable(str(error))
-
-
-def _kind(error: StepError) -> str:
-    match error:
-        case FailedCallError():
-            return error.error.kind
-        case MissingModelKeyError():
-            return error.kind
-        case MetasyncError():
-            return "NOT_FOUND"
-
-
-def _error_data(job: ClaimedJob, error: StepError) -> dict[str, Any]:
-    data = {
-        "errorType": _kind(error),
-        "message": _said(error),
-        "model": job.model,
-        "attempt": job.attempts,
-    }
-    if not isinstance(error, FailedCallError):
-        return data
-    return data | _of_call(
-        error.model,
-        calls=job.failures + 1,
-        httpStatus=error.error.http_status,
-        requestId=error.error.request_id,
-    )
-
-
-def _useless(
-    job: ClaimedJob, answer: Answer, kind: str, message: str
-) -> Failed:
-    """Fail with an answer that cannot be used; it was paid for, and kept."""
-    completion = answer.completion
-    error = {
-        "errorType": kind,
-        "message": payload.printable(message),
-        "model": job.model,
-        "attempt": job.attempts,
-        "failedResponseData": payload.printable(completion.text),
-        **_of_call(
-            answer.model,
-            calls=job.failures + 1,
-            requestId=completion.request_id,
-            finishReason=completion.finish_reason,
-        ),
-    }
-    return Failed(error, answer.metrics)
-
-
-def _of_call(model: ModelWithKey, **details: object) -> dict[str, Any]:
-    return {
-        "provider": model.sdk,
-        **{
-            name: payload.printable(value) if isinstance(value, str) else value
-            for name, value in details.items()
-            if value is not None
-        },
-    }
 
 
 def _with_step_error(
@@ -383,7 +323,7 @@ def _with_step_error(
     evaluation = payload.load(done.eval_json) if done.eval_json else {}
     if not isinstance(evaluation, dict):
         evaluation = {"result": evaluation}
-    evaluation |= {"error": _said(error), "errorType": kind}
+    evaluation |= {"error": said(error), "errorType": kind}
     return replace(done, eval_json=payload.dump(evaluation))
 
 
