@@ -96,8 +96,8 @@ def freed(
         document["attempts"],
         kind,
         _WHY[kind],
-        workerId=document["leaseWorker"],
-        process=document["leaseProcess"],
+        workerId=document.get("leaseWorker") or "",
+        process=document.get("leaseProcess") or "",
     )
     history = attempt_models.lengthened(document.get("attemptHistory"), new)
     if document["attempts"] < max_attempts:
