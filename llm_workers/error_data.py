@@ -30,17 +30,12 @@ def kind_of(error: StepError) -> str:
 
 def error_data(job: ClaimedJob, error: StepError) -> dict[str, Any]:
     """Give the `errorData` of a step that failed."""
-    data = {
-        "errorType": kind_of(error),
-        "message": said(error),
-        "model": job.model,
-        "attempt": job.attempts,
-    }
+    data = _base(job, kind_of(error), str(error))
     if not isinstance(error, FailedCallError):
         return data
     return data | _of_call(
+        job,
         error.model,
-        calls=job.failures + 1,
         httpStatus=error.error.http_status,
         requestId=error.error.request_id,
     )
@@ -51,25 +46,31 @@ def useless(
 ) -> Failed:
     """Fail with an answer that cannot be used; it was paid for, and kept."""
     completion = answer.completion
-    error = {
+    call = _of_call(
+        job,
+        answer.model,
+        failedResponseData=completion.text,
+        requestId=completion.request_id,
+        finishReason=completion.finish_reason,
+    )
+    return Failed(_base(job, kind, message) | call, answer.metrics)
+
+
+def _base(job: ClaimedJob, kind: str, message: str) -> dict[str, Any]:
+    return {
         "errorType": kind,
         "message": payload.printable(message),
         "model": job.model,
         "attempt": job.attempts,
-        "failedResponseData": payload.printable(completion.text),
-        **_of_call(
-            answer.model,
-            calls=job.failures + 1,
-            requestId=completion.request_id,
-            finishReason=completion.finish_reason,
-        ),
     }
-    return Failed(error, answer.metrics)
 
 
-def _of_call(model: ModelWithKey, **details: object) -> dict[str, Any]:
+def _of_call(
+    job: ClaimedJob, model: ModelWithKey, **details: object
+) -> dict[str, Any]:
     return {
         "provider": model.sdk,
+        "calls": job.failures + 1,
         **{
             name: payload.printable(value) if isinstance(value, str) else value
             for name, value in details.items()

@@ -1,27 +1,15 @@
 """The counts behind `/metrics`, on every server we can have."""
 
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from bson import ObjectId
 
 from api.services.monitoring.queue_state import QueueState
-from tests.support.mongoeco_server import PYTHON, mongoeco_server
 from utilities.cosmos_connector import ClientManager, Documents
 from utilities.schema import migrate
-
-
-@pytest.fixture(scope="module", params=["embedded", "mongoeco"])
-def address(request: pytest.FixtureRequest, database: str) -> Iterator[str]:
-    if request.param == "embedded":
-        yield database
-        return
-    if not PYTHON.exists():
-        pytest.skip("mongoeco is not installed: it needs Python 3.13")
-    with mongoeco_server() as uri:
-        yield uri
 
 
 @pytest.fixture
