@@ -175,12 +175,14 @@ def _services(
     defaults = WorkerDefaults(
         settings.poll_interval, settings.max_items_per_batch
     )
+    workers = WorkerService(
+        documents("workers"), holds, signals, defaults, clock
+    )
     return Services(
         clients=ClientService(
             documents("clients"),
-            documents("workers"),
+            workers,
             settings.api_key_pepper.get_secret_value(),
-            signals,
         ),
         models=models,
         model_health=health,
@@ -199,9 +201,7 @@ def _services(
             clock=clock,
             observer=monitor.observer,
         ),
-        workers=WorkerService(
-            documents("workers"), holds, signals, defaults, clock
-        ),
+        workers=workers,
         health=HealthService(store.clients),
         metrics=monitor,
         scrape_access=_scrape_access(settings),

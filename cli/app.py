@@ -222,7 +222,9 @@ def run_file(
             endpoint=endpoint,
             deployment=deployment or model,
             api_version=api_version,
-            key_variable=key_env or usual_key_variable(sdk),
+            # Of no use to a server, which has its own models and keys.
+            key_variable=key_env
+            or (usual_key_variable(sdk) if server is None else ""),
             max_tokens=max_tokens,
             input_price=input_price,
             output_price=output_price,

@@ -1,6 +1,7 @@
 """`metasync run`: options in, results file and exit status out."""
 
 import contextlib
+import functools
 import os
 import shutil
 from collections.abc import Iterator
@@ -122,6 +123,7 @@ def usual_key_variable(sdk: str) -> str:
     return _plugin(sdk).usual_key_variable
 
 
+@functools.cache
 def _plugin(sdk: str) -> BaseLLMSDK:
     try:
         return SdkRegistry.discover().create(sdk)

@@ -13,26 +13,20 @@ from api.models.client_models import (
     ClientWithKey,
     RotatedKey,
 )
-from api.models.worker_models import WorkerStatus
 from api.services.paging import Page, PageRequest, fetch_page
+from api.services.worker_service import WorkerService
 from utilities.cosmos_connector import Document, Documents
-from utilities.signals import WORKERS_CHANGED, Signals
 
 
 class ClientService:
     """Rules of clients; the only place that compares their keys."""
 
     def __init__(
-        self,
-        documents: Documents,
-        workers: Documents,
-        pepper: str,
-        signals: Signals,
+        self, documents: Documents, workers: WorkerService, pepper: str
     ) -> None:
         self._documents = documents
         self._workers = workers
         self._pepper = pepper
-        self._signals = signals
 
     async def create(self, request: ClientCreate) -> ClientWithKey:
         """Make a client with a fresh key, shown only now."""
@@ -92,7 +86,7 @@ class ClientService:
         """Delete the client; its key ends at once, its workers stop."""
         if not await self._documents.soft_delete({"clientId": client_id}):
             raise NotFoundError("Client")
-        await self._stop_workers(client_id)
+        await self._workers.stop_all_of(client_id)
 
     async def authenticate(self, client_id: str, api_key: str) -> None:
         """Check a client's credentials.
@@ -113,17 +107,9 @@ class ClientService:
             raise AuthenticationError("Invalid client credentials")
 
     async def _stop_if_disabled(self, client: Client) -> None:
-        if not client.enabled:
-            await self._stop_workers(client.client_id)
-
-    async def _stop_workers(self, client_id: str) -> None:
         # Nobody pays for the jobs of a client that was shut out.
-        stopped = await self._workers.update_many(
-            {"clientId": client_id, "status": WorkerStatus.RUNNING},
-            {"status": WorkerStatus.STOPPED},
-        )
-        if stopped:
-            self._signals.publish(WORKERS_CHANGED)
+        if not client.enabled:
+            await self._workers.stop_all_of(client.client_id)
 
     async def _change(self, client_id: str, changes: Document) -> Client:
         found = _found(await self._documents.find_one({"clientId": client_id}))

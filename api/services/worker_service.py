@@ -173,6 +173,15 @@ class WorkerService:
             raise RuleError("The worker is already stopped")
         return await self._want(worker, WorkerStatus.STOPPED, None)
 
+    async def stop_all_of(self, client_id: str) -> None:
+        """Want every running worker of a client stopped."""
+        stopped = await self._documents.update_many(
+            {"clientId": client_id, "status": WorkerStatus.RUNNING},
+            {"status": WorkerStatus.STOPPED, "threadInfo": None},
+        )
+        if stopped:
+            self._signals.publish(WORKERS_CHANGED)
+
     async def update_batch(
         self, request: WorkerBatchUpdate, caller: Caller
     ) -> WorkerBatchUpdated:
