@@ -80,6 +80,7 @@ bench-full: $(VENV)/litellm/.ready ## The same with more of everything, about 30
 		--depth 1000 --depth 10000 --depth 100000 --depth 1000000
 
 bench-resilience: $(READY) ## Measure what a provider's failures cost
+	@$(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt --group bench
 	@$(BIN)/python -m benchmarks.resilience
 
 bench-scaling: $(READY) ## Measure 1, 2 and 3 worker processes on one queue

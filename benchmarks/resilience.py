@@ -18,16 +18,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cli import setup
-from cli.private_instance import private_instance
-from cli.rest_client import RestClient
+from benchmarks.service import Service, running_service
 from utilities.provider_simulator.running import Simulator, running_simulator
 from utilities.provider_simulator.settings import SimulatorSettings
 
 _LATENCY_MS = 200
 _DOWN_SECONDS = 20
 _DOWN_AFTER_SECONDS = 3
-_BLOCK = 1000
 _MIXED = dict.fromkeys(
     (
         "server_error",
@@ -54,12 +51,11 @@ class Outcome:
 
 
 class Bench:
-    """A private service with one model, which the simulator answers."""
+    """A service whose model the simulator answers for."""
 
-    def __init__(self, api: RestClient, simulator: Simulator) -> None:
-        self._api = api
+    def __init__(self, service: Service, simulator: Simulator) -> None:
+        self._service = service
         self._simulator = simulator
-        self._prompt = setup.ensure_prompt(api, "Answer as JSON.")
 
     def run(
         self, name: str, jobs: int, concurrency: int, down: float = 0.0
@@ -67,10 +63,12 @@ class Bench:
         """Submit the jobs of one case and wait for the last of them."""
         self._simulator.reset_stats()
         started = time.monotonic()
-        timer = threading.Timer(_DOWN_AFTER_SECONDS, self._go_down, [down])
+        timer = threading.Timer(
+            _DOWN_AFTER_SECONDS, self._simulator.fail_for, [down]
+        )
         if down:
             timer.start()
-        self._submit(name, jobs)
+        self._service.submit(jobs, name)
         back_at = started + _DOWN_AFTER_SECONDS + down
         counts, resumed = self._wait(name, jobs, back_at if down else None)
         return Outcome(
@@ -82,21 +80,6 @@ class Bench:
             resumed,
         )
 
-    def _go_down(self, seconds: float) -> None:
-        self._simulator.fail_for(seconds)
-
-    def _submit(self, name: str, jobs: int) -> None:
-        job = {
-            "operation": "bench",
-            "workingPrompts": [self._prompt],
-            "model": "bench",
-            "clientReference": {"case": name},
-        }
-        for first in range(0, jobs, _BLOCK):
-            numbers = range(first, min(first + _BLOCK, jobs))
-            items = [{**job, "requestData": {"n": n}} for n in numbers]
-            self._api.post("/jobs/batch", {"jobs": items})
-
     def _wait(
         self, name: str, jobs: int, back_at: float | None
     ) -> tuple[dict[str, int], float | None]:
@@ -104,9 +87,7 @@ class Bench:
         before: int | None = None
         resumed = None
         while True:
-            counts = self._api.get(
-                "/jobs/summary", **{"clientReference.case": name}
-            )
+            counts = self._service.counts(name)
             done, now = counts["PROCESSED"], time.monotonic()
             if back_at is not None and now < back_at:
                 before = done
@@ -126,17 +107,12 @@ def main(
     with (
         running_simulator(settings, process=True) as simulator,
         tempfile.TemporaryDirectory() as directory,
-        private_instance(Path(directory), {"BENCH_KEY": "x"}) as (admin, api),
+        running_service(
+            Path(directory), simulator.base_urls["OpenAI"]
+        ) as service,
     ):
-        endpoint = simulator.base_urls["OpenAI"]
-        setup.ensure_model(
-            admin,
-            setup.ModelOptions(
-                "bench", endpoint=endpoint, key_variable="BENCH_KEY"
-            ),
-        )
-        bench = Bench(api, simulator)
-        setup.ensure_worker(api, concurrency)
+        bench = Bench(service, simulator)
+        service.work(concurrency)
         bench.run("warm-up", concurrency, concurrency)
         outcomes = {"works": bench.run("works", jobs, concurrency)}
         simulator.configure(failures=_MIXED)
