@@ -23,11 +23,18 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
 
+import bson
+from bson.raw_bson import RawBSONDocument
 from filelock import FileLock
 from nx_27017.handler import NeoSQLiteHandler
 from nx_27017.server import handle_client
 
-from utilities.embedded_shortcuts import find_plainly, update_plainly
+from utilities.embedded_shortcuts import (
+    find_plainly,
+    group_plainly,
+    insert_plainly,
+    update_plainly,
+)
 from utilities.garbage import collect_seldom
 
 _LOG = logging.getLogger(__name__)
@@ -68,7 +75,9 @@ class DurableHandler(NeoSQLiteHandler):  # type: ignore[misc]
     def handle_insert(self, msg: Message) -> Answer:
         """Run an insert command."""
         with self._transaction(msg):
-            answer: Answer = super().handle_insert(msg)
+            answer: Answer | None = self._by_shortcut(msg)
+            if answer is None:
+                answer = super().handle_insert(msg)
         return answer
 
     def handle_command(self, msg: Message) -> Answer:
@@ -81,37 +90,64 @@ class DurableHandler(NeoSQLiteHandler):  # type: ignore[misc]
 
     def _by_shortcut(self, msg: Message) -> Answer | None:
         body = _body(msg)
-        run = {"update": self._update_plainly, "find": self._find_plainly}.get(
-            next(iter(body), "")
-        )
+        run = {
+            "insert": self._insert_plainly,
+            "update": self._update_plainly,
+            "find": self._find_plainly,
+            "aggregate": self._group_plainly,
+        }.get(next(iter(body), ""))
         # "autocommit" marks a client's own transaction, as below.
         if run is None or "autocommit" in body:
             return None
         return run(msg, body)
 
     def _update_plainly(self, msg: Message, body: Message) -> Answer | None:
-        if body["update"] not in _SHORTCUTS_FOR:
+        collection = self._shortcut_collection(body, "update")
+        if collection is None:
             return None
-        collection = self.get_database(body["$db"])[body["update"]]
-        matched = update_plainly(collection, _updates(msg))
+        matched = update_plainly(collection, _listed(msg, "updates"))
         if matched is None:
             return None
         answer = {"ok": 1, "n": matched, "nModified": matched}
         return msg["request_id"], answer
 
+    def _insert_plainly(self, msg: Message, body: Message) -> Answer | None:
+        collection = self._shortcut_collection(body, "insert")
+        if collection is None:
+            return None
+        inserted = insert_plainly(collection, _listed(msg, "documents"))
+        if inserted is None:
+            return None
+        return msg["request_id"], {"ok": 1, "n": inserted}
+
     def _find_plainly(self, msg: Message, body: Message) -> Answer | None:
-        database, name = self.get_database(body["$db"]), body["find"]
-        if name not in _SHORTCUTS_FOR:
-            return None
         with self._lock_for(body["$db"]):
-            if name not in database.list_collection_names():
+            collection = self._shortcut_collection(body, "find")
+            if collection is None:
                 return None
-            found = find_plainly(database[name], body)
-        if found is None:
+            documents = find_plainly(collection, body)
+        if documents is None:
             return None
+        return self._first_answer(msg, body, body["find"], documents)
+
+    def _group_plainly(self, msg: Message, body: Message) -> Answer | None:
+        with self._lock_for(body["$db"]):
+            collection = self._shortcut_collection(body, "aggregate")
+            if collection is None:
+                return None
+            groups = group_plainly(collection, body["pipeline"])
+        if groups is None:
+            return None
+        return self._first_answer(msg, body, body["aggregate"], groups)
+
+    def _first_answer(
+        self, msg: Message, body: Message, name: str, found: list[Message]
+    ) -> Answer:
+        # The package would go through each document again, to convert it.
+        documents = [RawBSONDocument(bson.encode(each)) for each in found]
         namespace = f"{body['$db']}.{name}"
         first, cursor_id = self._split_first_batch(
-            found,
+            documents,
             self._first_batch_size(body),
             namespace,
             body["$db"],
@@ -119,6 +155,14 @@ class DurableHandler(NeoSQLiteHandler):  # type: ignore[misc]
         )
         cursor = {"id": cursor_id, "ns": namespace, "firstBatch": first}
         return msg["request_id"], {"ok": 1, "cursor": cursor}
+
+    def _shortcut_collection(self, body: Message, command: str) -> Any | None:  # noqa: ANN401 - the package has no types
+        database, name = self.get_database(body["$db"]), body[command]
+        if name not in _SHORTCUTS_FOR:
+            return None
+        if name not in database.list_collection_names():
+            return None
+        return database[name]
 
     @contextlib.contextmanager
     def _transaction(self, msg: Message) -> Iterator[None]:
@@ -149,9 +193,9 @@ def _body(msg: Message) -> Message:
     return next((doc for kind, doc in msg["sections"] if kind == "body"), {})
 
 
-def _updates(msg: Message) -> list[Message]:
-    """Find an update command's list, in its body or behind it."""
-    lists = (doc.get("updates") for _, doc in msg["sections"])
+def _listed(msg: Message, name: str) -> list[Message]:
+    """Find a write command's list, in its body or behind it."""
+    lists = (doc.get(name) for _, doc in msg["sections"])
     return next(filter(None, lists), [])
 
 

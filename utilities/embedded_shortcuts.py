@@ -4,9 +4,12 @@ The package reads every document that an update matches, decodes it,
 changes it, and reads and decodes it again. The queue changes hundreds of
 documents at once, and only sets, removes and counts up plain fields:
 here, such an update is one SQL statement. Documents without dates and
-binary data are read as the JSON that they are, and only their ids where
-only ids are wanted. Everything else is left to the package, and so is
-every update that fails: it knows how to tell why.
+binary data are written and read as the JSON that they are, and only their
+ids are read where only ids are wanted. A page that begins behind some
+document is found by SQL, and sums of groups are; the package would read
+the whole list for them.
+Everything else is left to the package, and so is every write that fails:
+it knows how to tell why.
 """
 
 import json
@@ -20,6 +23,7 @@ from bson import ObjectId
 from neosqlite.collection.jsonb_support import json_data_column
 from neosqlite.sql_utils import quote_table_name
 from nx_27017.utils import convert_bson_to_neo_objectids
+from pydantic_core import from_json
 
 Command = Mapping[str, Any]
 Document = dict[str, Any]
@@ -55,6 +59,22 @@ def update_plainly(collection: Any, updates: Sequence[Command]) -> int | None:  
     return None
 
 
+def insert_plainly(
+    collection: Any,  # noqa: ANN401 - as above
+    documents: Sequence[Document],
+) -> int | None:
+    """Insert documents into a collection, all inside one transaction.
+
+    Returns how many there were, or None if nothing was done, as above.
+    """
+    table = quote_table_name(collection.name)
+    sql = f"INSERT INTO {table} (data, _id) VALUES (?, ?)"  # noqa: S608 - no word of it is a client's
+    with suppress(_NotPlainError):
+        statements = [(sql, _stored(document)) for document in documents]
+        return _execute(collection.db, statements)
+    return None
+
+
 def find_plainly(
     collection: Any,  # noqa: ANN401 - as above
     find: Command,
@@ -72,22 +92,116 @@ def find_plainly(
     return None
 
 
+def group_plainly(
+    collection: Any,  # noqa: ANN401 - as above
+    pipeline: Sequence[Command],
+) -> list[Document] | None:
+    """Return the groups of a `$match` and a `$group` by a text.
+
+    Sums are of plain numbers. None if this is the package's business.
+    """
+    if [list(stage) for stage in pipeline] != [["$match"], ["$group"]]:
+        return None
+    fields = dict(pipeline[1]["$group"])
+    helpers = collection.query_engine.helpers
+    with suppress(_NotPlainError):
+        key, values = _text(fields.pop("_id", None))
+        sums = [_sum(wanted) for wanted in fields.values()]
+        where, compared = _condition(helpers, pipeline[0]["$match"])
+        columns = ", ".join([key, *sums])
+        table = quote_table_name(collection.name)
+        rows = collection.db.execute(
+            f"SELECT {columns} FROM {table} WHERE {where} GROUP BY 1",  # noqa: S608 - no word of it is a client's
+            [*values, *compared],
+        )
+        return [dict(zip(("_id", *fields), row, strict=True)) for row in rows]
+    return None
+
+
+def _text(expression: object) -> Sql:
+    """Give the SQL of a field, a constant, or a chain of them."""
+    match expression:
+        case str() if expression.startswith("$"):
+            return f"json_extract(data, {_path(expression[1:])})", []
+        case str():
+            return "?", [expression]
+        case {"$concat": [*parts], **others} if not others:
+            return _joined(" || ", parts)
+        case {"$ifNull": [*parts], **others} if not others:
+            sql, values = _joined(", ", parts)
+            return f"coalesce({sql})", values
+    raise _NotPlainError
+
+
+def _joined(between: str, parts: Sequence[object]) -> Sql:
+    texts = [_text(part) for part in parts]
+    values = [value for _, found in texts for value in found]
+    return between.join(sql for sql, _ in texts), values
+
+
+def _sum(wanted: object) -> str:
+    match wanted:
+        case {"$sum": int(number), **others} if not others:
+            return f"{number} * count(*)"
+        case {"$sum": str(field), **others} if not others:
+            if field.startswith("$"):
+                value = f"json_extract(data, {_path(field[1:])})"
+                return f"coalesce(sum({value}), 0)"
+    raise _NotPlainError
+
+
 def _selection(collection: Any, find: Command, *, ids_only: bool) -> Sql:  # noqa: ANN401 - as above
     helpers = collection.query_engine.helpers
-    # As the package's own cursor has it.
-    found = helpers._build_simple_where_clause(  # noqa: SLF001 - as above
-        convert_bson_to_neo_objectids(find.get("filter", {}))
-    )
-    if found is None or found[2]:
-        raise _NotPlainError
-    where, values, _ = found
+    where, values = _condition(helpers, find.get("filter", {}))
     order = helpers._build_sort_clause(find.get("sort"))  # noqa: SLF001 - as above
     has_jsonb = collection.query_engine.jsonb.jsonb_supported
     data = "NULL" if ids_only else json_data_column(has_jsonb)
     table = quote_table_name(collection.name)
     limit = int(find.get("limit", 0)) or -1
-    clauses = f"FROM {table} {where} {order} LIMIT {limit}"
+    clauses = f"FROM {table} WHERE {where} {order} LIMIT {limit}"
     return f"SELECT _id, {data} {clauses}", values
+
+
+def _condition(helpers: Any, query: Command) -> Sql:  # noqa: ANN401 - as above
+    """Give a query's condition: fields, an `$or`, ids behind an id."""
+    rest = dict(query)
+    clauses: list[str] = []
+    values: list[Any] = []
+    if (choices := rest.pop("$or", None)) is not None:
+        either = [_condition(helpers, choice) for choice in choices]
+        clauses.append(f"({' OR '.join(f'({sql})' for sql, _ in either)})")
+        values += [value for _, compared in either for value in compared]
+    if (last_id := _last_id(rest.get("_id"))) is not None:
+        del rest["_id"]
+        clauses.append("_id > ?")
+        values.append(str(last_id))
+    # As the package's own cursor has it.
+    found = helpers._build_simple_where_clause(  # noqa: SLF001 - as above
+        convert_bson_to_neo_objectids(rest)
+    )
+    if found is None or found[2]:
+        raise _NotPlainError
+    where, compared, _ = found
+    if where:
+        clauses.append(where.removeprefix("WHERE "))
+    return " AND ".join(clauses) or "TRUE", [*values, *compared]
+
+
+def _last_id(wanted: object) -> ObjectId | None:
+    if isinstance(wanted, Mapping) and wanted.keys() == {"$gt"}:
+        last_id = wanted["$gt"]
+        return last_id if isinstance(last_id, ObjectId) else None
+    return None
+
+
+def _stored(document: Document) -> list[Any]:
+    """Give what the package keeps of a document: its JSON, and its id."""
+    stored_id = document.get("_id")
+    fields = {name: document[name] for name in document if name != "_id"}
+    if not isinstance(stored_id, ObjectId) or not _is_plain(fields):
+        raise _NotPlainError
+    mark = {"__neosqlite_objectid__": True, "id": str(stored_id)}
+    return [json.dumps({**document, "_id": mark}), str(stored_id)]
 
 
 def _document(stored_id: object, data: str | None) -> Document:
@@ -99,24 +213,24 @@ def _document(stored_id: object, data: str | None) -> Document:
     # A document has its id a second time; other marks are the package's.
     if data.count(_MARK) > 1 or _DATE in data:
         raise _NotPlainError
-    loaded: Document = json.loads(data)
+    loaded: Document = from_json(data)
     return loaded | document
 
 
 def _execute(
     connection: sqlite3.Connection, statements: Sequence[Sql]
 ) -> int | None:
-    connection.execute("SAVEPOINT plain_updates")
+    connection.execute("SAVEPOINT plain_writes")
     try:
         return sum(
             connection.execute(sql, values).rowcount
             for sql, values in statements
         )
     except sqlite3.Error:
-        connection.execute("ROLLBACK TO plain_updates")
+        connection.execute("ROLLBACK TO plain_writes")
         return None
     finally:
-        connection.execute("RELEASE plain_updates")
+        connection.execute("RELEASE plain_writes")
 
 
 def _update(collection: Any, update: Command) -> Sql:  # noqa: ANN401 - as above

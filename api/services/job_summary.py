@@ -10,16 +10,9 @@ _COUNTED = (JobStatus.PROCESSED, JobStatus.CONSUMED)
 
 async def summarize(documents: Documents, where: Filter) -> JobSummary:
     """Count by status; sum metrics over PROCESSED and CONSUMED jobs."""
-    counts = await usage.count_by_status(documents, where)
-    metrics = await usage.sum_metrics(documents, _counted(where))
+    counts, metrics = await usage.summarize(documents, where, _COUNTED)
     return JobSummary(
         **{str(status): counts.get(status, 0) for status in JobStatus},
         total=sum(counts.values()),
         processing_metrics=metrics,
     )
-
-
-def _counted(where: Filter) -> Filter:
-    wanted = where.get("status")
-    statuses = [s for s in _COUNTED if wanted in (None, s)]
-    return {**where, "status": {"$in": statuses}}

@@ -74,8 +74,9 @@ def _after(where: Filter, cursor: str | None, order: str) -> Filter:
     value, last_id = _decode(cursor, order)
     if order == "_id":
         return {**where, "_id": {"$gt": last_id}}
-    later = [{order: {"$gt": value}}, {order: value, "_id": {"$gt": last_id}}]
-    return {**where, "$or": later}
+    # The first condition is what an index can begin with.
+    later = [{order: {"$gt": value}}, {"_id": {"$gt": last_id}}]
+    return {**where, order: {"$gte": value}, "$or": later}
 
 
 def _encode(document: Document, order: str) -> str:

@@ -150,16 +150,13 @@ class StreamService:
     ) -> StreamSummary:
         """Count by status; sum metrics over the completed."""
         where = {**caller.own, **wanted.to_query()}
-        counts = await usage.count_by_status(self._documents, where)
-        completed = {**where, "status": StreamStatus.COMPLETED}
-        if wanted.status not in (None, StreamStatus.COMPLETED):
-            completed["status"] = {"$in": []}
+        counts, metrics = await usage.summarize(
+            self._documents, where, (StreamStatus.COMPLETED,)
+        )
         return StreamSummary(
             **counts,
             total=sum(counts.values()),
-            processing_metrics=await usage.sum_metrics(
-                self._documents, completed
-            ),
+            processing_metrics=metrics,
         )
 
     async def analytics(

@@ -1,6 +1,6 @@
 """Counting records and summing what they used, inside the database."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 from api.models.usage_models import SummedMetrics
@@ -14,71 +14,73 @@ _SUMS = ("inputTokens", "outputTokens", "totalTokens", "duration")
 _COSTS = ("inputCost", "outputCost", "totalCost")
 
 
-async def count_by_status(
-    documents: Documents, where: Filter
-) -> dict[str, int]:
-    """Count the records of every status that occurs."""
-    rows = await _group(documents, where, "$status", {"n": {"$sum": 1}})
-    return {row["_id"]: row["n"] for row in rows}
+Rows = Sequence[tuple[str | None, Document]]
 
 
-async def sum_metrics(documents: Documents, where: Filter) -> SummedMetrics:
-    """Sum the records' `processingMetrics`."""
-    rows = await _group(
-        documents, where, "$processingMetrics.currency", _sums()
-    )
-    return _added_up({row["_id"]: row for row in rows})
+async def summarize(
+    documents: Documents, where: Filter, counted: Container[str]
+) -> tuple[dict[str, int], SummedMetrics]:
+    """Count the records of every status that occurs, in one pass.
+
+    The metrics are summed over records of the `counted` statuses.
+    """
+    groups = await _group(documents, where, "status")
+    counts = {status: _count(rows) for status, rows in groups.items()}
+    rows = [
+        row for status in groups if status in counted for row in groups[status]
+    ]
+    return counts, _added_up(rows)
 
 
 async def sum_by(
     documents: Documents, where: Filter, field: str
 ) -> list[tuple[str, int, SummedMetrics]]:
     """Count and sum the records that are alike in a text `field`."""
-    currency = {"$ifNull": ["$processingMetrics.currency", ""]}
-    key = {"$concat": [f"${field}", _KEY_SEPARATOR, currency]}
-    fields = {"n": {"$sum": 1}, **_sums()}
-    groups: dict[str, dict[str | None, Document]] = {}
-    for row in await _group(documents, where, key, fields):
-        value, _, code = row["_id"].rpartition(_KEY_SEPARATOR)
-        groups.setdefault(value, {})[code or None] = row
+    groups = await _group(documents, where, field)
     return [
-        (value, sum(row["n"] for row in rows.values()), _added_up(rows))
+        (value, _count(rows), _added_up(rows))
         for value, rows in sorted(groups.items())
     ]
 
 
 async def _group(
-    documents: Documents,
-    where: Filter,
-    key: str | Mapping[str, Any],
-    fields: Document,
-) -> Sequence[Document]:
-    return await documents.aggregate(
-        where, [{"$group": {"_id": key, **fields}}]
-    )
-
-
-def _sums() -> Document:
-    return {
+    documents: Documents, where: Filter, field: str
+) -> dict[str, Rows]:
+    """Sum what is alike in a text field; one row a currency, or none."""
+    currency = {"$ifNull": ["$processingMetrics.currency", ""]}
+    key = {"$concat": [f"${field}", _KEY_SEPARATOR, currency]}
+    sums = {
         name: {"$sum": f"$processingMetrics.{name}"}
         for name in (*_SUMS, *_COSTS)
     }
+    stage = {"$group": {"_id": key, "n": {"$sum": 1}, **sums}}
+    groups: dict[str, list[tuple[str | None, Document]]] = {}
+    for row in await documents.aggregate(where, [stage]):
+        value, _, code = row["_id"].rpartition(_KEY_SEPARATOR)
+        groups.setdefault(value, []).append((code or None, row))
+    return dict(groups)
 
 
-def _added_up(by_currency: Mapping[str | None, Document]) -> SummedMetrics:
-    rows = by_currency.values()
+def _count(rows: Rows) -> int:
+    return sum(row["n"] for _, row in rows)
+
+
+def _added_up(rows: Rows) -> SummedMetrics:
     fields: dict[str, Any] = {
-        name: _exact(sum(row[name] for row in rows)) for name in _SUMS
+        name: _exact(sum(row[name] for _, row in rows)) for name in _SUMS
     }
-    priced = {
-        code: row for code, row in by_currency.items() if code is not None
-    }
-    if len(priced) == 1:
-        ((code, row),) = priced.items()
-        fields |= {name: _exact(row[name]) for name in _COSTS}
+    costs: dict[str, dict[str, float]] = {}
+    for code, row in rows:
+        if code is not None:
+            sums = costs.setdefault(code, dict.fromkeys(_COSTS, 0.0))
+            for name in _COSTS:
+                sums[name] += row[name]
+    if len(costs) == 1:
+        ((code, sums),) = costs.items()
+        fields |= {name: _exact(total) for name, total in sums.items()}
         fields["currency"] = code
     fields["costByCurrency"] = {
-        code: _exact(row["totalCost"]) for code, row in priced.items()
+        code: _exact(sums["totalCost"]) for code, sums in costs.items()
     }
     return SummedMetrics(**fields)
 

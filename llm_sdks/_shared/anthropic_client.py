@@ -2,7 +2,7 @@
 
 import anthropic
 
-from llm_sdks._shared.stainless import LIMITS, OPTIONS, StainlessWire
+from llm_sdks._shared.stainless import StainlessWire, options
 from llm_sdks._shared.wire import Wire
 from llm_sdks.base_sdk import LLMConfig
 
@@ -14,7 +14,6 @@ def connect(config: LLMConfig, _connect_timeout: float) -> Wire:
         api_key=config.api_key.get_secret_value(),
         base_url=config.endpoint or None,
         default_headers=version if config.api_version else None,
-        http_client=anthropic.DefaultAioHttpClient(limits=LIMITS),
-        **OPTIONS,
+        **options(anthropic.DefaultAioHttpClient),
     )
     return StainlessWire(anthropic, client, "/v1/messages", config)

@@ -2,7 +2,7 @@
 
 import openai
 
-from llm_sdks._shared.stainless import LIMITS, OPTIONS, StainlessWire
+from llm_sdks._shared.stainless import StainlessWire, options
 from llm_sdks._shared.wire import Wire
 from llm_sdks.base_sdk import LLMConfig
 
@@ -16,7 +16,6 @@ def connect(config: LLMConfig, _connect_timeout: float) -> Wire:
         api_key=config.api_key.get_secret_value(),
         azure_endpoint=config.endpoint,
         api_version=config.api_version,
-        http_client=openai.DefaultAioHttpClient(limits=LIMITS),
-        **OPTIONS,
+        **options(openai.DefaultAioHttpClient),
     )
     return StainlessWire(openai, client, "/chat/completions", config)

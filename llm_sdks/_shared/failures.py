@@ -117,7 +117,7 @@ def in_body(
     return error
 
 
-def decoded(content: bytes) -> object:
+def decoded(content: bytes | str) -> object:
     """Return the JSON of a failed answer, or None if it is none."""
     try:
         return from_json(content)

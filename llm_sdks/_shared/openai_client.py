@@ -2,7 +2,7 @@
 
 import openai
 
-from llm_sdks._shared.stainless import LIMITS, OPTIONS, StainlessWire
+from llm_sdks._shared.stainless import StainlessWire, options
 from llm_sdks._shared.wire import Wire
 from llm_sdks.base_sdk import LLMConfig
 
@@ -12,7 +12,6 @@ def connect(config: LLMConfig, _connect_timeout: float) -> Wire:
     client = openai.AsyncOpenAI(
         api_key=config.api_key.get_secret_value(),
         base_url=config.endpoint or None,
-        http_client=openai.DefaultAioHttpClient(limits=LIMITS),
-        **OPTIONS,
+        **options(openai.DefaultAioHttpClient),
     )
     return StainlessWire(openai, client, "/chat/completions", config)

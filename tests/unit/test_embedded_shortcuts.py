@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import bson
 import pytest
 from bson import ObjectId
 from bson.int64 import Int64
@@ -12,7 +13,12 @@ from nx_27017.handler import NeoSQLiteHandler
 from nx_27017.utils import convert_neo_to_bson_objectids
 
 from utilities.embedded_server import DurableHandler
-from utilities.embedded_shortcuts import find_plainly, update_plainly
+from utilities.embedded_shortcuts import (
+    find_plainly,
+    group_plainly,
+    insert_plainly,
+    update_plainly,
+)
 
 Document = dict[str, Any]
 
@@ -47,8 +53,8 @@ class Database:
             else handler.handle_command
         )
         answer = handle(self._handler, message)[1]
-        # As the package itself does before it answers.
-        return dict(convert_neo_to_bson_objectids(answer))
+        # As it goes over the wire.
+        return bson.decode(bson.encode(convert_neo_to_bson_objectids(answer)))
 
     def update(self, name: str, *updates: Document) -> Document:
         return self.command({"update": name, "updates": list(updates)})
@@ -159,6 +165,17 @@ def test_an_update_that_fails_is_left_to_the_package_as_a_whole(
         {"filter": {"_id": {"$in": [ID, OTHER]}}, "sort": {"attempts": -1}},
         {"filter": {"prompts": "p"}, "projection": {"_id": 1}, "limit": 1},
         {"filter": {"attempts": {"$gt": 1}}},
+        {"filter": {"$or": [{"attempts": {"$gt": 1}}, {"_id": ID}]}},
+        {"filter": {"$or": [{"text": "b"}, {"text": "c"}]}},
+        {
+            "filter": {
+                "status": "PENDING",
+                "attempts": {"$gte": 1},
+                "$or": [{"attempts": {"$gt": 1}}, {"_id": {"$gt": ID}}],
+            },
+            "sort": {"attempts": 1, "_id": 1},
+        },
+        {"filter": {"text": "a", "$or": [{"$or": [{"_id": ID}]}]}},
     ],
     ids=str,
 )
@@ -172,6 +189,139 @@ def test_a_plain_find_finds_what_the_package_finds(
     expected = package["cursor"]["firstBatch"]
     assert database.find("jobs", **options) == expected
     assert find_plainly(database.collection("jobs"), options) == expected
+
+
+def pipeline(key: object, **sums: object) -> list[Document]:
+    return [
+        {"$match": {"_metadata.isDeleted": False}},
+        {"$group": {"_id": key, **sums}},
+    ]
+
+
+CURRENCY = {"$ifNull": ["$metrics.currency", ""]}
+
+
+@pytest.mark.parametrize(
+    "stages",
+    [
+        pipeline("$status", n={"$sum": 1}),
+        pipeline("$unknown", n={"$sum": 2}),
+        pipeline("$status", n={"$sum": "$attempts"}),
+        pipeline("$status", sum={"$sum": "$_metadata.updatedAt"}),
+        pipeline({"$concat": ["$status", "|", CURRENCY]}, n={"$sum": 1}),
+    ],
+    ids=str,
+)
+def test_groups_are_summed_as_the_package_sums_them(
+    database: Database, stages: list[Document]
+) -> None:
+    more = [
+        {"_id": OTHER, "attempts": 2, "metrics": {"currency": "EUR"}},
+        {"_id": ObjectId(), "status": "DONE", "_metadata": living(0.5)},
+        {"_id": ObjectId(), "status": "DONE", "_metadata": living(2)},
+        {"_id": ObjectId(), "_metadata": {"isDeleted": True}},
+    ]
+    documents = [DOCUMENT | document for document in more]
+    database.command({"insert": "jobs", "documents": documents})
+    aggregate = {"aggregate": "jobs", "pipeline": stages, "cursor": {}}
+    package = database.command(aggregate, NeoSQLiteHandler)
+    expected = by_key(package["cursor"]["firstBatch"])
+    answer = database.command(aggregate)
+    assert by_key(answer["cursor"]["firstBatch"]) == expected
+    groups = group_plainly(database.collection("jobs"), stages)
+    assert groups is not None
+    assert by_key(groups) == expected
+
+
+def test_what_is_not_there_adds_nothing(database: Database) -> None:
+    # As MongoDB has it; the package says None.
+    stages = pipeline("$status", n={"$sum": "$unknown"})
+    groups = group_plainly(database.collection("jobs"), stages)
+    assert groups == [{"_id": "PENDING", "n": 0}]
+
+
+def living(updated_at: float) -> Document:
+    return {"isDeleted": False, "updatedAt": updated_at}
+
+
+def by_key(groups: list[Document]) -> list[Document]:
+    return sorted(groups, key=lambda group: str(group["_id"]))
+
+
+@pytest.mark.parametrize(
+    "stages",
+    [
+        [{"$match": {}}],
+        [{"$group": {"_id": "$status"}}, {"$match": {}}],
+        pipeline({"a": "$status"}, n={"$sum": 1}),
+        pipeline("$status", n={"$avg": "$attempts"}),
+        pipeline("$list.0", n={"$sum": 1}),
+        pipeline(None, n={"$sum": 1}),
+        pipeline("$status", n={"$sum": {"$add": [1, 2]}}),
+    ],
+    ids=str,
+)
+def test_other_groups_are_the_packages_business(
+    database: Database, stages: list[Document]
+) -> None:
+    assert group_plainly(database.collection("jobs"), stages) is None
+
+
+STORED_PLAINLY = [
+    DOCUMENT | {"_id": OTHER},
+    {"_id": OTHER},
+    {"text": '\u00e9 \U0001f600 " \\ \n', "_id": OTHER, "n": Int64(2**40)},
+    {"_id": OTHER, "list": [1, 0.5, {"a": [None, True]}], "": "unnamed"},
+]
+
+
+@pytest.mark.parametrize("document", STORED_PLAINLY, ids=str)
+def test_a_plain_document_is_kept_as_the_package_keeps_it(
+    database: Database, document: Document
+) -> None:
+    insert = {"insert": "jobs", "documents": [document]}
+    assert database.command(insert)["n"] == 1
+    insert = {"insert": "others", "documents": [document]}
+    assert database.command(insert)["n"] == 1
+    rows = "SELECT _id, data FROM"
+    kept = [
+        list(database.collection(name).db.execute(f"{rows} {name}"))
+        for name in ("jobs", "others")
+    ]
+    assert kept[0][-1] == kept[1][-1]
+    again = document | {"_id": ObjectId()}
+    assert insert_plainly(database.collection("jobs"), [again]) == 1
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"_id": "an id of another kind"},
+        {"no": "id"},
+        {"_id": OTHER, "when": datetime(2026, 1, 1, tzinfo=UTC)},
+        {"_id": OTHER, "raw": b"bytes"},
+        {"_id": OTHER, "other": ObjectId()},
+        {"_id": OTHER, "odd": {"$date": "2026"}},
+    ],
+    ids=str,
+)
+def test_any_other_document_is_inserted_by_the_package(
+    database: Database, document: Document
+) -> None:
+    collection = database.collection("jobs")
+    assert insert_plainly(collection, [document]) is None
+    insert = {"insert": "jobs", "documents": [document]}
+    assert database.command(insert)["n"] == 1
+
+
+def test_a_document_that_is_there_already_is_told_by_the_package(
+    database: Database,
+) -> None:
+    documents = [{"_id": OTHER}, {"_id": ID}, {"_id": ObjectId()}]
+    answer = database.command({"insert": "jobs", "documents": documents})
+    (error,) = answer["writeErrors"]
+    assert (error["index"], error["code"], answer["n"]) == (1, 11000, 1)
+    assert [each["_id"] for each in database.find("jobs")] == [ID, OTHER]
 
 
 @pytest.mark.parametrize("value", [b"bytes", ID])

@@ -304,14 +304,7 @@ async def test_an_error_text_can_be_stored(
 
 
 @pytest.mark.parametrize(
-    "body",
-    [
-        "",
-        "<html>Bad gateway</html>",
-        '{"error": "text"}',
-        "[]",
-        '{"error": 5}',
-    ],
+    "body", ["", "<html>Bad gateway</html>", "[]", '{"error": 5}']
 )
 async def test_an_error_without_a_message_is_told_by_its_status(
     provider: FakeProvider, sdk: OpenAISDK, body: str
