@@ -50,7 +50,7 @@ from utilities.embedded_database import (
     EmbeddedDatabase,
     EmbeddedDatabaseError,
 )
-from utilities.garbage import collect_seldom
+from utilities.interpreter import collect_seldom, switch_threads_often
 from utilities.schema import DatabaseError, migrate, migrate_when_up
 from utilities.signals import Signals
 
@@ -294,6 +294,7 @@ def serve(settings: Settings, keys: ModelKeys, *, run_workers: bool) -> None:
         uvloop.run(_prepare(application))
         app = create_app(application, run_workers=run_workers)
         collect_seldom()
+        switch_threads_often()
         uvicorn.run(
             app,
             host=settings.host,

@@ -193,9 +193,10 @@ class BatchRun:
     def _wait_for_the_rest(self) -> None:
         wait, silent = _FIRST_POLL_SECONDS, 0.0
         while self._progress.open:
-            before = self._tally.ended
+            before, started = self._tally.ended, time.monotonic()
             self._fetch_answers()
             waiting = self._fetch_failures()
+            took = time.monotonic() - started
             if self._tally.ended > before:
                 wait, silent = _FIRST_POLL_SECONDS, 0.0
             elif not waiting:
@@ -205,8 +206,9 @@ class BatchRun:
                 silent = 0.0
             self._show()
             if self._progress.open:
-                self._pause(wait)
-                silent += wait
+                # Half of the time at most is spent on asking.
+                self._pause(max(wait, took))
+                silent += max(wait, took)
                 wait = min(wait * 1.5, _LAST_POLL_SECONDS)
 
     def _fetch_answers(self) -> None:

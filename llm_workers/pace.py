@@ -6,6 +6,8 @@ from collections.abc import Callable
 # A claim is put together this much before it is sent, and its jobs are
 # needed a little before the last one has ended.
 _ROOM_SECONDS = 0.02
+# Calls that began together end together, faster than on the average.
+_BURST = 2
 # The share of the newest measurement.
 _NEWEST = 0.3
 
@@ -13,7 +15,8 @@ _NEWEST = 0.3
 class Pace:
     """Tells a worker how many jobs to claim beyond its free places.
 
-    By Little's law: the rate at which jobs end, times what a claim takes.
+    By Little's law: the rate at which jobs end, times what a claim takes,
+    and as much again for bursts.
     Of calls that take a minute that is none; of short ones, so many that
     no place waits for the database.
     """
@@ -28,7 +31,8 @@ class Pace:
     @property
     def ahead(self) -> int:
         """How many more to claim than there is place for."""
-        return int(self._rate * (self._claim_seconds + _ROOM_SECONDS))
+        seconds = self._claim_seconds + _ROOM_SECONDS
+        return int(_BURST * self._rate * seconds)
 
     def ended(self) -> None:
         """Count a job that has ended."""

@@ -35,7 +35,7 @@ from utilities.embedded_shortcuts import (
     insert_plainly,
     update_plainly,
 )
-from utilities.garbage import collect_seldom
+from utilities.interpreter import collect_seldom
 
 _LOG = logging.getLogger(__name__)
 
