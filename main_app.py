@@ -115,7 +115,7 @@ def build(
     store = _Store(clients, DatabaseClock())
     signals, registry = Signals(), SdkRegistry.discover()
     gates, spool = ModelGates(), Spool(settings.data_dir)
-    access = ModelAccess(registry, keys, gates)
+    access = ModelAccess(registry, keys, gates, settings.llm_timeout_seconds)
     health = ModelHealthService(
         store.documents("model_health"), gates, spool.process_id, store.clock
     )
@@ -197,7 +197,6 @@ def _services(
             models,
             prompts,
             access,
-            timeout_seconds=settings.llm_timeout_seconds,
             clock=clock,
             observer=monitor.observer,
         ),

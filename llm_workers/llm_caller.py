@@ -10,18 +10,10 @@ from api.models.metrics import Metrics
 from api.models.model_models import ModelWithKey
 from api.services.model_access import ModelAccess, plugin_error
 from api.services.monitoring.observer import NOBODY, OK, CallEnd, Observer
-from config import ModelKeys
 from llm_sdks import errors
-from llm_sdks.base_sdk import (
-    BaseLLMSDK,
-    Completion,
-    CompletionRequest,
-    LLMConfig,
-)
-from llm_sdks.model_gate import ModelGate, ModelGates
-from llm_sdks.registry import SdkRegistry
+from llm_sdks.base_sdk import BaseLLMSDK, Completion, CompletionRequest
+from llm_sdks.model_gate import ModelGate
 from llm_workers.catalog import Catalog
-from utilities import payload
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,17 +67,13 @@ class LLMCaller:
     def __init__(
         self,
         catalog: Catalog,
-        registry: SdkRegistry,
-        keys: ModelKeys,
-        gates: ModelGates,
+        access: ModelAccess,
         *,
-        timeout_seconds: float,
         observer: Observer = NOBODY,
         timer: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._catalog = catalog
-        self._access = ModelAccess(registry, keys, gates)
-        self._timeout = timeout_seconds
+        self._access = access
         self._observer = observer
         self._timer = timer
 
@@ -109,12 +97,21 @@ class LLMCaller:
     async def _call(
         self, model: ModelWithKey, gate: ModelGate, call: Call
     ) -> Answer:
-        sdk, config = self._access.open(model)
-        request = self._request(config, model, call)
+        opened = self._access.open(model)
+        request = opened.request(
+            call.system,
+            call.user,
+            call.temperature,
+            response_schema=call.response_schema,
+            idempotency_key=call.key,
+        )
         async with gate.passing():
             started = self._timer()
             try:
-                completion, cut = await self._complete(sdk, request), None
+                completion, cut = (
+                    await self._complete(opened.sdk, request),
+                    None,
+                )
             except errors.PartialAnswerError as error:
                 completion, cut = _what_came(error), error
             except errors.LLMError as error:
@@ -131,22 +128,6 @@ class LLMCaller:
         outcome = OK if cut is None else cut.kind
         self._observer.call_ended(CallEnd(model, outcome, seconds, metrics))
         return Answer(completion, metrics, model, cut)
-
-    def _request(
-        self, config: LLMConfig, model: ModelWithKey, call: Call
-    ) -> CompletionRequest:
-        timeout, schema = model.resilience.timeout, call.response_schema
-        return CompletionRequest(
-            config,
-            call.system,
-            call.user,
-            call.temperature,
-            timeout=min(timeout.total, self._timeout),
-            connect_timeout=timeout.connect,
-            read_timeout=timeout.read,
-            response_schema=payload.load(schema) if schema else None,
-            idempotency_key=call.key,
-        )
 
     async def close(self) -> None:
         """Close the plug-ins' connections."""

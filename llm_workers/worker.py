@@ -15,6 +15,7 @@ import uvloop
 from api.models.job_work import Claimant
 from api.models.worker_models import Worker, WorkerConfig
 from api.services.job_queue import JobQueue
+from api.services.model_access import ModelAccess
 from api.services.model_service import ModelService
 from api.services.monitoring.observer import NOBODY, Observer
 from api.services.prompt_service import PromptService
@@ -127,14 +128,10 @@ class WorkerThread:
         current_actor.set("worker")
         parts, topic = self._parts, jobs_waiting(self._client_id)
         catalog = Catalog(parts.models, parts.prompts)
-        caller = LLMCaller(
-            catalog,
-            parts.registry,
-            parts.keys,
-            parts.gates,
-            timeout_seconds=parts.llm_timeout_seconds,
-            observer=parts.observer,
+        access = ModelAccess(
+            parts.registry, parts.keys, parts.gates, parts.llm_timeout_seconds
         )
+        caller = LLMCaller(catalog, access, observer=parts.observer)
         runner = self._build(catalog, caller)
         parts.signals.subscribe(topic, self.wake)
         self._open(runner)

@@ -1,31 +1,75 @@
 """From a model's document to a plug-in that is ready to be called."""
 
+from dataclasses import dataclass, replace
+
 import structlog
 from pydantic import SecretStr
 
 from api.models.model_models import ModelWithKey
 from config import MissingModelKeyError, ModelKeys
-from llm_sdks.base_sdk import BaseLLMSDK, LLMConfig
+from llm_sdks.base_sdk import BaseLLMSDK, CompletionRequest, LLMConfig
 from llm_sdks.errors import LLMError, PluginError
 from llm_sdks.model_gate import ModelGate, ModelGates
 from llm_sdks.registry import SdkRegistry
+from llm_sdks.resilience import TimeoutPolicy
+from utilities import payload
 
 log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class OpenModel:
+    """A model with its plug-in and its checked settings."""
+
+    sdk: BaseLLMSDK
+    _config: LLMConfig
+    _timeout: TimeoutPolicy
+
+    def request(
+        self,
+        system: str,
+        user: str,
+        temperature: float,
+        *,
+        response_schema: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> CompletionRequest:
+        """Make a request to it; a schema comes as JSON."""
+        schema = payload.load(response_schema) if response_schema else None
+        return CompletionRequest(
+            self._config,
+            system,
+            user,
+            temperature,
+            timeout=self._timeout.total,
+            connect_timeout=self._timeout.connect,
+            read_timeout=self._timeout.read,
+            response_schema=schema,
+            idempotency_key=idempotency_key,
+        )
+
+
 class ModelAccess:
-    """The plug-ins of one event loop, made when first needed."""
+    """The plug-ins of one event loop, made when first needed.
+
+    No call may take longer than `timeout_seconds`, whatever its model says.
+    """
 
     def __init__(
-        self, registry: SdkRegistry, keys: ModelKeys, gates: ModelGates
+        self,
+        registry: SdkRegistry,
+        keys: ModelKeys,
+        gates: ModelGates,
+        timeout_seconds: float,
     ) -> None:
         self.registry = registry
         self._keys = keys
         self._gates = gates
+        self.timeout_seconds = timeout_seconds
         self._sdks: dict[str, BaseLLMSDK] = {}
 
-    def open(self, model: ModelWithKey) -> tuple[BaseLLMSDK, LLMConfig]:
-        """Return the model's plug-in and its checked settings.
+    def open(self, model: ModelWithKey) -> OpenModel:
+        """Check a model's settings and make it ready for requests.
 
         Raises:
             LLMError: the settings cannot work, or no such plug-in is here.
@@ -39,7 +83,9 @@ class ModelAccess:
             raise
         except Exception as error:
             raise plugin_error(model.sdk, error) from error
-        return sdk, config
+        timeout = model.resilience.policy.timeout
+        total = min(timeout.total, self.timeout_seconds)
+        return OpenModel(sdk, config, replace(timeout, total=total))
 
     def gate(self, model: ModelWithKey) -> ModelGate:
         """Return what the model's calls must pass, in this whole process."""

@@ -1,8 +1,6 @@
 """Every process tells how its calls go; whoever asks reads them all."""
 
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
 
 from pymongo import UpdateOne
 
@@ -14,7 +12,6 @@ from api.models.model_health_models import (
 from api.models.model_models import Model
 from llm_sdks.circuit_breaker import BreakerState
 from llm_sdks.model_gate import GateState, ModelGates
-from utilities import payload
 from utilities.clock import Clock, now_ms, to_datetime
 from utilities.cosmos_connector import Document, Documents, retrying
 
@@ -64,7 +61,10 @@ class ModelHealthService:
                 "reportedAt": {"$gt": self._clock() - _FORGOTTEN_MS},
             }
         )
-        processes = [_read(document) for document in found]
+        processes = [
+            ProcessHealth.model_validate_json(document["state"])
+            for document in found
+        ]
         failed = Counter[str]()
         for process in processes:
             failed.update(process.failed)
@@ -79,47 +79,40 @@ class ModelHealthService:
         )
 
     def _document(self, model_id: str, state: GateState) -> Document:
-        health = _health_of(state)
+        now = self._clock()
+        health = _health_of(self._process_id, now, state)
         return {
             "process": self._process_id,
             "modelId": model_id,
-            "reportedAt": self._clock(),
-            "state": payload.dump(health),
+            "reportedAt": now,
+            "state": health.model_dump_json(by_alias=True),
             "_metadata.isDeleted": False,
         }
 
 
-def _health_of(state: GateState) -> dict[str, Any]:
-    return {
-        "circuitBreaker": BreakerHealth(
+def _health_of(process: str, now: int, state: GateState) -> ProcessHealth:
+    return ProcessHealth(
+        process=process,
+        reported_at=to_datetime(now),
+        circuit_breaker=BreakerHealth(
             state=state.breaker,
             failures_in_a_row=state.failures_in_a_row,
             open_seconds=_rounded(state.open_seconds),
             next_trial_seconds=_rounded(state.next_trial_seconds),
-        ).model_dump(by_alias=True, mode="json"),
-        "concurrencyLimit": state.concurrency_limit,
-        "running": state.running,
-        "waiting": state.waiting,
-        "pausedSeconds": _rounded(state.paused_seconds),
-        "succeeded": state.succeeded,
-        "failed": state.failed,
-        "lastError": state.last_error,
-        "lastErrorSeconds": _rounded(state.last_error_seconds),
-    }
+        ),
+        concurrency_limit=state.concurrency_limit,
+        running=state.running,
+        waiting=state.waiting,
+        paused_seconds=round(state.paused_seconds, 1),
+        succeeded=state.succeeded,
+        failed=state.failed,
+        last_error=state.last_error,
+        last_error_seconds=_rounded(state.last_error_seconds),
+    )
 
 
 def _rounded(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds, 1)
-
-
-def _read(document: Mapping[str, Any]) -> ProcessHealth:
-    return ProcessHealth.model_validate(
-        {
-            "process": document["process"],
-            "reportedAt": to_datetime(document["reportedAt"]),
-            **payload.load(document["state"]),
-        }
-    )
 
 
 def _is_available(process: ProcessHealth) -> bool:

@@ -32,7 +32,6 @@ from api.services.paging import Page, PageRequest, fetch_page
 from api.services.prompt_service import PromptService
 from api.services.repository import Repository
 from config import MissingModelKeyError
-from llm_sdks.base_sdk import CompletionRequest
 from llm_sdks.errors import LLMError
 from utilities import payload
 from utilities.clock import Clock, now_ms
@@ -72,7 +71,6 @@ class StreamService:
         prompts: PromptService,
         access: ModelAccess,
         *,
-        timeout_seconds: float,
         observer: Observer = NOBODY,
         clock: Clock = now_ms,
     ) -> None:
@@ -81,7 +79,6 @@ class StreamService:
         self._models = models
         self._prompts = prompts
         self._access = access
-        self._timeout = timeout_seconds
         self._observer = observer
         self._clock = clock
         self._live: set[LiveStream] = set()
@@ -102,25 +99,16 @@ class StreamService:
         # By `startedAt` streams are found; it is what `createdAt` shows.
         await self._documents.insert(document, document["startedAt"])
         try:
-            sdk, config = self._access.open(model)
+            opened = self._access.open(model)
         except (LLMError, MissingModelKeyError) as error:
             await self._fail(document["_id"], error)
             stream_id = str(document["_id"])
             raise ProviderFailedError(str(error), stream_id) from None
-        timeout = model.resilience.timeout
         live = LiveStream(
             str(document["_id"]),
-            sdk,
+            opened.sdk,
             self._access.gate(model),
-            CompletionRequest(
-                config,
-                system,
-                request.user_prompt,
-                request.temperature,
-                timeout=min(timeout.total, self._timeout),
-                connect_timeout=timeout.connect,
-                read_timeout=timeout.read,
-            ),
+            opened.request(system, request.user_prompt, request.temperature),
             lambda end: self._record(document["_id"], end, model),
             received,
         )
@@ -183,7 +171,7 @@ class StreamService:
 
     async def close_interrupted(self) -> None:
         """End the records of streams whose process died."""
-        oldest = self._clock() - round(self._timeout * 1000)
+        oldest = self._clock() - round(self._access.timeout_seconds * 1000)
         await self._documents.update_many(
             {
                 "status": StreamStatus.STREAMING,

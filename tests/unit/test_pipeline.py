@@ -208,10 +208,9 @@ class Bench:
     def caller(self, catalog: Catalog) -> LLMCaller:
         return LLMCaller(
             catalog,
-            SdkRegistry([self.sdk]),
-            self.keys,
-            self.gates,
-            timeout_seconds=self.timeout,
+            model_access.ModelAccess(
+                SdkRegistry([self.sdk]), self.keys, self.gates, self.timeout
+            ),
             timer=itertools.count(0.0, CALL_SECONDS).__next__,
         )
 
