@@ -84,6 +84,7 @@ bench-resilience: $(READY) ## Measure what a provider's failures cost
 	@$(BIN)/python -m benchmarks.resilience
 
 bench-scaling: $(READY) ## Measure 1, 2 and 3 worker processes on one queue
+	@$(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt --group bench
 	@$(BIN)/python -m benchmarks.scaling
 
 bench-simulator: $(READY) ## Measure the provider simulator on one core

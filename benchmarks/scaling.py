@@ -9,12 +9,8 @@ workers.
     python -m benchmarks.scaling [--jobs 3000] [--processes 3]
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -22,23 +18,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+import psutil
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from cli import setup
-from cli.private_instance import private_instance
-from cli.rest_client import RestClient
-from utilities.embedded_database import EmbeddedDatabase
+from benchmarks.service import (
+    Layout,
+    Service,
+    cpu_of,
+    running_service,
+    worker_process,
+)
 from utilities.provider_simulator.running import Simulator, running_simulator
 from utilities.provider_simulator.settings import SimulatorSettings
 
 _LATENCY_MS = 1000
 # How many calls each of a process's places makes, if there are enough jobs.
 _ROUNDS = 15
-_BLOCK = 1000
 _START_SECONDS = 60.0
-_ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True)
@@ -55,19 +53,14 @@ class Outcome:
 class Bench:
     """A queue whose interface runs no workers, and a worker to spread."""
 
-    def __init__(
-        self,
-        api: RestClient,
-        simulator: Simulator,
-        variables: dict[str, str],
-    ) -> None:
-        self._api = api
+    def __init__(self, service: Service, simulator: Simulator) -> None:
+        self._service = service
+        self._api = service.api
         self._simulator = simulator
-        self._variables = variables
-        self._prompt = setup.ensure_prompt(api, "Answer as JSON.")
         body = {"workerId": "bench", "config": {}}
-        self._worker = f"/workers/{api.post('/workers', body)['workerId']}"
-        api.post(f"{self._worker}/start")
+        created = self._api.post("/workers", body)["workerId"]
+        self._worker = f"/workers/{created}"
+        self._api.post(f"{self._worker}/start")
 
     def run(self, processes: int, concurrency: int, jobs: int) -> Outcome:
         """Measure from the start of the work to the last answer."""
@@ -80,44 +73,33 @@ class Bench:
         }
         self._api.patch(self._worker, {"config": config})
         case = f"{processes}-{concurrency}"
-        with self._workers(processes) as pids:
+        with self._workers(processes) as workers:
             self._wait_for_threads(processes)
-            self._submit(case, jobs)
+            self._service.submit(jobs, case)
             self._simulator.reset_stats()
-            busy, started = _cpu_seconds(pids), time.monotonic()
+            busy, started = (
+                [cpu_of(each) for each in workers],
+                time.monotonic(),
+            )
             change = {"config": {"operationFilter": "bench"}}
             self._api.patch(self._worker, change)
             self._wait(case, jobs)
             seconds = time.monotonic() - started
             cpu = [
-                after - before
-                for after, before in zip(_cpu_seconds(pids), busy, strict=True)
+                cpu_of(worker) - before
+                for worker, before in zip(workers, busy, strict=True)
             ]
         shares = [round(100 * each / max(sum(cpu), 0.01)) for each in cpu]
         return Outcome(
             processes, concurrency, jobs / seconds, sum(cpu) / seconds, shares
         )
 
-    def _submit(self, case: str, jobs: int) -> None:
-        job = {
-            "operation": "bench",
-            "workingPrompts": [self._prompt],
-            "model": "bench",
-            "clientReference": {"case": case},
-        }
-        for first in range(0, jobs, _BLOCK):
-            numbers = range(first, min(first + _BLOCK, jobs))
-            items = [{**job, "requestData": {"n": n}} for n in numbers]
-            self._api.post("/jobs/batch", {"jobs": items})
-
     def _wait(self, case: str, jobs: int) -> None:
         # Counting jobs costs the database time that they need.
         while self._simulator.stats()["requests"] < jobs:
             time.sleep(0.1)
         while True:
-            counts = self._api.get(
-                "/jobs/summary", **{"clientReference.case": case}
-            )
+            counts = self._service.counts(case)
             if counts["PROCESSED"] + counts["ERROR_PROCESSING"] == jobs:
                 return
             time.sleep(0.2)
@@ -133,51 +115,20 @@ class Bench:
         raise TimeoutError("the workers were not spread in time")
 
     @contextlib.contextmanager
-    def _workers(self, count: int) -> Iterator[list[int]]:
-        with tempfile.TemporaryDirectory() as directory:
-            started = [
-                self._start(Path(directory) / str(number))
+    def _workers(self, count: int) -> Iterator[list[psutil.Process]]:
+        service = self._service
+        with contextlib.ExitStack() as stack:
+            scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            yield [
+                stack.enter_context(
+                    worker_process(
+                        service.directory,
+                        service.database_url,
+                        scratch / str(number),
+                    )
+                )
                 for number in range(count)
             ]
-            try:
-                yield [process.pid for process in started]
-            finally:
-                for process in started:
-                    process.terminate()
-                for process in started:
-                    process.wait(60)
-
-    def _start(self, directory: Path) -> subprocess.Popen[bytes]:
-        directory.mkdir()
-        with (directory / "log").open("wb") as log:
-            return subprocess.Popen(
-                [sys.executable, "-P", "-m", "cli", "worker"],
-                cwd=directory,
-                env={
-                    **os.environ,
-                    **self._variables,
-                    "PYTHONPATH": str(_ROOT),
-                    "DATA_DIR": str(directory),
-                },
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-
-
-def _cpu_seconds(pids: Sequence[int]) -> list[float]:
-    """Read what processes have used; zeros where there is no /proc."""
-    ticks = os.sysconf("SC_CLK_TCK")
-    used = []
-    for pid in pids:
-        try:
-            stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
-        except FileNotFoundError:
-            used.append(0.0)
-            continue
-        fields = stat.rpartition(")")[2].split()
-        used.append((int(fields[11]) + int(fields[12])) / ticks)
-    return used
 
 
 def main(
@@ -190,38 +141,17 @@ def main(
     settings = SimulatorSettings(latency_ms=_LATENCY_MS)
     with (
         tempfile.TemporaryDirectory() as directory,
-        EmbeddedDatabase(Path(directory) / "database") as database,
         running_simulator(settings, process=True) as simulator,
+        running_service(
+            Path(directory), simulator.base_urls["OpenAI"], Layout.NOWHERE
+        ) as service,
     ):
-        variables = {
-            "DB_CONNECTION_STRING": database.connection_string,
-            "DB_NAME": "metasync",
-            "BENCH_KEY": "x",
-            "LOG_FORMAT": "json",
-            # They must be set; a worker asks for none of them.
-            **dict.fromkeys(
-                ("ADMIN_API_KEY", "API_KEY_PEPPER", "DOCS_SECRET"), "unused"
-            ),
-        }
-        only_api = {
-            name: variables[name]
-            for name in ("DB_CONNECTION_STRING", "DB_NAME", "BENCH_KEY")
-        }
-        with private_instance(
-            Path(directory) / "api", {**only_api, "NUM_LLM_WORKERS": "0"}
-        ) as (admin, api):
-            options = setup.ModelOptions(
-                "bench",
-                endpoint=simulator.base_urls["OpenAI"],
-                key_variable="BENCH_KEY",
-            )
-            setup.ensure_model(admin, options)
-            bench = Bench(api, simulator, variables)
-            outcomes = [
-                bench.run(number, calls, min(jobs, number * calls * _ROUNDS))
-                for calls in (few, many)
-                for number in range(1, processes + 1)
-            ]
+        bench = Bench(service, simulator)
+        outcomes = [
+            bench.run(number, calls, min(jobs, number * calls * _ROUNDS))
+            for calls in (few, many)
+            for number in range(1, processes + 1)
+        ]
     _print(outcomes)
 
 

@@ -115,7 +115,9 @@ class Service:
         """Read the processor's time."""
         if self._api != self._workers:
             return Used(
-                _cpu(self._api), _cpu(self._workers), _cpu(self._database)
+                cpu_of(self._api),
+                cpu_of(self._workers),
+                cpu_of(self._database),
             )
         # The API has the main thread; the workers have their own.
         threads = {
@@ -123,7 +125,7 @@ class Service:
             for each in self._api.threads()
         }
         api = threads.pop(self._api.pid, 0.0)
-        return Used(api, sum(threads.values()), _cpu(self._database))
+        return Used(api, sum(threads.values()), cpu_of(self._database))
 
     def megabytes(self) -> float:
         """Read the memory of all processes."""
@@ -163,16 +165,19 @@ def running_service(
 
 @contextlib.contextmanager
 def worker_process(
-    directory: Path, database_url: str
+    directory: Path, database_url: str, data_dir: Path | None = None
 ) -> Iterator[psutil.Process]:
-    """Run `metasync worker` for the instance in this directory."""
+    """Run `metasync worker` for the instance in this directory.
+
+    Each of several needs a `data_dir` of its own.
+    """
     variables = {
         _KEY: "x",
         "LOG_LEVEL": "WARNING",
         "PYTHONPATH": str(Path(__file__).resolve().parent.parent),
         "DB_CONNECTION_STRING": database_url,
         "DB_NAME": "metasync",
-        "DATA_DIR": str(directory),
+        "DATA_DIR": str(data_dir or directory),
     }
     process = psutil.Popen(
         [sys.executable, "-m", "cli", "worker"],
@@ -201,7 +206,8 @@ def _child(word: str) -> psutil.Process:
     raise LookupError(word)
 
 
-def _cpu(process: psutil.Process) -> float:
+def cpu_of(process: psutil.Process) -> float:
+    """Read what a process has used of the processor, in seconds."""
     times = process.cpu_times()
     return float(times.user + times.system)
 

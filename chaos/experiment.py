@@ -13,6 +13,8 @@ from tests.support.api_user import ApiUser
 from tests.support.waiting import eventually
 
 _LOOK_SECONDS = 1.0
+# Faults between two looks at all results.
+_LOOK_AFTER = 4
 _TICK_SECONDS = 0.1
 
 
@@ -26,8 +28,8 @@ def run(plan: Plan, directory: Path) -> Verdict:
             submission.start()
             _torment(stage)
             stage.heal()
-            submission.join(plan.patience)
             _wait_for_the_end(stage)
+            submission.join(_TICK_SECONDS)
         seconds = time.monotonic() - began
         statuses = {each.name: each.end() for each in stage.workers}
         return judge(stage, submission.repeated, statuses, seconds)
@@ -59,7 +61,8 @@ def _submission(stage: Stage, user: ApiUser) -> Submission:
             maxItemsPerBatch=plan.concurrency,
             maxConcurrency=plan.concurrency,
         )
-    return Submission(plan, user, user.job_body(model, user.prompt()))
+    body = user.job_body(model, user.prompt())
+    return Submission(plan, user, body, lambda: stage.recorder.ended_jobs)
 
 
 def _torment(stage: Stage) -> None:
@@ -67,6 +70,8 @@ def _torment(stage: Stage) -> None:
     plan, faults = stage.plan, stage.plan.order()
     for number, fault in enumerate(faults, start=1):
         _let_pass(stage, plan.jobs * number // (len(faults) + 1))
+        if number % _LOOK_AFTER == 0:
+            stage.recorder.look()
         stage.strike(fault)
 
 
@@ -77,7 +82,7 @@ def _let_pass(stage: Stage, ended: int) -> None:
     while time.monotonic() < deadline:
         stage.attend()
         if time.monotonic() >= next_look:
-            if stage.recorder.look() >= ended:
+            if stage.recorder.count() >= ended:
                 return
             next_look = time.monotonic() + _LOOK_SECONDS
         time.sleep(_TICK_SECONDS)
@@ -86,9 +91,10 @@ def _let_pass(stage: Stage, ended: int) -> None:
 def _wait_for_the_end(stage: Stage) -> None:
     deadline = time.monotonic() + stage.plan.patience
     while time.monotonic() < deadline:
-        if stage.recorder.look() >= stage.plan.jobs:
+        if stage.recorder.count() >= stage.plan.jobs:
             break
         time.sleep(_LOOK_SECONDS)
+    stage.recorder.look()
     # Whoever still has an answer to a job that has ended: now or never.
     time.sleep(2 * _LOOK_SECONDS)
     stage.recorder.look()

@@ -51,10 +51,14 @@ class Plan:
     clocks: tuple[float, ...] = (0.0, 5.0)
     workers: int = 6
     concurrency: int = 20
+    # Jobs of one request; and how many may have been submitted before
+    # they end: the client is at work while the faults strike.
+    batch: int = 100
+    ahead: int = 1_500
     # For the jobs to end, once nothing fails any more.
     patience: float = 120.0
     # A fault waits no longer than this for the jobs to get on.
-    longest_pause: float = 8.0
+    longest_pause: float = 4.5
 
     def order(self) -> list[str]:
         """Return the faults in the order in which they strike."""
@@ -90,5 +94,7 @@ def small(seed: int) -> Plan:
         },
         workers=3,
         concurrency=10,
+        batch=20,
+        ahead=120,
         longest_pause=1.0,
     )

@@ -5,12 +5,14 @@ has seen: a result that changes afterwards was overwritten.
 """
 
 from collections import Counter
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from bson import ObjectId
 from pymongo import MongoClient
+from pymongo.collection import Collection
 from pymongo.errors import PyMongoError
 
 from utilities import payload
@@ -18,13 +20,7 @@ from utilities import payload
 Json = dict[str, Any]
 _ENDED = ("PROCESSED", "ERROR_PROCESSING")
 _GIVEN_UP = "LEASE_EXPIRED"
-_SEEN = (
-    "status",
-    "responseData",
-    "errorData",
-    "processingMetrics",
-    "_metadata.updatedAt",
-)
+_SEEN = ("status", "responseData", "errorData", "processingMetrics")
 
 
 @dataclass
@@ -35,30 +31,45 @@ class Recorder:
     db_name: str
     ended: dict[ObjectId, Json] = field(default_factory=dict)
     overwritten: list[str] = field(default_factory=list)
+    # How many, as far as is known.
+    ended_jobs: int = 0
     # Answers of workers that were believed dead.
     late_answers: int = 0
 
-    def look(self) -> int:
-        """Look once; return how many jobs have ended, as far as is known."""
+    def count(self) -> int:
+        """Return how many jobs have ended, as far as is known."""
+        by_status = {"$group": {"_id": "$status", "n": {"$sum": 1}}}
         # The database may be away just now.
+        with suppress(PyMongoError), self._jobs() as jobs:
+            groups = jobs.aggregate([{"$match": {}}, by_status]).to_list()
+            self.ended_jobs = sum(
+                group["n"] for group in groups if group["_id"] in _ENDED
+            )
+        return self.ended_jobs
+
+    def look(self) -> None:
+        """Compare the results with what they were at the look before."""
         with suppress(PyMongoError):
             self._compare(self._read({"status": {"$in": _ENDED}}))
-        return len(self.ended)
 
     def everything(self) -> list[Json]:
         """Read all jobs whole."""
-        return self._read({}, whole=True)
+        return self._read({})
 
-    def _read(self, where: Json, *, whole: bool = False) -> list[Json]:
+    def _read(self, where: Json) -> list[Json]:
+        with self._jobs() as jobs:
+            return jobs.find(where).to_list()
+
+    @contextmanager
+    def _jobs(self) -> Iterator[Collection[Json]]:
         client: MongoClient[Json] = MongoClient(
             self.address, serverSelectionTimeoutMS=500, socketTimeoutMS=20_000
         )
         with client:
-            jobs = client[self.db_name]["jobs"]
-            return jobs.find(where, None if whole else _SEEN).to_list()
+            yield client[self.db_name]["jobs"]
 
     def _compare(self, found: list[Json]) -> None:
-        now = {document["_id"]: document for document in found}
+        now = {document["_id"]: _seen(document) for document in found}
         for job_id, before in self.ended.items():
             after = now.get(job_id)
             if after == before:
@@ -68,6 +79,11 @@ class Recorder:
                 continue
             self.overwritten.append(f"{job_id}: {before} became {after}")
         self.ended = now
+
+
+def _seen(document: Json) -> Json:
+    seen = {name: document.get(name) for name in _SEEN}
+    return seen | {"updatedAt": document["_metadata"]["updatedAt"]}
 
 
 def _answered_late(before: Json, after: Json) -> bool:

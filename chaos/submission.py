@@ -5,13 +5,13 @@ Each batch has a key of its own, so that a repeated one is not queued twice.
 
 import threading
 import time
+from collections.abc import Callable
 
 import httpx2
 
 from chaos.plan import Plan
 from tests.support.api_user import ApiUser
 
-_AT_ONCE = 250
 _ACCEPTED = 201
 _PAUSE_SECONDS = 0.5
 
@@ -20,18 +20,25 @@ class Submission(threading.Thread):
     """Submits all jobs of a plan, whatever happens to the API."""
 
     def __init__(
-        self, plan: Plan, user: ApiUser, body: dict[str, object]
+        self,
+        plan: Plan,
+        user: ApiUser,
+        body: dict[str, object],
+        ended: Callable[[], int],
     ) -> None:
         super().__init__(name="submission", daemon=True)
         self.repeated = 0
         self._plan = plan
         self._user = user
         self._body = body
+        self._ended = ended
 
     def run(self) -> None:
-        """Submit batch after batch."""
-        for first in range(0, self._plan.jobs, _AT_ONCE):
-            last = min(first + _AT_ONCE, self._plan.jobs)
+        """Submit batch after batch, as the jobs end."""
+        for first in range(0, self._plan.jobs, self._plan.batch):
+            while first - self._ended() > self._plan.ahead:
+                time.sleep(_PAUSE_SECONDS)
+            last = min(first + self._plan.batch, self._plan.jobs)
             while not self._accepted(range(first, last)):
                 self.repeated += 1
                 time.sleep(_PAUSE_SECONDS)

@@ -89,10 +89,23 @@ def _tell_calls(
     for kind, count in sorted(answers.items()):
         verdict.row(f"calls: {kind}", count)
     verdict.row("calls: caller gone", stats["disconnected"])
-    verdict.row("calls with a key that was answered", stats["duplicates"])
+    verdict.row("calls made twice, known by their keys", stats["duplicates"])
+    for why, count in sorted(_why_twice(stats, jobs).items()):
+        verdict.row(f"calls made twice: {why}", count)
     done = sum(job["status"] == "PROCESSED" for job in jobs)
     lost = answers.get("ok", 0) - done
     verdict.row("whole answers that were not stored", lost)
+
+
+def _why_twice(stats: dict[str, Any], jobs: list[Json]) -> Counter[str]:
+    """Tell how the attempts ended that had made those calls before."""
+    by_id = {str(job["_id"]): job for job in jobs}
+    why: Counter[str] = Counter()
+    for key, times in stats["duplicated_keys"].items():
+        job = by_id[key.split("-")[1]]
+        kinds = {each["kind"] for each in _history(job)}
+        why[", ".join(sorted(kinds)) or "no attempt ended"] += times
+    return why
 
 
 def _check_jobs(verdict: Verdict, stage: Stage, jobs: list[Json]) -> None:
