@@ -16,7 +16,8 @@ from rich.table import Table
 from api.models.job_work import Claimant, ClaimedJob, Succeeded
 from api.models.metrics import Metrics
 from api.models.worker_models import WorkerConfig
-from api.services.job_queue import JobQueue, Result
+from api.services.job_outcomes import Result
+from api.services.job_queue import JobQueue
 from benchmarks.bare_clients import MODEL, SYSTEM
 from benchmarks.service import (
     Layout,
@@ -145,6 +146,9 @@ class _SubmittedError(Exception):
 class _NoDisplay:
     def update(self, tally: Tally) -> None:
         """Show nothing."""
+
+    def tell(self, trouble: str) -> None:
+        """Say nothing: nobody works on these jobs."""
 
 
 def _rate_of_run(service: Service) -> float:

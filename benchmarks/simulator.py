@@ -140,8 +140,8 @@ async def _load(
     for _ in range(connections):
         _, caller = await loop.create_connection(
             lambda: _Caller(case, request, taken),
-            address.hostname,
-            address.port,
+            address.hostname or "",
+            address.port or 0,
         )
         callers.append(caller)
     for caller in callers:

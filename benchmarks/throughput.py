@@ -96,10 +96,9 @@ def _rows(url: str, load: Load, concurrency: int) -> list[Row]:
 def _loop(
     name: str, python: Path, url: str, load: Load, concurrency: int
 ) -> Measured:
-    numbers = (load.jobs, concurrency, load.seconds)
+    numbers = [str(each) for each in (load.jobs, concurrency, load.seconds)]
     answer = subprocess.run(
-        [python, "-m", "benchmarks.bare_clients", name, url]
-        + [str(number) for number in numbers],
+        [str(python), "-m", "benchmarks.bare_clients", name, url, *numbers],
         cwd=_ROOT,
         # litellm asks the network for its prices, unless told not to.
         env={**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True"},

@@ -17,24 +17,15 @@ import signal
 import sqlite3
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import Any
 
-import bson
-from bson.raw_bson import RawBSONDocument
 from filelock import FileLock
-from nx_27017.handler import NeoSQLiteHandler
 from nx_27017.server import handle_client
 
-from utilities.embedded_shortcuts import (
-    find_plainly,
-    group_plainly,
-    insert_plainly,
-    update_plainly,
-)
+from utilities.embedded_handler import DurableHandler
 from utilities.interpreter import collect_seldom
 
 _LOG = logging.getLogger(__name__)
@@ -42,14 +33,8 @@ _LOG = logging.getLogger(__name__)
 # Commands on one database wait for each other inside a thread. There must
 # be threads left for the heartbeats, or clients take the server for dead.
 _THREADS = 64
-# Where documents change by the hundred.
-_SHORTCUTS_FOR = frozenset({"jobs"})
 # How long a server that is ending may keep the files from its successor.
 _PREDECESSOR_SECONDS = 10.0
-_WRITES = frozenset({"insert", "update", "delete", "findAndModify"})
-
-Message = dict[str, Any]
-Answer = tuple[int, dict[str, Any]]
 
 
 class UnreadableDatabaseError(Exception):
@@ -61,167 +46,6 @@ class UnreadableDatabaseError(Exception):
             f"damaged, put a backup in its place, or move it away with its "
             f"-wal and -shm files to start empty."
         )
-
-
-# The package has no type information.
-class DurableHandler(NeoSQLiteHandler):  # type: ignore[misc]
-    """Makes a write command one transaction that is on disk when answered.
-
-    Left alone, the package commits each document of a command by itself,
-    synced only for clients that ask for `j: true`. One commit a command is
-    several times faster, all or nothing, and pays for syncing every time.
-    """
-
-    def handle_insert(self, msg: Message) -> Answer:
-        """Run an insert command."""
-        with self._transaction(msg):
-            answer: Answer | None = self._by_shortcut(msg)
-            if answer is None:
-                answer = super().handle_insert(msg)
-        return answer
-
-    def handle_command(self, msg: Message) -> Answer:
-        """Run any other command."""
-        with self._transaction(msg):
-            answer: Answer | None = self._by_shortcut(msg)
-            if answer is None:
-                answer = super().handle_command(msg)
-        return answer
-
-    def _by_shortcut(self, msg: Message) -> Answer | None:
-        body = _body(msg)
-        run = {
-            "insert": self._insert_plainly,
-            "update": self._update_plainly,
-            "find": self._find_plainly,
-            "aggregate": self._group_plainly,
-        }.get(next(iter(body), ""))
-        # "autocommit" marks a client's own transaction, as below.
-        if run is None or "autocommit" in body:
-            return None
-        return run(msg, body)
-
-    def _update_plainly(self, msg: Message, body: Message) -> Answer | None:
-        collection = self._shortcut_collection(body, "update")
-        if collection is None:
-            return None
-        matched = update_plainly(collection, _listed(msg, "updates"))
-        if matched is None:
-            return None
-        answer = {"ok": 1, "n": matched, "nModified": matched}
-        return msg["request_id"], answer
-
-    def _insert_plainly(self, msg: Message, body: Message) -> Answer | None:
-        collection = self._shortcut_collection(body, "insert")
-        if collection is None:
-            return None
-        inserted = insert_plainly(collection, _listed(msg, "documents"))
-        if inserted is None:
-            return None
-        return msg["request_id"], {"ok": 1, "n": inserted}
-
-    def _find_plainly(self, msg: Message, body: Message) -> Answer | None:
-        with self._lock_for(body["$db"]):
-            collection = self._shortcut_collection(body, "find")
-            if collection is None:
-                return None
-            documents = find_plainly(collection, body)
-        if documents is None:
-            return None
-        return self._first_answer(msg, body, body["find"], documents)
-
-    def _group_plainly(self, msg: Message, body: Message) -> Answer | None:
-        with self._lock_for(body["$db"]):
-            collection = self._shortcut_collection(body, "aggregate")
-            if collection is None:
-                return None
-            groups = group_plainly(collection, body["pipeline"])
-        if groups is None:
-            return None
-        return self._first_answer(msg, body, body["aggregate"], groups)
-
-    def _first_answer(
-        self, msg: Message, body: Message, name: str, found: list[Message]
-    ) -> Answer:
-        # The package would go through each document again, to convert it.
-        documents = [RawBSONDocument(bson.encode(each)) for each in found]
-        namespace = f"{body['$db']}.{name}"
-        first, cursor_id = self._split_first_batch(
-            documents,
-            self._first_batch_size(body),
-            namespace,
-            body["$db"],
-            owner=msg.get("_conn_id"),
-        )
-        cursor = {"id": cursor_id, "ns": namespace, "firstBatch": first}
-        return msg["request_id"], {"ok": 1, "cursor": cursor}
-
-    def _shortcut_collection(self, body: Message, command: str) -> Any | None:  # noqa: ANN401 - the package has no types
-        database, name = self.get_database(body["$db"]), body[command]
-        if name not in _SHORTCUTS_FOR:
-            return None
-        if name not in database.list_collection_names():
-            return None
-        return database[name]
-
-    @contextlib.contextmanager
-    def _transaction(self, msg: Message) -> Iterator[None]:
-        database = _written_database(msg)
-        if database is None:
-            yield
-            return
-        # One connection serves all clients, so nobody else may use it
-        # before the commit. The lock is reentrant.
-        with self._lock_for(database):
-            connection = self.get_database(database).db
-            with _committing(connection):
-                yield
-
-    def _open_db_conn(self, db_name: str) -> Any:  # noqa: ANN401 - as above
-        connection = super()._open_db_conn(db_name)
-        connection.db.execute("PRAGMA synchronous = FULL")
-        return connection
-
-    def _apply_write_concern(self, *_: object) -> None:
-        """Do nothing: one client's `w: 0` would unsync everybody's writes.
-
-        SQLite also refuses the change inside a transaction.
-        """
-
-
-def _body(msg: Message) -> Message:
-    return next((doc for kind, doc in msg["sections"] if kind == "body"), {})
-
-
-def _listed(msg: Message, name: str) -> list[Message]:
-    """Find a write command's list, in its body or behind it."""
-    lists = (doc.get(name) for _, doc in msg["sections"])
-    return next(filter(None, lists), [])
-
-
-def _written_database(msg: Message) -> str | None:
-    body = _body(msg)
-    # "autocommit" marks a client's own transaction, which the client ends.
-    if next(iter(body), None) not in _WRITES or "autocommit" in body:
-        return None
-    return str(body.get("$db", "test"))
-
-
-@contextlib.contextmanager
-def _committing(connection: sqlite3.Connection) -> Iterator[None]:
-    if connection.in_transaction:
-        yield
-        return
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        # Not connection.commit(): that is silent when a full disk has
-        # already rolled the transaction back.
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
 
 
 def check_databases(directory: Path) -> None:

@@ -82,6 +82,9 @@ def find_plainly(
     """Return the documents, or their ids alone, that a command asks for.
 
     None if this is the package's business.
+
+    Raises:
+        sqlite3.Error: the same.
     """
     projection = find.get("projection") or {}
     if projection not in ({}, {"_id": 1}) or find.keys() & _FIND_OPTIONS:
@@ -99,6 +102,9 @@ def group_plainly(
     """Return the groups of a `$match` and a `$group` by a text.
 
     Sums are of plain numbers. None if this is the package's business.
+
+    Raises:
+        sqlite3.Error: the same.
     """
     if [list(stage) for stage in pipeline] != [["$match"], ["$group"]]:
         return None

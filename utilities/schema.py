@@ -68,11 +68,19 @@ async def _indexes_of_holds(database: Database) -> None:
     await holds.create_index([("workerId", 1)])
 
 
+async def _index_of_jobs_by_status(database: Database) -> None:
+    # Else a list of the few that have ended goes through all that wait.
+    await database["jobs"].create_index(
+        [("clientId", 1), ("status", 1), ("sequence", 1)]
+    )
+
+
 STEPS: tuple[Step, ...] = (
     _first_indexes,
     _indexes_of_streams,
     _indexes_of_runs,
     _indexes_of_holds,
+    _index_of_jobs_by_status,
 )
 
 

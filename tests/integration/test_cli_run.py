@@ -146,7 +146,7 @@ class RunCommands(Commands):
         (self.directory / name).write_text(text)
 
     def start_run(
-        self, *options: str, source: str = "in.jsonl", **streams: int
+        self, *options: str, source: str = "in.jsonl", **streams: Any
     ) -> subprocess.Popen[str]:
         """Start a run without waiting."""
         needed = ("run", source, "--model", self.model, "--prompt", PROMPT)

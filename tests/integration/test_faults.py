@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -167,7 +168,7 @@ def test_kill_minus_nine_in_the_middle_loses_nothing(
         user.worker(maxConcurrency=20)
         ids = fill(user, model, 200)
         for asked in (30, 90):
-            eventually(lambda asked=asked: len(provider.requests) >= asked)
+            eventually(partial(provider.was_asked, asked))
             service.kill()
             service.start()
         jobs = all_ended(user, ids, seconds=60)

@@ -333,9 +333,9 @@ def test_another_clients_job_does_not_exist(
     user: ApiUser, other: ApiUser, body: dict[str, Any]
 ) -> None:
     job_id = user.post("/jobs", body)["jobId"]
-    unknown = other.get(f"/jobs/{'0' * 24}", status=404)
+    unknown = other.get(f"/jobs/{'0' * 24}", 404)
     path = f"/jobs/{job_id}"
-    assert other.get(path, status=404) == unknown
+    assert other.get(path, 404) == unknown
     assert other.patch(path, {"status": "CANCELED"}, 404) == unknown
     assert other.patch(f"{path}/full", {"priority": 1}, 404) == unknown
     assert other.delete(path, status=404) == unknown
@@ -423,7 +423,7 @@ def test_a_batch_is_deleted_as_a_whole(
     user.delete("/jobs/batch", {"jobIds": ids})
     assert user.get("/jobs") == []
     assert user.get("/jobs/summary")["total"] == 0
-    user.get(f"/jobs/{ids[0]}", status=404)
+    user.get(f"/jobs/{ids[0]}", 404)
 
 
 def test_a_summary_sums_costs_only_in_one_currency(user: ApiUser) -> None:

@@ -109,7 +109,7 @@ def test_a_change_may_not_leave_a_model_without_limits(
 
 
 def test_clients_cannot_make_models(user: ApiUser) -> None:
-    answer = user.post("/models", MODEL, status=401)
+    answer = user.post("/models", MODEL, 401)
     assert answer["detail"] == "Admin API key is required"
 
 
@@ -162,9 +162,9 @@ def test_the_same_version_twice_is_refused_until_it_is_deleted(
 ) -> None:
     body = prompt_body(version="3")
     prompt_id = user.post("/prompts", body)["promptId"]
-    user.post("/prompts", body, status=400)
+    user.post("/prompts", body, 400)
     user.delete(f"/prompts/{prompt_id}")
-    user.get(f"/prompts/{prompt_id}", status=404)
+    user.get(f"/prompts/{prompt_id}", 404)
     user.post("/prompts", body)
 
 
@@ -172,7 +172,7 @@ def test_public_prompts_need_the_admin_key_and_are_seen_by_all(
     user: ApiUser, http: httpx2.Client
 ) -> None:
     body = prompt_body(isPublic=True)
-    answer = user.post("/prompts", body, status=403)
+    answer = user.post("/prompts", body, 403)
     assert "Admin API key" in answer["detail"]
     public = http.post("/prompts", headers=ADMIN, json=body).json()
     assert public["clientId"] is None
@@ -192,8 +192,8 @@ def test_a_prompt_of_another_client_does_not_exist(
 ) -> None:
     mine = user.prompt()
     other = ApiUser(http)
-    unknown = other.get(f"/prompts/{'0' * 24}", status=404)
-    assert other.get(f"/prompts/{mine}", status=404) == unknown
+    unknown = other.get(f"/prompts/{'0' * 24}", 404)
+    assert other.get(f"/prompts/{mine}", 404) == unknown
     assert other.patch(f"/prompts/{mine}", {"prompt": "x"}, 404) == unknown
     assert other.delete(f"/prompts/{mine}", status=404) == unknown
     assert all(prompt["isPublic"] for prompt in other.get("/prompts"))

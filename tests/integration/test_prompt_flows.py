@@ -30,13 +30,13 @@ def test_a_flow_is_made_changed_and_deleted(
     changed = user.patch(path, {"promptIds": ["a", "b"]})
     assert (changed["name"], changed["promptIds"]) == ("f", ["a", "b"])
     for answer in (
-        other.get(path, status=404),
+        other.get(path, 404),
         other.patch(path, {"name": "x"}, 404),
         other.delete(path, status=404),
     ):
         assert answer == {"detail": "Prompt flow not found"}
     user.delete(path)
-    user.get(path, status=404)
+    user.get(path, 404)
     user.post("/prompt-flows", {"name": "f", "promptIds": []}, 422)
     user.post("/prompt-flows", {"promptIds": ["a"]}, 422)
 

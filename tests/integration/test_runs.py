@@ -1,5 +1,6 @@
 import json
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -110,13 +111,14 @@ def test_what_a_run_names_must_exist(
         assert word in answer["detail"]
     theirs = {**body, "initialWorkingPromptIds": [ApiUser(http).prompt()]}
     assert "prompt" in user.post("/runs", theirs, 400)["detail"]
-    for bad in (
+    changes: list[dict[str, Any]] = [
         {"maxIterations": 0},
         {"maxIterations": 101},
         {"workingModels": []},
         {"requestData": None},
         {"temperature": 1.5},
-    ):
+    ]
+    for bad in changes:
         user.post("/runs", {**body, **bad}, 422)
     assert user.get("/runs") == []
 
@@ -216,12 +218,12 @@ def test_runs_are_listed_and_deleted_by_their_owner(
     assert [run["runId"] for run in running] == [first]
     user.request("GET", "/runs?status=NOPE", 422)
     other = ApiUser(http)
-    other.get(f"/runs/{first}", status=404)
+    other.get(f"/runs/{first}", 404)
     other.patch(f"/runs/{first}/cancel", None, 404)
     other.delete(f"/runs/{first}", status=404)
     job_id = eventually(lambda: user.get(f"/runs/{first}")["currentJobId"])
     user.delete(f"/runs/{first}")
-    user.get(f"/runs/{first}", status=404)
+    user.get(f"/runs/{first}", 404)
     assert user.get(f"/jobs/{job_id}")["status"] == "CANCELED"
 
 
@@ -240,7 +242,7 @@ def test_a_run_survives_kill_minus_nine(
         user.worker()
         run_id = user.post("/runs", run_body(user, models))["runId"]
         for asked in (4, 11):
-            eventually(lambda asked=asked: len(provider.requests) >= asked)
+            eventually(partial(provider.was_asked, asked))
             service.end(signal.SIGKILL)
             service.start()
         run = ended(user, run_id, seconds=40)

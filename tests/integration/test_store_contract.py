@@ -207,7 +207,7 @@ async def test_results_are_stored_under_their_lease_only(
     await store.submit(3)
     jobs = await store.queue.claim(str(store.client.client_id), CONFIG, ME, 3)
     metrics = Metrics(1, 2, 0.5, 0.1, 0.2, frozenset({"USD"}))
-    outcomes = (
+    outcomes: tuple[Succeeded | Failed | PutBack, ...] = (
         Succeeded('{"a":1}', metrics, '{"s":2}', "f" * 24),
         Failed({"errorType": "X"}, metrics),
         PutBack(store.time.now + 5000, counted=True, reason="r"),

@@ -8,6 +8,8 @@ from tests.support.api_user import ADMIN, ApiUser, unique
 from tests.support.fake_provider import FakeProvider
 from tests.support.waiting import eventually
 
+Fields = dict[str, Any]
+
 
 def test_a_worker_has_its_documents_id(user: ApiUser) -> None:
     body = {
@@ -57,17 +59,17 @@ def test_starting_twice_and_deleting_while_running_are_refused(
     user: ApiUser,
 ) -> None:
     path = f"/workers/{user.worker(start=False)}"
-    user.post(f"{path}/stop", status=400)
-    started = user.post(f"{path}/start", status=200)
+    user.post(f"{path}/stop", 400)
+    started = user.post(f"{path}/start", 200)
     assert started["status"] == "running"
     assert started["threadInfo"]["startedAt"]
-    user.post(f"{path}/start", status=400)
+    user.post(f"{path}/start", 400)
     answer = user.delete(path, status=400)
     assert "stop" in answer["detail"]
-    stopped = user.post(f"{path}/stop", status=200)
+    stopped = user.post(f"{path}/stop", 200)
     assert stopped["status"] == "stopped"
     user.delete(path)
-    user.get(path, status=404)
+    user.get(path, 404)
 
 
 def test_workers_of_another_client_do_not_exist(
@@ -75,8 +77,8 @@ def test_workers_of_another_client_do_not_exist(
 ) -> None:
     path = f"/workers/{user.worker(start=False)}"
     other = ApiUser(http)
-    other.get(path, status=404)
-    other.post(f"{path}/start", status=404)
+    other.get(path, 404)
+    other.post(f"{path}/start", 404)
     other.patch(path, {"group": "x"}, 404)
     other.delete(path, status=404)
     assert other.get("/workers") == []
@@ -140,7 +142,7 @@ def test_the_overview_is_for_the_administrator(
     user: ApiUser, http: httpx2.Client
 ) -> None:
     user.worker(start=False)
-    user.get("/workers/overview", status=401)
+    user.get("/workers/overview", 401)
     overview = http.get("/workers/overview", headers=ADMIN).json()
     mine = [
         row for row in overview["clients"] if row["clientId"] == user.client_id
@@ -161,8 +163,11 @@ def test_a_worker_takes_only_what_its_filters_let_through(
     user: ApiUser,
 ) -> None:
     model, prompt = user.model(), user.prompt()
-    wanted = {"operation": "yes", "clientReference": {"run": 7, "x": 1}}
-    unwanted = [
+    wanted: Fields = {
+        "operation": "yes",
+        "clientReference": {"run": 7, "x": 1},
+    }
+    unwanted: list[Fields] = [
         {**wanted, "operation": "no"},
         {**wanted, "clientReference": {"run": 8}},
         {**wanted, "clientReference": None},
@@ -255,7 +260,7 @@ def test_a_stopped_worker_lets_its_calls_finish(
     )
     worker = user.worker(maxConcurrency=2, maxItemsPerBatch=2)
     eventually(lambda: provider.running == 2)
-    user.post(f"/workers/{worker}/stop", status=200)
+    user.post(f"/workers/{worker}/stop", 200)
 
     def settled() -> bool:
         summary = user.get("/jobs/summary")
@@ -267,7 +272,7 @@ def test_a_stopped_worker_lets_its_calls_finish(
     assert set(statuses) == {"PROCESSED", "PENDING"}
     asked = len(provider.requests)
     assert asked == statuses.count("PROCESSED")
-    user.post(f"/workers/{worker}/start", status=200)
+    user.post(f"/workers/{worker}/start", 200)
     for job in made:
         assert user.ended(job["jobId"])["status"] == "PROCESSED"
 

@@ -45,7 +45,7 @@ class ApiUser:
         assert response.status_code == status, response.text
         return response.json() if response.content else None
 
-    def get(self, path: str, status: int = 200, **params: Any) -> Any:
+    def get(self, path: str, status: int = 200, /, **params: Any) -> Any:
         """GET with a query string."""
         return self.request("GET", path, status, params=params)
 
@@ -54,6 +54,7 @@ class ApiUser:
         path: str,
         body: Any = None,
         status: int = 201,
+        /,
         **headers: str,
     ) -> Any:
         """POST JSON."""
@@ -115,7 +116,7 @@ class ApiUser:
         }
         worker_id = str(self.post("/workers", body)["workerId"])
         if start:
-            self.post(f"/workers/{worker_id}/start", status=200)
+            self.post(f"/workers/{worker_id}/start", None, 200)
         return worker_id
 
     def stop_workers(self) -> None:

@@ -70,6 +70,10 @@ class FakeProvider:
             json.dumps({"echo": json.loads(body["messages"][-1]["content"])})
         )
 
+    def was_asked(self, times: int) -> bool:
+        """Tell whether so many requests have come."""
+        return len(self.requests) >= times
+
     def reset(self) -> None:
         """Forget what happened and echo again."""
         self.requests.clear()

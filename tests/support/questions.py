@@ -67,12 +67,11 @@ def gemini(*parts: Any, reason: str = "STOP", **more: Any) -> dict[str, Any]:
 
 def question(provider: Recorder, path: str = "", **kw: Any) -> Any:
     """Make a request; further fields are the request's or the model's."""
-    changes = {
-        name: kw.pop(name)
-        for name in ("response_schema", "idempotency_key", "temperature")
-        if name in kw
-    }
-    fields = {
+    values: dict[str, Any] = {"temperature": 0.5, "timeout": 20.0}
+    for name in ("response_schema", "idempotency_key", "temperature"):
+        if name in kw:
+            values[name] = kw.pop(name)
+    fields: dict[str, Any] = {
         "name": "m",
         "deployment": "theirs",
         "endpoint": provider.url + path,
@@ -81,7 +80,6 @@ def question(provider: Recorder, path: str = "", **kw: Any) -> Any:
         **kw,
     }
     system = fields.pop("system", "Be brief.")
-    values = {"temperature": 0.5, "timeout": 20.0, **changes}
     return CompletionRequest(
         config=LLMConfig(**fields), system=system, user="Hi", **values
     )

@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 def eventually(
-    check: Callable[[], T], *, seconds: float = 15.0, what: str = ""
+    check: Callable[[], T | None], *, seconds: float = 15.0, what: str = ""
 ) -> T:
     """Return the first true result of `check`."""
     deadline = time.monotonic() + seconds

@@ -1,5 +1,6 @@
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -75,7 +76,7 @@ async def test_anthropics_stream_adds_up_its_usage(
     provider: Recorder,
 ) -> None:
     usage = {**MESSAGE["usage"], "output_tokens": 1}  # type: ignore[dict-item]
-    parts = [
+    parts: list[dict[str, Any]] = [
         {"type": "message_start", "message": {**MESSAGE, "usage": usage}},
         {"type": "content_block_start", "index": 0, "content_block": {}},
         {"type": "ping"},

@@ -37,6 +37,9 @@ class Bench:
         assert passed is not None
         return passed
 
+    def state(self) -> BreakerState:
+        return self.breaker.state
+
     def fail(self, times: int = 1) -> None:
         for _ in range(times):
             self.breaker.failed(self.admitted(), self.clock.now)
@@ -50,12 +53,12 @@ class Bench:
 def test_failures_in_a_row_open_it() -> None:
     bench = Bench()
     bench.fail(POLICY.failure_threshold - 1)
-    assert bench.breaker.state is BreakerState.CLOSED
+    assert bench.state() is BreakerState.CLOSED
     bench.breaker.succeeded(bench.admitted())
     bench.fail(POLICY.failure_threshold - 1)
-    assert bench.breaker.state is BreakerState.CLOSED
+    assert bench.state() is BreakerState.CLOSED
     bench.fail()
-    assert bench.breaker.state is BreakerState.OPEN
+    assert bench.state() is BreakerState.OPEN
     assert bench.breaker.admit(bench.clock.now) is None
 
 
@@ -64,7 +67,7 @@ def test_of_many_calls_the_first_to_fail_do_not_open_it() -> None:
     calls = [bench.admitted() for _ in range(100)]
     for number, call in enumerate(calls[:34]):
         bench.breaker.failed(call, 0.0, running=100 - number)
-        is_open = bench.breaker.state is BreakerState.OPEN
+        is_open = bench.state() is BreakerState.OPEN
         assert is_open == (number == 33)
 
 
@@ -73,10 +76,10 @@ def test_one_trial_at_a_time_decides() -> None:
     bench.clock.now += bench.breaker.wait_seconds(bench.clock.now)
     trial = bench.admitted()
     assert trial.is_trial
-    assert bench.breaker.state is BreakerState.HALF_OPEN
+    assert bench.state() is BreakerState.HALF_OPEN
     assert bench.breaker.admit(bench.clock.now) is None
     bench.breaker.succeeded(trial)
-    assert bench.breaker.state is BreakerState.CLOSED
+    assert bench.state() is BreakerState.CLOSED
     assert bench.breaker.failures == 0
     assert not bench.admitted().is_trial
 
@@ -106,7 +109,7 @@ def test_a_trial_that_tells_nothing_is_followed_by_another() -> None:
     bench = Bench().opened()
     bench.clock.now += bench.breaker.wait_seconds(bench.clock.now)
     bench.breaker.abandoned(bench.admitted(), bench.clock.now)
-    assert bench.breaker.state is BreakerState.OPEN
+    assert bench.state() is BreakerState.OPEN
     assert bench.admitted().is_trial
 
 
@@ -118,7 +121,7 @@ def test_what_began_before_it_opened_changes_nothing() -> None:
     bench.breaker.succeeded(early[0])
     bench.breaker.failed(early[1], bench.clock.now)
     bench.breaker.abandoned(early[2], bench.clock.now)
-    assert bench.breaker.state is BreakerState.OPEN
+    assert bench.state() is BreakerState.OPEN
     assert bench.breaker.wait_seconds(bench.clock.now) == wait
 
 
@@ -157,7 +160,7 @@ class Breaker(RuleBasedStateMachine):
         self.trials.discard(passed)
         if decides:
             self.in_a_row = 0
-            assert self.bench.breaker.state is BreakerState.CLOSED
+            assert self.bench.state() is BreakerState.CLOSED
 
     @rule(passed=consumes(calls))
     def fail(self, passed: Pass | None) -> None:
@@ -169,7 +172,7 @@ class Breaker(RuleBasedStateMachine):
         if decides:
             self.in_a_row += 1
         if decides and passed.is_trial:
-            assert self.bench.breaker.state is BreakerState.OPEN
+            assert self.bench.state() is BreakerState.OPEN
 
     @rule(passed=consumes(calls))
     def give_up(self, passed: Pass | None) -> None:
@@ -180,12 +183,12 @@ class Breaker(RuleBasedStateMachine):
 
     @invariant()
     def at_most_one_trial_runs(self) -> None:
-        half_open = self.bench.breaker.state is BreakerState.HALF_OPEN
+        half_open = self.bench.state() is BreakerState.HALF_OPEN
         assert len(self.trials) == (1 if half_open else 0)
 
     @invariant()
     def it_opens_exactly_after_enough_failures(self) -> None:
-        closed = self.bench.breaker.state is BreakerState.CLOSED
+        closed = self.bench.state() is BreakerState.CLOSED
         assert closed == (self.in_a_row < POLICY.failure_threshold)
 
     @invariant()

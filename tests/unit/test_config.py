@@ -244,7 +244,7 @@ def test_settings_do_not_change(environment: Environment) -> None:
     set_all(environment)
     settings = Settings.load()
     with pytest.raises(ValidationError):
-        settings.port = 1
+        settings.port = 1  # type: ignore[misc]  # that is the point
     assert settings.port == 8001
 
 

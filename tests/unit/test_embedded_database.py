@@ -25,7 +25,7 @@ from utilities.embedded_database import (
     EmbeddedDatabaseError,
     EmbeddedDatabaseStartError,
 )
-from utilities.embedded_server import DurableHandler
+from utilities.embedded_handler import DurableHandler
 
 Client = pymongo.MongoClient[dict[str, Any]]
 

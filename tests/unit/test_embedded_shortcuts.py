@@ -12,7 +12,7 @@ from bson.int64 import Int64
 from nx_27017.handler import NeoSQLiteHandler
 from nx_27017.utils import convert_neo_to_bson_objectids
 
-from utilities.embedded_server import DurableHandler
+from utilities.embedded_handler import DurableHandler
 from utilities.embedded_shortcuts import (
     find_plainly,
     group_plainly,
@@ -65,6 +65,12 @@ class Database:
 
     def collection(self, name: str) -> Any:
         return self._handler.get_database("m")[name]
+
+    def find_plainly(self, options: Document) -> list[Document] | None:
+        return find_plainly(self.collection("jobs"), options)
+
+    def group_plainly(self, stages: list[Document]) -> list[Document] | None:
+        return group_plainly(self.collection("jobs"), stages)
 
     def close(self) -> None:
         self._handler.close_all()
@@ -188,7 +194,7 @@ def test_a_plain_find_finds_what_the_package_finds(
     package = database.command({"find": "jobs", **options}, NeoSQLiteHandler)
     expected = package["cursor"]["firstBatch"]
     assert database.find("jobs", **options) == expected
-    assert find_plainly(database.collection("jobs"), options) == expected
+    assert database.find_plainly(options) == expected
 
 
 def pipeline(key: object, **sums: object) -> list[Document]:
@@ -228,7 +234,7 @@ def test_groups_are_summed_as_the_package_sums_them(
     expected = by_key(package["cursor"]["firstBatch"])
     answer = database.command(aggregate)
     assert by_key(answer["cursor"]["firstBatch"]) == expected
-    groups = group_plainly(database.collection("jobs"), stages)
+    groups = database.group_plainly(stages)
     assert groups is not None
     assert by_key(groups) == expected
 
@@ -236,7 +242,7 @@ def test_groups_are_summed_as_the_package_sums_them(
 def test_what_is_not_there_adds_nothing(database: Database) -> None:
     # As MongoDB has it; the package says None.
     stages = pipeline("$status", n={"$sum": "$unknown"})
-    groups = group_plainly(database.collection("jobs"), stages)
+    groups = database.group_plainly(stages)
     assert groups == [{"_id": "PENDING", "n": 0}]
 
 
@@ -264,7 +270,7 @@ def by_key(groups: list[Document]) -> list[Document]:
 def test_other_groups_are_the_packages_business(
     database: Database, stages: list[Document]
 ) -> None:
-    assert group_plainly(database.collection("jobs"), stages) is None
+    assert database.group_plainly(stages) is None
 
 
 STORED_PLAINLY = [
@@ -329,7 +335,7 @@ def test_documents_of_other_types_are_found_by_the_package(
     database: Database, value: object
 ) -> None:
     database.update("jobs", by_id({"$set": {"value": value}}))
-    assert find_plainly(database.collection("jobs"), {}) is None
+    assert database.find_plainly({}) is None
     assert database.find("jobs")[0]["value"] == value
 
 

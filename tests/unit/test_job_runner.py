@@ -11,7 +11,8 @@ from bson import ObjectId
 from api.models.job_work import Claimant, ClaimedJob, PutBack, Succeeded
 from api.models.metrics import Metrics
 from api.models.worker_models import WorkerConfig
-from api.services.job_queue import JobQueue, Result
+from api.services.job_outcomes import Result
+from api.services.job_queue import JobQueue
 from llm_sdks.model_gate import ModelGates
 from llm_workers.job_runner import JobRunner
 from llm_workers.pipeline import Pipeline

@@ -123,7 +123,7 @@ def test_a_librarys_lines_have_the_same_form(
     event = lines["library said so"]
     assert event["level"] == "warning"
     assert event["logger"] == "a.library"
-    assert datetime.fromisoformat(event["timestamp"])
+    assert datetime.fromisoformat(event["timestamp"]).tzinfo is not None
 
 
 def test_values_cannot_break_a_line(lines: dict[str, Event]) -> None:

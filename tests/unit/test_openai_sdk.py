@@ -153,7 +153,10 @@ async def test_letters_arrive_as_they_are(
 async def test_the_temperature_is_brought_into_the_models_range(
     provider: FakeProvider, complete: Ask, asked: float, sent: float
 ) -> None:
-    limits = {"min_temperature": 0.2, "max_temperature": 1.0}
+    limits: dict[str, Any] = {
+        "min_temperature": 0.2,
+        "max_temperature": 1.0,
+    }
     await complete(question(provider, temperature=asked, **limits))
     assert provider.requests[0]["temperature"] == sent
 
@@ -176,7 +179,7 @@ async def test_the_temperature_is_brought_into_the_models_range(
 async def test_the_limit_is_sent_by_the_name_that_the_model_knows(
     provider: FakeProvider,
     complete: Ask,
-    limits: dict[str, int | None],
+    limits: dict[str, Any],
     sent: dict[str, int],
 ) -> None:
     await complete(question(provider, **limits))
@@ -212,7 +215,7 @@ async def test_a_piece_is_given_before_the_next_one_comes(
     items = sdk.astream(question(provider))
     assert await anext(items) == "Hel"
     assert provider.running == 1
-    await items.aclose()  # type: ignore[attr-defined]  # a generator
+    await items.aclose()
 
 
 STATUSES = [
@@ -600,7 +603,7 @@ async def test_a_reader_that_stops_ends_the_providers_work(
     items = sdk.astream(question(provider))
     assert await anext(items) == "Hel"
     assert provider.running == 1
-    await items.aclose()  # type: ignore[attr-defined]  # a generator
+    await items.aclose()
     await becomes(lambda: provider.running == 0)
     assert provider.disconnected == 1
 

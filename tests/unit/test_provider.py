@@ -148,7 +148,7 @@ async def test_an_error_under_status_200_is_an_error(
 def test_settings_that_cannot_work_are_named(
     name: str, changes: dict[str, Any], word: str
 ) -> None:
-    fields = {
+    fields: dict[str, Any] = {
         "name": "m",
         "endpoint": "https://host",
         "api_version": "v1",

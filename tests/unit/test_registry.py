@@ -158,7 +158,7 @@ def test_a_built_in_plug_in_without_its_library_is_left_out(
             raise ModuleNotFoundError("No module named 'openai'")
         return really_import(name)
 
-    monkeypatch.setattr(module.importlib, "import_module", import_module)
+    monkeypatch.setattr(importlib, "import_module", import_module)
     registry = SdkRegistry.discover()
     assert "test" in registry.names()
     assert "OpenAI" not in registry.names()

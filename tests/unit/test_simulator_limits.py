@@ -58,7 +58,7 @@ def test_who_comes_again_when_told_is_let_in() -> None:
         rate.admit()
     assert refused.value.status == 429
     assert refused.value.retry_after == pytest.approx(1.0)
-    clock.now += refused.value.retry_after
+    clock.now += refused.value.retry_after or 0.0
     assert rate.admit() is not None
     with pytest.raises(RefusedError) as refused:
         rate.admit()
