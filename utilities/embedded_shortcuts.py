@@ -34,6 +34,8 @@ Sql = tuple[str, list[Any]]
 # comparison more than a comparison.
 _KEYS = frozenset({"_id", "leaseToken"})
 _CONDITIONS = _KEYS | {"status", "_metadata.isDeleted"}
+# Texts, which need no look into lists; there are indexes on most of them.
+_TEXTS = frozenset({"clientId", "status", "model", "operation"})
 # Names that mean the same to SQLite; no number, which may be an index.
 _PLAIN_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 _OPERATORS = frozenset({"$set", "$unset", "$inc"})
@@ -181,6 +183,9 @@ def _condition(helpers: Any, query: Command) -> Sql:  # noqa: ANN401 - as above
         del rest["_id"]
         clauses.append("_id > ?")
         values.append(str(last_id))
+    for name in _TEXTS & rest.keys():
+        if isinstance(rest[name], str):
+            rest[name] = {"$eq": rest[name]}
     # As the package's own cursor has it.
     found = helpers._build_simple_where_clause(  # noqa: SLF001 - as above
         convert_bson_to_neo_objectids(rest)
