@@ -92,7 +92,7 @@ def find_plainly(
     if projection not in ({}, {"_id": 1}) or find.keys() & _FIND_OPTIONS:
         return None
     with suppress(_NotPlainError):
-        sql, values = _selection(collection, find, ids_only=bool(projection))
+        sql, values = selection(collection, find)
         return [_document(*row) for row in collection.db.execute(sql, values)]
     return None
 
@@ -158,11 +158,13 @@ def _sum(wanted: object) -> str:
     raise _NotPlainError
 
 
-def _selection(collection: Any, find: Command, *, ids_only: bool) -> Sql:  # noqa: ANN401 - as above
+def selection(collection: Any, find: Command) -> Sql:  # noqa: ANN401 - as above
+    """Give the SQL of a find command, and its values."""
     helpers = collection.query_engine.helpers
     where, values = _condition(helpers, find.get("filter", {}))
     order = helpers._build_sort_clause(find.get("sort"))  # noqa: SLF001 - as above
     has_jsonb = collection.query_engine.jsonb.jsonb_supported
+    ids_only = bool(find.get("projection"))
     data = "NULL" if ids_only else json_data_column(has_jsonb)
     table = quote_table_name(collection.name)
     limit = int(find.get("limit", 0)) or -1

@@ -1,6 +1,8 @@
 """What a shortcut answers is what the package answers, only sooner."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from utilities.embedded_shortcuts import (
     find_plainly,
     group_plainly,
     insert_plainly,
+    selection,
     update_plainly,
 )
 
@@ -65,6 +68,11 @@ class Database:
 
     def collection(self, name: str) -> Any:
         return self._handler.get_database("m")[name]
+
+    def writing(self) -> AbstractContextManager[object]:
+        """Hold up all that writes."""
+        lock: AbstractContextManager[object] = self._handler._lock_for("m")
+        return lock
 
     def find_plainly(self, options: Document) -> list[Document] | None:
         return find_plainly(self.collection("jobs"), options)
@@ -328,6 +336,34 @@ def test_a_document_that_is_there_already_is_told_by_the_package(
     (error,) = answer["writeErrors"]
     assert (error["index"], error["code"], answer["n"]) == (1, 11000, 1)
     assert [each["_id"] for each in database.find("jobs")] == [ID, OTHER]
+
+
+def test_a_list_of_one_status_goes_by_its_index(database: Database) -> None:
+    key = {"clientId": 1, "status": 1, "sequence": 1}
+    index = {"key": key, "name": "by_status"}
+    database.command({"createIndexes": "jobs", "indexes": [index]})
+    find = {
+        "filter": {"clientId": "c", "status": "PROCESSED", "text": "a"},
+        "sort": {"sequence": 1, "_id": 1},
+    }
+    sql, values = selection(database.collection("jobs"), find)
+    plan = database.collection("jobs").db.execute(
+        f"EXPLAIN QUERY PLAN {sql}", values
+    )
+    first = plan.fetchone()[-1]
+    assert first.startswith("SEARCH jobs USING INDEX idx_jobs_clientId_status")
+
+
+def test_a_find_waits_for_no_write(database: Database) -> None:
+    with ThreadPoolExecutor() as threads, database.writing():
+        found = threads.submit(database.find, "jobs")
+        assert found.result(timeout=10) == [DOCUMENT]
+
+
+def test_what_was_written_is_found_at_once(database: Database) -> None:
+    for number in range(50):
+        database.update("jobs", by_id({"$set": {"attempts": number}}))
+        assert database.find("jobs")[0]["attempts"] == number
 
 
 @pytest.mark.parametrize("value", [b"bytes", ID])
