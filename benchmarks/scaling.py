@@ -6,7 +6,7 @@ provider simulator answers every call after a second. On one machine the
 database, the interface and the simulator use the same cores as the
 workers.
 
-    python -m benchmarks.scaling [--jobs 3000] [--processes 3]
+    python -m benchmarks.scaling [--jobs 13500] [--processes 3]
 """
 
 import contextlib
@@ -132,7 +132,7 @@ class Bench:
 
 
 def main(
-    jobs: Annotated[int, typer.Option(min=1)] = 3000,
+    jobs: Annotated[int, typer.Option(min=1)] = 13_500,
     processes: Annotated[int, typer.Option(min=1)] = 3,
     few: Annotated[int, typer.Option(min=1)] = 20,
     many: Annotated[int, typer.Option(min=1)] = 300,

@@ -11,7 +11,7 @@ from llm_sdks.resilience import BreakerPolicy
 # While it is open, one call at a time tries whether the provider is back:
 # soon after a short outage, seldom in a long one.
 _FIRST_TRIAL_SECONDS = 1.0
-_TRIAL_SHARE_OF_OUTAGE = 0.1
+_TRIAL_SHARE_OF_OUTAGE = 0.05
 
 
 class BreakerState(StrEnum):

@@ -92,7 +92,7 @@ def test_trials_come_soon_after_a_short_outage_and_seldom_in_a_long() -> None:
         waits.append((bench.clock.now, round(wait, 6)))
         bench.clock.now += wait
         bench.fail()
-    assert all(wait <= 2.01 for when, wait in waits if when <= 20)
+    assert all(wait <= 1.01 for when, wait in waits if when <= 20)
     assert max(wait for _, wait in waits) == POLICY.recovery_timeout
     assert [wait for _, wait in waits] == sorted(wait for _, wait in waits)
 
