@@ -27,6 +27,7 @@ _BLOCK = 1000
 # every answer costs the database a look at all jobs.
 _POLL_SECONDS = 0.25
 _POLL_PART = 5
+_LONGEST_POLL_SECONDS = 0.5
 _KEY = "BENCH_KEY"
 
 
@@ -96,7 +97,8 @@ class Service:
         started = time.perf_counter()
         while self.counts(run)["PROCESSED"] < count:
             took = time.perf_counter() - started
-            time.sleep(max(_POLL_SECONDS, took * (_POLL_PART - 1)))
+            pause = min(took * (_POLL_PART - 1), _LONGEST_POLL_SECONDS)
+            time.sleep(max(_POLL_SECONDS, pause))
             started = time.perf_counter()
         read = list(self.api.pages("/jobs", limit=2000, **query))
         if len(read) != count or not all(job["responseData"] for job in read):

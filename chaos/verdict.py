@@ -102,8 +102,8 @@ def _why_twice(stats: dict[str, Any], jobs: list[Json]) -> Counter[str]:
     by_id = {str(job["_id"]): job for job in jobs}
     why: Counter[str] = Counter()
     for key, times in stats["duplicated_keys"].items():
-        job = by_id[key.split("-")[1]]
-        kinds = {each["kind"] for each in _history(job)}
+        job = by_id.get(key.split("-")[1])
+        kinds = {each["kind"] for each in _history(job)} if job else {"LOST"}
         why[", ".join(sorted(kinds)) or "no attempt ended"] += times
     return why
 

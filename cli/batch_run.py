@@ -21,6 +21,7 @@ _BLOCK = 500
 _BLOCK_BYTES = 8 * 1024 * 1024
 _FIRST_POLL_SECONDS = 0.1
 _LAST_POLL_SECONDS = 1.0
+_LONGEST_PAUSE_SECONDS = 5.0
 # Without an answer for so long, people want to know why.
 _SILENT_SECONDS = 5.0
 _MOST_KEYS = 100
@@ -206,9 +207,10 @@ class BatchRun:
                 silent = 0.0
             self._show()
             if self._progress.open:
-                # Half of the time at most is spent on asking.
-                self._pause(max(wait, took))
-                silent += max(wait, took)
+                # A server that has much to count is asked less often.
+                pause = max(wait, min(took, _LONGEST_PAUSE_SECONDS))
+                self._pause(pause)
+                silent += pause
                 wait = min(wait * 1.5, _LAST_POLL_SECONDS)
 
     def _fetch_answers(self) -> None:

@@ -5,13 +5,14 @@ answered, for shortcuts, and for reads that do not wait for writes.
 """
 
 import contextlib
-import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import bson
 from bson.raw_bson import RawBSONDocument
+from neosqlite._sqlite import sqlite3
 from nx_27017.handler import NeoSQLiteHandler
 
 from utilities.embedded_readers import Readers
@@ -163,7 +164,7 @@ class DurableHandler(NeoSQLiteHandler):  # type: ignore[misc]
         connection.db.execute("PRAGMA synchronous = FULL")
         if db_name not in self._readers:
             ((_, _, path),) = connection.db.execute("PRAGMA database_list")
-            self._readers[db_name] = Readers(path)
+            self._readers[db_name] = Readers(Path(path))
         return connection
 
     def close_all(self) -> None:

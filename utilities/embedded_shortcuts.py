@@ -14,12 +14,12 @@ it knows how to tell why.
 
 import json
 import re
-import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from bson import ObjectId
+from neosqlite._sqlite import sqlite3
 from neosqlite.collection.jsonb_support import json_data_column
 from neosqlite.sql_utils import quote_table_name
 from nx_27017.utils import convert_bson_to_neo_objectids
@@ -42,6 +42,8 @@ _OPERATORS = frozenset({"$set", "$unset", "$inc"})
 _FIND_OPTIONS = frozenset({"skip", "hint", "min", "max", "collation"})
 # What the package makes of an id and a date.
 _MARK, _DATE = '"__neosqlite_', '"$date"'
+# That mark alone, of a document's own id.
+_ID_MARK = "iif(json_type(data, '$._id') = 'object', '\"__neosqlite_', '')"
 _UPDATE_OPTIONS = frozenset({"q", "u", "multi", "upsert"})
 
 
@@ -103,7 +105,8 @@ def group_plainly(
 ) -> list[Document] | None:
     """Return the groups of a `$match` and a `$group` by a text.
 
-    Sums are of plain numbers. None if this is the package's business.
+    Sums and the least are of plain numbers. None if this is the package's
+    business.
 
     Raises:
         sqlite3.Error: the same.
@@ -114,7 +117,7 @@ def group_plainly(
     helpers = collection.query_engine.helpers
     with suppress(_NotPlainError):
         key, values = _text(fields.pop("_id", None))
-        sums = [_sum(wanted) for wanted in fields.values()]
+        sums = [_of_all(wanted) for wanted in fields.values()]
         where, compared = _condition(helpers, pipeline[0]["$match"])
         columns = ", ".join([key, *sums])
         table = quote_table_name(collection.name)
@@ -147,7 +150,7 @@ def _joined(between: str, parts: Sequence[object]) -> Sql:
     return between.join(sql for sql, _ in texts), values
 
 
-def _sum(wanted: object) -> str:
+def _of_all(wanted: object) -> str:
     match wanted:
         case {"$sum": int(number), **others} if not others:
             return f"{number} * count(*)"
@@ -155,6 +158,9 @@ def _sum(wanted: object) -> str:
             if field.startswith("$"):
                 value = f"json_extract(data, {_path(field[1:])})"
                 return f"coalesce(sum({value}), 0)"
+        case {"$min": str(field), **others} if not others:
+            if field.startswith("$"):
+                return f"min(json_extract(data, {_path(field[1:])}))"
     raise _NotPlainError
 
 
@@ -165,7 +171,7 @@ def selection(collection: Any, find: Command) -> Sql:  # noqa: ANN401 - as above
     order = helpers._build_sort_clause(find.get("sort"))  # noqa: SLF001 - as above
     has_jsonb = collection.query_engine.jsonb.jsonb_supported
     ids_only = bool(find.get("projection"))
-    data = "NULL" if ids_only else json_data_column(has_jsonb)
+    data = _ID_MARK if ids_only else json_data_column(has_jsonb)
     table = quote_table_name(collection.name)
     limit = int(find.get("limit", 0)) or -1
     clauses = f"FROM {table} WHERE {where} {order} LIMIT {limit}"
@@ -174,6 +180,8 @@ def selection(collection: Any, find: Command) -> Sql:  # noqa: ANN401 - as above
 
 def _condition(helpers: Any, query: Command) -> Sql:  # noqa: ANN401 - as above
     """Give a query's condition: fields, an `$or`, ids behind an id."""
+    if not _is_simple(query):
+        raise _NotPlainError
     rest = dict(query)
     clauses: list[str] = []
     values: list[Any] = []
@@ -200,6 +208,15 @@ def _condition(helpers: Any, query: Command) -> Sql:  # noqa: ANN401 - as above
     return " AND ".join(clauses) or "TRUE", [*values, *compared]
 
 
+def _is_simple(wanted: object) -> bool:
+    """Tell whether values are compared as SQLite does; dates are not."""
+    if isinstance(wanted, Mapping):
+        return all(map(_is_simple, wanted.values()))
+    if isinstance(wanted, list):
+        return all(map(_is_simple, wanted))
+    return wanted is None or isinstance(wanted, str | int | float | ObjectId)
+
+
 def _last_id(wanted: object) -> ObjectId | None:
     if isinstance(wanted, Mapping) and wanted.keys() == {"$gt"}:
         last_id = wanted["$gt"]
@@ -217,15 +234,14 @@ def _stored(document: Document) -> list[Any]:
     return [json.dumps({**document, "_id": mark}), str(stored_id)]
 
 
-def _document(stored_id: object, data: str | None) -> Document:
-    if not ObjectId.is_valid(stored_id):
+def _document(stored_id: object, data: str) -> Document:
+    # A document has its id a second time, with its mark: a text may look
+    # the same. Other marks are the package's business.
+    if data.count(_MARK) != 1 or _DATE in data:
         raise _NotPlainError
     document: Document = {"_id": ObjectId(str(stored_id))}
-    if data is None:
+    if data.startswith(_MARK):
         return document
-    # A document has its id a second time; other marks are the package's.
-    if data.count(_MARK) > 1 or _DATE in data:
-        raise _NotPlainError
     loaded: Document = from_json(data)
     return loaded | document
 
@@ -236,7 +252,7 @@ def _execute(
     connection.execute("SAVEPOINT plain_writes")
     try:
         return sum(
-            connection.execute(sql, values).rowcount
+            int(connection.execute(sql, values).rowcount)
             for sql, values in statements
         )
     except sqlite3.Error:

@@ -59,7 +59,9 @@ def _shared_processors() -> list[structlog.types.Processor]:
 
 def _renderers(log_format: LogFormat) -> list[structlog.types.Processor]:
     if log_format == "console":
-        return [structlog.dev.ConsoleRenderer()]
+        # Not with the variables of each frame: a key may be among them.
+        plain = structlog.dev.plain_traceback
+        return [structlog.dev.ConsoleRenderer(exception_formatter=plain)]
     return [
         structlog.processors.format_exc_info,
         structlog.processors.JSONRenderer(),

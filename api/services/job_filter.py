@@ -28,13 +28,16 @@ class JobFilter:
     def to_query(self) -> Document:
         """Give the filter as the store's."""
         fields = {
-            "id": self.id,
             "status": self.status,
             "operation": self.operation,
             "model": self.model,
             "priority": self.priority,
         }
         where: Document = {k: v for k, v in fields.items() if v is not None}
+        if self.id is not None:
+            # Spelled out: the embedded database takes a bare `id` of digits
+            # for a number, and one that looks like an `_id` for that.
+            where["id"] = {"$eq": self.id}
         if self.job_id is not None:
             known = ObjectId.is_valid(self.job_id)
             where["_id"] = ObjectId(self.job_id) if known else _NO_ID

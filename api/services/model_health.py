@@ -59,10 +59,12 @@ class ModelHealthService:
             {
                 "modelId": model.model_id,
                 "reportedAt": {"$gt": self._clock() - _FORGOTTEN_MS},
+                # A process of an earlier version tells it in another form.
+                "health": {"$ne": None},
             }
         )
         processes = [
-            ProcessHealth.model_validate_json(document["state"])
+            ProcessHealth.model_validate_json(document["health"])
             for document in found
         ]
         failed = Counter[str]()
@@ -85,7 +87,7 @@ class ModelHealthService:
             "process": self._process_id,
             "modelId": model_id,
             "reportedAt": now,
-            "state": health.model_dump_json(by_alias=True),
+            "health": health.model_dump_json(by_alias=True),
             "_metadata.isDeleted": False,
         }
 

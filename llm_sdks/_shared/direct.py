@@ -30,6 +30,11 @@ _NOT_KEPT = frozenset(
 )
 
 
+# As the libraries have it: a connection that a server has closed meanwhile
+# is a failed call.
+_KEEPALIVE_SECONDS = 5.0
+
+
 @cache
 def ssl_context() -> SSLContext:
     """Give the certificates that httpx trusts; they take a while to load."""
@@ -61,7 +66,9 @@ class Direct:
     def __init__(self) -> None:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                limit=MAX_CONNECTIONS, ssl=ssl_context()
+                limit=MAX_CONNECTIONS,
+                keepalive_timeout=_KEEPALIVE_SECONDS,
+                ssl=ssl_context(),
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
         )
@@ -77,6 +84,7 @@ class Direct:
             template.url,
             data=to_json(call.body),
             headers={**template.headers, **call.headers},
+            allow_redirects=False,
             timeout=aiohttp.ClientTimeout(
                 sock_connect=call.connect_timeout,
                 sock_read=call.read_timeout,
@@ -95,4 +103,5 @@ def needs_proxy(url: str) -> bool:
 
     Those calls are left to the libraries, which know how.
     """
-    return bool(getproxies()) and not proxy_bypass(httpx2.URL(url).host)
+    has_proxies = bool(getproxies().keys() - {"no"})
+    return has_proxies and not proxy_bypass(httpx2.URL(url).host)

@@ -25,6 +25,7 @@ from llm_sdks.base_sdk import LLMConfig
 LIMITS = httpx2.Limits(
     max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS
 )
+_REDIRECTIONS = frozenset({301, 302, 303, 307, 308})
 # Under the libraries' own errors: the transports', and what comes of an
 # answer that is none.
 _FAILURES = (
@@ -66,6 +67,9 @@ class StainlessWire(Wire):
                 return await self._ask_by_library(self._client, call)
             template = await self._template(call)
             reply = await self._direct.post(template, call)
+            if reply.status in _REDIRECTIONS:
+                # The library knows where its key may go.
+                return await self._ask_by_library(self._client, call)
         # Not every provider's status is one of HTTP's.
         if HTTPStatus.OK <= reply.status < HTTPStatus.MULTIPLE_CHOICES:
             return reply

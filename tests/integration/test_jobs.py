@@ -288,6 +288,17 @@ def test_a_clients_reference_finds_its_jobs(
     assert found(run="") == []
 
 
+@pytest.mark.parametrize("own_id", ["42", "0" * 24, "a b", "1.5"])
+def test_a_clients_own_id_is_a_text(
+    user: ApiUser, body: dict[str, Any], own_id: str
+) -> None:
+    job = user.post("/jobs", {**body, "id": own_id})
+    user.post("/jobs", {**body, "id": f"{own_id}0"})
+    listed = user.get("/jobs", **{"id": own_id})
+    assert [each["jobId"] for each in listed] == [job["jobId"]]
+    assert user.get("/jobs/summary", **{"id": own_id})["total"] == 1
+
+
 def test_lists_are_narrowed_by_every_filter(
     user: ApiUser, body: dict[str, Any]
 ) -> None:

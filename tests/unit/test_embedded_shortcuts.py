@@ -14,6 +14,7 @@ from bson.int64 import Int64
 from nx_27017.handler import NeoSQLiteHandler
 from nx_27017.utils import convert_neo_to_bson_objectids
 
+from utilities import embedded_readers
 from utilities.embedded_handler import DurableHandler
 from utilities.embedded_shortcuts import (
     find_plainly,
@@ -222,6 +223,8 @@ CURRENCY = {"$ifNull": ["$metrics.currency", ""]}
         pipeline("$unknown", n={"$sum": 2}),
         pipeline("$status", n={"$sum": "$attempts"}),
         pipeline("$status", sum={"$sum": "$_metadata.updatedAt"}),
+        pipeline("$status", least={"$min": "$_metadata.updatedAt"}),
+        pipeline("$status", least={"$min": "$unknown"}),
         pipeline({"$concat": ["$status", "|", CURRENCY]}, n={"$sum": 1}),
     ],
     ids=str,
@@ -339,9 +342,14 @@ def test_a_document_that_is_there_already_is_told_by_the_package(
 
 
 def test_a_list_of_one_status_goes_by_its_index(database: Database) -> None:
-    key = {"clientId": 1, "status": 1, "sequence": 1}
-    index = {"key": key, "name": "by_status"}
-    database.command({"createIndexes": "jobs", "indexes": [index]})
+    for names in (
+        ("clientId", "status", "priority", "sequence"),
+        ("clientId", "sequence"),
+        ("sequence",),
+        ("clientId", "status", "sequence"),
+    ):
+        index = {"key": dict.fromkeys(names, 1), "name": "_".join(names)}
+        database.command({"createIndexes": "jobs", "indexes": [index]})
     find = {
         "filter": {"clientId": "c", "status": "PROCESSED", "text": "a"},
         "sort": {"sequence": 1, "_id": 1},
@@ -351,7 +359,8 @@ def test_a_list_of_one_status_goes_by_its_index(database: Database) -> None:
         f"EXPLAIN QUERY PLAN {sql}", values
     )
     first = plan.fetchone()[-1]
-    assert first.startswith("SEARCH jobs USING INDEX idx_jobs_clientId_status")
+    by = "USING INDEX idx_jobs_clientId_status_sequence "
+    assert first.startswith(f"SEARCH jobs {by}")
 
 
 def test_a_find_waits_for_no_write(database: Database) -> None:
@@ -364,6 +373,50 @@ def test_what_was_written_is_found_at_once(database: Database) -> None:
     for number in range(50):
         database.update("jobs", by_id({"$set": {"attempts": number}}))
         assert database.find("jobs")[0]["attempts"] == number
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"when": datetime(2026, 1, 1, tzinfo=UTC)},
+        {"when": {"$lt": datetime(2027, 1, 1, tzinfo=UTC)}},
+        {"$or": [{"when": {"$lt": datetime(2027, 1, 1, tzinfo=UTC)}}]},
+        {"raw": b"bytes"},
+    ],
+    ids=str,
+)
+def test_what_sqlite_compares_otherwise_is_the_packages_business(
+    database: Database, wanted: Document
+) -> None:
+    assert database.find_plainly({"filter": wanted}) is None
+
+
+@pytest.mark.parametrize("projection", [{}, {"_id": 1}])
+def test_a_text_that_looks_like_an_id_stays_a_text(
+    database: Database, projection: Document
+) -> None:
+    database.command({"drop": "jobs"})
+    database.command({"insert": "jobs", "documents": [{"_id": str(OTHER)}]})
+    found = database.find("jobs", projection=projection)
+    assert found == [{"_id": str(OTHER)}]
+
+
+def test_after_a_drop_nothing_waits_or_comes_back(database: Database) -> None:
+    assert database.find("jobs") == [DOCUMENT]
+    database.command({"dropDatabase": 1})
+    assert database.find("jobs") == []
+    database.command({"insert": "jobs", "documents": [dict(DOCUMENT)]})
+    assert database.find("jobs") == [DOCUMENT]
+
+
+def test_the_journal_is_kept_short_while_somebody_always_reads(
+    database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(embedded_readers, "_LONGEST_JOURNAL_BYTES", 100_000)
+    for _ in range(20):
+        database.update("jobs", by_id({"$set": {"text": "x" * 20_000}}))
+        database.find("jobs")
+    assert (tmp_path / "m.db-wal").stat().st_size < 200_000
 
 
 @pytest.mark.parametrize("value", [b"bytes", ID])

@@ -201,3 +201,17 @@ def test_the_console_format_is_for_people_and_hides_secrets_too() -> None:
     assert "warning" in shown
     assert "corr-1" in shown
     assert "hush" not in shown
+
+
+def test_a_traceback_does_not_show_what_variables_hold() -> None:
+    shown = run(
+        "def call(key):\n"
+        "    raise RuntimeError('closed')\n"
+        "try:\n"
+        "    call('hu' + 'sh')\n"
+        "except RuntimeError:\n"
+        "    log.exception('failed')",
+        log_format="console",
+    )
+    assert "RuntimeError: closed" in shown
+    assert "hush" not in shown
