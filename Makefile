@@ -46,7 +46,8 @@ run: $(READY) ## Start the service on port 8001, data in ./data
 	@exec $(BIN)/metasync serve
 
 test: $(READY) $(VENV)/mongoeco/.ready ## Run all tests, with coverage
-	@$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=90
+	@$(BIN)/python -m pytest -n 3 --dist worksteal \
+		--cov --cov-report=term:skip-covered --cov-fail-under=90
 
 lint: $(READY) ## Check style, types and the import contract
 	@$(BIN)/ruff check .

@@ -294,9 +294,9 @@ def test_a_clients_own_id_is_a_text(
 ) -> None:
     job = user.post("/jobs", {**body, "id": own_id})
     user.post("/jobs", {**body, "id": f"{own_id}0"})
-    listed = user.get("/jobs", **{"id": own_id})
+    listed = user.get("/jobs", id=own_id)
     assert [each["jobId"] for each in listed] == [job["jobId"]]
-    assert user.get("/jobs/summary", **{"id": own_id})["total"] == 1
+    assert user.get("/jobs/summary", id=own_id)["total"] == 1
 
 
 def test_lists_are_narrowed_by_every_filter(

@@ -59,14 +59,14 @@ def test_starting_twice_and_deleting_while_running_are_refused(
     user: ApiUser,
 ) -> None:
     path = f"/workers/{user.worker(start=False)}"
-    user.post(f"{path}/stop", 400)
-    started = user.post(f"{path}/start", 200)
+    user.post(f"{path}/stop", None, 400)
+    started = user.post(f"{path}/start", None, 200)
     assert started["status"] == "running"
     assert started["threadInfo"]["startedAt"]
-    user.post(f"{path}/start", 400)
+    user.post(f"{path}/start", None, 400)
     answer = user.delete(path, status=400)
     assert "stop" in answer["detail"]
-    stopped = user.post(f"{path}/stop", 200)
+    stopped = user.post(f"{path}/stop", None, 200)
     assert stopped["status"] == "stopped"
     user.delete(path)
     user.get(path, 404)
@@ -78,7 +78,7 @@ def test_workers_of_another_client_do_not_exist(
     path = f"/workers/{user.worker(start=False)}"
     other = ApiUser(http)
     other.get(path, 404)
-    other.post(f"{path}/start", 404)
+    other.post(f"{path}/start", None, 404)
     other.patch(path, {"group": "x"}, 404)
     other.delete(path, status=404)
     assert other.get("/workers") == []
@@ -260,7 +260,7 @@ def test_a_stopped_worker_lets_its_calls_finish(
     )
     worker = user.worker(maxConcurrency=2, maxItemsPerBatch=2)
     eventually(lambda: provider.running == 2)
-    user.post(f"/workers/{worker}/stop", 200)
+    user.post(f"/workers/{worker}/stop", None, 200)
 
     def settled() -> bool:
         summary = user.get("/jobs/summary")
@@ -272,7 +272,7 @@ def test_a_stopped_worker_lets_its_calls_finish(
     assert set(statuses) == {"PROCESSED", "PENDING"}
     asked = len(provider.requests)
     assert asked == statuses.count("PROCESSED")
-    user.post(f"/workers/{worker}/start", 200)
+    user.post(f"/workers/{worker}/start", None, 200)
     for job in made:
         assert user.ended(job["jobId"])["status"] == "PROCESSED"
 
