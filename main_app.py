@@ -6,7 +6,8 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 import structlog
@@ -95,14 +96,36 @@ class Application:
 
 
 @dataclass(frozen=True)
-class _Store:
-    """The database, and the clock that all who write to it go by."""
+class _Process:
+    """What all parts of this process share."""
 
+    settings: Settings
+    keys: ModelKeys
     clients: ClientManager
-    clock: DatabaseClock
+    # All who write to the database go by it.
+    clock: DatabaseClock = field(default_factory=DatabaseClock)
+    signals: Signals = field(default_factory=Signals)
+    registry: SdkRegistry = field(default_factory=SdkRegistry.discover)
+    gates: ModelGates = field(default_factory=ModelGates)
 
     def documents(self, name: str) -> Documents:
         return Documents(self.clients, name, self.clock)
+
+    @cached_property
+    def spool(self) -> Spool:
+        return Spool(self.settings.data_dir)
+
+    @cached_property
+    def metrics(self) -> MetricsService:
+        return MetricsService(self.clock)
+
+    @cached_property
+    def holds(self) -> WorkerHolds:
+        return WorkerHolds(
+            self.documents("worker_holds"),
+            self.documents("worker_pools"),
+            self.clock,
+        )
 
 
 def build(
@@ -112,101 +135,111 @@ def build(
     clients = ClientManager(
         connection_string, settings.db_name, settings.db_timeout_seconds
     )
-    store = _Store(clients, DatabaseClock())
-    signals, registry = Signals(), SdkRegistry.discover()
-    gates, spool = ModelGates(), Spool(settings.data_dir)
-    access = ModelAccess(registry, keys, gates, settings.llm_timeout_seconds)
-    health = ModelHealthService(
-        store.documents("model_health"), gates, spool.process_id, store.clock
+    process = _Process(settings, keys, clients)
+    services = _services(process)
+    process.metrics.watch(
+        process.gates, process.spool.size, QueueState(process.documents)
     )
-    monitor = MetricsService(store.clock)
-    holds = WorkerHolds(
-        store.documents("worker_holds"),
-        store.documents("worker_pools"),
-        store.clock,
+    return Application(
+        settings,
+        clients,
+        process.clock,
+        services,
+        _worker_parts(process, services),
+        process.documents("workers"),
+        process.holds,
     )
-    services = _services(
-        settings, store, signals, access, health, monitor, holds
-    )
-    monitor.watch(gates, spool.size, QueueState(store.documents))
-    parts = WorkerParts(
-        clients=clients,
+
+
+def _worker_parts(process: _Process, services: Services) -> WorkerParts:
+    settings, observer = process.settings, process.metrics.observer
+    return WorkerParts(
+        clients=process.clients,
         queue=ObservedJobQueue(
-            store.documents("jobs"),
-            monitor.observer,
+            process.documents("jobs"),
+            observer,
             lease_seconds=settings.lease_seconds,
             max_attempts=settings.max_attempts,
-            signals=signals,
-            clock=store.clock,
+            signals=process.signals,
+            clock=process.clock,
         ),
         models=services.models,
         prompts=services.prompts,
-        registry=registry,
-        keys=keys,
-        signals=signals,
-        spool=spool,
-        gates=gates,
+        registry=process.registry,
+        keys=process.keys,
+        signals=process.signals,
+        spool=process.spool,
+        gates=process.gates,
         llm_timeout_seconds=settings.llm_timeout_seconds,
-        clock=store.clock,
-        observer=monitor.observer,
-    )
-    workers = store.documents("workers")
-    return Application(
-        settings, clients, store.clock, services, parts, workers, holds
+        clock=process.clock,
+        observer=observer,
     )
 
 
-def _services(
-    settings: Settings,
-    store: _Store,
-    signals: Signals,
-    access: ModelAccess,
-    health: ModelHealthService,
-    monitor: MetricsService,
-    holds: WorkerHolds,
-) -> Services:
-    documents, clock = store.documents, store.clock
-    models = ModelService(documents("models"), access.registry)
+def _services(process: _Process) -> Services:
+    settings, clock = process.settings, process.clock
+    documents = process.documents
+    models = ModelService(documents("models"), process.registry)
     prompts = PromptService(documents("prompts"))
     flows = PromptFlowService(documents("prompt_flows"))
-    jobs_service = JobService(
-        documents("jobs"), models, prompts, flows, signals, clock
+    jobs = JobService(
+        documents("jobs"), models, prompts, flows, process.signals, clock
     )
-    defaults = WorkerDefaults(
-        settings.poll_interval, settings.max_items_per_batch
-    )
-    workers = WorkerService(
-        documents("workers"), holds, signals, defaults, clock
-    )
+    workers = _worker_service(process)
+    pepper = settings.api_key_pepper.get_secret_value()
     return Services(
-        clients=ClientService(
-            documents("clients"),
-            workers,
-            settings.api_key_pepper.get_secret_value(),
-        ),
+        clients=ClientService(documents("clients"), workers, pepper),
         models=models,
-        model_health=health,
+        model_health=ModelHealthService(
+            documents("model_health"),
+            process.gates,
+            process.spool.process_id,
+            clock,
+        ),
         prompts=prompts,
         prompt_flows=flows,
-        jobs=jobs_service,
+        jobs=jobs,
         runs=RunService(
-            documents("runs"), models, prompts, jobs_service, signals
+            documents("runs"), models, prompts, jobs, process.signals
         ),
-        streams=StreamService(
-            documents("streams"),
-            models,
-            prompts,
-            access,
-            clock=clock,
-            observer=monitor.observer,
-        ),
+        streams=_stream_service(process, models, prompts),
         workers=workers,
-        health=HealthService(store.clients),
-        metrics=monitor,
+        health=HealthService(process.clients),
+        metrics=process.metrics,
         scrape_access=_scrape_access(settings),
         admin_api_key=settings.admin_api_key.get_secret_value(),
         docs_user=settings.docs_user,
         docs_secret=settings.docs_secret.get_secret_value(),
+    )
+
+
+def _worker_service(process: _Process) -> WorkerService:
+    settings = process.settings
+    return WorkerService(
+        process.documents("workers"),
+        process.holds,
+        process.signals,
+        WorkerDefaults(settings.poll_interval, settings.max_items_per_batch),
+        process.clock,
+    )
+
+
+def _stream_service(
+    process: _Process, models: ModelService, prompts: PromptService
+) -> StreamService:
+    access = ModelAccess(
+        process.registry,
+        process.keys,
+        process.gates,
+        process.settings.llm_timeout_seconds,
+    )
+    return StreamService(
+        process.documents("streams"),
+        models,
+        prompts,
+        access,
+        clock=process.clock,
+        observer=process.metrics.observer,
     )
 
 
