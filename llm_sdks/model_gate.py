@@ -220,18 +220,21 @@ class ModelGate:
         if after[1] > before[1]:
             self._tell_of_pause(after[1])
         if after[0] is not before[0]:
-            self._tell_of_breaker(after[0])
+            self._tell_of_breaker(before[0], after[0])
 
     def _tell_of_pause(self, until: float) -> None:
         seconds = round(until - self._timer(), 1)
         log.warning("model_paused", modelId=self._model_id, seconds=seconds)
 
-    def _tell_of_breaker(self, state: BreakerState) -> None:
-        if state is BreakerState.CLOSED:
+    def _tell_of_breaker(
+        self, before: BreakerState, after: BreakerState
+    ) -> None:
+        if after is BreakerState.CLOSED:
             log.info("circuit_closed", modelId=self._model_id)
-            return
-        kind = self._last_error[0] if self._last_error else None
-        log.warning("circuit_open", modelId=self._model_id, lastError=kind)
+        # That a trial has failed is no news.
+        elif before is BreakerState.CLOSED:
+            kind = self._last_error[0] if self._last_error else None
+            log.warning("circuit_open", modelId=self._model_id, lastError=kind)
 
     def _learn(self, passed: Pass, ended: "_Ended", now: float) -> None:
         error = ended.error

@@ -321,6 +321,8 @@ async def test_the_log_tells_of_an_outage_and_of_its_end(
         for _ in range(5):
             await fail(gate, errors.ProviderError("x"))
         timer.now += 1
+        await fail(gate, errors.ProviderError("a trial"))
+        timer.now += 1
         async with gate.passing():
             pass
         await refuse(gate, retry_after=3)
