@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -17,6 +17,7 @@ from cli.setup import ModelOptions
 from cli.simulate import simulate
 from cli.stopping import stoppable
 from config import VERSION
+from utilities import payload
 
 app = typer.Typer(
     name="metasync",
@@ -118,6 +119,14 @@ def run_file(
         ),
     ] = None,
     temperature: Annotated[float, typer.Option(min=0, max=1)] = 0.0,
+    text: Annotated[
+        bool,
+        typer.Option("--text", help="Answers are any text, not JSON."),
+    ] = False,
+    schema: Annotated[
+        Path | None,
+        typer.Option(help="A file with the JSON Schema of every answer."),
+    ] = None,
     concurrency: Annotated[
         int, typer.Option(min=1, max=10_000, help="Calls at once.")
     ] = 50,
@@ -201,7 +210,8 @@ def run_file(
     """Run a file of inputs and write each answer as it comes.
 
     The model gets the prompt and the line without its `id`. Its answer
-    must be JSON, so the prompt should say which.
+    must be JSON, so the prompt should say which, or --schema; unless
+    --text is given.
 
     Stop it at any time; the same command again goes on where it was and
     asks for no answer that it has. (Calls that are under way get five
@@ -231,6 +241,7 @@ def run_file(
         ),
         prompt=_prompt(prompt, prompt_file),
         temperature=temperature,
+        form=_form(schema, text=text),
         concurrency=concurrency,
         label_field=label_field,
         server=server,
@@ -284,6 +295,20 @@ def _prompt(text: str | None, file: Path | None) -> str:
     if not (text or "").strip():
         raise CommandError("The prompt is empty: say what to do with a line")
     return str(text)
+
+
+def _form(schema: Path | None, *, text: bool) -> dict[str, Any]:
+    if schema is None:
+        return {"responseFormat": "text"} if text else {}
+    if text:
+        raise CommandError("Give either --text or --schema")
+    try:
+        fields = payload.load(_read(schema))
+    except ValueError as error:
+        raise CommandError(f"{schema} is not JSON: {error}") from None
+    if not isinstance(fields, dict):
+        raise CommandError(f"{schema} must have a JSON object: a JSON Schema")
+    return {"responseSchema": fields}
 
 
 def _read(file: Path) -> str:

@@ -186,6 +186,7 @@ class BatchRun:
             "workingPrompts": [self._prompt_id],
             "model": self._question.model,
             "temperature": self._question.temperature,
+            **self._question.form,
             "requestData": item.request_data,
             "clientReference": {"run": self._run_id, "line": item.line},
             "idempotencyKey": f"{item.key}{suffix}",
@@ -320,10 +321,5 @@ def _in_lines(
 
 
 def _run_id(question: Question) -> str:
-    parts = [
-        question.model,
-        question.sdk,
-        question.prompt,
-        question.temperature,
-    ]
-    return hashlib.sha256(payload.dump(parts).encode()).hexdigest()[:16]
+    parts = payload.dump(question.parts)
+    return hashlib.sha256(parts.encode()).hexdigest()[:16]

@@ -4,7 +4,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,23 @@ Fields = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked of every line: it makes a line's answer its own."""
+    """What is asked of every line: it makes a line's answer its own.
+
+    `form` holds a job's `responseFormat` or `responseSchema`, if it is not
+    any JSON that is wanted.
+    """
 
     model: str
     sdk: str
     prompt: str
     temperature: float
+    form: Fields = field(default_factory=dict)
+
+    @property
+    def parts(self) -> list[Any]:
+        """Give what makes it another question."""
+        parts = [self.model, self.sdk, self.prompt, self.temperature]
+        return [*parts, self.form] if self.form else parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,13 +153,5 @@ def _text(value: object) -> str | None:
 def _key(
     question: Question, own_id: str | None, asked: str, occurrence: int
 ) -> str:
-    parts = [
-        question.model,
-        question.sdk,
-        question.prompt,
-        question.temperature,
-        own_id,
-        asked,
-        occurrence,
-    ]
+    parts = [*question.parts, own_id, asked, occurrence]
     return hashlib.sha256(payload.dump(parts).encode()).hexdigest()[:40]

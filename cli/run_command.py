@@ -5,7 +5,7 @@ import functools
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx2
@@ -17,7 +17,7 @@ from cli import setup
 from cli.batch_run import BatchRun, Tally, tally_of_kept
 from cli.display import failure_lines, progress_display, summary_table
 from cli.errors import CommandError, reason
-from cli.input_file import Item, Question, read_items
+from cli.input_file import Fields, Item, Question, read_items
 from cli.private_instance import private_instance
 from cli.rest_client import RestClient, ServerRefusedError
 from cli.results_file import ResultsFile, Row
@@ -39,6 +39,7 @@ class RunOptions:
     model: setup.ModelOptions
     prompt: str
     temperature: float = 0.0
+    form: Fields = field(default_factory=dict)
     concurrency: int = 50
     label_field: str | None = None
     server: str | None = None
@@ -48,7 +49,11 @@ class RunOptions:
     def question(self) -> Question:
         """What is asked of every line."""
         return Question(
-            self.model.name, self.model.sdk, self.prompt, self.temperature
+            self.model.name,
+            self.model.sdk,
+            self.prompt,
+            self.temperature,
+            self.form,
         )
 
     @property

@@ -20,7 +20,7 @@ from aiohttp import web
 
 from tests.integration.test_workers import provider_model
 from tests.support.api_user import ApiUser
-from tests.support.fake_provider import Body, FakeProvider, failure
+from tests.support.fake_provider import Body, FakeProvider, completion, failure
 from tests.support.live_server import LiveServer, free_port
 from tests.support.processes import service_process
 from tests.support.waiting import eventually
@@ -278,6 +278,28 @@ class TestOnAPrivateInstance:
         assert "100.0%  (2,000 of 2,000)" in ended.output
         assert all(row["correct"] for row in commands.rows())
         assert commands.files() == {"in.jsonl", "results.jsonl"}
+
+    def test_answers_in_a_form_of_their_own(
+        self, on_provider: RunCommands, provider: FakeProvider
+    ) -> None:
+        commands, schema = on_provider, {"type": "object"}
+        (commands.directory / "form.json").write_text(json.dumps(schema))
+        commands.write(numbered(1))
+
+        async def answer(_body: dict[str, Any]) -> web.StreamResponse:
+            return completion("not JSON")
+
+        provider.handler = answer
+        ended = commands.run_file("--schema", "form.json")
+        assert ended.status == 1
+        assert "JSON_PARSING_ERROR" in ended.output
+        asked = provider.requests[0]["response_format"]
+        assert asked["json_schema"]["schema"] == schema
+        # Another form is another question.
+        ended = commands.run_file("--text")
+        assert ended.status == 0, ended.output
+        (row,) = commands.rows()
+        assert row["response"] == {"text": "not JSON"}
 
     def test_a_failure_and_then_an_edited_line(
         self, on_provider: RunCommands, provider: FakeProvider
@@ -643,6 +665,9 @@ class TestRefusedAtOnce:
     WRONG: ClassVar[dict[str, list[str]]] = {
         "--prompt=": ["prompt is empty"],
         "--prompt-file=x": ["either --prompt or --prompt-file"],
+        "--schema=nowhere": ["Cannot read nowhere"],
+        "--schema=notes.txt": ["notes.txt is not JSON"],
+        "--schema=list.json": ["list.json", "a JSON object"],
         "--sdk=Foo": ["'Foo'", "OpenAI", "test"],
         "--endpoint=nonsense": ["OpenAI:", "endpoint"],
         "--key-env=MINE": ["MINE is not set", ".env", "--key-env"],
@@ -658,7 +683,12 @@ class TestRefusedAtOnce:
 
     def test_options(self, commands: RunCommands) -> None:
         lines, notes = '{"id": 1, "n": 1}\n', "my notes\n"
-        files = {".env": "X=x\n", "in.jsonl": lines, "notes.txt": notes}
+        files = {
+            ".env": "X=x\n",
+            "in.jsonl": lines,
+            "notes.txt": notes,
+            "list.json": "[]",
+        }
         for name, content in files.items():
             (commands.directory / name).write_text(content)
         commands.variables["OPENAI_API_KEY"] = KEY
