@@ -76,7 +76,7 @@ $(VENV)/litellm/.ready: $(READY)
 bench: $(VENV)/litellm/.ready ## Measure speed, about 3 minutes
 	@$(BIN)/python -m benchmarks
 
-bench-full: $(VENV)/litellm/.ready ## The same with more of everything, about 30 minutes
+bench-full: $(VENV)/litellm/.ready ## The same with more of everything, about 20 minutes
 	@$(BIN)/python -m benchmarks --jobs 5000 --rounds 3 --seconds 60 \
 		--depth 1000 --depth 10000 --depth 100000 --depth 1000000
 

@@ -22,7 +22,8 @@ from utilities.payload import PayloadError
 _GATHER_SECONDS = 0.03
 _FIRST_RETRY_SECONDS = 0.1
 _LAST_RETRY_SECONDS = 2.0
-_MOST_AT_ONCE = 500
+# Others wait while the embedded database stores a batch.
+_MOST_AT_ONCE = 100
 # A database that takes longer may be gone: the answers go to disk.
 _SLOW_SECONDS = 1.0
 
@@ -60,7 +61,8 @@ class ResultWriter:
         wait = _FIRST_RETRY_SECONDS
         while True:
             await self._filled.wait()
-            await asyncio.sleep(_GATHER_SECONDS)
+            if len(self._buffer) < _MOST_AT_ONCE:
+                await asyncio.sleep(_GATHER_SECONDS)
             try:
                 await self._store_some()
             except StoreError as error:
