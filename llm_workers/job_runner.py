@@ -24,6 +24,8 @@ from utilities.tasks import cancel_until_ended
 # Ended calls are gathered this long before the next claim, so that one
 # claim fills several slots.
 _GATHER_SECONDS = 0.01
+# Others wait while the embedded database writes a claim down.
+_MOST_AT_ONCE = 200
 # Work submitted through another process is looked for this soon after the
 # last work, then less and less often, down to `pollInterval`.
 _FIRST_POLL_SECONDS = 0.25
@@ -113,7 +115,7 @@ class JobRunner:
 
     async def _claim(self, free: int) -> None:
         config = self._read_config()
-        limit = min(free, config.max_items_per_batch)
+        limit = min(free, config.max_items_per_batch, _MOST_AT_ONCE)
         self._may_be_more = False
         unavailable = self._gates.unavailable()
         if unavailable.wait_seconds is not None:

@@ -19,6 +19,8 @@ from utilities import payload
 from utilities.cosmos_connector import Document, Documents
 from utilities.signals import RUNS_CHANGED, Signals
 
+# A step of a run takes longer than a look at it.
+_SWITCH_ATTEMPTS = 5
 _PAUSABLE = (RunStatus.RUNNING,)
 _RESUMABLE = (RunStatus.PAUSED, RunStatus.FAILED)
 _CANCELLABLE = (
@@ -145,13 +147,23 @@ class RunService:
         target: RunStatus,
         word: str,
     ) -> Run:
-        run = await self.get(run_id, caller)
-        if run.status not in sources:
-            choices = ", ".join(sources)
-            raise RuleError(
-                f"A run that is {run.status} cannot be {word}; it must be "
-                f"one of: {choices}"
-            )
+        for _ in range(_SWITCH_ATTEMPTS):
+            run = await self.get(run_id, caller)
+            if run.status not in sources:
+                choices = ", ".join(sources)
+                raise RuleError(
+                    f"A run that is {run.status} cannot be {word}; it must "
+                    f"be one of: {choices}"
+                )
+            # It may go a step on in the same moment; then it is looked at
+            # again.
+            if (switched := await self._switched(run, target)) is not None:
+                return switched
+        raise ConflictError(
+            "The run went a step on in the same moment; try again"
+        )
+
+    async def _switched(self, run: Run, target: RunStatus) -> Run | None:
         changes: Document = {"status": target, "revision": run.revision + 1}
         if run.status is RunStatus.FAILED and target is RunStatus.RUNNING:
             changes |= {
@@ -160,11 +172,7 @@ class RunService:
                 "failureReason": None,
             }
         document = await self._documents.update(_as_seen(run), changes)
-        if document is None:
-            raise ConflictError(
-                "The run went a step on in the same moment; try again"
-            )
-        return Run.from_document(document)
+        return None if document is None else Run.from_document(document)
 
     async def _cancel_job(self, run: Run) -> None:
         if run.current_job_id is None:

@@ -17,6 +17,7 @@ from api.models.job_work import Claimant, Failed, PutBack, Succeeded
 from api.models.metrics import Metrics
 from api.models.model_models import CostInput, ModelCreate, ModelUpdate
 from api.models.prompt_models import PromptStatus, PromptUpdate
+from api.models.run_models import Run, RunCreate, RunStatus
 from api.models.worker_models import (
     WorkerConfigInput,
     WorkerCreate,
@@ -374,3 +375,44 @@ async def test_those_who_claim_at_once_share_the_jobs(store: Store) -> None:
     ids = [job.job_id for block in blocks for job in block]
     assert len(ids) == len(set(ids))
     assert len(ids) >= 30
+
+
+@pytest.mark.parametrize(("steps", "is_cancelled"), [(2, True), (99, False)])
+async def test_a_run_that_goes_on_meanwhile_is_cancelled_all_the_same(
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    steps: int,
+    is_cancelled: bool,
+) -> None:
+    runs = store.application.services.runs
+    run = await runs.create(
+        RunCreate(
+            initial_working_prompt_ids=[store.prompt],
+            eval_prompt_id=store.prompt,
+            eval_model=store.model,
+            meta_prompt_id=store.prompt,
+            meta_model=store.model,
+            working_models=[store.model],
+            max_iterations=1,
+            request_data={},
+        ),
+        store.client,
+    )
+    left, look_at = steps, runs.get
+
+    async def look_and_step(run_id: str, caller: Caller) -> Run:
+        nonlocal left
+        seen = await look_at(run_id, caller)
+        if left > 0:
+            left -= 1
+            assert await runs.advance(seen, {})
+        return seen
+
+    monkeypatch.setattr(runs, "get", look_and_step)
+    if is_cancelled:
+        cancelled = await runs.cancel(run.run_id, store.client)
+        assert cancelled.status is RunStatus.CANCELLED
+    else:
+        with pytest.raises(ConflictError, match="try again"):
+            await runs.cancel(run.run_id, store.client)

@@ -1161,8 +1161,11 @@ async def test_a_database_that_is_away_between_steps_costs_nothing_twice(
 
 
 async def test_while_the_database_is_away_a_suggestion_waits(
-    bench: Bench,
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Longer than three pauses, which are drawn by lot.
+    monkeypatch.setattr(pipeline_module, "_PATIENCE_SECONDS", 20.0)
+
     def goes_away() -> Awaitable[Completion]:
         bench.prompts.failures = [AutoReconnect("gone")] * 3
         answer: asyncio.Future[Completion] = asyncio.Future()
