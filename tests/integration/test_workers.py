@@ -209,7 +209,8 @@ def test_an_idle_worker_starts_a_job_at_once(user: ApiUser) -> None:
         started = time.monotonic()
         user.ended(user.job(model, prompt)["jobId"])
         waits.append(time.monotonic() - started)
-    assert sorted(waits)[2] < 1.0
+    # How soon exactly is for the benchmarks: the machine may be busy.
+    assert sorted(waits)[2] < 5.0
 
 
 def provider_model(user: ApiUser, provider: FakeProvider, **more: Any) -> str:
