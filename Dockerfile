@@ -14,6 +14,7 @@ COPY cli/ cli/
 COPY llm_optimizers/ llm_optimizers/
 COPY llm_sdks/ llm_sdks/
 COPY llm_workers/ llm_workers/
+COPY provider_simulator/ provider_simulator/
 COPY utilities/ utilities/
 RUN /opt/metasync/bin/pip install -c constraints.txt .
 

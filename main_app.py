@@ -18,42 +18,42 @@ from fastapi import FastAPI
 from api.application import new_app
 from api.core.logging import configure_logging
 from api.core.scrape_access import ScrapeAccess
-from api.services.client_service import ClientService
-from api.services.dependencies import Services
-from api.services.health_service import HealthService
-from api.services.job_service import JobService
-from api.services.model_access import ModelAccess
-from api.services.model_health import ModelHealthService
-from api.services.model_service import ModelService
+from api.dependencies.services import Services
+from api.services.calls.model_access import ModelAccess
+from api.services.clients.client_service import ClientService
+from api.services.jobs.job_service import JobService
+from api.services.models.model_health import ModelHealthService
+from api.services.models.model_service import ModelService
+from api.services.monitoring.health_service import HealthService
 from api.services.monitoring.metrics_server import metrics_server
 from api.services.monitoring.metrics_service import MetricsService
 from api.services.monitoring.observed_queue import ObservedJobQueue
 from api.services.monitoring.queue_state import QueueState
-from api.services.prompt_flow_service import PromptFlowService
-from api.services.prompt_service import PromptService
-from api.services.run_service import RunService
-from api.services.stream_service import StreamService
-from api.services.worker_holds import WorkerHolds
-from api.services.worker_service import WorkerDefaults, WorkerService
+from api.services.prompts.prompt_flow_service import PromptFlowService
+from api.services.prompts.prompt_service import PromptService
+from api.services.queue.worker_leases import WorkerLeases
+from api.services.runs.run_service import RunService
+from api.services.streams.stream_service import StreamService
+from api.services.workers.worker_service import WorkerDefaults, WorkerService
 from config import ModelKeys, Settings, SettingsError
-from llm_optimizers.run_orchestrator import RunOrchestrator
-from llm_sdks.model_gate import ModelGates
+from llm_optimizers.orchestrator import RunOrchestrator
 from llm_sdks.registry import SdkRegistry
-from llm_workers.health_reporter import HealthReporter
-from llm_workers.pool import PoolLimits, WorkerPool
-from llm_workers.spool import Spool
-from llm_workers.worker import WorkerParts
-from utilities.change_feed import ChangeFeed
-from utilities.change_watcher import ChangeWatcher
+from llm_sdks.resilience.model_gate import ModelGates
+from llm_workers.results.spool import Spool
+from llm_workers.supervisor.health_reporter import HealthReporter
+from llm_workers.supervisor.pool import PoolLimits, WorkerPool
+from llm_workers.supervisor.worker_thread import WorkerParts
 from utilities.cosmos_connector import ClientManager, Documents
-from utilities.database_clock import ClockKeeper, DatabaseClock
-from utilities.embedded_database import (
+from utilities.embedded.database import (
     EmbeddedDatabase,
     EmbeddedDatabaseError,
 )
 from utilities.interpreter import collect_seldom, switch_threads_often
-from utilities.schema import DatabaseError, migrate, migrate_when_up
 from utilities.signals import Signals
+from utilities.store.change_feed import ChangeFeed
+from utilities.store.change_watcher import ChangeWatcher
+from utilities.store.database_clock import ClockKeeper, DatabaseClock
+from utilities.store.schema import DatabaseError, migrate, migrate_when_up
 
 log = structlog.get_logger(__name__)
 
@@ -68,7 +68,7 @@ class Application:
     services: Services
     worker_parts: WorkerParts
     worker_documents: Documents
-    worker_holds: WorkerHolds
+    worker_leases: WorkerLeases
 
     def workers(self) -> "tuple[_Runnable, ...]":
         """Make the workers' supervisor, and what wakes and feeds them."""
@@ -77,7 +77,7 @@ class Application:
             self.settings.num_llm_workers, self.settings.stop_grace_seconds
         )
         pool = WorkerPool(
-            self.worker_documents, self.worker_holds, parts, limits
+            self.worker_documents, self.worker_leases, parts, limits
         )
         main = (
             pool,
@@ -112,6 +112,15 @@ class _Process:
         return Documents(self.clients, name, self.clock)
 
     @cached_property
+    def access(self) -> ModelAccess:
+        return ModelAccess(
+            self.registry,
+            self.keys,
+            self.gates,
+            self.settings.llm_timeout_seconds,
+        )
+
+    @cached_property
     def spool(self) -> Spool:
         return Spool(self.settings.data_dir)
 
@@ -120,9 +129,9 @@ class _Process:
         return MetricsService(self.clock)
 
     @cached_property
-    def holds(self) -> WorkerHolds:
-        return WorkerHolds(
-            self.documents("worker_holds"),
+    def leases(self) -> WorkerLeases:
+        return WorkerLeases(
+            self.documents("worker_leases"),
             self.documents("worker_pools"),
             self.clock,
         )
@@ -147,7 +156,7 @@ def build(
         services,
         _worker_parts(process, services),
         process.documents("workers"),
-        process.holds,
+        process.leases,
     )
 
 
@@ -165,12 +174,10 @@ def _worker_parts(process: _Process, services: Services) -> WorkerParts:
         ),
         models=services.models,
         prompts=services.prompts,
-        registry=process.registry,
-        keys=process.keys,
+        access=process.access,
         signals=process.signals,
         spool=process.spool,
         gates=process.gates,
-        llm_timeout_seconds=settings.llm_timeout_seconds,
         clock=process.clock,
         observer=observer,
     )
@@ -217,7 +224,7 @@ def _worker_service(process: _Process) -> WorkerService:
     settings = process.settings
     return WorkerService(
         process.documents("workers"),
-        process.holds,
+        process.leases,
         process.signals,
         WorkerDefaults(settings.poll_interval, settings.max_items_per_batch),
         process.clock,
@@ -227,17 +234,11 @@ def _worker_service(process: _Process) -> WorkerService:
 def _stream_service(
     process: _Process, models: ModelService, prompts: PromptService
 ) -> StreamService:
-    access = ModelAccess(
-        process.registry,
-        process.keys,
-        process.gates,
-        process.settings.llm_timeout_seconds,
-    )
     return StreamService(
         process.documents("streams"),
         models,
         prompts,
-        access,
+        process.access,
         clock=process.clock,
         observer=process.metrics.observer,
     )

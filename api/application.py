@@ -7,7 +7,8 @@ from fastapi import FastAPI
 
 from api.core.error_responses import install_error_responses
 from api.core.openapi import install_openapi
-from api.middleware.callers import GUARDS
+from api.dependencies.callers import GUARDS
+from api.dependencies.services import Services
 from api.middleware.correlation import correlation_middleware
 from api.middleware.error_boundary import ErrorBoundaryMiddleware
 from api.middleware.http_metrics import HttpMetricsMiddleware
@@ -25,7 +26,6 @@ from api.routers import (
     streams,
     workers,
 )
-from api.services.dependencies import Services
 from config import VERSION
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]

@@ -12,9 +12,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.service import Layout, Service, running_service
-from utilities.provider_simulator.running import running_simulator
-from utilities.provider_simulator.settings import SimulatorSettings
+from benchmarks.service import (
+    LATENCY_MS,
+    Layout,
+    Service,
+    running_service,
+    simulated_service,
+)
 
 _CONCURRENCY = 400
 # The load must outlast the requests that are measured beside it.
@@ -78,15 +82,7 @@ def _busy(
     repetitions: int, jobs_a_second: int, layout: Layout
 ) -> dict[str, list[float]]:
     posts, gets = [], []
-    with (
-        running_simulator(
-            SimulatorSettings(latency_ms=200), process=True
-        ) as simulator,
-        tempfile.TemporaryDirectory() as directory,
-        running_service(
-            Path(directory), simulator.base_urls["OpenAI"], layout
-        ) as service,
-    ):
+    with simulated_service(LATENCY_MS, layout) as (service, _):
         # As much as the requests below take, with room.
         service.submit(jobs_a_second * (repetitions // 10 + 5), "load")
         service.work(_CONCURRENCY)

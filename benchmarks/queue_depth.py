@@ -4,35 +4,32 @@ import asyncio
 import contextlib
 import json
 import statistics
-import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TypeVar
 
 from rich.console import Console
 from rich.table import Table
 
-from api.models.job_work import Claimant, ClaimedJob, Succeeded
 from api.models.metrics import Metrics
 from api.models.worker_models import WorkerConfig
-from api.services.job_outcomes import Result
-from api.services.job_queue import JobQueue
+from api.services.queue.job_outcomes import Result
+from api.services.queue.job_queue import JobQueue
+from api.services.queue.job_work import Claimant, ClaimedJob, Succeeded
 from benchmarks.bare_clients import MODEL, SYSTEM
 from benchmarks.service import (
+    LATENCY_MS,
     Layout,
     Service,
     memory_of,
-    running_service,
+    simulated_service,
     worker_process,
 )
 from cli.batch_run import BatchRun, Tally
 from cli.input_file import Question, read_items
 from cli.results_file import ResultsFile
 from utilities.cosmos_connector import ClientManager, Documents
-from utilities.provider_simulator.running import running_simulator
-from utilities.provider_simulator.settings import SimulatorSettings
 
 _BLOCK = 200
 _PAGE = 100
@@ -59,15 +56,7 @@ def print_queue(
     table = Table(title=f"By jobs that wait; medians of {repetitions}")
     for heading in _HEADINGS:
         table.add_column(heading, justify="right")
-    with (
-        running_simulator(
-            SimulatorSettings(latency_ms=200), process=True
-        ) as simulator,
-        tempfile.TemporaryDirectory() as directory,
-        running_service(
-            Path(directory), simulator.base_urls["OpenAI"], Layout.NOWHERE
-        ) as service,
-    ):
+    with simulated_service(LATENCY_MS, Layout.NOWHERE) as (service, _):
         waiting = 0
         for depth in sorted(depths):
             rate = (depth - waiting) / service.submit(depth - waiting, "deep")

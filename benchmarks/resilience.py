@@ -7,22 +7,18 @@ one that is down for twenty seconds.
     python -m benchmarks.resilience [--jobs 5000] [--concurrency 100]
 """
 
-import tempfile
 import threading
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.service import Service, running_service
-from utilities.provider_simulator.running import Simulator, running_simulator
-from utilities.provider_simulator.settings import SimulatorSettings
+from benchmarks.service import LATENCY_MS, Service, simulated_service
+from provider_simulator.running import Simulator
 
-_LATENCY_MS = 200
 _DOWN_SECONDS = 20
 _DOWN_AFTER_SECONDS = 3
 _MIXED = dict.fromkeys(
@@ -73,7 +69,7 @@ class Bench:
         counts, resumed = self._wait(name, jobs, back_at if down else None)
         return Outcome(
             time.monotonic() - started,
-            jobs / concurrency * _LATENCY_MS / 1000 + down,
+            jobs / concurrency * LATENCY_MS / 1000 + down,
             counts["PROCESSED"],
             counts["ERROR_PROCESSING"],
             self._simulator.stats()["requests"],
@@ -103,14 +99,7 @@ def main(
     concurrency: Annotated[int, typer.Option(min=1)] = 100,
 ) -> None:
     """Measure and print a table."""
-    settings = SimulatorSettings(latency_ms=_LATENCY_MS)
-    with (
-        running_simulator(settings, process=True) as simulator,
-        tempfile.TemporaryDirectory() as directory,
-        running_service(
-            Path(directory), simulator.base_urls["OpenAI"]
-        ) as service,
-    ):
+    with simulated_service(LATENCY_MS) as (service, simulator):
         bench = Bench(service, simulator)
         service.work(concurrency)
         bench.run("warm-up", concurrency, concurrency)

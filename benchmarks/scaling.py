@@ -27,11 +27,10 @@ from benchmarks.service import (
     Layout,
     Service,
     cpu_of,
-    running_service,
+    simulated_service,
     worker_process,
 )
-from utilities.provider_simulator.running import Simulator, running_simulator
-from utilities.provider_simulator.settings import SimulatorSettings
+from provider_simulator.running import Simulator
 
 _LATENCY_MS = 1000
 # How many calls each of a process's places makes, if there are enough jobs.
@@ -138,13 +137,9 @@ def main(
     many: Annotated[int, typer.Option(min=1)] = 300,
 ) -> None:
     """Measure and print a table."""
-    settings = SimulatorSettings(latency_ms=_LATENCY_MS)
-    with (
-        tempfile.TemporaryDirectory() as directory,
-        running_simulator(settings, process=True) as simulator,
-        running_service(
-            Path(directory), simulator.base_urls["OpenAI"], Layout.NOWHERE
-        ) as service,
+    with simulated_service(_LATENCY_MS, Layout.NOWHERE) as (
+        service,
+        simulator,
     ):
         bench = Bench(service, simulator)
         outcomes = [

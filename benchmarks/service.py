@@ -7,6 +7,7 @@ where API and workers share one, by thread.
 import contextlib
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,8 +21,12 @@ from benchmarks.bare_clients import MODEL, SYSTEM
 from cli import setup
 from cli.private_instance import private_instance
 from cli.rest_client import RestClient
-from utilities.embedded_database import EmbeddedDatabase
+from provider_simulator.running import Simulator, running_simulator
+from provider_simulator.settings import SimulatorSettings
+from utilities.embedded.database import EmbeddedDatabase
 
+# The provider takes so long for an answer.
+LATENCY_MS = 200
 _BLOCK = 1000
 # As often as somebody who waits would ask, and a part of the time at most:
 # every answer costs the database a look at all jobs.
@@ -136,6 +141,22 @@ class Service:
 
 
 @contextlib.contextmanager
+def simulated_service(
+    latency_ms: float, layout: Layout = Layout.WITH_API
+) -> Iterator[tuple[Service, Simulator]]:
+    """Run a service and, in a process of its own, a provider for it."""
+    settings = SimulatorSettings(latency_ms=latency_ms)
+    with (
+        running_simulator(settings, process=True) as simulator,
+        tempfile.TemporaryDirectory() as directory,
+        running_service(
+            Path(directory), simulator.base_urls["OpenAI"], layout
+        ) as service,
+    ):
+        yield service, simulator
+
+
+@contextlib.contextmanager
 def running_service(
     directory: Path, provider_url: str, layout: Layout = Layout.WITH_API
 ) -> Iterator[Service]:
@@ -161,7 +182,7 @@ def running_service(
             directory,
             _child("serve"),
             _child("worker" if layout is Layout.APART else "serve"),
-            _child("utilities.embedded_server"),
+            _child("utilities.embedded.server"),
         )
 
 

@@ -23,7 +23,7 @@ from pydantic_core import to_json
 from rich.console import Console
 from rich.table import Table
 
-from utilities.provider_simulator.running import (
+from provider_simulator.running import (
     Simulator,
     running_simulator,
 )

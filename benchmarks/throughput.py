@@ -14,11 +14,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.service import Layout, Service, running_service
-from utilities.provider_simulator.running import running_simulator
-from utilities.provider_simulator.settings import SimulatorSettings
+from benchmarks.service import LATENCY_MS, Layout, Service, running_service
+from provider_simulator.running import running_simulator
+from provider_simulator.settings import SimulatorSettings
 
-LATENCY_MS = 200
 _ROOT = Path(__file__).resolve().parent.parent
 _LITELLM = _ROOT / ".venv" / "litellm" / "bin" / "python"
 # What Metasync is held against.

@@ -4,7 +4,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from utilities.provider_simulator.settings import (
+from provider_simulator.settings import (
     FailureKind,
     SimulatorSettings,
 )

@@ -87,7 +87,7 @@ class Database:
         if self._server is not None and self._server.process.poll() is None:
             return
         self._server = ServerProcess(
-            "utilities.embedded_server",
+            "utilities.embedded.server",
             [f"--data-dir={self._data_dir}", f"--port={self.port}"],
             self._data_dir / "server.log",
         )

@@ -15,8 +15,8 @@ from chaos.network import Cut, Line, line_to
 from chaos.plan import Plan
 from chaos.processes import Database, Process, address, variables
 from chaos.recorder import Recorder
+from provider_simulator.running import Simulator, running_simulator
 from tests.support.live_server import free_port
-from utilities.provider_simulator.running import Simulator, running_simulator
 
 DB_NAME = "chaos"
 

@@ -21,12 +21,12 @@ from cli.batch_run import BatchRun, Tally
 from cli.display import failure_lines, progress_display, summary_table
 from cli.errors import CommandError
 from cli.input_file import Item, Question, read_items
+from cli.local_llm import LocalLLM, LocalLLMError
 from cli.private_instance import private_instance
 from cli.rest_client import RestClient
 from cli.results_file import PROCESSED, ResultsFile, Row
 from cli.run_command import model_variables
 from utilities import payload
-from utilities.local_llm import LocalLLM, LocalLLMError
 
 _EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 _INPUT = _EXAMPLES / "reviews.jsonl"

@@ -12,8 +12,8 @@ from api.core.logging import configure_logging
 from api.services.monitoring.metrics_server import MetricsPortError
 from cli.errors import CommandError
 from config import ModelKeys, Settings, SettingsError
-from utilities.embedded_database import EmbeddedDatabaseError
-from utilities.schema import DatabaseError
+from utilities.embedded.database import EmbeddedDatabaseError
+from utilities.store.schema import DatabaseError
 
 
 def serve(*, run_workers: bool) -> None:

@@ -9,19 +9,19 @@ import uvloop
 from rich.console import Console
 
 from cli.errors import CommandError
-from utilities.provider_simulator.script import Rule, read_script
-from utilities.provider_simulator.server import (
+from provider_simulator.script import Rule, read_script
+from provider_simulator.server import (
     Address,
     end_signal,
     serving,
 )
-from utilities.provider_simulator.settings import (
+from provider_simulator.settings import (
     FailureKind,
     LatencyDistribution,
     SimulatorError,
     SimulatorSettings,
 )
-from utilities.provider_simulator.simulation import Simulation
+from provider_simulator.simulation import Simulation
 
 _TIME = "Time"
 _LIMITS = "Limits"

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from llm_sdks._shared import schemas, settings
-from llm_sdks._shared.provider import ProviderSDK
-from llm_sdks._shared.reading import (
+from llm_sdks.base_sdk import CompletionRequest, LLMConfig, Usage
+from llm_sdks.formats import schemas, settings
+from llm_sdks.formats.reading import (
     Endings,
     Part,
     count,
@@ -13,8 +13,8 @@ from llm_sdks._shared.reading import (
     text_of,
     word_of,
 )
-from llm_sdks._shared.wire import Json
-from llm_sdks.base_sdk import CompletionRequest, LLMConfig, Usage
+from llm_sdks.provider_sdk import ProviderSDK
+from llm_sdks.wires.wire import Json
 
 settings.require("anthropic", "aiohttp", install="anthropic[aiohttp]")
 
@@ -25,7 +25,7 @@ class AnthropicSDK(ProviderSDK):
     """Messages; without an `endpoint`, Anthropic's own."""
 
     usual_key_variable = "ANTHROPIC_API_KEY"
-    client_module = "llm_sdks._shared.anthropic_client"
+    client_module = "llm_sdks.wires.anthropic_client"
     answer_name = "message"
     endings = Endings(
         frozenset({"max_tokens", "model_context_window_exceeded"}),

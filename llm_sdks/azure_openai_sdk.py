@@ -1,9 +1,9 @@
 """`AzureOpenAI`: OpenAI's models, deployed in an Azure resource."""
 
-from llm_sdks._shared import settings
-from llm_sdks._shared.chat_completions import ChatCompletionsSDK
 from llm_sdks.base_sdk import LLMConfig
 from llm_sdks.errors import ConfigurationError
+from llm_sdks.formats import settings
+from llm_sdks.formats.chat_completions import ChatCompletionsSDK
 
 settings.require("openai", "aiohttp", install="openai[aiohttp]")
 
@@ -15,7 +15,7 @@ class AzureOpenAISDK(ChatCompletionsSDK):
     """
 
     usual_key_variable = "AZURE_OPENAI_API_KEY"
-    client_module = "llm_sdks._shared.azure_openai_client"
+    client_module = "llm_sdks.wires.azure_openai_client"
     # The second is for Azure's logs.
     key_headers = ("Idempotency-Key", "x-ms-client-request-id")
 

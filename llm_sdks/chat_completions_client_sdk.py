@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from llm_sdks._shared import settings
-from llm_sdks._shared.chat_completions import ChatCompletionsSDK
-from llm_sdks._shared.wire import Json
 from llm_sdks.base_sdk import LLMConfig
+from llm_sdks.formats import settings
+from llm_sdks.formats.chat_completions import ChatCompletionsSDK
+from llm_sdks.wires.wire import Json
 
 settings.require(
     "azure.ai.inference", "aiohttp", install="azure-ai-inference aiohttp"
@@ -19,7 +19,7 @@ class ChatCompletionsClientSDK(ChatCompletionsSDK):
     """Chat completions; `endpoint` is the URL above `/chat/completions`."""
 
     usual_key_variable = "AZURE_INFERENCE_CREDENTIAL"
-    client_module = "llm_sdks._shared.azure_inference_client"
+    client_module = "llm_sdks.wires.azure_inference_client"
     # The second is for Azure's logs.
     key_headers = ("Idempotency-Key", "x-ms-client-request-id")
 

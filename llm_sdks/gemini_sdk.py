@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from llm_sdks._shared import settings
-from llm_sdks._shared.provider import ProviderSDK
-from llm_sdks._shared.reading import (
+from llm_sdks.base_sdk import CompletionRequest, LLMConfig, Usage
+from llm_sdks.formats import settings
+from llm_sdks.formats.reading import (
     Endings,
     Part,
     count,
@@ -13,8 +13,8 @@ from llm_sdks._shared.reading import (
     text_of,
     word_of,
 )
-from llm_sdks._shared.wire import Json
-from llm_sdks.base_sdk import CompletionRequest, LLMConfig, Usage
+from llm_sdks.provider_sdk import ProviderSDK
+from llm_sdks.wires.wire import Json
 
 settings.require("google.genai", "aiohttp", install="google-genai[aiohttp]")
 
@@ -23,7 +23,7 @@ class GeminiSDK(ProviderSDK):
     """Generated content; without an `endpoint`, Google's own."""
 
     usual_key_variable = "GEMINI_API_KEY"
-    client_module = "llm_sdks._shared.gemini_client"
+    client_module = "llm_sdks.wires.gemini_client"
     answer_name = "generated content"
     endings = Endings(
         frozenset({"MAX_TOKENS", "CONTINUATION"}),

@@ -1,8 +1,8 @@
 """`OpenAI`: OpenAI itself and every endpoint that speaks its language."""
 
-from llm_sdks._shared import settings
-from llm_sdks._shared.chat_completions import ChatCompletionsSDK
 from llm_sdks.base_sdk import LLMConfig
+from llm_sdks.formats import settings
+from llm_sdks.formats.chat_completions import ChatCompletionsSDK
 
 settings.require("openai", "aiohttp", install="openai[aiohttp]")
 
@@ -14,7 +14,7 @@ class OpenAISDK(ChatCompletionsSDK):
     """
 
     usual_key_variable = "OPENAI_API_KEY"
-    client_module = "llm_sdks._shared.openai_client"
+    client_module = "llm_sdks.wires.openai_client"
     # The second is for OpenAI's logs.
     key_headers = ("Idempotency-Key", "X-Client-Request-Id")
 

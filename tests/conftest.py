@@ -7,6 +7,7 @@ import httpx2
 import pytest
 import structlog
 
+from provider_simulator.running import Simulator, running_simulator
 from tests.support.api_user import ApiUser
 from tests.support.fake_provider import FakeProvider, fake_provider
 from tests.support.live_server import (
@@ -17,8 +18,7 @@ from tests.support.live_server import (
 from tests.support.metrics import TOKEN
 from tests.support.mongoeco_server import PYTHON, mongoeco_server
 from tests.support.store import Store, open_store
-from utilities.embedded_database import EmbeddedDatabase
-from utilities.provider_simulator.running import Simulator, running_simulator
+from utilities.embedded.database import EmbeddedDatabase
 
 PROVIDER_KEY = "sk-provider-secret"
 

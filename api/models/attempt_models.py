@@ -18,10 +18,15 @@ _LONGEST_REASON = 500
 class AttemptEnd(StrEnum):
     """How a try ended that gave no answer."""
 
-    PUT_BACK = "PUT_BACK"
+    REQUEUED = "REQUEUED"
     LEASE_EXPIRED = "LEASE_EXPIRED"
     PROCESS_DIED = "PROCESS_DIED"
     FAILED = "FAILED"
+
+    @classmethod
+    def _missing_(cls, value: object) -> "AttemptEnd | None":
+        # Its name up to version 0.1; histories keep what was written.
+        return cls.REQUEUED if value == "PUT_BACK" else None
 
 
 class AttemptRecord(ApiModel):

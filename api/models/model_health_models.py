@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from api.models.base import ApiModel, example
-from llm_sdks.circuit_breaker import BreakerState
+from llm_sdks.resilience.circuit_breaker import BreakerState
 
 Count = Annotated[int, Field(ge=0)]
 

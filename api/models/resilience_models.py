@@ -1,6 +1,6 @@
 """How a model's calls are protected, as its owner sets it.
 
-The values and what they mean are those of `llm_sdks.resilience`.
+The values and what they mean are those of `llm_sdks.resilience.policies`.
 """
 
 import functools
@@ -9,7 +9,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from api.models.base import ApiModel
-from llm_sdks import resilience
+from llm_sdks.resilience import policies
 
 Seconds = Annotated[float, Field(ge=0.1, le=86_400, allow_inf_nan=False)]
 
@@ -102,11 +102,11 @@ class ResilienceSettings(ApiModel):
     bulkhead: BulkheadSettings = BulkheadSettings()
 
     @functools.cached_property
-    def policy(self) -> resilience.Resilience:
+    def policy(self) -> policies.Resilience:
         """Give the same values as the code that applies them has them."""
-        return resilience.Resilience(
-            resilience.TimeoutPolicy(**self.timeout.model_dump()),
-            resilience.RetryPolicy(**self.retry.model_dump()),
-            resilience.BreakerPolicy(**self.circuit_breaker.model_dump()),
-            resilience.BulkheadPolicy(**self.bulkhead.model_dump()),
+        return policies.Resilience(
+            policies.TimeoutPolicy(**self.timeout.model_dump()),
+            policies.RetryPolicy(**self.retry.model_dump()),
+            policies.BreakerPolicy(**self.circuit_breaker.model_dump()),
+            policies.BulkheadPolicy(**self.bulkhead.model_dump()),
         )

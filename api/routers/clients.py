@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from fastapi import APIRouter, Depends, Response
 
-from api.middleware.callers import verify_admin_api_key
+from api.dependencies.callers import verify_admin_api_key
+from api.dependencies.services import Clients
 from api.models.client_models import (
     Client,
     ClientCreate,
@@ -13,7 +14,6 @@ from api.models.client_models import (
     RotatedKey,
 )
 from api.routers.pages import PageQuery, answer
-from api.services.dependencies import Clients
 
 router = APIRouter(
     prefix="/clients",

@@ -9,7 +9,7 @@ from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from fastapi.responses import FileResponse, HTMLResponse
 
 from api.core.errors import NotFoundError
-from api.middleware.docs_auth import verify_docs_user
+from api.dependencies.docs_auth import verify_docs_user
 
 _ASSETS = Path(fastapi_offline.__file__).parent / "static"
 _ASSET_NAMES = frozenset(

@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 from fastapi import APIRouter, Response
 
+from api.dependencies.services import Health
 from api.models import health_models as answers
-from api.services.dependencies import Health
 from config import VERSION
 
 SERVICE = "metasync-api"

@@ -6,7 +6,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
 from api.core.problems import overtaken, problems
-from api.middleware.callers import AnyCaller, ClientCaller
+from api.dependencies.callers import AnyCaller, ClientCaller
+from api.dependencies.services import Jobs
 from api.models.job_models import (
     Job,
     JobBatchCreate,
@@ -19,9 +20,8 @@ from api.models.job_models import (
 )
 from api.models.job_status import JobStatus
 from api.routers.pages import PageQuery, answer
-from api.services import client_reference
-from api.services.dependencies import Jobs
-from api.services.job_filter import JobFilter
+from api.services.jobs.job_filter import JobFilter
+from api.services.shared import client_reference
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 _UNKNOWN = [

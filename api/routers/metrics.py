@@ -6,8 +6,8 @@ from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
-from api.middleware.scrape_auth import MayScrape
-from api.services.dependencies import Metrics
+from api.dependencies.scrape_auth import MayScrape
+from api.dependencies.services import Metrics
 
 router = APIRouter(tags=["health"], dependencies=[MayScrape])
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from fastapi import APIRouter, Depends, Response
 
 from api.core.problems import overtaken, problems
-from api.middleware.callers import verify_admin_api_key, verify_caller
+from api.dependencies.callers import verify_admin_api_key, verify_caller
+from api.dependencies.services import ModelHealths, Models
 from api.models.model_health_models import ModelHealth
 from api.models.model_models import (
     Model,
@@ -14,7 +15,6 @@ from api.models.model_models import (
     ModelWithKey,
 )
 from api.routers.pages import PageQuery, answer
-from api.services.dependencies import ModelHealths, Models
 
 router = APIRouter(prefix="/models", tags=["models"])
 for_admin = [Depends(verify_admin_api_key)]

@@ -5,7 +5,7 @@ from typing import Annotated, TypeVar
 
 from fastapi import Depends, Query, Response
 
-from api.services.paging import (
+from api.services.shared.paging import (
     DEFAULT_LIMIT,
     MAX_LIMIT,
     Page,

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from fastapi import APIRouter, Response
 
 from api.core.problems import overtaken, problems
-from api.middleware.callers import AnyCaller
+from api.dependencies.callers import AnyCaller
+from api.dependencies.services import PromptFlows
 from api.models.prompt_flow_models import (
     PromptFlow,
     PromptFlowCreate,
     PromptFlowUpdate,
 )
 from api.routers.pages import PageQuery, answer
-from api.services.dependencies import PromptFlows
 
 router = APIRouter(prefix="/prompt-flows", tags=["prompt flows"])
 _NOT_PUBLIC = {

@@ -6,7 +6,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Response
 
 from api.core.problems import overtaken, problems
-from api.middleware.callers import AnyCaller
+from api.dependencies.callers import AnyCaller
+from api.dependencies.services import Prompts
 from api.models.prompt_models import (
     Prompt,
     PromptCreate,
@@ -14,8 +15,7 @@ from api.models.prompt_models import (
     PromptUpdate,
 )
 from api.routers.pages import PageQuery, answer
-from api.services.dependencies import Prompts
-from api.services.prompt_service import PromptFilter
+from api.services.prompts.prompt_service import PromptFilter
 
 router = APIRouter(prefix="/prompts", tags=["prompts"])
 _VERSION_TAKEN = {400: ["Prompt with this name already exists"]}

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from fastapi import APIRouter, Response
 
 from api.core.problems import overtaken, problems
-from api.middleware.callers import AnyCaller, ClientCaller
+from api.dependencies.callers import AnyCaller, ClientCaller
+from api.dependencies.services import Runs
 from api.models.run_models import Run, RunCreate, RunStatus
 from api.routers.pages import PageQuery, answer
-from api.services.dependencies import Runs
 
 router = APIRouter(prefix="/runs", tags=["runs"])
 _UNKNOWN = {

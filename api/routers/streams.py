@@ -8,7 +8,8 @@ from fastapi.responses import StreamingResponse
 
 from api.core.error_responses import STREAM_ID
 from api.core.problems import problems
-from api.middleware.callers import AnyCaller, ClientCaller
+from api.dependencies.callers import AnyCaller, ClientCaller
+from api.dependencies.services import Streams
 from api.models.stream_models import (
     Stream,
     StreamAnalytics,
@@ -17,11 +18,10 @@ from api.models.stream_models import (
     StreamSummary,
 )
 from api.routers.pages import PageQuery, answer
-from api.services import client_reference
-from api.services.date_range import TimeRange, read_range
-from api.services.dependencies import Streams
-from api.services.live_stream import LiveStream
-from api.services.stream_service import StreamFilter
+from api.services.calls.live_stream import LiveStream
+from api.services.shared import client_reference
+from api.services.shared.date_range import TimeRange, read_range
+from api.services.streams.stream_service import StreamFilter
 from utilities import payload
 
 EVENT_STREAM = "text/event-stream"

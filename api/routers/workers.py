@@ -6,11 +6,12 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from api.core.problems import overtaken, problems
-from api.middleware.callers import (
+from api.dependencies.callers import (
     AnyCaller,
     ClientCaller,
     verify_admin_api_key,
 )
+from api.dependencies.services import Workers
 from api.models.worker_models import (
     Worker,
     WorkerBatchCreate,
@@ -23,9 +24,8 @@ from api.models.worker_models import (
     WorkerUpdate,
 )
 from api.routers.pages import PageQuery, answer
-from api.services import client_reference
-from api.services.dependencies import Workers
-from api.services.worker_service import WorkerFilter
+from api.services.shared import client_reference
+from api.services.workers.worker_service import WorkerFilter
 
 router = APIRouter(prefix="/workers", tags=["workers"])
 _CHANGED = overtaken("Worker")

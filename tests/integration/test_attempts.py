@@ -4,11 +4,11 @@ from typing import Any
 
 from api.models.job_models import Job, JobUpdate
 from api.models.job_status import JobStatus
-from api.models.job_work import Claimant, ClaimedJob, Failed, PutBack
-from api.models.job_work import Succeeded as Answer
 from api.models.metrics import Metrics
-from api.services.caller import Caller
-from api.services.job_outcomes import Result
+from api.services.queue.job_outcomes import Result
+from api.services.queue.job_work import Claimant, ClaimedJob, Failed, Requeued
+from api.services.queue.job_work import Succeeded as Answer
+from api.services.shared.caller import Caller
 from tests.support.store import Store
 
 ADMIN = Caller(is_admin=True)
@@ -19,9 +19,9 @@ async def job_of(store: Store, job_id: str) -> Job:
     return await store.application.services.jobs.get(job_id, store.client)
 
 
-async def put_back(store: Store, job: ClaimedJob, **fields: Any) -> int:
+async def requeued(store: Store, job: ClaimedJob, **fields: Any) -> int:
     how: dict[str, Any] = {"counted": False, "reason": BUSY, **fields}
-    back = PutBack(store.time.now, **how)
+    back = Requeued(store.time.now, **how)
     return await store.queue.store([Result(job, back)])
 
 
@@ -47,7 +47,7 @@ async def test_every_try_without_an_answer_leaves_a_record(
 ) -> None:
     (job_id,) = await store.submit()
     (job,) = await store.claim(claimant=Claimant("p", "a"))
-    await put_back(store, job, counted=True)
+    await requeued(store, job, counted=True)
     await store.claim(claimant=Claimant("p", "b"))
     await die(store)
     await store.claim(claimant=Claimant("dead", "c"))
@@ -55,7 +55,7 @@ async def test_every_try_without_an_answer_leaves_a_record(
     assert await store.queue.return_of_process("dead") == (0, 1)
     after = await job_of(store, job_id)
     assert told(after) == [
-        ("PUT_BACK", 1, "a", 1),
+        ("REQUEUED", 1, "a", 1),
         ("LEASE_EXPIRED", 2, "b", 1),
         ("PROCESS_DIED", 3, "c", 1),
     ]
@@ -64,7 +64,7 @@ async def test_every_try_without_an_answer_leaves_a_record(
     assert after.status is JobStatus.ERROR_PROCESSING
     assert after.error_data is not None
     kinds = [each["kind"] for each in after.error_data["attemptHistory"]]
-    assert kinds == ["PUT_BACK", "LEASE_EXPIRED", "PROCESS_DIED"]
+    assert kinds == ["REQUEUED", "LEASE_EXPIRED", "PROCESS_DIED"]
 
 
 async def test_a_failure_at_the_last_attempt_tells_the_earlier_ones(
@@ -90,10 +90,10 @@ async def test_like_tries_in_a_row_are_one_record(store: Store) -> None:
     await die(store)
     for _ in range(30):
         (job,) = await store.claim()
-        await put_back(store, job)
+        await requeued(store, job)
     assert told(await job_of(store, job_id)) == [
         ("LEASE_EXPIRED", 1, "worker", 1),
-        ("PUT_BACK", 2, "worker", 30),
+        ("REQUEUED", 2, "worker", 30),
     ]
 
 
@@ -101,7 +101,7 @@ async def test_the_latest_twenty_are_kept(store: Store) -> None:
     (job_id,) = await store.submit()
     for number in range(25):
         (job,) = await store.claim()
-        await put_back(store, job, reason=f"{number} " + "x" * 1000)
+        await requeued(store, job, reason=f"{number} " + "x" * 1000)
     history = (await job_of(store, job_id)).attempt_history or []
     assert [each.reason.split()[0] for each in history] == [
         str(number) for number in range(5, 25)
@@ -131,7 +131,7 @@ async def test_a_job_that_was_given_up_is_not_put_back(store: Store) -> None:
         (job,) = await store.claim()
         await die(store)
     for counted in (True, False):
-        assert await put_back(store, job, counted=counted) == 0
+        assert await requeued(store, job, counted=counted) == 0
     after = await job_of(store, job_id)
     assert (after.status, after.attempts) == (JobStatus.ERROR_PROCESSING, 3)
     # An answer is another thing: it was paid for.
@@ -157,12 +157,12 @@ async def test_a_changed_job_starts_anew(store: Store) -> None:
     (job_id,) = await store.submit()
     (job,) = await store.claim()
     paid = Answer('"to the first"', Metrics())
-    await put_back(store, job, checkpoint=paid)
+    await requeued(store, job, checkpoint=paid)
     await change(store, job_id, client_reference={"a": 1})
     (again,) = await store.claim()
     assert again.checkpoint == paid
     assert again.started_at == job.started_at
-    await put_back(store, again, checkpoint=paid)
+    await requeued(store, again, checkpoint=paid)
     await change(store, job_id, request_data={"n": "other"})
     (other,) = await store.claim()
     assert other.checkpoint is None

@@ -28,7 +28,7 @@ from tests.support.fake_provider import FakeProvider
 from tests.support.live_server import live_server, make_settings
 from tests.support.processes import ServiceProcess, service_process
 from tests.support.waiting import eventually
-from utilities.embedded_database import EmbeddedDatabase
+from utilities.embedded.database import EmbeddedDatabase
 
 pytestmark = pytest.mark.slow
 
@@ -75,7 +75,7 @@ def misbehaving(database: str, tmp_path: Path) -> Iterator[ApiUser]:
     )
     Misbehaving.release.clear()
     with live_server(settings, database, {}) as server:
-        server.application.worker_parts.registry.register(Misbehaving)
+        server.application.worker_parts.access.registry.register(Misbehaving)
         with httpx2.Client(base_url=server.url, timeout=30) as http:
             yield ApiUser(http)
         Misbehaving.release.set()

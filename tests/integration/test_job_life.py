@@ -30,18 +30,18 @@ from hypothesis.stateful import (
 from api.core.errors import NotFoundError, TransitionError
 from api.models.job_models import Job, JobUpdate
 from api.models.job_status import JobStatus, allowed_targets
-from api.models.job_work import (
+from api.models.metrics import Metrics
+from api.services.jobs.job_filter import JobFilter
+from api.services.queue.job_outcomes import Result
+from api.services.queue.job_work import (
     Claimant,
     ClaimedJob,
     Failed,
-    PutBack,
+    Requeued,
     Succeeded,
 )
-from api.models.metrics import Metrics
-from api.services.caller import Caller
-from api.services.job_filter import JobFilter
-from api.services.job_outcomes import Result
-from api.services.paging import PageRequest
+from api.services.shared.caller import Caller
+from api.services.shared.paging import PageRequest
 from tests.support.store import Store, open_store
 
 ADMIN = Caller(is_admin=True)
@@ -134,7 +134,7 @@ class JobLife(RuleBasedStateMachine):
         """Store an outcome, twice; return the job if it must be taken."""
         job = self.jobs[str(claimed.job_id)]
         may_be_in = {S.PROCESSING, S.PENDING}
-        if not isinstance(outcome, PutBack):
+        if not isinstance(outcome, Requeued):
             may_be_in |= {S.ERROR_PROCESSING}
         takes = (
             job.token == claimed.lease_token
@@ -167,13 +167,13 @@ class JobLife(RuleBasedStateMachine):
         delay=st.sampled_from([0, 10_000]),
         uncounted=st.booleans(),
     )
-    def put_back(
+    def requeued(
         self, claimed: ClaimedJob, delay: int, *, uncounted: bool
     ) -> None:
         # The pipeline puts no job back that has used its last attempt up.
         counted = not uncounted and claimed.attempts < MAX_ATTEMPTS
         due = self.now + delay
-        if job := self._store(claimed, PutBack(due, counted, "why")):
+        if job := self._store(claimed, Requeued(due, counted, "why")):
             job.status, job.available_at = S.PENDING, due
             job.attempts = claimed.attempts - (not counted)
 

@@ -7,6 +7,7 @@ import pytest
 from bson import ObjectId
 
 from api.services.monitoring.collectors import MOST_SHOWN
+from provider_simulator.running import Simulator
 from tests.integration.test_providers import simulated
 from tests.integration.test_resilience import QUICK, all_processed, submit
 from tests.support.api_user import ApiUser, unique
@@ -14,7 +15,6 @@ from tests.support.fake_provider import FakeProvider
 from tests.support.live_server import DOCS_SECRET, LiveServer
 from tests.support.metrics import Scrape, scrape
 from tests.support.waiting import eventually
-from utilities.provider_simulator.running import Simulator
 
 PROBE = "metasync_queue_state_age_seconds"
 

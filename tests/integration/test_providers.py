@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from provider_simulator.running import Simulator
 from tests.support.api_user import ApiUser, Json
-from utilities.provider_simulator.running import Simulator
 
 PROVIDERS = [
     "OpenAI",

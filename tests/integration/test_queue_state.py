@@ -9,7 +9,7 @@ from bson import ObjectId
 
 from api.services.monitoring.queue_state import QueueState
 from utilities.cosmos_connector import ClientManager, Documents
-from utilities.schema import migrate
+from utilities.store.schema import migrate
 
 
 @pytest.fixture

@@ -2,11 +2,11 @@
 
 import time
 
+from provider_simulator.running import Simulator
 from tests.integration.test_providers import simulated
 from tests.support.api_user import ADMIN, ApiUser, Json
 from tests.support.live_server import free_port
 from tests.support.waiting import eventually
-from utilities.provider_simulator.running import Simulator
 
 QUICK = {
     "timeout": {"total": 2},

@@ -20,7 +20,7 @@ from tests.support.api_user import ADMIN, ApiUser
 from tests.support.fake_provider import FakeProvider
 from tests.support.processes import ServiceProcess
 from tests.support.waiting import eventually
-from utilities.embedded_database import EmbeddedDatabase
+from utilities.embedded.database import EmbeddedDatabase
 
 pytestmark = pytest.mark.slow
 

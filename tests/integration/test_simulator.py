@@ -13,6 +13,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from provider_simulator.running import Simulator, running_simulator
+from provider_simulator.script import Rule
+from provider_simulator.settings import (
+    SimulatorError,
+    SimulatorSettings,
+)
 from tests.support.simulator_calls import (
     ANTHROPIC,
     CALLS,
@@ -24,12 +30,6 @@ from tests.support.simulator_calls import (
     said,
 )
 from tests.support.waiting import eventually
-from utilities.provider_simulator.running import Simulator, running_simulator
-from utilities.provider_simulator.script import Rule
-from utilities.provider_simulator.settings import (
-    SimulatorError,
-    SimulatorSettings,
-)
 
 
 def test_a_script_replaced_at_run_time(vendor: httpx2.Client) -> None:

@@ -7,6 +7,7 @@ import re
 import httpx2
 import pytest
 
+from provider_simulator.running import Simulator
 from tests.support.simulator_calls import (
     ANTHROPIC,
     CALLS,
@@ -18,7 +19,6 @@ from tests.support.simulator_calls import (
     streamed,
 )
 from tests.support.waiting import eventually
-from utilities.provider_simulator.running import Simulator
 
 
 @pytest.mark.parametrize(("path", "body"), CALLS)

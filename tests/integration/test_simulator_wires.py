@@ -5,6 +5,7 @@ import json
 import httpx2
 import pytest
 
+from provider_simulator.running import Simulator
 from tests.support.simulator_calls import (
     ANTHROPIC,
     AZURE,
@@ -23,7 +24,6 @@ from tests.support.simulator_calls import (
     said,
     streamed,
 )
-from utilities.provider_simulator.running import Simulator
 
 
 @pytest.mark.parametrize(("path", "body"), CALLS)

@@ -13,7 +13,6 @@ from api.core.errors import ConflictError, RuleError
 from api.models.client_models import ClientCreate
 from api.models.job_models import JobBatchUpdateItem, JobCreate, JobUpdate
 from api.models.job_status import JobStatus
-from api.models.job_work import Claimant, Failed, PutBack, Succeeded
 from api.models.metrics import Metrics
 from api.models.model_models import CostInput, ModelCreate, ModelUpdate
 from api.models.prompt_models import PromptStatus, PromptUpdate
@@ -23,17 +22,18 @@ from api.models.worker_models import (
     WorkerCreate,
     WorkerStatus,
 )
-from api.services.caller import Caller
-from api.services.job_filter import JobFilter
-from api.services.job_outcomes import Result
-from api.services.paging import PageRequest
-from api.services.prompt_service import PromptFilter
-from api.services.worker_holds import Slot, WorkerHolds
-from api.services.worker_service import WorkerFilter
-from llm_workers.scene import look
+from api.services.jobs.job_filter import JobFilter
+from api.services.prompts.prompt_service import PromptFilter
+from api.services.queue.job_outcomes import Result
+from api.services.queue.job_work import Claimant, Failed, Requeued, Succeeded
+from api.services.queue.worker_leases import Slot, WorkerLeases
+from api.services.shared.caller import Caller
+from api.services.shared.paging import PageRequest
+from api.services.workers.worker_service import WorkerFilter
+from llm_workers.supervisor.snapshot import take_snapshot
 from tests.support.store import CONFIG, ME, Store, new_prompt
 from utilities.cosmos_connector import Documents
-from utilities.schema import migrate
+from utilities.store.schema import migrate
 
 ADMIN = Caller(is_admin=True)
 PAGE = PageRequest()
@@ -208,10 +208,10 @@ async def test_results_are_stored_under_their_lease_only(
     await store.submit(3)
     jobs = await store.queue.claim(str(store.client.client_id), CONFIG, ME, 3)
     metrics = Metrics(1, 2, 0.5, 0.1, 0.2, frozenset({"USD"}))
-    outcomes: tuple[Succeeded | Failed | PutBack, ...] = (
+    outcomes: tuple[Succeeded | Failed | Requeued, ...] = (
         Succeeded('{"a":1}', metrics, '{"s":2}', "f" * 24),
         Failed({"errorType": "X"}, metrics),
-        PutBack(store.time.now + 5000, counted=True, reason="r"),
+        Requeued(store.time.now + 5000, counted=True, reason="r"),
     )
     results = [
         Result(job, outcome)
@@ -333,35 +333,35 @@ async def test_pools_hold_a_worker_one_at_a_time(store: Store) -> None:
     request = WorkerCreate(worker_id="w", config=WorkerConfigInput())
     made = await workers.create(request, store.client)
     await workers.start(made.worker_id, store.client)
-    holds = WorkerHolds(
-        Documents(application.clients, "worker_holds"),
+    leases = WorkerLeases(
+        Documents(application.clients, "worker_leases"),
         Documents(application.clients, "worker_pools"),
         store.time,
     )
     slot = Slot(made.worker_id, 1)
-    scene = await look(application.worker_documents, holds)
-    assert slot in scene.waiting
-    assert await holds.take(slot, "a", None)
-    assert not await holds.take(slot, "b", None)
+    snapshot = await take_snapshot(application.worker_documents, leases)
+    assert slot in snapshot.waiting
+    assert await leases.take(slot, "a", None)
+    assert not await leases.take(slot, "b", None)
     store.time.now += 9_000
-    await holds.renew("a", 7)
+    await leases.renew("a", 7)
     store.time.now += 9_000
-    scene = await look(application.worker_documents, holds)
-    assert (scene.held[slot], scene.rooms["a"]) == ("a", 7)
-    assert slot not in scene.waiting
-    assert not await holds.take(slot, "b", scene.holds[slot])
+    snapshot = await take_snapshot(application.worker_documents, leases)
+    assert (snapshot.held[slot], snapshot.capacities["a"]) == ("a", 7)
+    assert slot not in snapshot.waiting
+    assert not await leases.take(slot, "b", snapshot.leases[slot])
     shown = await workers.get(made.worker_id, store.client)
     assert shown.thread_info is not None
-    await holds.release([slot], "b")
+    await leases.release([slot], "b")
     store.time.now += 2_000
-    scene = await look(application.worker_documents, holds)
-    assert slot in scene.waiting
-    assert await holds.take(slot, "b", scene.holds[slot])
-    assert not await holds.take(slot, "a", scene.holds[slot])
-    await holds.leave("b")
-    assert await holds.take(slot, "a", scene.holds[slot])
-    await holds.remove([slot], "a")
-    assert slot not in {hold.slot for hold in await holds.all()}
+    snapshot = await take_snapshot(application.worker_documents, leases)
+    assert slot in snapshot.waiting
+    assert await leases.take(slot, "b", snapshot.leases[slot])
+    assert not await leases.take(slot, "a", snapshot.leases[slot])
+    await leases.release_all("b")
+    assert await leases.take(slot, "a", snapshot.leases[slot])
+    await leases.remove([slot], "a")
+    assert slot not in {lease.slot for lease in await leases.all()}
 
 
 async def test_those_who_claim_at_once_share_the_jobs(store: Store) -> None:

@@ -21,7 +21,7 @@ from llm_sdks.conformance import (
     Truncates,
 )
 from llm_sdks.registry import SdkRegistry
-from utilities.provider_simulator.running import Simulator
+from provider_simulator.running import Simulator
 
 KEY = "key-abcdefgh-ijklmnop"
 _VERSIONS = {"AzureOpenAI": "2024-10-21"}

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from utilities.provider_simulator.running import Simulator
+from provider_simulator.running import Simulator
 
 Json = dict[str, Any]
 

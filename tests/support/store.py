@@ -9,18 +9,18 @@ from pathlib import Path
 import main_app
 from api.models.client_models import ClientCreate
 from api.models.job_status import JobStatus
-from api.models.job_work import Claimant, ClaimedJob
 from api.models.model_models import CostInput, ModelCreate
 from api.models.prompt_models import PromptCreate
 from api.models.worker_models import WorkerConfig
-from api.services.caller import Caller
-from api.services.job_filter import JobFilter
-from api.services.job_queue import JobQueue
+from api.services.jobs.job_filter import JobFilter
+from api.services.queue.job_queue import JobQueue
+from api.services.queue.job_work import Claimant, ClaimedJob
+from api.services.shared.caller import Caller
 from config import ModelKeys
 from main_app import Application
 from tests.support.live_server import make_settings
 from utilities.cosmos_connector import Documents
-from utilities.schema import migrate
+from utilities.store.schema import migrate
 
 CONFIG = WorkerConfig(poll_interval=1, max_items_per_batch=100)
 ME = Claimant("process", "worker")

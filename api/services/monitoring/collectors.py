@@ -15,8 +15,8 @@ from api.services.monitoring.queue_state import (
     JobCounts,
     Kept,
 )
-from llm_sdks.circuit_breaker import BreakerState
-from llm_sdks.model_gate import GateState, ModelGates
+from llm_sdks.resilience.circuit_breaker import BreakerState
+from llm_sdks.resilience.model_gate import GateState, ModelGates
 from utilities.clock import Clock, now_ms
 
 # So many models and operations have series of their own.

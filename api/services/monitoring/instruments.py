@@ -4,10 +4,15 @@ from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from api.models.job_work import ClaimedJob, Outcome, PutBack, Succeeded
 from api.models.metrics import Metrics
 from api.services.monitoring.labels import OTHER, FirstCome
 from api.services.monitoring.observer import CallEnd, Observer
+from api.services.queue.job_work import (
+    ClaimedJob,
+    Outcome,
+    Requeued,
+    Succeeded,
+)
 from utilities.clock import Clock, now_ms
 
 MOST_MODELS = 50
@@ -62,10 +67,10 @@ class Instruments(Observer):
         """Count a job that has ended, or runs again."""
         model = self.model(job.model)
         operation = self._operations.label(job.operation, model)
-        if isinstance(outcome, PutBack):
+        if isinstance(outcome, Requeued):
             failed = outcome.failures not in (None, job.failures)
             why = "failure" if failed else "deferred"
-            self._put_back.labels(model, operation, why).inc()
+            self._requeue.labels(model, operation, why).inc()
             return
         ended = "processed" if isinstance(outcome, Succeeded) else "error"
         self._finished.labels(model, operation, ended).inc()
@@ -122,7 +127,7 @@ class Instruments(Observer):
             "Jobs that ended, by outcome: processed or error",
             ("model", "operation", "outcome"),
         )
-        self._put_back = self._counter(
+        self._requeue = self._counter(
             "jobs_put_back",
             "Jobs put back to run again: after a failure, or deferred "
             "(a rate limit, an open breaker, a worker that stopped)",

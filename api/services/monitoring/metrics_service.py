@@ -24,7 +24,7 @@ from api.services.monitoring.queue_state import (
     QueueState,
 )
 from config import VERSION
-from llm_sdks.model_gate import ModelGates
+from llm_sdks.resilience.model_gate import ModelGates
 from utilities.clock import Clock, now_ms
 
 ACTIVE_SECONDS = 5.0

@@ -4,9 +4,9 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from api.models.job_work import ClaimedJob
-from api.services.job_queue import JobQueue
 from api.services.monitoring.observer import Observer
+from api.services.queue.job_queue import JobQueue
+from api.services.queue.job_work import ClaimedJob
 from utilities.cosmos_connector import Documents, StoreError
 
 T = TypeVar("T")

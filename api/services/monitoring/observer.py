@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Final
 
-from api.models.job_work import ClaimedJob, Outcome
 from api.models.metrics import Metrics
 from api.models.model_models import ModelWithKey
+from api.services.queue.job_work import ClaimedJob, Outcome
 from llm_sdks.errors import LLMError
 
 OK = "ok"

@@ -1,0 +1,1 @@
+"""FastAPI dependencies: services, and who is calling."""

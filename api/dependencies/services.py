@@ -1,0 +1,116 @@
+"""The services as FastAPI dependencies; `main_app` puts them in place."""
+
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+
+from api.core.scrape_access import ScrapeAccess
+from api.services.clients.client_service import ClientService
+from api.services.jobs.job_service import JobService
+from api.services.models.model_health import ModelHealthService
+from api.services.models.model_service import ModelService
+from api.services.monitoring.health_service import HealthService
+from api.services.monitoring.metrics_service import MetricsService
+from api.services.prompts.prompt_flow_service import PromptFlowService
+from api.services.prompts.prompt_service import PromptService
+from api.services.runs.run_service import RunService
+from api.services.streams.stream_service import StreamService
+from api.services.workers.worker_service import WorkerService
+
+
+@dataclass(frozen=True)
+class Services:
+    """Every service of the application, and the secrets that guard it."""
+
+    clients: ClientService
+    models: ModelService
+    model_health: ModelHealthService
+    prompts: PromptService
+    prompt_flows: PromptFlowService
+    jobs: JobService
+    streams: StreamService
+    runs: RunService
+    workers: WorkerService
+    health: HealthService
+    metrics: MetricsService
+    scrape_access: ScrapeAccess
+    admin_api_key: str
+    docs_user: str
+    docs_secret: str
+
+
+def get_services(request: Request) -> Services:
+    """Return what `main_app` wired for this application."""
+    return cast("Services", request.app.state.services)
+
+
+AllServices = Annotated[Services, Depends(get_services)]
+
+
+def get_client_service(services: AllServices) -> ClientService:
+    """Return the clients' service."""
+    return services.clients
+
+
+def get_model_service(services: AllServices) -> ModelService:
+    """Return the models' service."""
+    return services.models
+
+
+def get_model_health_service(services: AllServices) -> ModelHealthService:
+    """Return what knows how calls to models go."""
+    return services.model_health
+
+
+def get_prompt_service(services: AllServices) -> PromptService:
+    """Return the prompts' service."""
+    return services.prompts
+
+
+def get_prompt_flow_service(services: AllServices) -> PromptFlowService:
+    """Return the prompt flows' service."""
+    return services.prompt_flows
+
+
+def get_job_service(services: AllServices) -> JobService:
+    """Return the jobs' service."""
+    return services.jobs
+
+
+def get_stream_service(services: AllServices) -> StreamService:
+    """Return the streams' service."""
+    return services.streams
+
+
+def get_run_service(services: AllServices) -> RunService:
+    """Return the runs' service."""
+    return services.runs
+
+
+def get_worker_service(services: AllServices) -> WorkerService:
+    """Return the workers' service."""
+    return services.workers
+
+
+def get_health_service(services: AllServices) -> HealthService:
+    """Return the health service."""
+    return services.health
+
+
+def get_metrics_service(services: AllServices) -> MetricsService:
+    """Return what writes this process's metrics."""
+    return services.metrics
+
+
+Clients = Annotated[ClientService, Depends(get_client_service)]
+Models = Annotated[ModelService, Depends(get_model_service)]
+ModelHealths = Annotated[ModelHealthService, Depends(get_model_health_service)]
+Prompts = Annotated[PromptService, Depends(get_prompt_service)]
+PromptFlows = Annotated[PromptFlowService, Depends(get_prompt_flow_service)]
+Jobs = Annotated[JobService, Depends(get_job_service)]
+Streams = Annotated[StreamService, Depends(get_stream_service)]
+Runs = Annotated[RunService, Depends(get_run_service)]
+Workers = Annotated[WorkerService, Depends(get_worker_service)]
+Health = Annotated[HealthService, Depends(get_health_service)]
+Metrics = Annotated[MetricsService, Depends(get_metrics_service)]

@@ -1,0 +1,142 @@
+"""From a model's document to a plug-in that is ready to be called."""
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+import structlog
+from pydantic import SecretStr
+
+from api.models.model_models import ModelWithKey
+from config import MissingModelKeyError, ModelKeys
+from llm_sdks.base_sdk import BaseLLMSDK, CompletionRequest, LLMConfig
+from llm_sdks.errors import LLMError, PluginError
+from llm_sdks.registry import SdkRegistry
+from llm_sdks.resilience.model_gate import ModelGate, ModelGates
+from llm_sdks.resilience.policies import TimeoutPolicy
+from utilities import payload
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenModel:
+    """A model with its plug-in and its checked settings."""
+
+    sdk: BaseLLMSDK
+    _config: LLMConfig
+    _timeout: TimeoutPolicy
+
+    def request(
+        self,
+        system: str,
+        user: str,
+        temperature: float,
+        *,
+        response_schema: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> CompletionRequest:
+        """Make a request to it; a schema comes as JSON."""
+        schema = payload.load(response_schema) if response_schema else None
+        return CompletionRequest(
+            self._config,
+            system,
+            user,
+            temperature,
+            timeout=self._timeout.total,
+            connect_timeout=self._timeout.connect,
+            read_timeout=self._timeout.read,
+            response_schema=schema,
+            idempotency_key=idempotency_key,
+        )
+
+
+class ModelAccess:
+    """The plug-ins of one event loop, made when first needed.
+
+    No call may take longer than `timeout_seconds`, whatever its model says.
+    """
+
+    def __init__(
+        self,
+        registry: SdkRegistry,
+        keys: ModelKeys,
+        gates: ModelGates,
+        timeout_seconds: float,
+    ) -> None:
+        self.registry = registry
+        self._keys = keys
+        self._gates = gates
+        self.timeout_seconds = timeout_seconds
+        self._sdks: dict[str, BaseLLMSDK] = {}
+
+    def anew(self) -> Self:
+        """Return the same for another event loop."""
+        return type(self)(
+            self.registry, self._keys, self._gates, self.timeout_seconds
+        )
+
+    def open(self, model: ModelWithKey) -> OpenModel:
+        """Check a model's settings and make it ready for requests.
+
+        Raises:
+            LLMError: the settings cannot work, or no such plug-in is here.
+            MissingModelKeyError: names the variable that should be set.
+        """
+        try:
+            sdk = self._sdk(model.sdk)
+            config = self._config(model, sdk)
+            sdk.validate_config(config)
+        except (LLMError, MissingModelKeyError):
+            raise
+        except Exception as error:
+            raise plugin_error(model.sdk, error) from error
+        timeout = model.resilience.policy.timeout
+        total = min(timeout.total, self.timeout_seconds)
+        return OpenModel(sdk, config, replace(timeout, total=total))
+
+    def gate(self, model: ModelWithKey) -> ModelGate:
+        """Return what the model's calls must pass, in this whole process."""
+        return self._gates.of(
+            model.model_id,
+            frozenset({model.model_id, model.name}),
+            model.resilience.policy,
+        )
+
+    async def close(self) -> None:
+        """Close the plug-ins' connections."""
+        for sdk in self._sdks.values():
+            await sdk.aclose()
+        self._sdks.clear()
+
+    def _sdk(self, name: str) -> BaseLLMSDK:
+        if name not in self._sdks:
+            self._sdks[name] = self.registry.create(name)
+        return self._sdks[name]
+
+    def _config(self, model: ModelWithKey, sdk: BaseLLMSDK) -> LLMConfig:
+        key = self._keys.resolve(model.key) if sdk.needs_key else SecretStr("")
+        return LLMConfig(
+            name=model.name,
+            endpoint=model.endpoint,
+            api_type=model.api_type,
+            api_version=model.api_version,
+            deployment=model.deployment,
+            service=model.service,
+            api_key=key,
+            max_token=model.max_token,
+            max_completion_token=model.max_completion_token,
+            min_temperature=model.min_temperature,
+            max_temperature=model.max_temperature,
+        )
+
+
+def plugin_error(name: str, error: BaseException) -> PluginError:
+    """Log what somebody else's code raised; give it a place in our family.
+
+    The details go to the log only: they may hold anything.
+    """
+    log.error("plugin_raised", sdk=name, exc_info=error)
+    return PluginError(
+        f"The plug-in {name!r} raised {type(error).__name__}; the log has "
+        "the details"
+    )

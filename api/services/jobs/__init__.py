@@ -1,0 +1,1 @@
+"""Jobs: rules and ownership."""

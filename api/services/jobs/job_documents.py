@@ -1,0 +1,138 @@
+"""How a job is written: new, changed, and changed back."""
+
+from typing import Any
+
+from api.models.job_models import Job, JobCreate, JobUpdate
+from api.models.job_status import JobStatus
+from api.services.shared import client_reference
+from utilities import payload
+from utilities.cosmos_connector import Document
+
+# Jobs of one batch arrive in the same millisecond and keep their order.
+_SEQUENCE_STEPS = 1_000_000
+
+
+def new(
+    request: JobCreate, client_id: str, now: int, position: int
+) -> Document:
+    """Give the document of a new job, without its `_id`."""
+    fields = request.model_dump(
+        by_alias=True, exclude={"prompts", "idempotency_key"}
+    )
+    return {
+        **_with_payloads(fields),
+        "prompts": request.__dict__["prompts"],
+        "workingPrompts": request.effective_prompts,
+        "clientId": client_id,
+        "status": JobStatus.PENDING,
+        "attempts": 0,
+        "failures": 0,
+        "startedAt": now,
+        "availableAt": now,
+        "sequence": now * _SEQUENCE_STEPS + position,
+    }
+
+
+def changed(current: Job, request: JobUpdate, now: int) -> Document:
+    """Give the fields that a change sets."""
+    fields = request.model_dump(
+        by_alias=True, exclude_unset=True, exclude={"job_id"}
+    )
+    fields = {
+        name: value
+        for name, value in fields.items()
+        if value is not None or name in _MAY_BE_NULL
+    }
+    changes = _with_payloads(fields)
+    if "prompts" in changes and "workingPrompts" not in changes:
+        changes["workingPrompts"] = changes["prompts"]
+    if current.status is JobStatus.PENDING and _WORK & changes.keys():
+        changes |= _other_work(now)
+    return changes | _with_status(current, request.status, now)
+
+
+def undo(before: Job, changes: Document) -> Document:
+    """Give the fields that take `changes` back."""
+    fields = before.model_dump(by_alias=True)
+    return _with_payloads(
+        {name: fields[name] for name in changes if name in fields}
+    )
+
+
+def _with_status(
+    current: Job, status: JobStatus | None, now: int
+) -> dict[str, Any]:
+    if status is None:
+        return {}
+    changes: dict[str, Any] = {"status": status, "leaseToken": None}
+    if status is JobStatus.PENDING and current.status is not status:
+        # A fresh start: the earlier attempts are history.
+        changes |= {
+            **_other_work(now),
+            "attempts": 0,
+            "failures": 0,
+            "attemptHistory": None,
+            "availableAt": now,
+            "errorData": None,
+            # A result of before must not pass for a part of the next one.
+            "responseData": None,
+            "evalResult": None,
+            "suggestedPromptId": None,
+        }
+    return changes
+
+
+def _other_work(now: int) -> Document:
+    """Give the fields that part a job from what was done for it so far."""
+    return {
+        # Who still works on it comes too late.
+        "leaseToken": None,
+        "checkpoint": None,
+        # Of another start, calls are other calls: see `ClaimedJob`.
+        "startedAt": now,
+    }
+
+
+def _with_payloads(fields: dict[str, Any]) -> Document:
+    document = dict(fields)
+    for name in Job.payload_fields & fields.keys():
+        if fields[name] is not None:
+            document[name] = payload.dump(fields[name])
+    if "clientReference" in fields:
+        document[client_reference.INDEX_FIELD] = client_reference.index_of(
+            fields["clientReference"]
+        )
+    return document
+
+
+# What a job's answer depends on.
+_WORK = frozenset(
+    {
+        "workingPrompts",
+        "model",
+        "temperature",
+        "requestData",
+        "responseFormat",
+        "responseSchema",
+        "evalPrompt",
+        "evalModel",
+        "metaPrompt",
+        "metaModel",
+    }
+)
+_MAY_BE_NULL = frozenset(
+    {
+        "id",
+        "clientReference",
+        "responseSchema",
+        "evalPrompt",
+        "evalModel",
+        "metaPrompt",
+        "metaModel",
+        "responseData",
+        "errorData",
+        "evalResult",
+        "suggestedPromptId",
+        "processingMetrics",
+    }
+)

@@ -1,0 +1,1 @@
+"""Models and how calls to them go."""

@@ -1,0 +1,122 @@
+"""Every process tells how its calls go; whoever asks reads them all."""
+
+from collections import Counter
+
+from pymongo import UpdateOne
+
+from api.models.model_health_models import (
+    BreakerHealth,
+    ModelHealth,
+    ProcessHealth,
+)
+from api.models.model_models import Model
+from llm_sdks.resilience.circuit_breaker import BreakerState
+from llm_sdks.resilience.model_gate import GateState, ModelGates
+from utilities.clock import Clock, now_ms, to_datetime
+from utilities.cosmos_connector import Document, Documents, retrying
+
+# Who has not reported for so long is dead.
+_FORGOTTEN_MS = 15_000
+
+
+class ModelHealthService:
+    """The states of gates, kept where all processes see them."""
+
+    def __init__(
+        self,
+        documents: Documents,
+        gates: ModelGates,
+        process_id: str,
+        clock: Clock = now_ms,
+    ) -> None:
+        self._documents = documents
+        self._gates = gates
+        self._process_id = process_id
+        self._clock = clock
+
+    async def report(self) -> None:
+        """Tell how this process's calls go."""
+        updates = [
+            UpdateOne(
+                {"_id": f"{self._process_id}/{model_id}"},
+                {"$set": self._document(model_id, gate.state())},
+                upsert=True,
+            )
+            for model_id, gate in self._gates.all().items()
+        ]
+        if updates:
+            await retrying(lambda: self._documents.raw.bulk_write(updates))
+
+    async def withdraw(self) -> None:
+        """Take this process's reports back, and those of dead ones."""
+        forgotten = {"reportedAt": {"$lt": self._clock() - _FORGOTTEN_MS}}
+        for where in ({"process": self._process_id}, forgotten):
+            await self._documents.raw.delete_many(where)
+
+    async def of(self, model: Model) -> ModelHealth:
+        """Put together what the living processes know of a model."""
+        found = await self._documents.find(
+            {
+                "modelId": model.model_id,
+                "reportedAt": {"$gt": self._clock() - _FORGOTTEN_MS},
+                # A process of an earlier version tells it in another form.
+                "health": {"$ne": None},
+            }
+        )
+        processes = [
+            ProcessHealth.model_validate_json(document["health"])
+            for document in found
+        ]
+        failed = Counter[str]()
+        for process in processes:
+            failed.update(process.failed)
+        return ModelHealth(
+            model_id=model.model_id,
+            name=model.name,
+            available=all(_is_available(each) for each in processes),
+            running=sum(each.running for each in processes),
+            succeeded=sum(each.succeeded for each in processes),
+            failed=dict(failed),
+            processes=processes,
+        )
+
+    def _document(self, model_id: str, state: GateState) -> Document:
+        now = self._clock()
+        health = _health_of(self._process_id, now, state)
+        return {
+            "process": self._process_id,
+            "modelId": model_id,
+            "reportedAt": now,
+            "health": health.model_dump_json(by_alias=True),
+            "_metadata.isDeleted": False,
+        }
+
+
+def _health_of(process: str, now: int, state: GateState) -> ProcessHealth:
+    return ProcessHealth(
+        process=process,
+        reported_at=to_datetime(now),
+        circuit_breaker=BreakerHealth(
+            state=state.breaker,
+            failures_in_a_row=state.failures_in_a_row,
+            open_seconds=_rounded(state.open_seconds),
+            next_trial_seconds=_rounded(state.next_trial_seconds),
+        ),
+        concurrency_limit=state.concurrency_limit,
+        running=state.running,
+        waiting=state.waiting,
+        paused_seconds=round(state.paused_seconds, 1),
+        succeeded=state.succeeded,
+        failed=state.failed,
+        last_error=state.last_error,
+        last_error_seconds=_rounded(state.last_error_seconds),
+    )
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 1)
+
+
+def _is_available(process: ProcessHealth) -> bool:
+    is_closed = process.circuit_breaker.state is BreakerState.CLOSED
+    return is_closed and process.paused_seconds == 0

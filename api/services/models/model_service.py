@@ -1,0 +1,159 @@
+"""Models: made by the administrator, used by every client."""
+
+from typing import Any, Protocol
+
+from bson import ObjectId
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+
+from api.core.errors import NotFoundError, RuleError
+from api.models.model_models import (
+    Model,
+    ModelCreate,
+    ModelUpdate,
+    ModelWithKey,
+)
+from api.models.resilience_models import ResilienceSettings
+from api.services.shared.paging import Page, PageRequest, fetch_page
+from api.services.shared.repository import Repository
+from config import default_key_reference
+from utilities.cosmos_connector import Document, Documents, Filter
+
+
+class SdkNames(Protocol):
+    """Knows which plug-ins are registered."""
+
+    def names(self) -> list[str]:
+        """Return their names."""
+
+
+class ModelService:
+    """Rules of models."""
+
+    def __init__(self, documents: Documents, sdks: SdkNames) -> None:
+        self._documents = documents
+        self._sdks = sdks
+        self._models = Repository(documents, ModelWithKey, "Model")
+
+    async def create(self, request: ModelCreate) -> ModelWithKey:
+        """Store a model; its name must be free among the undeleted."""
+        self._check_sdk(request.sdk)
+        fields = request.model_dump(by_alias=True)
+        fields["key"] = request.key or default_key_reference(request.name)
+        return await self._models.add({**fields, "liveKey": request.name})
+
+    async def page(self, page: PageRequest) -> Page[Model]:
+        """List all models."""
+        return await fetch_page(self._documents, {}, page, Model.from_document)
+
+    async def get(self, model_id: str) -> Model:
+        """Return one.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        return await self._models.get(model_id, {})
+
+    async def update(self, model_id: str, request: ModelUpdate) -> Model:
+        """Change what is given; the result must be a valid model."""
+        changes = request.model_dump(by_alias=True, exclude_unset=True)
+        if request.sdk is not None:
+            self._check_sdk(request.sdk)
+        current = await self._models.get(model_id, {})
+        if request.cost is not None:
+            before = current.cost.model_dump(by_alias=True)
+            changes["cost"] = _merged(before, changes["cost"])
+        if "resilience" in changes:
+            changes["resilience"] = _resilience(current, changes["resilience"])
+        self._check_whole(current, changes)
+        if "name" in changes:
+            changes["liveKey"] = changes["name"]
+        return await self._models.change(
+            model_id, changes, {"name": current.name}
+        )
+
+    async def delete(self, model_id: str) -> None:
+        """Delete the model; its name is free again."""
+        await self._models.get(model_id, {})
+        await self._models.remove(
+            model_id, {}, {"liveKey": f"deleted:{model_id}"}
+        )
+
+    async def find(self, reference: str) -> ModelWithKey:
+        """Return the model that a job names, by its name or its id.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        document = await self._documents.find_one(_named(reference))
+        if document is None:
+            raise NotFoundError("Model")
+        return ModelWithKey.from_document(document)
+
+    async def missing(self, references: set[str]) -> set[str]:
+        """Tell which of the models that jobs name do not exist."""
+        found: set[str] = set()
+        for document in await self._documents.find(
+            {"$or": [_named(reference) for reference in references]},
+            fields=["name"],
+        ):
+            found |= {document["name"], str(document["_id"])}
+        return references - found
+
+    def _check_sdk(self, name: str) -> None:
+        names = self._sdks.names()
+        if name not in names:
+            raise _unknown_sdk(name, names)
+
+    def _check_whole(self, current: Model, changes: Document) -> None:
+        for name, value in changes.items():
+            if value is None and name not in _MAY_BE_NULL:
+                raise RuleError(f"{name} must not be null")
+        fields: dict[str, Any] = current.model_dump(by_alias=True) | changes
+        if fields["maxToken"] is None and fields["maxCompletionToken"] is None:
+            raise RuleError(
+                "At least one of maxToken and maxCompletionToken is needed"
+            )
+        if fields["minTemperature"] > fields["maxTemperature"]:
+            raise RuleError("minTemperature must not be above maxTemperature")
+
+
+def _resilience(current: Model, given: Document | None) -> Document:
+    """Give what is kept with what is given; null means the defaults."""
+    before: Document = current.resilience.model_dump(by_alias=True)
+    fields: Document = {} if given is None else _merged(before, given)
+    try:
+        whole = ResilienceSettings.model_validate(fields)
+    except ValidationError as error:
+        problem = error.errors(include_input=False, include_url=False)[0]
+        raise RuleError(f"resilience: {problem['msg']}") from None
+    return whole.model_dump(by_alias=True)
+
+
+def _merged(before: Document, given: Document) -> Document:
+    """Put what is given over what was there, at every level."""
+    merged = dict(before)
+    for name, value in given.items():
+        old = before.get(name)
+        if isinstance(value, dict) and isinstance(old, dict):
+            merged[name] = _merged(old, value)
+        else:
+            merged[name] = value
+    return merged
+
+
+_MAY_BE_NULL = frozenset({"service", "maxToken", "maxCompletionToken"})
+
+
+def _named(reference: str) -> Filter:
+    if ObjectId.is_valid(reference):
+        return {"$or": [{"name": reference}, {"_id": ObjectId(reference)}]}
+    return {"name": reference}
+
+
+def _unknown_sdk(name: str, names: list[str]) -> RequestValidationError:
+    # The contract answers this as a failure of the request's schema.
+    message = f"Unknown SDK {name!r}; registered are: {', '.join(names)}"
+    return RequestValidationError(
+        [{"type": "unknown_sdk", "loc": ("body", "sdk"), "msg": message}]
+    )

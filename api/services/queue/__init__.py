@@ -1,0 +1,1 @@
+"""The job queue: claim, lease, complete, release."""

@@ -1,0 +1,174 @@
+"""What becomes of a claimed job's document: answered, put back, let go.
+
+Pure: the queue sends what is made here, as conditional updates.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from api.models import attempt_models
+from api.models.attempt_models import AttemptEnd
+from api.models.job_status import JobStatus
+from api.services.queue.job_work import (
+    ClaimedJob,
+    Failed,
+    Outcome,
+    Requeued,
+    Succeeded,
+    dump_checkpoint,
+)
+from utilities import payload
+from utilities.cosmos_connector import Document, Filter
+
+LEASE_EXPIRED = "LEASE_EXPIRED"
+# What `freed` and `as_seen` need of a document.
+LEASE_FIELDS = (
+    "attempts",
+    "attemptHistory",
+    "leaseToken",
+    "leaseExpiresAt",
+    "leaseWorker",
+    "leaseProcess",
+)
+_WORTH_AN_ANSWER = [
+    JobStatus.PROCESSING,
+    JobStatus.PENDING,
+    JobStatus.ERROR_PROCESSING,
+]
+# A job that has been given up is not revived by a try that has nothing.
+_MAY_BE_REQUEUED = [JobStatus.PROCESSING, JobStatus.PENDING]
+_WHY = {
+    AttemptEnd.LEASE_EXPIRED: "the worker gave no sign of life for a lease",
+    AttemptEnd.PROCESS_DIED: "the worker's process died",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A claimed job and what has come of it."""
+
+    job: ClaimedJob
+    outcome: Outcome
+
+
+def still_leased(result: Result) -> Filter:
+    """Give the condition under which a result is stored.
+
+    The token alone decides: it stays when a lease ends, until somebody
+    else claims the job or a person decides about it.
+    """
+    requeued = isinstance(result.outcome, Requeued)
+    return {
+        "_id": result.job.job_id,
+        "leaseToken": result.job.lease_token,
+        "status": {"$in": _MAY_BE_REQUEUED if requeued else _WORTH_AN_ANSWER},
+        "_metadata.isDeleted": False,
+    }
+
+
+def changes(result: Result, now: int, max_attempts: int) -> Document:
+    """Give the fields that a result sets."""
+    match result.outcome:
+        case Succeeded() as answer:
+            return _succeeded(answer)
+        case Failed() as failed:
+            return _failed(result.job, failed, now, max_attempts)
+        case Requeued() as back:
+            return _requeue(result.job, back, now)
+
+
+def as_seen(document: Document) -> Document:
+    """Give the condition that nobody has touched a lease since."""
+    return {
+        "_id": document["_id"],
+        "status": JobStatus.PROCESSING,
+        "leaseToken": document.get("leaseToken"),
+        "leaseExpiresAt": document["leaseExpiresAt"],
+    }
+
+
+def freed(
+    document: Document, kind: AttemptEnd, now: int, max_attempts: int
+) -> Document:
+    """Give the fields that take a job from a worker that is gone."""
+    new = attempt_models.record(
+        now,
+        document["attempts"],
+        kind,
+        _WHY[kind],
+        workerId=document.get("leaseWorker") or "",
+        process=document.get("leaseProcess") or "",
+    )
+    history = attempt_models.lengthened(document.get("attemptHistory"), new)
+    if document["attempts"] < max_attempts:
+        return {"status": JobStatus.PENDING, "attemptHistory": history}
+    error = _gave_up(max_attempts) | {"attemptHistory": payload.load(history)}
+    return {
+        "status": JobStatus.ERROR_PROCESSING,
+        "errorData": payload.dump(error),
+        "attemptHistory": history,
+    }
+
+
+def _gave_up(max_attempts: int) -> dict[str, Any]:
+    return {
+        "errorType": LEASE_EXPIRED,
+        "message": "The workers that took this job stopped without an "
+        f"answer; the last of {max_attempts} attempts ended so (crashed, or "
+        "lost the database for longer than a lease). Set it to PENDING to "
+        "try again.",
+    }
+
+
+def _succeeded(answer: Succeeded) -> Document:
+    changes: Document = {
+        "status": JobStatus.PROCESSED,
+        "responseData": answer.response_json,
+        "processingMetrics": answer.metrics.to_document(),
+        "errorData": None,
+        "checkpoint": None,
+    }
+    if answer.eval_json is not None:
+        changes["evalResult"] = answer.eval_json
+    if answer.suggested_prompt_id is not None:
+        changes["suggestedPromptId"] = answer.suggested_prompt_id
+    return changes
+
+
+def _failed(
+    job: ClaimedJob, failed: Failed, now: int, max_attempts: int
+) -> Document:
+    error = dict(failed.error)
+    said = f"{error.get('errorType')}: {error.get('message')}"
+    history = _lengthened(job, AttemptEnd.FAILED, said, now)
+    if job.attempts >= max_attempts:
+        error["attemptHistory"] = payload.load(history)
+    return {
+        "status": JobStatus.ERROR_PROCESSING,
+        "errorData": payload.dump(error),
+        "attemptHistory": history,
+        "processingMetrics": failed.metrics.to_document(),
+        "checkpoint": None,
+    }
+
+
+def _requeue(job: ClaimedJob, back: Requeued, now: int) -> Document:
+    failures = job.failures if back.failures is None else back.failures
+    return {
+        "status": JobStatus.PENDING,
+        "availableAt": back.available_at,
+        "attempts": job.attempts - (0 if back.counted else 1),
+        "failures": failures,
+        "attemptHistory": _lengthened(
+            job, AttemptEnd.REQUEUED, back.reason, now
+        ),
+        "checkpoint": dump_checkpoint(back.checkpoint),
+    }
+
+
+def _lengthened(
+    job: ClaimedJob, kind: AttemptEnd, reason: str, now: int
+) -> str:
+    who = {"workerId": job.worker_id, "process": job.process_id}
+    new = attempt_models.record(now, job.attempts, kind, reason, **who)
+    return attempt_models.lengthened(job.history, new)

@@ -1,0 +1,136 @@
+"""A claimed job as a worker holds it, and what can come of it."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+from bson import ObjectId
+
+from api.models.metrics import Metrics
+from utilities import payload
+
+
+@dataclass(frozen=True, slots=True)
+class Claimant:
+    """Who claims: a worker, in a process."""
+
+    process_id: str
+    worker_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedJob:
+    """What a worker needs of a job; `request_json` is the user message.
+
+    `lease_token` proves the claim: a result is only stored while the job
+    still carries it.
+    """
+
+    job_id: ObjectId
+    client_id: str
+    lease_token: str
+    attempts: int
+    model: str
+    working_prompts: tuple[str, ...]
+    temperature: float
+    request_json: str
+    eval_prompt: str | None = None
+    eval_model: str | None = None
+    meta_prompt: str | None = None
+    meta_model: str | None = None
+    operation: str = ""
+    as_text: bool = False
+    # The JSON Schema of the answer, as JSON.
+    response_schema: str | None = None
+    # Failed calls so far; not all of them are attempts.
+    failures: int = 0
+    # When the job was submitted or last set back to PENDING (ms): the
+    # same call of the same start has the same idempotency key.
+    started_at: int = 0
+    # Who has claimed it.
+    worker_id: str = ""
+    process_id: str = ""
+    # What became of earlier tries, as JSON: see `attempt_models`.
+    history: str | None = None
+    # What an earlier attempt has paid for: the steps it stands for are not
+    # made again.
+    checkpoint: "Succeeded | None" = None
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Self:
+        """Read a claimed document."""
+        return cls(
+            job_id=document["_id"],
+            client_id=document["clientId"],
+            lease_token=document["leaseToken"],
+            attempts=document["attempts"],
+            model=document["model"],
+            working_prompts=tuple(document["workingPrompts"]),
+            temperature=document["temperature"],
+            request_json=document["requestData"],
+            eval_prompt=document.get("evalPrompt"),
+            eval_model=document.get("evalModel"),
+            meta_prompt=document.get("metaPrompt"),
+            meta_model=document.get("metaModel"),
+            operation=document["operation"],
+            as_text=document.get("responseFormat") == "text",
+            response_schema=document.get("responseSchema"),
+            failures=document.get("failures", 0),
+            started_at=document.get("startedAt", 0),
+            worker_id=document.get("leaseWorker", ""),
+            process_id=document.get("leaseProcess", ""),
+            history=document.get("attemptHistory"),
+            checkpoint=load_checkpoint(document.get("checkpoint")),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    """The job was answered; evaluation and meta step may have failed."""
+
+    response_json: str
+    metrics: Metrics
+    eval_json: str | None = None
+    suggested_prompt_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The job cannot be answered; `error` says why and what to do."""
+
+    error: Mapping[str, Any]
+    metrics: Metrics = field(default_factory=Metrics)
+
+
+@dataclass(frozen=True, slots=True)
+class Requeued:
+    """The job shall run again, not before `available_at` (ms).
+
+    `counted` tells whether this was an attempt: a rate limit or a stopping
+    worker is none.
+    """
+
+    available_at: int
+    counted: bool
+    reason: str
+    checkpoint: Succeeded | None = None
+    # Failed calls so far; None leaves the job's count as it is.
+    failures: int | None = None
+
+
+def load_checkpoint(text: str | None) -> Succeeded | None:
+    """Read what `dump_checkpoint` wrote."""
+    if text is None:
+        return None
+    fields = payload.load(text)
+    return Succeeded(**fields | {"metrics": Metrics.load(fields["metrics"])})
+
+
+def dump_checkpoint(done: Succeeded | None) -> str | None:
+    """Turn what has been paid for into the text that is stored."""
+    if done is None:
+        return None
+    return payload.dump(asdict(done) | {"metrics": done.metrics.dump()})
+
+
+Outcome = Succeeded | Failed | Requeued

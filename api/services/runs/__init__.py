@@ -1,0 +1,1 @@
+"""Metaprompting runs."""

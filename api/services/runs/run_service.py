@@ -1,0 +1,216 @@
+"""Runs: rules and ownership, and the store of those that advance them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bson import ObjectId
+
+from api.core.errors import ConflictError, MetasyncError, RuleError
+from api.models.job_models import JobUpdate
+from api.models.job_status import JobStatus
+from api.models.run_models import ModelRun, Run, RunCreate, RunStatus
+from api.services.jobs.job_service import JobService
+from api.services.models.model_service import ModelService
+from api.services.prompts.prompt_service import PromptService
+from api.services.shared.caller import Caller
+from api.services.shared.paging import Page, PageRequest, fetch_page
+from api.services.shared.repository import Repository
+from utilities import payload
+from utilities.cosmos_connector import Document, Documents
+from utilities.signals import RUNS_CHANGED, Signals
+
+# A step of a run takes longer than a look at it.
+_SWITCH_ATTEMPTS = 5
+_PAUSABLE = (RunStatus.RUNNING,)
+_RESUMABLE = (RunStatus.PAUSED, RunStatus.FAILED)
+_CANCELLABLE = (
+    RunStatus.PENDING,
+    RunStatus.RUNNING,
+    RunStatus.PAUSED,
+    RunStatus.FAILED,
+)
+
+
+class RunService:
+    """What clients and the administrator do with runs."""
+
+    def __init__(
+        self,
+        documents: Documents,
+        models: ModelService,
+        prompts: PromptService,
+        jobs: JobService,
+        signals: Signals,
+    ) -> None:
+        self._documents = documents
+        self._runs = Repository(documents, Run, "Run")
+        self._models = models
+        self._prompts = prompts
+        self._jobs = jobs
+        self._signals = signals
+
+    async def create(self, request: RunCreate, caller: Caller) -> Run:
+        """Begin a run; its jobs need a running worker of the client.
+
+        Raises:
+            RuleError: a model or prompt it names does not exist.
+        """
+        client_id = caller.require_client()
+        await self._check_references(request, client_id)
+        model_runs = [ModelRun(model=name) for name in request.working_models]
+        fields = request.model_dump(by_alias=True)
+        document = {
+            **fields,
+            "requestData": payload.dump(fields["requestData"]),
+            "modelRuns": dump_model_runs(model_runs),
+            "clientId": client_id,
+            "status": RunStatus.RUNNING,
+            "currentModelIndex": 0,
+            "currentIteration": 0,
+            "currentJobId": None,
+            "failureReason": None,
+            "attempt": 0,
+            "revision": 0,
+        }
+        run = await self._runs.add(document)
+        self._signals.publish(RUNS_CHANGED)
+        return run
+
+    async def page(
+        self, caller: Caller, status: RunStatus | None, page: PageRequest
+    ) -> Page[Run]:
+        """List runs in order of their beginning."""
+        where = dict(caller.own)
+        if status is not None:
+            where["status"] = status
+        return await fetch_page(
+            self._documents, where, page, Run.from_document
+        )
+
+    async def get(self, run_id: str, caller: Caller) -> Run:
+        """Return one.
+
+        Raises:
+            NotFoundError: there is none, or it is another client's.
+        """
+        return await self._runs.get(run_id, caller.own)
+
+    async def pause(self, run_id: str, caller: Caller) -> Run:
+        """Start no further job; the current one may finish."""
+        return await self._switch(
+            run_id, caller, _PAUSABLE, RunStatus.PAUSED, "paused"
+        )
+
+    async def resume(self, run_id: str, caller: Caller) -> Run:
+        """Go on; after a failure, with the step that failed."""
+        run = await self._switch(
+            run_id, caller, _RESUMABLE, RunStatus.RUNNING, "resumed"
+        )
+        self._signals.publish(RUNS_CHANGED)
+        return run
+
+    async def cancel(self, run_id: str, caller: Caller) -> Run:
+        """End for good; a job that still waits is cancelled too."""
+        run = await self._switch(
+            run_id, caller, _CANCELLABLE, RunStatus.CANCELLED, "cancelled"
+        )
+        await self._cancel_job(run)
+        return run
+
+    async def delete(self, run_id: str, caller: Caller) -> None:
+        """Delete a run; a job that still waits is cancelled."""
+        run = await self.get(run_id, caller)
+        await self._runs.remove(run_id, caller.own)
+        await self._cancel_job(run)
+
+    async def running(self) -> Sequence[Run]:
+        """Return every client's running runs, for the orchestrator."""
+        found = await self._documents.find({"status": RunStatus.RUNNING})
+        return [Run.from_document(document) for document in found]
+
+    async def advance(self, run: Run, changes: Mapping[str, Any]) -> bool:
+        """Change a run that is still as it was seen, and still running.
+
+        Returns whether it was; if not, somebody else has changed it.
+        """
+        where = {**_as_seen(run), "status": RunStatus.RUNNING}
+        changed = await self._documents.update(
+            where, {**changes, "revision": run.revision + 1}
+        )
+        return changed is not None
+
+    async def _switch(
+        self,
+        run_id: str,
+        caller: Caller,
+        sources: Sequence[RunStatus],
+        target: RunStatus,
+        word: str,
+    ) -> Run:
+        for _ in range(_SWITCH_ATTEMPTS):
+            run = await self.get(run_id, caller)
+            if run.status not in sources:
+                choices = ", ".join(sources)
+                raise RuleError(
+                    f"A run that is {run.status} cannot be {word}; it must "
+                    f"be one of: {choices}"
+                )
+            # It may go a step on in the same moment; then it is looked at
+            # again.
+            if (switched := await self._switched(run, target)) is not None:
+                return switched
+        raise ConflictError(
+            "The run went a step on in the same moment; try again"
+        )
+
+    async def _switched(self, run: Run, target: RunStatus) -> Run | None:
+        changes: Document = {"status": target, "revision": run.revision + 1}
+        if run.status is RunStatus.FAILED and target is RunStatus.RUNNING:
+            changes |= {
+                "attempt": run.attempt + 1,
+                "currentJobId": None,
+                "failureReason": None,
+            }
+        document = await self._documents.update(_as_seen(run), changes)
+        return None if document is None else Run.from_document(document)
+
+    async def _cancel_job(self, run: Run) -> None:
+        if run.current_job_id is None:
+            return
+        change = JobUpdate(status=JobStatus.CANCELED)
+        try:
+            await self._jobs.update(
+                run.current_job_id, change, Caller(run.client_id)
+            )
+        except MetasyncError:
+            # It runs or has ended, or is gone: there is nothing to cancel.
+            return
+
+    async def _check_references(
+        self, request: RunCreate, client_id: str
+    ) -> None:
+        models = {
+            *request.working_models,
+            request.eval_model,
+            request.meta_model,
+        }
+        if gone := await self._models.missing(models):
+            raise RuleError(f"the model {min(gone)!r} was not found")
+        prompts = {
+            *request.initial_working_prompt_ids,
+            request.eval_prompt_id,
+            request.meta_prompt_id,
+        }
+        if gone := await self._prompts.missing(prompts, client_id):
+            raise RuleError(f"the prompt {min(gone)!r} was not found")
+
+
+def dump_model_runs(model_runs: Sequence[ModelRun]) -> str:
+    """Turn the iterations into the text that is stored."""
+    return payload.dump(
+        [each.model_dump(by_alias=True) for each in model_runs]
+    )
+
+
+def _as_seen(run: Run) -> Document:
+    return {"_id": ObjectId(run.run_id), "revision": run.revision}

@@ -1,0 +1,1 @@
+"""What several services need: callers, pages, documents by id."""

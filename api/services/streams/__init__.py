@@ -1,0 +1,1 @@
+"""Streams: rules, ownership, records."""

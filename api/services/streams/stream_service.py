@@ -1,0 +1,296 @@
+"""Streams: rules, ownership, records."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import structlog
+from bson import ObjectId
+from pymongo.errors import PyMongoError
+
+from api.core.errors import NotFoundError, ProviderFailedError, RuleError
+from api.models.model_models import ModelWithKey
+from api.models.stream_models import (
+    DateRange,
+    Stream,
+    StreamAnalytics,
+    StreamCreate,
+    StreamDataPoint,
+    StreamGroup,
+    StreamStatus,
+    StreamSummary,
+)
+from api.services.calls.live_stream import STOPPED, LiveStream, StreamEnd
+from api.services.calls.model_access import ModelAccess
+from api.services.models.model_service import ModelService
+from api.services.monitoring.observer import NOBODY, Observer
+from api.services.prompts.prompt_service import PromptService
+from api.services.shared import client_reference, usage
+from api.services.shared.caller import Caller
+from api.services.shared.date_range import TimeRange
+from api.services.shared.paging import Page, PageRequest, fetch_page
+from api.services.shared.repository import Repository
+from config import MissingModelKeyError
+from llm_sdks.errors import LLMError
+from utilities import payload
+from utilities.clock import Clock, now_ms
+from utilities.cosmos_connector import Document, Documents
+
+MOST_DATA_POINTS = 10_000
+_STOP_SECONDS = 5.0
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamFilter:
+    """What lists and summaries can be narrowed to."""
+
+    model: str | None = None
+    status: StreamStatus | None = None
+    times: TimeRange = field(default_factory=TimeRange)
+    reference: Mapping[str, str] = field(default_factory=dict)
+
+    def to_query(self) -> Document:
+        """Give the filter as the store's."""
+        fields = {"model": self.model, "status": self.status}
+        where: Document = {k: v for k, v in fields.items() if v is not None}
+        if condition := self.times.to_query():
+            where["startedAt"] = condition
+        return where | client_reference.filter_of(self.reference)
+
+
+class StreamService:
+    """What clients and the administrator do with streams."""
+
+    def __init__(
+        self,
+        documents: Documents,
+        models: ModelService,
+        prompts: PromptService,
+        access: ModelAccess,
+        *,
+        observer: Observer = NOBODY,
+        clock: Clock = now_ms,
+    ) -> None:
+        self._documents = documents
+        self._streams = Repository(documents, Stream, "Stream")
+        self._models = models
+        self._prompts = prompts
+        self._access = access
+        self._observer = observer
+        self._clock = clock
+        self._live: set[LiveStream] = set()
+
+    async def start(
+        self, request: StreamCreate, caller: Caller
+    ) -> tuple[LiveStream, str | None]:
+        """Begin a stream; returns it with its first piece.
+
+        Raises:
+            RuleError: a model or prompt it names does not exist.
+            ProviderFailedError: it failed before the first piece came.
+        """
+        received = time.perf_counter()
+        model = await self._model(request.model)
+        system = await self._system(request, caller)
+        document = self._new(request, caller)
+        # By `startedAt` streams are found; it is what `createdAt` shows.
+        await self._documents.insert(document, document["startedAt"])
+        try:
+            opened = self._access.open(model)
+        except (LLMError, MissingModelKeyError) as error:
+            await self._fail(document["_id"], error)
+            stream_id = str(document["_id"])
+            raise ProviderFailedError(str(error), stream_id) from None
+        live = LiveStream(
+            str(document["_id"]),
+            opened.sdk,
+            self._access.gate(model),
+            opened.request(system, request.user_prompt, request.temperature),
+            lambda end: self._record(document["_id"], end, model),
+            received,
+        )
+        self._live.add(live)
+        live.task.add_done_callback(lambda _: self._live.discard(live))
+        return live, await self._first_piece(live)
+
+    async def page(
+        self, caller: Caller, wanted: StreamFilter, page: PageRequest
+    ) -> Page[Stream]:
+        """List streams in order of their start."""
+        where = {**caller.own, **wanted.to_query()}
+        return await fetch_page(
+            self._documents, where, page, Stream.from_document
+        )
+
+    async def get(self, stream_id: str, caller: Caller) -> Stream:
+        """Return one record.
+
+        Raises:
+            NotFoundError: there is none, or it is another client's.
+        """
+        return await self._streams.get(stream_id, caller.own)
+
+    async def summary(
+        self, caller: Caller, wanted: StreamFilter
+    ) -> StreamSummary:
+        """Count by status; sum metrics over the completed."""
+        where = {**caller.own, **wanted.to_query()}
+        counts, metrics = await usage.summarize(
+            self._documents, where, (StreamStatus.COMPLETED,)
+        )
+        return StreamSummary(
+            **counts,
+            total=sum(counts.values()),
+            processing_metrics=metrics,
+        )
+
+    async def analytics(
+        self, caller: Caller, times: TimeRange
+    ) -> StreamAnalytics:
+        """Chart the completed streams of a range, newest points last."""
+        wanted = StreamFilter(status=StreamStatus.COMPLETED, times=times)
+        where = {**caller.own, **wanted.to_query()}
+        found = await self._documents.find(
+            where, sort=[("startedAt", 1)], limit=MOST_DATA_POINTS
+        )
+        groups = await usage.sum_by(self._documents, where, "groupKey")
+        return StreamAnalytics(
+            data_points=[_point(Stream.from_document(d)) for d in found],
+            groups=[
+                StreamGroup(
+                    **payload.load(key), count=n, processing_metrics=sums
+                )
+                for key, n, sums in groups
+            ],
+            total_count=sum(n for _, n, _ in groups),
+            date_range=DateRange(from_=times.start, to=times.end),
+        )
+
+    async def close_interrupted(self) -> None:
+        """End the records of streams whose process died."""
+        oldest = self._clock() - round(self._access.timeout_seconds * 1000)
+        await self._documents.update_many(
+            {
+                "status": StreamStatus.STREAMING,
+                "startedAt": {"$lt": oldest},
+            },
+            _failed("The service ended in the middle of the stream", STOPPED),
+        )
+
+    async def stop(self) -> None:
+        """End every running stream and see its record written."""
+        live = list(self._live)
+        for stream in live:
+            stream.stop(STOPPED, "The service was stopped")
+        tasks = [stream.task for stream in live]
+        if tasks:
+            await asyncio.wait(tasks, timeout=_STOP_SECONDS)
+        await self._access.close()
+
+    async def _model(self, name: str) -> ModelWithKey:
+        try:
+            return await self._models.find(name)
+        except NotFoundError:
+            raise RuleError(f"Model {name} not found") from None
+
+    async def _system(self, request: StreamCreate, caller: Caller) -> str:
+        ids = request.additional_prompts
+        if not ids:
+            return ""
+        try:
+            found = await self._prompts.usable(ids, caller.require_client())
+        except NotFoundError as error:
+            raise RuleError(str(error)) from None
+        return "\n\n".join(found[prompt_id].prompt for prompt_id in ids)
+
+    async def _first_piece(self, live: LiveStream) -> str | None:
+        try:
+            first = await live.first_piece()
+        except asyncio.CancelledError:
+            live.end_call()
+            raise
+        if first is None and live.end.error is not None:
+            raise ProviderFailedError(live.end.error.message, live.stream_id)
+        return first
+
+    def _new(self, request: StreamCreate, caller: Caller) -> Document:
+        group = {
+            "model": request.model,
+            "clientReference": request.client_reference,
+            "promptIds": request.additional_prompts,
+        }
+        reference = request.client_reference
+        return {
+            "_id": ObjectId(),
+            "clientId": caller.require_client(),
+            "model": request.model,
+            "temperature": request.temperature,
+            "status": StreamStatus.STREAMING,
+            "startedAt": self._clock(),
+            "requestData": payload.dump(
+                {
+                    "userPrompt": request.user_prompt,
+                    "additionalPrompts": request.additional_prompts,
+                }
+            ),
+            "clientReference": reference and payload.dump(reference),
+            client_reference.INDEX_FIELD: client_reference.index_of(reference),
+            "groupKey": payload.dump(group),
+        }
+
+    async def _record(
+        self, document_id: ObjectId, end: StreamEnd, model: ModelWithKey
+    ) -> None:
+        if (call := end.call(model)) is not None:
+            self._observer.call_ended(call)
+        # Half characters are replaced: UTF-8 cannot carry them.
+        text = end.text.encode(errors="replace").decode()
+        response: Document = {"text": text}
+        if end.error is not None:
+            response |= {
+                "error": end.error.message,
+                "errorType": end.error.kind,
+            }
+        failed = end.error is not None
+        changes = {
+            "status": StreamStatus.ERROR if failed else StreamStatus.COMPLETED,
+            "responseData": payload.dump(response),
+            "processingMetrics": end.metrics(model.cost),
+            "_metadata.completedAt": self._clock(),
+        }
+        try:
+            await self._documents.update({"_id": document_id}, changes)
+        except PyMongoError:
+            # The client has its text; only the record is incomplete.
+            log.exception("stream_not_recorded", streamId=str(document_id))
+
+    async def _fail(
+        self, document_id: ObjectId, error: LLMError | MissingModelKeyError
+    ) -> None:
+        changes = _failed(str(error), error.kind) | {
+            "_metadata.completedAt": self._clock()
+        }
+        await self._documents.update({"_id": document_id}, changes)
+
+
+def _failed(message: str, kind: str) -> Document:
+    response = {"text": "", "error": message, "errorType": kind}
+    return {
+        "status": StreamStatus.ERROR,
+        "responseData": payload.dump(response),
+    }
+
+
+def _point(stream: Stream) -> StreamDataPoint:
+    assert stream.processing_metrics is not None  # noqa: S101 - completed
+    return StreamDataPoint(
+        stream_id=stream.stream_id,
+        timestamp=stream.metadata.created_at,
+        model=stream.model,
+        client_reference=stream.client_reference,
+        prompt_ids=stream.request_data["additionalPrompts"],
+        processing_metrics=stream.processing_metrics,
+    )

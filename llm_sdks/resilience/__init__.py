@@ -1,0 +1,1 @@
+"""Gate, breaker, concurrency limit, policies."""

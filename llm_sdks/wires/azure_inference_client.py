@@ -1,0 +1,136 @@
+"""Azure's library for model inference.
+
+Its public `send_request` goes through the library's whole pipeline
+(credential, proxy, tracing) and leaves the JSON to us.
+"""
+
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import aiohttp
+from azure.ai.inference.aio import ChatCompletionsClient
+from azure.core.credentials import AzureKeyCredential
+from azure.core.exceptions import (
+    AzureError,
+    ServiceRequestError,
+    ServiceResponseTimeoutError,
+)
+from azure.core.pipeline.transport import AioHttpTransport
+from azure.core.rest import AsyncHttpResponse, HttpRequest
+from pydantic_core import to_json
+
+from llm_sdks import errors
+from llm_sdks.base_sdk import LLMConfig
+from llm_sdks.formats import failures
+from llm_sdks.wires import sse
+from llm_sdks.wires.wire import MAX_CONNECTIONS, Call, Reply, Stream, Wire
+
+_DEFAULT_VERSION = "2024-05-01-preview"
+_SUCCESS = range(200, 300)
+
+
+class AzureInferenceWire(Wire):
+    """One client of the library."""
+
+    def __init__(
+        self, client: ChatCompletionsClient, config: LLMConfig
+    ) -> None:
+        self._client = client
+        self._key = config.api_key.get_secret_value()
+        self._version = config.api_version or _DEFAULT_VERSION
+
+    async def ask(self, call: Call) -> Reply:
+        """Return the provider's answer of status 2xx."""
+        with self._translated():
+            async with await self._send(call) as response:
+                await self._check(response)
+                content = await response.read()
+        return Reply(content, response.headers, response.status_code)
+
+    async def open(self, call: Call) -> Stream:
+        """Return the provider's stream once it has begun."""
+        with self._translated():
+            response = await self._send(call)
+            try:
+                await self._check(response)
+            except BaseException:
+                await response.close()
+                raise
+        return Stream(self._events(response), response.headers)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+    async def _send(self, call: Call) -> AsyncHttpResponse:
+        request = HttpRequest(
+            "POST",
+            "/chat/completions",
+            params={"api-version": self._version},
+            headers={"Content-Type": "application/json", **call.headers},
+            content=to_json(call.body),
+        )
+        # As a stream even where none is wanted: the pipeline would else
+        # read the body, and hide the status of one that is no JSON.
+        return await self._client.send_request(
+            request,
+            stream=True,
+            connection_timeout=call.connect_timeout,
+            read_timeout=call.read_timeout,
+        )
+
+    async def _check(self, response: AsyncHttpResponse) -> None:
+        if response.status_code in _SUCCESS:
+            return
+        content = await response.read()
+        raise failures.of_answer(
+            response.status_code, response.headers, content, self._key
+        )
+
+    async def _events(
+        self, response: AsyncHttpResponse
+    ) -> AsyncGenerator[Any]:
+        with self._translated():
+            async with response:
+                async for event in sse.json_events(response.iter_bytes()):
+                    yield event
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (AzureError, aiohttp.ClientError, OSError, ValueError) as error:
+            raise self._error(error) from error
+
+    def _error(self, error: Exception) -> errors.LLMError:
+        match error:
+            case ServiceRequestError():
+                return failures.unreachable(error, self._key)
+            case (
+                ServiceResponseTimeoutError()
+                | aiohttp.SocketTimeoutError()
+                | TimeoutError()
+            ):
+                return failures.timed_out()
+            case ValueError():
+                return failures.unreadable("stream")
+            case _:
+                return failures.unreachable(error, self._key)
+
+
+def connect(config: LLMConfig, _connect_timeout: float) -> Wire:
+    """Make a client; its own retries are off, for ours are durable."""
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=True,
+    )
+    client = ChatCompletionsClient(
+        config.endpoint,
+        AzureKeyCredential(config.api_key.get_secret_value()),
+        transport=AioHttpTransport(session=session),
+        retry_total=0,
+        permit_redirects=False,
+    )
+    return AzureInferenceWire(client, config)

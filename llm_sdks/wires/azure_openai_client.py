@@ -1,0 +1,21 @@
+"""OpenAI's library, for OpenAI's models on Azure."""
+
+import openai
+
+from llm_sdks.base_sdk import LLMConfig
+from llm_sdks.wires.stainless import StainlessWire, options
+from llm_sdks.wires.wire import Wire
+
+
+def connect(config: LLMConfig, _connect_timeout: float) -> Wire:
+    """Make a client for an Azure resource.
+
+    The library takes the deployment from each body's `model`.
+    """
+    client = openai.AsyncAzureOpenAI(
+        api_key=config.api_key.get_secret_value(),
+        azure_endpoint=config.endpoint,
+        api_version=config.api_version,
+        **options(openai.DefaultAioHttpClient),
+    )
+    return StainlessWire(openai, client, "/chat/completions", config)

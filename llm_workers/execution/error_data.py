@@ -1,0 +1,79 @@
+"""What a failed job says of its failure: its `errorData`."""
+
+from typing import Any
+
+from api.core.errors import MetasyncError
+from api.models.model_models import ModelWithKey
+from api.services.calls.llm_caller import Answer, FailedCallError
+from api.services.queue.job_work import ClaimedJob, Failed
+from config import MissingModelKeyError
+from utilities import payload
+
+StepError = FailedCallError | MissingModelKeyError | MetasyncError
+
+
+def said(error: Exception) -> str:
+    """Give an error's message as text that can be stored."""
+    return payload.printable(str(error))
+
+
+def kind_of(error: StepError) -> str:
+    """Name the error: its `errorType`."""
+    match error:
+        case FailedCallError():
+            return error.error.kind
+        case MissingModelKeyError():
+            return error.kind
+        case MetasyncError():
+            return "NOT_FOUND"
+
+
+def error_data(job: ClaimedJob, error: StepError) -> dict[str, Any]:
+    """Give the `errorData` of a step that failed."""
+    data = _base(job, kind_of(error), str(error))
+    if not isinstance(error, FailedCallError):
+        return data
+    return data | _of_call(
+        job,
+        error.model,
+        httpStatus=error.error.http_status,
+        requestId=error.error.request_id,
+    )
+
+
+def unusable(
+    job: ClaimedJob, answer: Answer, kind: str, message: str
+) -> Failed:
+    """Fail with an answer that cannot be used; it was paid for, and kept."""
+    completion = answer.completion
+    call = _of_call(
+        job,
+        answer.model,
+        failedResponseData=completion.text,
+        requestId=completion.request_id,
+        finishReason=completion.finish_reason,
+    )
+    return Failed(_base(job, kind, message) | call, answer.metrics)
+
+
+def _base(job: ClaimedJob, kind: str, message: str) -> dict[str, Any]:
+    return {
+        "errorType": kind,
+        "message": payload.printable(message),
+        "model": job.model,
+        "attempt": job.attempts,
+    }
+
+
+def _of_call(
+    job: ClaimedJob, model: ModelWithKey, **details: object
+) -> dict[str, Any]:
+    return {
+        "provider": model.sdk,
+        "calls": job.failures + 1,
+        **{
+            name: payload.printable(value) if isinstance(value, str) else value
+            for name, value in details.items()
+            if value is not None
+        },
+    }

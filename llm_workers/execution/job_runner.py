@@ -1,0 +1,261 @@
+"""One worker's event loop: claim a block, run its jobs, store results."""
+
+import asyncio
+import heapq
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+
+import structlog
+
+from api.models.worker_models import WorkerConfig
+from api.services.queue.job_outcomes import Result
+from api.services.queue.job_queue import JobQueue
+from api.services.queue.job_work import Claimant, ClaimedJob, Failed, Requeued
+from llm_sdks.resilience.model_gate import ModelGates
+from llm_workers.execution.pipeline import Pipeline
+from llm_workers.execution.prefetch import Prefetch
+from llm_workers.results.result_writer import ResultWriter
+from utilities.clock import Clock, now_ms
+from utilities.cosmos_connector import StoreError
+from utilities.tasks import cancel_until_ended
+
+# Ended calls are gathered this long before the next claim, so that one
+# claim fills several slots.
+_GATHER_SECONDS = 0.01
+# Others wait while the embedded database writes a claim down.
+_MOST_AT_ONCE = 200
+# Work submitted through another process is looked for this soon after the
+# last work, then less and less often, down to `pollInterval`.
+_FIRST_POLL_SECONDS = 0.25
+_DRAIN_SECONDS = 5.0
+# Jobs that are due within one tick are claimed together.
+_TICK_SECONDS = 0.1
+# Leases that could not be extended are tried again after this part of the
+# time that lies between two extensions.
+_SOON = 10
+
+log = structlog.get_logger(__name__)
+
+
+class JobRunner:
+    """Keeps up to `concurrency` jobs of one client running."""
+
+    def __init__(
+        self,
+        claimant: Claimant,
+        client_id: str,
+        config: Callable[[], WorkerConfig],
+        queue: JobQueue,
+        pipeline: Pipeline,
+        writer: ResultWriter,
+        gates: ModelGates,
+        clock: Clock = now_ms,
+    ) -> None:
+        self._claimant = claimant
+        self._client_id = client_id
+        self._read_config = config
+        self._queue = queue
+        self._pipeline = pipeline
+        self._writer = writer
+        self._gates = gates
+        self._clock = clock
+        self._running: dict[asyncio.Task[None], ClaimedJob] = {}
+        # Claimed for the places that come free next.
+        self._ready: deque[ClaimedJob] = deque()
+        self._prefetch = Prefetch()
+        self._news = asyncio.Event()
+        self._stopping = False
+        self._may_be_more = True
+        self._poll_seconds = _FIRST_POLL_SECONDS
+        # When jobs that were put back are due: ticks of `_TICK_SECONDS`.
+        self._due: list[int] = []
+        self._last_busy = time.monotonic()
+
+    @property
+    def idle_seconds(self) -> float:
+        """How long nothing has been running; safe from any thread."""
+        if self._running:
+            return 0.0
+        return time.monotonic() - self._last_busy
+
+    def wake(self) -> None:
+        """Look for work now; called in the loop's own thread."""
+        self._may_be_more = True
+        self._news.set()
+
+    def stop(self) -> None:
+        """Take no more work; called in the loop's own thread."""
+        self._stopping = True
+        self._news.set()
+
+    async def run(self, grace: Callable[[], float]) -> None:
+        """Work until stopped, then give running calls `grace()` seconds."""
+        async with asyncio.TaskGroup() as helpers:
+            tasks = [
+                helpers.create_task(self._writer.run()),
+                helpers.create_task(self._keep_leases()),
+            ]
+            try:
+                await self._work()
+                await self._wind_down(grace())
+            finally:
+                await cancel_until_ended(tasks)
+
+    async def _work(self) -> None:
+        while not self._stopping:
+            self._start_ready()
+            held = len(self._running) + len(self._ready)
+            free = (
+                self._read_config().concurrency + self._prefetch.count - held
+            )
+            if free > 0 and self._may_be_more:
+                await self._claim(free)
+            else:
+                await self._wait_for_news(free)
+
+    async def _claim(self, free: int) -> None:
+        config = self._read_config()
+        limit = min(free, config.max_items_per_batch, _MOST_AT_ONCE)
+        self._may_be_more = False
+        unavailable = self._gates.unavailable()
+        if unavailable.wait_seconds is not None:
+            # Their jobs wait in the queue; there may be others.
+            self._remember_due(self._clock() / 1000 + unavailable.wait_seconds)
+        started = time.monotonic()
+        try:
+            jobs = await self._queue.claim(
+                self._client_id,
+                config,
+                self._claimant,
+                limit,
+                unavailable.names,
+            )
+        except StoreError as error:
+            log.warning("claim_failed", error=type(error).__name__)
+            return
+        self._prefetch.claimed(started)
+        self._ready.extend(jobs)
+        # A full block says that more may wait.
+        self._may_be_more |= len(jobs) == limit
+        if jobs:
+            self._poll_seconds = _FIRST_POLL_SECONDS
+
+    async def _wait_for_news(self, free: int) -> None:
+        self._news.clear()
+        try:
+            async with asyncio.timeout(self._wait_seconds(free)):
+                await self._news.wait()
+        except TimeoutError:
+            self._may_be_more = True
+            self._poll_seconds = min(
+                self._poll_seconds * 2, self._read_config().poll_interval
+            )
+            return
+        if not self._stopping:
+            await asyncio.sleep(_GATHER_SECONDS if self._running else 0)
+
+    def _wait_seconds(self, free: int) -> float | None:
+        if free <= 0:
+            return None  # a call that ends is the news
+        wait = self._poll_seconds
+        now = self._clock() / 1000
+        while self._due and self._due[0] * _TICK_SECONDS <= now:
+            heapq.heappop(self._due)
+            wait = 0.0
+        if self._due:
+            wait = min(wait, max(self._due[0] * _TICK_SECONDS - now, 0.0))
+        return wait
+
+    def _start_ready(self) -> None:
+        most = self._read_config().concurrency
+        while self._ready and len(self._running) < most:
+            job = self._ready.popleft()
+            task = asyncio.create_task(self._run_one(job))
+            self._running[task] = job
+            task.add_done_callback(self._ended)
+
+    async def _run_one(self, job: ClaimedJob) -> None:
+        structlog.contextvars.bind_contextvars(
+            jobId=str(job.job_id), workerId=self._claimant.worker_id
+        )
+        try:
+            outcome = await self._pipeline.run(job)
+        except asyncio.CancelledError:
+            outcome = self._stopped()
+        except StoreError as error:
+            # The database went away before the call: no answer is lost.
+            outcome = Requeued(
+                self._clock(), counted=False, reason=type(error).__name__
+            )
+        except Exception:
+            # A defect of ours must end this job only, and be seen.
+            log.exception("pipeline_defect")
+            outcome = Failed(
+                {
+                    "errorType": "INTERNAL_ERROR",
+                    "message": "Metasync failed on this job; the worker's "
+                    "log has the details. Set it to PENDING to try again.",
+                }
+            )
+        if isinstance(outcome, Requeued):
+            self._remember_due(outcome.available_at / 1000)
+        self._writer.put(Result(job, outcome))
+
+    def _stopped(self) -> Requeued:
+        return Requeued(
+            self._clock(), counted=False, reason="the worker stopped"
+        )
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.pop(task, None)
+        self._last_busy = time.monotonic()
+        self._prefetch.ended()
+        if not self._stopping:
+            self._start_ready()
+        self._news.set()
+
+    def _remember_due(self, due: float) -> None:
+        tick = math.ceil(due / _TICK_SECONDS)
+        if tick not in self._due:
+            heapq.heappush(self._due, tick)
+
+    async def _keep_leases(self) -> None:
+        third = self._queue.lease_seconds / 3
+        wait = third
+        while True:
+            await asyncio.sleep(wait)
+            tokens = {
+                job.lease_token
+                for job in (
+                    *self._running.values(),
+                    *self._ready,
+                    *(result.job for result in self._writer.pending),
+                )
+            }
+            if not tokens:
+                continue
+            try:
+                # In time to try once more: the line may be dead, and the
+                # next try has another one.
+                async with asyncio.timeout(third):
+                    await self._queue.extend_leases(list(tokens))
+            except (StoreError, TimeoutError) as error:
+                log.warning("leases_not_extended", error=type(error).__name__)
+                wait = third / _SOON
+            else:
+                wait = third
+
+    async def _wind_down(self, grace: float) -> None:
+        while self._ready:
+            self._writer.put(Result(self._ready.popleft(), self._stopped()))
+        if self._running:
+            await asyncio.wait(self._running, timeout=grace)
+        if self._running:
+            log.info("jobs_returned", count=len(self._running))
+            await cancel_until_ended(self._running)
+        if not await self._writer.drain(_DRAIN_SECONDS):
+            log.warning(
+                "results_left_in_spool", count=len(self._writer.pending)
+            )

@@ -1,0 +1,1 @@
+"""Storing results; the spool on disk."""

@@ -1,0 +1,1 @@
+"""Which workers run in this process."""

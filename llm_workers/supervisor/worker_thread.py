@@ -1,0 +1,171 @@
+"""A worker: one thread with its own event loop, database and providers.
+
+Nothing in it is shared with other workers, so that one stuck plug-in
+cannot stall another.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+import uvloop
+
+from api.models.worker_models import Worker, WorkerConfig
+from api.services.calls.catalog import Catalog
+from api.services.calls.llm_caller import LLMCaller
+from api.services.calls.model_access import ModelAccess
+from api.services.models.model_service import ModelService
+from api.services.monitoring.observer import NOBODY, Observer
+from api.services.prompts.prompt_service import PromptService
+from api.services.queue.job_queue import JobQueue
+from api.services.queue.job_work import Claimant
+from llm_sdks.resilience.model_gate import ModelGates
+from llm_workers.execution.job_runner import JobRunner
+from llm_workers.execution.pipeline import Pipeline
+from llm_workers.results.result_writer import ResultWriter
+from llm_workers.results.spool import Spool
+from utilities.clock import Clock
+from utilities.cosmos_connector import ClientManager, current_actor
+from utilities.signals import Signals, jobs_waiting
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class WorkerParts:
+    """What every worker of a process is built from; all thread-safe."""
+
+    clients: ClientManager
+    queue: JobQueue
+    models: ModelService
+    prompts: PromptService
+    access: ModelAccess
+    signals: Signals
+    spool: Spool
+    gates: ModelGates
+    clock: Clock
+    observer: Observer = NOBODY
+
+
+class WorkerThread:
+    """Runs one worker document's jobs until told to stop."""
+
+    def __init__(self, worker: Worker, parts: WorkerParts) -> None:
+        self.worker_id = worker.worker_id
+        self.error: str | None = None
+        self._client_id = worker.client_id
+        self._config = worker.config
+        self._parts = parts
+        self._grace = 0.0
+        self._stop_asked = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._runner: JobRunner | None = None
+        self._lock = threading.Lock()
+        # A daemon: a plug-in that blocks for ever cannot keep the process.
+        self._thread = threading.Thread(
+            target=self._main, name=f"worker-{self.worker_id}", daemon=True
+        )
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    @property
+    def idle_seconds(self) -> float:
+        """How long it has had nothing to do."""
+        runner = self._runner
+        return runner.idle_seconds if runner is not None else 0.0
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def reconfigure(self, config: WorkerConfig) -> None:
+        """Take up a changed config."""
+        if config != self._config:
+            self._config = config
+            self._tell(JobRunner.wake)
+
+    def wake(self) -> None:
+        """Have it look for work now."""
+        self._tell(JobRunner.wake)
+
+    def stop(self, grace: float) -> None:
+        """Ask it to end; running calls get `grace` seconds to end."""
+        with self._lock:
+            self._grace = grace
+            self._stop_asked = True
+        self._tell(JobRunner.stop)
+
+    def join(self, timeout: float) -> bool:
+        """Wait for the end; False if the thread is stuck."""
+        self._thread.join(timeout)
+        return not self.alive
+
+    def _tell(self, action: Callable[[JobRunner], None]) -> None:
+        with self._lock:
+            loop, runner = self._loop, self._runner
+            if loop is not None and runner is not None:
+                loop.call_soon_threadsafe(action, runner)
+
+    def _main(self) -> None:
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(self._work())
+        except Exception as error:
+            # The pool sees that the thread has ended, and why.
+            log.exception("worker_crashed", workerId=self.worker_id)
+            self.error = f"{type(error).__name__}: {error}"
+
+    async def _work(self) -> None:
+        current_actor.set("worker")
+        parts, topic = self._parts, jobs_waiting(self._client_id)
+        catalog = Catalog(parts.models, parts.prompts)
+        # Plug-ins live in one event loop.
+        caller = LLMCaller(
+            catalog, parts.access.anew(), observer=parts.observer
+        )
+        runner = self._build(catalog, caller)
+        parts.signals.subscribe(topic, self.wake)
+        self._open(runner)
+        try:
+            await runner.run(lambda: self._grace)
+        finally:
+            self._close()
+            parts.signals.unsubscribe(topic, self.wake)
+            await caller.close()
+            await parts.clients.close()
+
+    def _build(self, catalog: Catalog, caller: LLMCaller) -> JobRunner:
+        parts = self._parts
+        pipeline = Pipeline(
+            caller,
+            catalog,
+            parts.prompts,
+            max_attempts=parts.queue.max_attempts,
+            clock=parts.clock,
+        )
+        writer = ResultWriter(parts.queue, parts.spool.file(self.worker_id))
+        return JobRunner(
+            Claimant(parts.spool.process_id, self.worker_id),
+            self._client_id,
+            lambda: self._config,
+            parts.queue,
+            pipeline,
+            writer,
+            parts.gates,
+            parts.clock,
+        )
+
+    def _open(self, runner: JobRunner) -> None:
+        with self._lock:
+            self._loop, self._runner = asyncio.get_running_loop(), runner
+            if self._stop_asked:
+                runner.stop()
+
+    def _close(self) -> None:
+        with self._lock:
+            self._loop = self._runner = None

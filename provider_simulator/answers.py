@@ -1,0 +1,92 @@
+"""What a simulated model says: by script, by schema, or an echo."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic_core import from_json, to_json
+
+from provider_simulator.schema_instance import SchemaError, instance
+from provider_simulator.script import Rule, ScriptedUsage
+from provider_simulator.settings import SimulatorSettings
+from provider_simulator.values import (
+    Answer,
+    Call,
+    Tokens,
+    bad_request,
+    count_tokens,
+    first_tokens,
+)
+
+_NO_RULE = Rule()
+
+
+def answer(
+    call: Call,
+    settings: SimulatorSettings,
+    rule: Rule | None = None,
+    *,
+    filtered: bool = False,
+) -> Answer:
+    """Answer a call; `filtered` holds the text back, as vendors' filters do.
+
+    The answer ends where the call's limit of tokens is reached, which
+    reasoning uses up as well.
+
+    Raises:
+        RefusedError: the call's schema is none.
+    """
+    rule = rule or _NO_RULE
+    text, finish = rule.answer_text, rule.finish_reason or "stop"
+    if text is None:
+        text = _default_text(call)
+    if filtered:
+        text, finish = "", "content_filter"
+    reasoning = _or(rule.usage.reasoning_tokens, settings.reasoning_tokens)
+    if call.max_tokens is not None:
+        reasoning = min(reasoning, call.max_tokens)
+        room = call.max_tokens - reasoning
+        if count_tokens(text) > room:
+            text, finish = first_tokens(text, room), "length"
+    tokens = _tokens(call, text, reasoning, rule.usage, settings)
+    return Answer(text, tokens, finish)
+
+
+def _default_text(call: Call) -> str:
+    if call.schema is not None:
+        return _of_schema(call.schema)
+    echo = {"result": "ok", "model": call.model, "echo": _parsed(call.text)}
+    return to_json(echo).decode()
+
+
+def _of_schema(schema: Mapping[str, Any]) -> str:
+    try:
+        return to_json(instance(schema)).decode()
+    except SchemaError as error:
+        raise bad_request(f"Invalid schema: {error}") from None
+
+
+def _parsed(text: str) -> object:
+    try:
+        return from_json(text, allow_inf_nan=False)
+    except ValueError:
+        return text
+
+
+def _tokens(
+    call: Call,
+    text: str,
+    reasoning: int,
+    scripted: ScriptedUsage,
+    settings: SimulatorSettings,
+) -> Tokens:
+    given = _or(scripted.input_tokens, call.input_tokens)
+    return Tokens(
+        input=given,
+        output=_or(scripted.output_tokens, count_tokens(text) + reasoning),
+        cached=_or(scripted.cached_tokens, int(given * settings.cached_share)),
+        reasoning=reasoning,
+    )
+
+
+def _or(scripted: int | None, counted: int) -> int:
+    return counted if scripted is None else scripted

@@ -1,0 +1,133 @@
+"""The database's indexes, made at start, step by step.
+
+Each step runs once, in order, and is recorded in `schema_steps`; running
+it twice does no harm, so two processes that start together need no lock.
+A change of the schema is a new step at the end, never an edit of an old
+one.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.errors import ConnectionFailure, PyMongoError
+
+from utilities.clock import now_ms
+from utilities.cosmos_connector import ClientManager, Document
+
+Database = AsyncDatabase[Document]
+Step = Callable[[Database], Awaitable[None]]
+
+_START_SECONDS = 60.0
+_UNREACHABLE = (
+    "The database did not answer for a minute. Check that the server runs "
+    "and that DB_CONNECTION_STRING leads to it."
+)
+
+log = structlog.get_logger(__name__)
+
+
+async def _first_indexes(database: Database) -> None:
+    # `liveKey` is what must be unique among the undeleted; a deleted
+    # document's is its own id. That needs no partial index, which not
+    # every server has.
+    for name in ("models", "prompts"):
+        await database[name].create_index([("liveKey", 1)], unique=True)
+    await database["clients"].create_index([("clientId", 1)], unique=True)
+    await database["workers"].create_index([("clientId", 1)])
+    await database["workers"].create_index([("status", 1)])
+    jobs = database["jobs"]
+    # To claim: the first of a client's waiting jobs, in order.
+    await jobs.create_index(
+        [("clientId", 1), ("status", 1), ("priority", 1), ("sequence", 1)]
+    )
+    # To list: in order of arrival.
+    await jobs.create_index([("clientId", 1), ("sequence", 1)])
+    await jobs.create_index([("sequence", 1)])
+    # To read a claimed block, to extend leases, to find those that ended.
+    await jobs.create_index([("leaseToken", 1)])
+    await jobs.create_index([("status", 1), ("leaseExpiresAt", 1)])
+
+
+async def _indexes_of_streams(database: Database) -> None:
+    streams = database["streams"]
+    await streams.create_index([("clientId", 1), ("startedAt", 1)])
+    await streams.create_index([("startedAt", 1)])
+
+
+async def _indexes_of_runs(database: Database) -> None:
+    await database["runs"].create_index([("clientId", 1)])
+    await database["runs"].create_index([("status", 1)])
+
+
+async def _indexes_of_holds(database: Database) -> None:
+    holds = database["worker_holds"]
+    await holds.create_index([("pool", 1)])
+    await holds.create_index([("workerId", 1)])
+
+
+async def _index_of_jobs_by_status(database: Database) -> None:
+    # Else a list of the few that have ended goes through all that wait.
+    await database["jobs"].create_index(
+        [("clientId", 1), ("status", 1), ("sequence", 1)]
+    )
+
+
+async def _indexes_of_worker_leases(database: Database) -> None:
+    # The collection's new name; leases last for seconds, so none is copied.
+    leases = database["worker_leases"]
+    await leases.create_index([("pool", 1)])
+    await leases.create_index([("workerId", 1)])
+    await database["worker_holds"].drop()
+
+
+STEPS: tuple[Step, ...] = (
+    _first_indexes,
+    _indexes_of_streams,
+    _indexes_of_runs,
+    _indexes_of_holds,
+    _index_of_jobs_by_status,
+    _indexes_of_worker_leases,
+)
+
+
+class DatabaseError(Exception):
+    """The database cannot be used; says what to check."""
+
+
+async def migrate_when_up(clients: ClientManager) -> None:
+    """Wait for the database, then migrate.
+
+    Raises:
+        DatabaseError: it did not come up, or refuses us.
+    """
+    deadline = time.monotonic() + _START_SECONDS
+    while True:
+        try:
+            return await migrate(clients)
+        except ConnectionFailure as error:
+            if time.monotonic() > deadline:
+                raise DatabaseError(_UNREACHABLE) from error
+            log.warning("waiting_for_database", error=type(error).__name__)
+            await asyncio.sleep(1)
+        except PyMongoError as error:
+            raise DatabaseError(
+                f"The database refuses us: {type(error).__name__}. Check "
+                "user, password and rights in DB_CONNECTION_STRING."
+            ) from error
+
+
+async def migrate(clients: ClientManager) -> None:
+    """Bring the database to this version's schema."""
+    database = clients.database()
+    steps = database["schema_steps"]
+    done = {document["_id"] for document in await steps.find().to_list()}
+    for number, step in enumerate(STEPS, start=1):
+        if number in done:
+            continue
+        await step(database)
+        record = {"$set": {"appliedAt": now_ms()}}
+        await steps.update_one({"_id": number}, record, upsert=True)
+        log.info("schema_step_applied", step=number)
