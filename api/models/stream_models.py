@@ -58,6 +58,10 @@ class StreamMetrics(ProcessingMetrics):
     `overheadDuration` is what Metasync added to the provider's time.
     """
 
+    # Null where text came and the provider has not told its tokens.
+    input_tokens: int | None = 0  # type: ignore[assignment]  # jobs have none
+    output_tokens: int | None = 0  # type: ignore[assignment]  # as above
+    total_tokens: int | None = 0  # type: ignore[assignment]  # as above
     llm_duration: float | None = None
     total_duration: float | None = None
     overhead_duration: float | None = None

@@ -177,15 +177,15 @@ async def _text(live: LiveStream, first: str | None) -> AsyncIterator[str]:
 async def _events(live: LiveStream, first: str | None) -> AsyncIterator[str]:
     async for piece in live.pieces(first):
         yield _event("delta", {"text": piece})
-    end = live.end
+    end, usage = live.end, live.end.progress.usage
     if end.error is not None:
         error = {"errorType": end.error.kind, "message": end.error.message}
         yield _event("error", error)
     yield _event(
         "usage",
         {
-            "inputTokens": end.usage.input_tokens,
-            "outputTokens": end.usage.output_tokens,
+            "inputTokens": usage.input_tokens if usage else None,
+            "outputTokens": usage.output_tokens if usage else None,
         },
     )
     yield _event("done", {"streamId": live.stream_id})

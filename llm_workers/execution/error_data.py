@@ -4,7 +4,7 @@ from typing import Any
 
 from api.core.errors import MetasyncError
 from api.models.model_models import ModelWithKey
-from api.services.calls.llm_caller import Answer, FailedCallError
+from api.services.calls.model_call import FailedCallError, ModelAnswer
 from api.services.queue.job_work import ClaimedJob, Failed
 from config import MissingModelKeyError
 from utilities import payload
@@ -42,7 +42,7 @@ def error_data(job: ClaimedJob, error: StepError) -> dict[str, Any]:
 
 
 def unusable(
-    job: ClaimedJob, answer: Answer, kind: str, message: str
+    job: ClaimedJob, answer: ModelAnswer, kind: str, message: str
 ) -> Failed:
     """Fail with an answer that cannot be used; it was paid for, and kept."""
     completion = answer.completion

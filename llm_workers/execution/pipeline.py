@@ -13,12 +13,12 @@ from pydantic import ValidationError
 from api.core.errors import MetasyncError
 from api.models.prompt_models import Prompt, PromptCreate, PromptStatus
 from api.services.calls.catalog import Catalog
-from api.services.calls.llm_caller import (
-    Answer,
-    Call,
+from api.services.calls.model_call import (
     FailedCallError,
-    LLMCaller,
+    ModelAnswer,
+    ModelCall,
 )
+from api.services.calls.model_caller import ModelCaller
 from api.services.prompts.prompt_service import PromptService
 from api.services.queue.job_work import (
     ClaimedJob,
@@ -70,7 +70,7 @@ class Pipeline:
 
     def __init__(
         self,
-        caller: LLMCaller,
+        caller: ModelCaller,
         catalog: Catalog,
         prompts: PromptService,
         *,
@@ -105,9 +105,9 @@ class Pipeline:
         self, job: ClaimedJob, prompts: list[Prompt]
     ) -> Succeeded | Failed:
         system = "\n\n".join(prompt.prompt for prompt in prompts)
-        answer = await self._caller.call(
-            Call(
-                job.model,
+        answer = await self._caller.complete(
+            ModelCall(
+                await self._catalog.model(job.model),
                 system,
                 job.request_json,
                 job.temperature,
@@ -207,14 +207,14 @@ class Pipeline:
         job: ClaimedJob,
         step: tuple[str | None, str | None, str],
         user: dict[str, Any],
-    ) -> Answer:
+    ) -> ModelAnswer:
         prompt_id, model, name = step
         (prompt,) = await self._catalog.prompts(
             [str(prompt_id)], job.client_id
         )
-        return await self._caller.call(
-            Call(
-                str(model),
+        return await self._caller.complete(
+            ModelCall(
+                await self._catalog.model(str(model)),
                 prompt.prompt,
                 payload.dump(user, max_depth=payload.MAX_DEPTH + 1),
                 job.temperature,
@@ -281,7 +281,7 @@ def _call_key(job: ClaimedJob, step: str) -> str:
     return f"metasync-{job.job_id}-{job.started_at}-{step}"
 
 
-def _read(job: ClaimedJob, answer: Answer) -> Succeeded | Failed:
+def _read(job: ClaimedJob, answer: ModelAnswer) -> Succeeded | Failed:
     """Make of a whole answer what the job wants of it."""
     text = answer.completion.text
     if job.as_text:
@@ -299,7 +299,7 @@ def _read(job: ClaimedJob, answer: Answer) -> Succeeded | Failed:
     return Succeeded(response_json, answer.metrics)
 
 
-def _with_cost_of(answer: Answer, done: Succeeded) -> Succeeded:
+def _with_cost_of(answer: ModelAnswer, done: Succeeded) -> Succeeded:
     """Add what a step cost; an answer that is cut ends it there."""
     done = replace(done, metrics=done.metrics + answer.metrics)
     if answer.cut is not None:

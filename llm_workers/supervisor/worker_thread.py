@@ -14,8 +14,8 @@ import uvloop
 
 from api.models.worker_models import Worker, WorkerConfig
 from api.services.calls.catalog import Catalog
-from api.services.calls.llm_caller import LLMCaller
 from api.services.calls.model_access import ModelAccess
+from api.services.calls.model_caller import ModelCaller
 from api.services.models.model_service import ModelService
 from api.services.monitoring.observer import NOBODY, Observer
 from api.services.prompts.prompt_service import PromptService
@@ -125,9 +125,7 @@ class WorkerThread:
         parts, topic = self._parts, jobs_waiting(self._client_id)
         catalog = Catalog(parts.models, parts.prompts)
         # Plug-ins live in one event loop.
-        caller = LLMCaller(
-            catalog, parts.access.anew(), observer=parts.observer
-        )
+        caller = ModelCaller(parts.access.anew(), observer=parts.observer)
         runner = self._build(catalog, caller)
         parts.signals.subscribe(topic, self.wake)
         self._open(runner)
@@ -139,7 +137,7 @@ class WorkerThread:
             await caller.close()
             await parts.clients.close()
 
-    def _build(self, catalog: Catalog, caller: LLMCaller) -> JobRunner:
+    def _build(self, catalog: Catalog, caller: ModelCaller) -> JobRunner:
         parts = self._parts
         pipeline = Pipeline(
             caller,

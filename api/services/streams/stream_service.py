@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 import structlog
 from bson import ObjectId
-from pymongo.errors import PyMongoError
 
 from api.core.errors import NotFoundError, ProviderFailedError, RuleError
 from api.models.model_models import ModelWithKey
@@ -21,8 +20,15 @@ from api.models.stream_models import (
     StreamStatus,
     StreamSummary,
 )
-from api.services.calls.live_stream import STOPPED, LiveStream, StreamEnd
+from api.services.calls.live_stream import (
+    STOPPED,
+    LiveStream,
+    StreamEnd,
+    StreamLimits,
+)
 from api.services.calls.model_access import ModelAccess
+from api.services.calls.model_call import ModelCall
+from api.services.calls.model_caller import ModelCaller
 from api.services.models.model_service import ModelService
 from api.services.monitoring.observer import NOBODY, Observer
 from api.services.prompts.prompt_service import PromptService
@@ -31,14 +37,15 @@ from api.services.shared.caller import Caller
 from api.services.shared.date_range import TimeRange
 from api.services.shared.paging import Page, PageRequest, fetch_page
 from api.services.shared.repository import Repository
-from config import MissingModelKeyError
-from llm_sdks.errors import LLMError
 from utilities import payload
 from utilities.clock import Clock, now_ms
-from utilities.cosmos_connector import Document, Documents
+from utilities.cosmos_connector import Document, Documents, StoreError
 
 MOST_DATA_POINTS = 10_000
 _STOP_SECONDS = 5.0
+# A document ends at 16 MiB; a character may take four bytes.
+_MOST_CHARACTERS = 3 * 1024 * 1024
+_LIMITS = StreamLimits()
 
 log = structlog.get_logger(__name__)
 
@@ -73,14 +80,16 @@ class StreamService:
         *,
         observer: Observer = NOBODY,
         clock: Clock = now_ms,
+        limits: StreamLimits = _LIMITS,
     ) -> None:
         self._documents = documents
         self._streams = Repository(documents, Stream, "Stream")
         self._models = models
         self._prompts = prompts
-        self._access = access
-        self._observer = observer
+        self._caller = ModelCaller(access, observer=observer)
+        self._longest_call = access.timeout_seconds
         self._clock = clock
+        self._limits = limits
         self._live: set[LiveStream] = set()
 
     async def start(
@@ -98,18 +107,13 @@ class StreamService:
         document = self._new(request, caller)
         # By `startedAt` streams are found; it is what `createdAt` shows.
         await self._documents.insert(document, document["startedAt"])
-        try:
-            opened = self._access.open(model)
-        except (LLMError, MissingModelKeyError) as error:
-            await self._fail(document["_id"], error)
-            stream_id = str(document["_id"])
-            raise ProviderFailedError(str(error), stream_id) from None
         live = LiveStream(
             str(document["_id"]),
-            opened.sdk,
-            self._access.gate(model),
-            opened.request(system, request.user_prompt, request.temperature),
+            document["clientId"],
+            self._caller,
+            ModelCall(model, system, request.user_prompt, request.temperature),
             lambda end: self._record(document["_id"], end, model),
+            self._limits,
             received,
         )
         self._live.add(live)
@@ -171,7 +175,7 @@ class StreamService:
 
     async def close_interrupted(self) -> None:
         """End the records of streams whose process died."""
-        oldest = self._clock() - round(self._access.timeout_seconds * 1000)
+        oldest = self._clock() - round(self._longest_call * 1000)
         await self._documents.update_many(
             {
                 "status": StreamStatus.STREAMING,
@@ -188,7 +192,7 @@ class StreamService:
         tasks = [stream.task for stream in live]
         if tasks:
             await asyncio.wait(tasks, timeout=_STOP_SECONDS)
-        await self._access.close()
+        await self._caller.close()
 
     async def _model(self, name: str) -> ModelWithKey:
         try:
@@ -244,36 +248,30 @@ class StreamService:
     async def _record(
         self, document_id: ObjectId, end: StreamEnd, model: ModelWithKey
     ) -> None:
-        if (call := end.call(model)) is not None:
-            self._observer.call_ended(call)
-        # Half characters are replaced: UTF-8 cannot carry them.
-        text = end.text.encode(errors="replace").decode()
-        response: Document = {"text": text}
+        response: Document = {"text": _kept(end.progress.text)}
         if end.error is not None:
             response |= {
-                "error": end.error.message,
+                "error": payload.printable(end.error.message),
                 "errorType": end.error.kind,
             }
         failed = end.error is not None
         changes = {
             "status": StreamStatus.ERROR if failed else StreamStatus.COMPLETED,
             "responseData": payload.dump(response),
-            "processingMetrics": end.metrics(model.cost),
+            "processingMetrics": end.metrics(model),
             "_metadata.completedAt": self._clock(),
         }
         try:
             await self._documents.update({"_id": document_id}, changes)
-        except PyMongoError:
+        except StoreError:
             # The client has its text; only the record is incomplete.
             log.exception("stream_not_recorded", streamId=str(document_id))
 
-    async def _fail(
-        self, document_id: ObjectId, error: LLMError | MissingModelKeyError
-    ) -> None:
-        changes = _failed(str(error), error.kind) | {
-            "_metadata.completedAt": self._clock()
-        }
-        await self._documents.update({"_id": document_id}, changes)
+
+def _kept(text: str) -> str:
+    if len(text) > _MOST_CHARACTERS:
+        text = f"{text[:_MOST_CHARACTERS]} [... {len(text)} characters]"
+    return payload.printable(text)
 
 
 def _failed(message: str, kind: str) -> Document:

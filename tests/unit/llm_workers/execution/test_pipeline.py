@@ -16,7 +16,7 @@ from api.models.model_models import ModelWithKey
 from api.models.prompt_models import Prompt, PromptCreate, PromptStatus
 from api.services.calls import model_access
 from api.services.calls.catalog import Catalog
-from api.services.calls.llm_caller import LLMCaller
+from api.services.calls.model_caller import ModelCaller
 from api.services.models.model_service import ModelService
 from api.services.prompts.prompt_service import PromptService
 from api.services.queue.job_work import (
@@ -205,9 +205,8 @@ class Bench:
     def calls(self) -> list[CompletionRequest]:
         return self.script.requests
 
-    def caller(self, catalog: Catalog) -> LLMCaller:
-        return LLMCaller(
-            catalog,
+    def caller(self) -> ModelCaller:
+        return ModelCaller(
             model_access.ModelAccess(
                 SdkRegistry([self.sdk]), self.keys, self.gates, self.timeout
             ),
@@ -226,7 +225,7 @@ class Bench:
         prompts = cast("PromptService", self.prompts)
         catalog = Catalog(cast("ModelService", self.models), prompts)
         return Pipeline(
-            self.caller(catalog),
+            self.caller(),
             catalog,
             prompts,
             max_attempts=MAX_ATTEMPTS,
@@ -244,7 +243,7 @@ class Bench:
         assert isinstance(outcome, Failed), outcome
         return outcome
 
-    async def is_put_back(self, *steps: Step, **job: Any) -> Requeued:
+    async def is_requeued(self, *steps: Step, **job: Any) -> Requeued:
         outcome = await self.run(*steps, **job)
         assert isinstance(outcome, Requeued), outcome
         return outcome
@@ -505,7 +504,7 @@ async def test_a_rate_limit_without_a_time_waits_as_after_a_first_failure(
     bench: Bench,
 ) -> None:
     limited = errors.RateLimitedError("HTTP 429")
-    outcome = await bench.is_put_back(limited, attempts=MAX_ATTEMPTS)
+    outcome = await bench.is_requeued(limited, attempts=MAX_ATTEMPTS)
     assert outcome.available_at == NOW + 1000
     assert outcome.counted is False
 
@@ -522,7 +521,7 @@ async def test_a_rate_limit_without_an_end_waits_a_day_at_most(
     bench: Bench, seconds: float
 ) -> None:
     limited = errors.RateLimitedError("x", retry_after=seconds)
-    outcome = await bench.is_put_back(limited)
+    outcome = await bench.is_requeued(limited)
     assert NOW <= outcome.available_at <= NOW + 86_400_000
 
 
@@ -560,7 +559,7 @@ async def test_every_third_failed_call_is_an_attempt_of_the_job(
 
 async def test_a_provider_may_ask_for_a_longer_wait(bench: Bench) -> None:
     error = errors.OverloadedError("full", retry_after=30)
-    outcome = await bench.is_put_back(error)
+    outcome = await bench.is_requeued(error)
     assert outcome.available_at == NOW + 30_000
 
 
@@ -568,7 +567,7 @@ async def test_how_a_model_retries_is_its_own(bench: Bench) -> None:
     retry = {"maxAttempts": 1, "minWait": 7, "exponentialBase": 3}
     bench.models.change("working-model", resilience={"retry": retry})
     error = errors.ProviderError("broken")
-    outcome = await bench.is_put_back(error, failures=1)
+    outcome = await bench.is_requeued(error, failures=1)
     assert outcome.counted is True
     assert outcome.available_at == NOW + 21_000
 
@@ -576,7 +575,7 @@ async def test_how_a_model_retries_is_its_own(bench: Bench) -> None:
 async def opened_breaker(bench: Bench) -> None:
     """Fail until the provider is taken to be down."""
     for _ in range(5):
-        await bench.is_put_back(errors.ProviderError("broken"))
+        await bench.is_requeued(errors.ProviderError("broken"))
 
 
 @pytest.mark.parametrize(
@@ -593,7 +592,7 @@ async def test_while_its_provider_is_down_a_jobs_failures_are_not_its_own(
     counted: bool,  # noqa: FBT001 - a column of the table
 ) -> None:
     for _ in range(4):
-        await bench.is_put_back(errors.ProviderError("broken"))
+        await bench.is_requeued(errors.ProviderError("broken"))
     outcome = await bench.run(error, failures=2, attempts=MAX_ATTEMPTS)
     if counted:
         assert isinstance(outcome, Failed)
@@ -605,7 +604,7 @@ async def test_while_its_provider_is_down_a_jobs_failures_are_not_its_own(
 async def test_a_model_that_is_left_alone_is_not_called(bench: Bench) -> None:
     await opened_breaker(bench)
     calls = len(bench.calls)
-    outcome = await bench.is_put_back()
+    outcome = await bench.is_requeued()
     assert len(bench.calls) == calls
     assert outcome.counted is False
     assert outcome.failures == 0
@@ -899,7 +898,7 @@ async def for_ever() -> None:
 
 async def test_a_plug_in_that_hangs_is_a_timeout(bench: Bench) -> None:
     bench.timeout = 0.02
-    outcome = await bench.is_put_back(for_ever)
+    outcome = await bench.is_requeued(for_ever)
     assert outcome.failures == 1
     assert outcome.reason == "No answer within 0.02 s"
 
@@ -1064,7 +1063,7 @@ async def test_a_step_that_must_wait_keeps_what_was_paid_for(
     failures: int,
     wait: int,
 ) -> None:
-    outcome = await bench.is_put_back(
+    outcome = await bench.is_requeued(
         '{"a": 1}', '{"score": 9}', error, **THREE_STEPS
     )
     paid = Succeeded('{"a":1}', one_call() + one_call(), '{"score":9}')
@@ -1147,7 +1146,7 @@ async def test_a_database_that_is_away_between_steps_costs_nothing_twice(
         answer.set_result(Completion("{}", Usage(10, 5)))
         return answer
 
-    waiting = await bench.is_put_back(goes_away, **THREE_STEPS)
+    waiting = await bench.is_requeued(goes_away, **THREE_STEPS)
     assert waiting.counted is False
     assert waiting.available_at > NOW
     bench.prompts.failures.clear()
@@ -1233,7 +1232,7 @@ async def test_closing_the_caller_closes_every_plug_in_once(
         cast("ModelService", bench.models),
         cast("PromptService", bench.prompts),
     )
-    caller = bench.caller(catalog)
+    caller = bench.caller()
     bench.script.steps.extend(["{}", "{}"])
     pipeline = Pipeline(
         caller,

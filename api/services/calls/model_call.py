@@ -1,0 +1,101 @@
+"""What one call to a model asks, and what it gave: values, no I/O."""
+
+from dataclasses import dataclass, field
+
+from api.models.metrics import Metrics
+from api.models.model_models import ModelWithKey
+from llm_sdks.base_sdk import Completion, Usage
+from llm_sdks.errors import LLMError, PartialAnswerError
+
+CANCELED = "CANCELED"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCall:
+    """One request to a model.
+
+    `key` is the same whenever the same step of the same job is asked;
+    `response_schema` is the JSON Schema of the answer, as JSON.
+    """
+
+    model: ModelWithKey
+    system: str
+    user: str
+    temperature: float
+    key: str | None = None
+    response_schema: str | None = None
+
+
+@dataclass(slots=True)
+class CallProgress:
+    """What is known of a call while it runs; times in seconds.
+
+    It stays with whoever started the call, so that a call that fails or is
+    cancelled is counted as far as it went. `usage` is None as long as the
+    provider has told none.
+    """
+
+    texts: list[str] = field(default_factory=list)
+    usage: Usage | None = None
+    seconds: float = 0.0
+    time_to_first_token: float | None = None
+    # The time that the call waited for the reader of its stream.
+    reader_seconds: float = 0.0
+    # The outcome that is observed if the call is cancelled.
+    canceled_as: str = CANCELED
+
+    @property
+    def text(self) -> str:
+        """What has come so far."""
+        return "".join(self.texts)
+
+    @property
+    def is_uncounted(self) -> bool:
+        """Whether text came whose tokens the provider has not told."""
+        return self.usage is None and bool(self.texts)
+
+    def metrics(self, model: ModelWithKey) -> Metrics:
+        """Count and price the call as far as it went."""
+        used = self.usage or Usage()
+        return Metrics.of_call(
+            used.input_tokens, used.output_tokens, self.seconds, model.cost
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ModelAnswer:
+    """What the model answered, and what that cost.
+
+    `cut` says why the answer is not whole, if it is not.
+    """
+
+    completion: Completion
+    metrics: Metrics
+    model: ModelWithKey
+    cut: PartialAnswerError | None = None
+
+
+class FailedCallError(Exception):
+    """A call without an answer: why, and of which model.
+
+    `is_outage` tells that the provider fails, not this call: its breaker
+    is open. `metrics` is what the failed call cost.
+    """
+
+    def __init__(
+        self,
+        error: LLMError,
+        model: ModelWithKey,
+        metrics: Metrics,
+        *,
+        is_outage: bool,
+    ) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.model = model
+        self.metrics = metrics
+        self.is_outage = is_outage
+
+
+class SlowReaderError(Exception):
+    """The reader of a stream took its text too slowly, or not at all."""

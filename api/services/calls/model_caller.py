@@ -1,0 +1,277 @@
+"""Make one call to a model, whole or streamed.
+
+The only place that opens a model, admits a call, times and prices it, and
+tells the observer how it ended.
+"""
+
+import asyncio
+import time
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+)
+from contextlib import aclosing, asynccontextmanager
+from functools import partial
+from typing import Any
+
+from api.models.model_models import ModelWithKey
+from api.services.calls.model_access import ModelAccess, plugin_error
+from api.services.calls.model_call import (
+    CallProgress,
+    FailedCallError,
+    ModelAnswer,
+    ModelCall,
+    SlowReaderError,
+)
+from api.services.monitoring.observer import NOBODY, OK, CallEnd, Observer
+from llm_sdks import errors
+from llm_sdks.base_sdk import (
+    BaseLLMSDK,
+    Completion,
+    CompletionRequest,
+    StreamItem,
+    Usage,
+)
+
+Timer = Callable[[], float]
+# Takes a piece of a streamed answer; may wait for its reader.
+Deliver = Callable[[str], Awaitable[None]]
+_Transfer = Callable[
+    [BaseLLMSDK, CompletionRequest, CallProgress], Awaitable[Completion]
+]
+SLOW_READER = "CLIENT_TOO_SLOW"
+# A failure in the middle of a stream is the reader's doing if at least this
+# share of the call's time was spent on waiting for the reader.
+_READERS_SHARE = 0.5
+
+
+class ModelCaller:
+    """Makes calls in one event loop, in which its plug-ins live."""
+
+    def __init__(
+        self,
+        access: ModelAccess,
+        *,
+        observer: Observer = NOBODY,
+        timer: Timer = time.perf_counter,
+    ) -> None:
+        self._access = access
+        self._observer = observer
+        self._timer = timer
+
+    async def complete(self, call: ModelCall) -> ModelAnswer:
+        """Return the whole answer.
+
+        Raises:
+            FailedCallError: there is no answer, whatever the reason.
+            MissingModelKeyError: names the variable that should be set.
+        """
+        return await self._run(call, CallProgress(), _whole)
+
+    async def stream(
+        self, call: ModelCall, deliver: Deliver, progress: CallProgress
+    ) -> ModelAnswer:
+        """Deliver the answer piece by piece; return it when it has ended.
+
+        `progress` is kept up to date, also when the call fails or is
+        cancelled.
+
+        Raises:
+            FailedCallError: the answer failed or broke off.
+            MissingModelKeyError: names the variable that should be set.
+            SlowReaderError: the reader did not take what came.
+        """
+        transfer = partial(_streamed, deliver=deliver, timer=self._timer)
+        return await self._run(call, progress, transfer)
+
+    async def close(self) -> None:
+        """Close the plug-ins' connections."""
+        await self._access.close()
+
+    async def _run(
+        self, call: ModelCall, progress: CallProgress, transfer: _Transfer
+    ) -> ModelAnswer:
+        model, gate = call.model, self._access.gate(call.model)
+        try:
+            sdk, request = self._open(call)
+            async with gate.passing():
+                return await self._make(
+                    model, progress, transfer(sdk, request, progress)
+                )
+        except errors.LLMError as error:
+            raise FailedCallError(
+                error,
+                model,
+                progress.metrics(model),
+                is_outage=gate.is_closed_by_breaker,
+            ) from error
+
+    def _open(self, call: ModelCall) -> tuple[BaseLLMSDK, CompletionRequest]:
+        opened = self._access.open(call.model)
+        request = opened.request(
+            call.system,
+            call.user,
+            call.temperature,
+            response_schema=call.response_schema,
+            idempotency_key=call.key,
+        )
+        return opened.sdk, request
+
+    async def _make(
+        self,
+        model: ModelWithKey,
+        progress: CallProgress,
+        transfer: Awaitable[Completion],
+    ) -> ModelAnswer:
+        """Time the call, and tell the observer how it ended."""
+        started, outcome, cut = self._timer(), OK, None
+        try:
+            completion = await transfer
+        except errors.PartialAnswerError as error:
+            completion, cut, outcome = _what_came(error), error, error.kind
+        except errors.LLMError as error:
+            outcome = error.kind
+            raise
+        except SlowReaderError:
+            outcome = SLOW_READER
+            raise
+        except asyncio.CancelledError:
+            outcome = progress.canceled_as
+            raise
+        finally:
+            progress.seconds = self._timer() - started
+            self._observer.call_ended(_end(model, outcome, progress))
+        return ModelAnswer(completion, progress.metrics(model), model, cut)
+
+
+def _end(model: ModelWithKey, outcome: str, progress: CallProgress) -> CallEnd:
+    return CallEnd(
+        model,
+        outcome,
+        progress.seconds,
+        progress.metrics(model),
+        progress.time_to_first_token,
+    )
+
+
+async def _whole(
+    sdk: BaseLLMSDK, request: CompletionRequest, progress: CallProgress
+) -> Completion:
+    async with _failures_of(sdk, request, progress):
+        completion = _checked(await sdk.acomplete(request))
+    progress.usage = completion.usage
+    return completion
+
+
+async def _streamed(
+    sdk: BaseLLMSDK,
+    request: CompletionRequest,
+    progress: CallProgress,
+    *,
+    deliver: Deliver,
+    timer: Timer,
+) -> Completion:
+    started = timer()
+
+    async def take(item: StreamItem) -> None:
+        if isinstance(item, Usage):
+            progress.usage = item
+        elif item:
+            now = timer()
+            if progress.time_to_first_token is None:
+                progress.time_to_first_token = round(now - started, 6)
+            progress.texts.append(item)
+            await deliver(item)
+            progress.reader_seconds += timer() - now
+
+    try:
+        async with (
+            _failures_of(sdk, request, progress),
+            aclosing(_generator(sdk, request)) as items,
+        ):
+            async for item in items:
+                await take(item)
+    except errors.LLMError as error:
+        if progress.reader_seconds > (timer() - started) * _READERS_SHARE:
+            raise SlowReaderError(
+                "The call failed while it waited for its reader"
+            ) from error
+        raise
+    return Completion(progress.text, progress.usage or Usage())
+
+
+@asynccontextmanager
+async def _failures_of(
+    sdk: BaseLLMSDK, request: CompletionRequest, progress: CallProgress
+) -> AsyncIterator[None]:
+    """Turn whatever a plug-in raises into an error of our family."""
+    try:
+        async with asyncio.timeout(request.timeout):
+            yield
+    except errors.LLMError as error:
+        _keep_usage(error, progress)
+        raise
+    except SlowReaderError:
+        raise
+    except TimeoutError:
+        raise errors.CallTimeoutError(
+            f"No answer within {request.timeout:g} s"
+        ) from None
+    except asyncio.CancelledError as error:
+        if _is_being_cancelled():
+            raise
+        raise plugin_error(sdk.get_name(), error) from error
+    except (Exception, SystemExit) as error:
+        # Somebody else's code: whatever it raises ends this call only.
+        raise plugin_error(sdk.get_name(), error) from error
+
+
+def _keep_usage(error: errors.LLMError, progress: CallProgress) -> None:
+    usage = getattr(error, "usage", None)
+    if usage is not None and usage != Usage():
+        progress.usage = usage
+
+
+def _what_came(error: errors.PartialAnswerError) -> Completion:
+    return Completion(
+        error.partial_text, error.usage, error.kind, error.request_id
+    )
+
+
+def _is_being_cancelled() -> bool:
+    # Told from a plug-in that cancels itself.
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _generator(
+    sdk: BaseLLMSDK, request: CompletionRequest
+) -> AsyncGenerator[StreamItem]:
+    # Closing it early ends the provider's call. A plug-in's `astream` is a
+    # generator function; the base class promises only an iterator.
+    items = sdk.astream(request)
+    if isinstance(items, AsyncGenerator):
+        return items
+
+    async def wrapped() -> AsyncGenerator[StreamItem]:
+        async for item in items:
+            yield item
+
+    return wrapped()
+
+
+def _checked(completion: Any) -> Completion:  # noqa: ANN401 - a plug-in's
+    """Make sure that a plug-in returned what it should."""
+    if isinstance(completion, Completion):
+        kept: Any = completion
+        counts = (
+            getattr(kept.usage, "input_tokens", None),
+            getattr(kept.usage, "output_tokens", None),
+        )
+        if isinstance(kept.text, str) and all(
+            isinstance(count, int) for count in counts
+        ):
+            return completion
+    raise TypeError("complete() must return a Completion")
