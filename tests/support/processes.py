@@ -2,14 +2,13 @@
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
 
+from tests.support.fork_server import ForkedProcess, fork_server
 from tests.support.live_server import ADMIN_KEY, DOCS_SECRET, free_port
 from tests.support.waiting import eventually
 
@@ -34,7 +33,7 @@ class ServiceProcess:
             "STOP_GRACE_SECONDS": "1",
             **variables,
         }
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: ForkedProcess | None = None
 
     def start(self, *command: str) -> None:
         """Start it and wait until it is ready."""
@@ -44,14 +43,12 @@ class ServiceProcess:
     def spawn(self, *command: str) -> None:
         """Start it without waiting."""
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "cli", *(command or ("serve",))],
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+            self.process = fork_server.start(
+                command or ("serve",),
+                self._environment,
                 # Not where a developer's own .env may lie.
-                cwd=self.log.parent,
+                self.log.parent,
+                log.fileno(),
             )
 
     def is_ready(self) -> bool:
