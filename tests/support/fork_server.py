@@ -6,8 +6,8 @@ directory and output, and can be killed like any other process.
 
 `python -m tests.support.fork_server` listens on the socket that is its
 standard input. A request is one JSON object `{argv, env, cwd}` with the
-child's output as a file descriptor; the answers are its process id and, at
-its end, its exit status.
+child's two outputs and a socket as file descriptors; on that socket come
+its process id and, at its end, its exit status.
 """
 
 import contextlib
@@ -20,8 +20,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tests.support.paths import ROOT
 
@@ -31,11 +32,14 @@ _FRAME_BYTES = 1024 * 1024
 class ForkedProcess:
     """A child of the fork server, used like `subprocess.Popen`."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(
+        self, connection: socket.socket, stdout: IO[str] | None = None
+    ) -> None:
         self._connection = connection
         self._connection.settimeout(60)
         self.pid = int(self._line())
         self.returncode: int | None = None
+        self.stdout = stdout
 
     def poll(self) -> int | None:
         """Return the exit status; None while it runs."""
@@ -48,11 +52,37 @@ class ForkedProcess:
             raise subprocess.TimeoutExpired("metasync", timeout or 0.0)
         return status
 
+    def communicate(self, timeout: float | None = None) -> tuple[str, None]:
+        """Wait for its end; return all that it printed."""
+        texts: list[str] = []
+        with ThreadPoolExecutor(1) as reader:
+            if self.stdout is not None:
+                reader.submit(lambda: texts.append(self.stdout_text()))
+            try:
+                self.wait(timeout)
+            except subprocess.TimeoutExpired:
+                self.kill()
+                raise
+        return "".join(texts), None
+
+    def stdout_text(self) -> str:
+        """Read its output to the end."""
+        assert self.stdout is not None
+        return self.stdout.read()
+
     def send_signal(self, number: int) -> None:
         """Send a signal, unless it has ended."""
         if self.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        self.send_signal(signal.SIGTERM)
 
     def _status(self, timeout: float | None) -> int | None:
         if self.returncode is None:
@@ -82,16 +112,28 @@ class ForkServer:
         argv: Sequence[str],
         env: Mapping[str, str],
         cwd: Path,
-        output: int,
+        stdout: int = subprocess.PIPE,
+        stderr: int = subprocess.STDOUT,
     ) -> ForkedProcess:
-        """Run `metasync` with these arguments."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        request = {"argv": list(argv), "env": dict(env), "cwd": str(cwd)}
-        frame = json.dumps(request).encode()
-        with theirs, self._lock:
-            descriptors = [output, theirs.fileno()]
-            socket.send_fds(self._server(), [frame], descriptors)
-        return ForkedProcess(ours)
+        """Run `metasync` with these arguments, in a session of its own."""
+        reader = None
+        with contextlib.ExitStack() as stack:
+            if stdout == subprocess.PIPE:
+                source, stdout = os.pipe()
+                stack.callback(os.close, stdout)
+                reader = os.fdopen(source, encoding="utf-8")
+            if stderr == subprocess.STDOUT:
+                stderr = stdout
+            ours, theirs = socket.socketpair(
+                socket.AF_UNIX, socket.SOCK_SEQPACKET
+            )
+            stack.enter_context(theirs)
+            request = {"argv": list(argv), "env": dict(env), "cwd": str(cwd)}
+            descriptors = [stdout, stderr, theirs.fileno()]
+            with self._lock:
+                frame = json.dumps(request).encode()
+                socket.send_fds(self._server(), [frame], descriptors)
+        return ForkedProcess(ours, reader)
 
     def _server(self) -> socket.socket:
         if self._socket is None or self._owner != os.getpid():
@@ -134,7 +176,7 @@ class _Server:
                     self._report_ended()
                     continue
                 frame, descriptors, _, _ = socket.recv_fds(
-                    self._requests, _FRAME_BYTES, 2
+                    self._requests, _FRAME_BYTES, 3
                 )
                 if not frame:
                     return None
@@ -142,10 +184,11 @@ class _Server:
                     return dict(json.loads(frame))
 
     def _fork(self, descriptors: list[int]) -> bool:
-        output, answers = descriptors
+        stdout, stderr, answers = descriptors
         pid = os.fork()
         if pid:
-            os.close(output)
+            os.close(stdout)
+            os.close(stderr)
             connection = socket.socket(fileno=answers)
             self._children[pid] = connection
             connection.send(str(pid).encode())
@@ -157,9 +200,10 @@ class _Server:
         for connection in self._children.values():
             connection.close()
         empty = os.open(os.devnull, os.O_RDONLY)
-        for source, target in ((empty, 0), (output, 1), (output, 2)):
+        for target, source in enumerate((empty, stdout, stderr)):
             os.dup2(source, target)
-        os.close(output)
+            os.close(source)
+        os.setsid()
         return True
 
     def _report_ended(self) -> None:
