@@ -4,6 +4,8 @@ import contextlib
 import time
 from pathlib import Path
 
+import httpx2
+
 from cli.errors import CommandError
 from cli.local_llm import CACHE, LocalLLM, LocalLLMError
 from cli.ports import check_port
@@ -31,15 +33,27 @@ def serve_local_llm(
         contextlib.ExitStack() as stack,
     ):
         stack.callback(model.stop)
-        try:
-            with console.status("Loading the model"):
-                model.start()
-        except LocalLLMError as error:
-            raise CommandError(str(error)) from None
-        _introduce(console, model)
+        with console.status("Loading the model"):
+            _load(model)
+        if not model.ended():
+            _introduce(console, model)
         while not model.ended():
             time.sleep(_LOOK_SECONDS)
     raise CommandError(f"The model's process has ended. Its log: {model.log}")
+
+
+def _load(model: LocalLLM) -> None:
+    try:
+        model.start()
+    except LocalLLMError as error:
+        raise CommandError(str(error)) from None
+    # It listens before it can answer.
+    with httpx2.Client(base_url=model.base_url, trust_env=False) as http:
+        while not model.ended():
+            with contextlib.suppress(httpx2.TransportError):
+                if http.get("/models").is_success:
+                    return
+            time.sleep(_LOOK_SECONDS)
 
 
 def _introduce(console: Terminal, model: LocalLLM) -> None:

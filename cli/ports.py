@@ -22,7 +22,7 @@ def check_port(host: str, port: int) -> None:
         why = reason(error).lower()
         what_to_do = "Set HOST to an address of this machine"
         if error.errno == errno.EADDRINUSE:
-            what_to_do = "Stop what uses it, or set PORT"
+            what_to_do = "Stop what uses it, or choose another PORT"
         elif error.errno == errno.EACCES:
             what_to_do = "Set PORT to one above 1023"
         raise CommandError(

@@ -88,6 +88,9 @@ def check_waiting_jobs(
     jobs: Sequence[JobFacts], workers: Sequence[WorkerFacts]
 ) -> Iterator[Finding]:
     """Check that the filters of running workers fit the waiting jobs."""
+    if not jobs:
+        yield ok("jobs", "none waits")
+        return
     some = "the first " if len(jobs) == SAMPLE else ""
     count = f"{some}{len(jobs)} waiting"
     running = [worker for worker in workers if worker.running]
