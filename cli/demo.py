@@ -5,46 +5,51 @@ and does nothing that you could not do with curl.
 """
 
 import contextlib
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
+from api.core.logging import configure_logging
 from cli import setup
 from cli.batch_run import BatchRun, Tally
-from cli.display import failure_lines, progress_display, summary_table
-from cli.errors import CommandError
+from cli.demo_report import (
+    accuracy_table,
+    answers_table,
+    demo_progress,
+    save_picture,
+)
+from cli.display import failure_lines, summary_table
+from cli.examples import example
 from cli.input_file import Item, Question, read_items
-from cli.local_llm import LocalLLM, LocalLLMError
+from cli.local_llm import CACHE, LocalLLM, LocalLLMError
 from cli.private_instance import private_instance
 from cli.rest_client import RestClient
-from cli.results_file import PROCESSED, ResultsFile, Row
+from cli.results_file import ResultsFile, Row
 from cli.run_command import model_variables
+from cli.stopping import stoppable
+from cli.terminal import Terminal, say
 from utilities import payload
 
-_EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
-_INPUT = _EXAMPLES / "reviews.jsonl"
-_PROMPT = _EXAMPLES / "sentiment_prompt.txt"
-_CACHE = Path.home() / ".cache" / "metasync"
-_ANSWERS_SHOWN = 6
-_ANSWER_LENGTH = 60
+_INPUT = "reviews.jsonl"
+_PROMPT = "sentiment_prompt.txt"
 _CLOUD_MODEL = "gpt-4o-mini"
 _ECHO_SDK = "test"
 _LOCAL_KEY = "LOCAL_LLM_KEY"
+_PICTURE_WIDTH = 84
 
 
-class DemoLLM(StrEnum):
-    """Who answers in the demo."""
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """Who answers (`local`, `openai`, `test`), and how it is shown."""
 
-    LOCAL = "local"
-    OPENAI = "openai"
-    TEST = "test"
+    llm: str
+    seed: int | None = None
+    picture: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,41 +61,66 @@ class _Brain:
     variables: dict[str, str]
 
 
-def demo(llm: DemoLLM, console: Console) -> int:
+def run_on_terminal(options: DemoOptions) -> int:
+    """Run the demo on this process's terminal; return the exit status."""
+    configure_logging("WARNING", "console")
+    console = Terminal()
+    if options.picture is not None:
+        console = Terminal(
+            record=True,
+            width=_PICTURE_WIDTH,
+            force_terminal=True,
+            color_system="truecolor",
+        )
+    with stoppable(Terminal(stderr=True), "Nothing is left running."):
+        status = demo(options, console)
+    if options.picture is not None:
+        save_picture(console, options.picture)
+    return status
+
+
+def demo(demo_options: DemoOptions, console: Console) -> int:
     """Run the demo; returns the exit status.
 
     Raises:
         CommandError: it could not be run.
     """
-    if not _INPUT.exists():
-        raise CommandError(
-            f"The demo's input, {_INPUT}, is not there: run it from a "
-            "checkout of the project"
-        )
+    example(_INPUT)
     console.rule("[bold]Metasync demo")
     with contextlib.ExitStack() as stack:
-        brain = stack.enter_context(_brain(llm, console))
+        brain = stack.enter_context(_brain(demo_options.llm, console))
         directory = Path(
             stack.enter_context(tempfile.TemporaryDirectory("-metasync"))
         )
         tally, rows, failures = _run(brain, directory, console)
-    console.print(answers_table(rows))
+    console.print()
+    console.print(answers_table(rows, _texts(), demo_options.seed))
     if brain.options.sdk == _ECHO_SDK:
         console.print("An echo is no model: none of its answers is right.")
-    console.print(summary_table(tally))
+    console.print(accuracy_table(rows))
+    console.print(summary_table(tally, cost_name="Cost (estimated)"))
+    if tally.cost:
+        console.print(f"[dim]{_price(brain.options)}[/]", highlight=False)
     for line in failure_lines(failures):
-        console.print(f"  {line}", markup=False)
+        say(console, f"  {line}")
     _say_what_next(console)
     return 1 if failures else 0
+
+
+def _price(model: setup.ModelOptions) -> str:
+    prices = f"{model.input_price:.2f} and {model.output_price:.2f}"
+    words = f"At {prices} {model.currency} for a million tokens in and out"
+    if model.key_variable == _LOCAL_KEY:
+        return f"{words}, as in a cloud; here it is free."
+    return f"{words}."
 
 
 def _run(
     brain: _Brain, directory: Path, console: Console
 ) -> tuple[Tally, list[Row], list[Row]]:
-    prompt = _PROMPT.read_text(encoding="utf-8").strip()
-    # The first way to be wrong is to be random.
+    prompt = example(_PROMPT).read_text(encoding="utf-8").strip()
     question = Question(brain.options.name, brain.options.sdk, prompt, 0.0)
-    items = read_items(_INPUT, question, label_field="label")
+    items = read_items(example(_INPUT), question, label_field="label")
     started = time.monotonic()
     with private_instance(directory, brain.variables) as (admin, client):
         _done(console, "service, embedded database, worker pool", started)
@@ -134,12 +164,12 @@ def _submit(
     console: Console,
 ) -> tuple[Tally, list[Row]]:
     console.print(
-        f"[green]✓[/] {len(items)} reviews from examples/{_INPUT.name}: is "
+        f"[green]✓[/] {len(items)} reviews from examples/{_INPUT}: is "
         "the writer happy?"
     )
     with (
         ResultsFile(out, items) as results,
-        progress_display(console) as display,
+        demo_progress(console) as display,
     ):
         results.open()
         run = BatchRun(client, question, prompt_id, results, display)
@@ -147,13 +177,13 @@ def _submit(
 
 
 @contextlib.contextmanager
-def _brain(llm: DemoLLM, console: Console) -> Iterator[_Brain]:
-    if llm is DemoLLM.OPENAI:
+def _brain(llm: str, console: Console) -> Iterator[_Brain]:
+    if llm == "openai":
         yield _cloud()
         return
-    if llm is DemoLLM.LOCAL:
+    if llm == "local":
         started = time.monotonic()
-        local = LocalLLM(cache_dir=_CACHE)
+        local = LocalLLM(cache_dir=CACHE)
         try:
             local.start()
         except LocalLLMError as error:
@@ -199,35 +229,10 @@ def _echo() -> _Brain:
     return _Brain(options, concurrency=32, variables={})
 
 
-def answers_table(rows: list[Row]) -> Table:
-    """Show some right answers and some wrong ones."""
-    table = Table(title="Some answers", title_justify="left")
-    for heading in ("Review", "Answer", "Label", ""):
-        table.add_column(heading, overflow="fold")
-    texts = _texts()
-    for row in _some_of_each(rows):
-        mark = "[green]✓[/]" if row["correct"] else "[red]✗[/]"
-        answer = payload.dump(row["response"])
-        if len(answer) > _ANSWER_LENGTH:
-            answer = f"{answer[: _ANSWER_LENGTH - 1]}…"
-        cells = (texts[row["line"]], answer, row["label"])
-        table.add_row(*map(escape, cells), mark)
-    return table
-
-
-def _some_of_each(rows: list[Row]) -> list[Row]:
-    """Pick right answers and wrong ones, half and half if there are."""
-    good = [row for row in rows if row["status"] == PROCESSED]
-    good.sort(key=lambda row: int(row["line"]))
-    right = [row for row in good if row["correct"]]
-    wrong = [row for row in good if not row["correct"]]
-    half = _ANSWERS_SHOWN // 2
-    wrong = wrong[: max(half, _ANSWERS_SHOWN - len(right))]
-    return right[: _ANSWERS_SHOWN - len(wrong)] + wrong
-
-
 def _texts() -> dict[int, str]:
-    lines = enumerate(_INPUT.read_text(encoding="utf-8").split("\n"), 1)
+    lines = enumerate(
+        example(_INPUT).read_text(encoding="utf-8").split("\n"), 1
+    )
     return {n: payload.load(line)["text"] for n, line in lines if line}
 
 
@@ -237,13 +242,23 @@ def _done(console: Console, what: str, started: float) -> None:
 
 
 def _say_what_next(console: Console) -> None:
+    program = _program()
+    run = "make run" if program != "metasync" else "metasync serve"
     console.print(
         "\n[bold]Next[/]\n"
-        "  make run              the service on port 8001, data in ./data\n"
-        "  OPENAI_API_KEY=... .venv/bin/metasync run examples/reviews.jsonl "
-        "\\\n"
-        "    --model gpt-4o-mini --label-field label \\\n"
-        "    --prompt-file examples/sentiment_prompt.txt\n"
+        f"  {run:<21} the service on port 8001, data in ./data\n"
+        f"  {program} local-llm\n"
+        "                        the same small model, for jobs of your own\n"
+        f"  {program} doctor\n"
+        "                        checks a set-up, and says what to do\n"
         "  docs/getting-started.md",
         highlight=False,
     )
+
+
+def _program() -> str:
+    # As the reader would type it: a checkout has it in its own .venv.
+    in_checkout = Path(".venv/bin/metasync")
+    if in_checkout.exists() and Path(sys.prefix).name == ".venv":
+        return str(in_checkout)
+    return "metasync"

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from rich.box import ROUNDED
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
@@ -18,6 +19,7 @@ from rich.table import Column, Table
 
 from cli.batch_run import Display, Tally
 from cli.results_file import Row
+from cli.terminal import one_line
 
 _FAILURES_SHOWN = 10
 _MESSAGE_LENGTH = 160
@@ -89,8 +91,21 @@ def progress_display(console: Console) -> Iterator[Display]:
     if not console.is_terminal:
         yield LineDisplay(console)
         return
-    with Progress(
-        SpinnerColumn(),
+    with _bar(console) as progress:
+        yield BarDisplay(progress)
+
+
+@contextmanager
+def bar_at_the_end(console: Console) -> Iterator[Display]:
+    """Show the bar once, when all is done, for a picture of it."""
+    progress = _bar(console)
+    yield BarDisplay(progress)
+    console.print(progress.get_renderable())
+
+
+def _bar(console: Console) -> Progress:
+    return Progress(
+        SpinnerColumn(finished_text="[green]✓[/]"),
         BarColumn(bar_width=None, table_column=Column(ratio=1)),
         MofNCompleteColumn(),
         TextColumn("{task.fields[facts]}"),
@@ -98,13 +113,14 @@ def progress_display(console: Console) -> Iterator[Display]:
         TextColumn("left"),
         console=console,
         expand=True,
-    ) as progress:
-        yield BarDisplay(progress)
+    )
 
 
-def summary_table(tally: Tally) -> Table:
-    """Give the figures of a run that has ended."""
-    table = Table(title="Summary", show_header=False, title_justify="left")
+def summary_table(tally: Tally, *, cost_name: str = "Cost") -> Table:
+    """Return the figures of a run that has ended."""
+    table = Table(
+        title="Summary", show_header=False, title_justify="left", box=ROUNDED
+    )
     table.add_column(style="cyan")
     table.add_column(justify="right")
     fresh = tally.ended - tally.kept
@@ -115,7 +131,7 @@ def summary_table(tally: Tally) -> Table:
         ("Failed", f"{tally.failed:,}"),
         ("Accuracy", _accuracy(tally)),
         ("Tokens in / out", _tokens(tally)),
-        ("Cost", _cost(tally)),
+        (cost_name, _cost(tally)),
         ("Rate", f"{_rate(tally):.1f} jobs/s" if fresh else None),
         ("Time", f"{tally.seconds:.1f} s" if fresh else None),
     ]
@@ -129,15 +145,17 @@ def failure_lines(failures: Sequence[Row]) -> Iterator[str]:
     """Say which lines failed, and why."""
     for row in sorted(failures, key=lambda row: row["line"])[:_FAILURES_SHOWN]:
         error = row.get("error") or {}
-        name = f" ({row['id']})" if row["id"] else ""
+        name = f" ({one_line(row['id'])})" if row["id"] else ""
         message = _shortened(str(error.get("message", "")))
-        yield f"line {row['line']}{name}: {error.get('errorType')}: {message}"
+        kind = one_line(str(error.get("errorType")))
+        yield f"line {row['line']}{name}: {kind}: {message}"
     if len(failures) > _FAILURES_SHOWN:
         more = len(failures) - _FAILURES_SHOWN
         yield f"and {more:,} more; each has its `error` in the results"
 
 
 def _shortened(text: str) -> str:
+    text = one_line(text)
     if len(text) <= _MESSAGE_LENGTH:
         return text
     return f"{text[: _MESSAGE_LENGTH - 1]}…"

@@ -1,4 +1,4 @@
-"""What ends a command early, in words for the person who typed it."""
+"""The errors that end a command, in words for the person who typed it."""
 
 
 class CommandError(Exception):
@@ -8,5 +8,5 @@ class CommandError(Exception):
 def reason(error: OSError | UnicodeDecodeError) -> str:
     """Say why a file cannot be read or written, without its name."""
     if isinstance(error, UnicodeDecodeError):
-        return f"not UTF-8 text at byte {error.start}"
+        return f"not UTF-8 text at byte {error.start}; save it as UTF-8"
     return error.strerror or str(error)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from api.models.job_models import REQUEST_BYTES_LIMIT
-from cli.errors import CommandError, reason
+from cli.errors import CommandError
+from cli.text_file import read_text
 from utilities import payload
 
 _PROBLEMS_SHOWN = 5
@@ -81,12 +82,8 @@ def read_items(
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(f"Cannot read {path}: {reason(error)}") from None
     # Not splitlines(): JSON may hold what other alphabets end lines with.
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
         if line.strip():
             yield number, line
 

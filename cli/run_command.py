@@ -4,8 +4,9 @@ import contextlib
 import functools
 import os
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import httpx2
@@ -21,6 +22,7 @@ from cli.input_file import Fields, Item, Question, read_items
 from cli.private_instance import private_instance
 from cli.rest_client import RestClient, ServerRefusedError
 from cli.results_file import ResultsFile, Row
+from cli.terminal import say
 from config import MissingModelKeyError, ModelKeys, key_variable
 from llm_sdks.base_sdk import BaseLLMSDK, LLMConfig
 from llm_sdks.errors import ConfigurationError
@@ -28,6 +30,10 @@ from llm_sdks.registry import SdkRegistry
 
 CLIENT_ID_VARIABLE = "METASYNC_CLIENT_ID"
 CLIENT_KEY_VARIABLE = "METASYNC_CLIENT_API_KEY"
+# Workers read a model again after a shorter time.
+_MODEL_CHANGE_SECONDS = 2.5
+_LIMIT_FIELD = "max_completion_tokens"
+_BAD_REQUEST = (400, 422)
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,7 @@ class RunOptions:
     label_field: str | None = None
     server: str | None = None
     start_worker: bool = False
+    try_other_limit_field: bool = False
 
     @property
     def question(self) -> Question:
@@ -73,8 +80,7 @@ def run(options: RunOptions, console: Console) -> int:
         options.source, options.question, label_field=options.label_field
     )
     with _alone(options):
-        with ResultsFile(options.out, items) as results:
-            tally, failures = _answer_all(options, items, results, console)
+        tally, failures = _answer_all(options, items, console)
         if not failures:
             # All is in the results file; the private data was only for
             # going on after a stop.
@@ -169,23 +175,49 @@ def _alone(options: RunOptions) -> Iterator[None]:
         lock.release()
 
 
+@dataclass(frozen=True, slots=True)
+class _Server:
+    """A server that is ready for the run.
+
+    `use_old_limit_field` changes the model, where that is the command's.
+    """
+
+    api: RestClient
+    use_old_limit_field: Callable[[], None] | None = None
+
+
 def _answer_all(
-    options: RunOptions,
-    items: list[Item],
-    results: ResultsFile,
-    console: Console,
+    options: RunOptions, items: list[Item], console: Console
 ) -> tuple[Tally, list[Row]]:
-    if len(results.kept) == len(items):
-        _say(
-            console,
-            f"Every line is answered in {options.out} already. To ask again, "
-            "choose another --out.",
-        )
-        _open(results, console)
-        return tally_of_kept(items, results), []
+    with ResultsFile(options.out, items) as results:
+        if len(results.kept) == len(items):
+            say(
+                console,
+                f"Every line is answered in {options.out} already. To ask "
+                "again, choose another --out.",
+            )
+            _open(results, console)
+            return tally_of_kept(items, results), []
     connect = _private_server if options.server is None else _given_server
-    with connect(options, console) as api:
-        prompt_id = setup.ensure_prompt(api, options.prompt)
+    with connect(options, console) as server:
+        tally, failures = _run_batch(options, items, server.api, console)
+        change = server.use_old_limit_field
+        if change is None or not limit_field_refused(failures):
+            return tally, failures
+        say(
+            console,
+            f"The provider may not know `{_LIMIT_FIELD}`: once more with "
+            "`max_tokens`. (--max-tokens-field max_tokens begins with it.)",
+        )
+        change()
+        return _run_batch(options, items, server.api, console)
+
+
+def _run_batch(
+    options: RunOptions, items: list[Item], api: RestClient, console: Console
+) -> tuple[Tally, list[Row]]:
+    prompt_id = setup.ensure_prompt(api, options.prompt)
+    with ResultsFile(options.out, items) as results:
         _open(results, console)
         with progress_display(console) as display:
             batch = BatchRun(
@@ -194,9 +226,27 @@ def _answer_all(
             return batch.execute(items)
 
 
+def limit_field_refused(failures: Sequence[Row]) -> bool:
+    """Tell whether calls failed for the name of the token limit's field.
+
+    Some servers know `max_tokens` only. Their refusal names the field, or
+    says nothing but its status.
+    """
+    errors = [row.get("error") or {} for row in failures]
+    refused = [e for e in errors if e.get("httpStatus") in _BAD_REQUEST]
+    if any(_LIMIT_FIELD in str(error.get("message")) for error in refused):
+        return True
+    says_nothing = [
+        error
+        for error in refused
+        if error.get("message") == f"HTTP {error['httpStatus']}"
+    ]
+    return bool(errors) and len(says_nothing) == len(errors)
+
+
 def _open(results: ResultsFile, console: Console) -> None:
     if moved := results.open():
-        _say(
+        say(
             console,
             f"{moved:,} answers to other lines or to another question were "
             f"moved to {results.earlier}.",
@@ -206,7 +256,7 @@ def _open(results: ResultsFile, console: Console) -> None:
 @contextlib.contextmanager
 def _private_server(
     options: RunOptions, console: Console
-) -> Iterator[RestClient]:
+) -> Iterator[_Server]:
     instance = private_instance(
         options.private_directory, model_variables(options.model)
     )
@@ -215,14 +265,19 @@ def _private_server(
             admin, client = stack.enter_context(instance)
             setup.ensure_model(admin, options.model)
             setup.ensure_worker(client, options.concurrency)
+
+        def use_old_limit_field() -> None:
+            model = replace(options.model, old_limit_field=True)
+            setup.ensure_model(admin, model)
+            time.sleep(_MODEL_CHANGE_SECONDS)
+
+        change = use_old_limit_field if options.try_other_limit_field else None
         with _last_word("Stopping; open calls may end ...", console):
-            yield client
+            yield _Server(client, change)
 
 
 @contextlib.contextmanager
-def _given_server(
-    options: RunOptions, console: Console
-) -> Iterator[RestClient]:
+def _given_server(options: RunOptions, console: Console) -> Iterator[_Server]:
     client_id = os.environ.get(CLIENT_ID_VARIABLE)
     key = os.environ.get(CLIENT_KEY_VARIABLE)
     if not (client_id and key):
@@ -244,7 +299,7 @@ def _given_server(
         else:
             setup.check_worker(client, options.model.name)
         with _last_word("The server goes on with what it has.", console):
-            yield client
+            yield _Server(client)
 
 
 @contextlib.contextmanager
@@ -252,7 +307,7 @@ def _last_word(text: str, console: Console) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        _say(console, text)
+        say(console, text)
         raise
 
 
@@ -268,15 +323,11 @@ def _check_model(client: RestClient, name: str) -> None:
 
 
 def _report(failures: list[Row], options: RunOptions, console: Console) -> int:
-    _say(console, f"Results: {options.out}")
+    say(console, f"Results: {options.out}")
     if not failures:
         return 0
     console.print(f"{len(failures):,} failed:", style="bold red")
     for line in failure_lines(failures):
-        _say(console, f"  {line}")
-    _say(console, "Run the same command again to try them once more.")
+        say(console, f"  {line}")
+    say(console, "Run the same command again to try them once more.")
     return 1
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)

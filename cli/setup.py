@@ -16,7 +16,8 @@ _MOST_AT_ONCE = 1000
 class ModelOptions:
     """How to reach the model, where it is not on the server yet.
 
-    Prices are per million tokens.
+    Prices are per million tokens. `old_limit_field` sends the longest
+    answer as `max_tokens`, for servers that know no other field.
     """
 
     name: str
@@ -26,6 +27,7 @@ class ModelOptions:
     api_version: str = ""
     key_variable: str = "OPENAI_API_KEY"
     max_tokens: int = 1024
+    old_limit_field: bool = False
     input_price: float = 0.0
     output_price: float = 0.0
     currency: str = "USD"
@@ -33,6 +35,9 @@ class ModelOptions:
 
 def ensure_model(admin: RestClient, options: ModelOptions) -> None:
     """Make the model, or bring it to these options."""
+    limit, other = "maxCompletionToken", "maxToken"
+    if options.old_limit_field:
+        limit, other = other, limit
     fields: Json = {
         "name": options.name,
         "sdk": options.sdk,
@@ -40,7 +45,8 @@ def ensure_model(admin: RestClient, options: ModelOptions) -> None:
         "deployment": options.deployment,
         "apiVersion": options.api_version,
         "key": options.key_variable,
-        "maxCompletionToken": options.max_tokens,
+        limit: options.max_tokens,
+        other: None,
         "cost": {
             "tokens": 1_000_000,
             "currency": options.currency,

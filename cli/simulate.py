@@ -1,35 +1,45 @@
-"""`metasync simulate`: a stand-in for providers, on this machine."""
+"""`metasync simulate`: its options and its help."""
 
-import asyncio
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-import uvloop
-from rich.console import Console
 
 from cli.errors import CommandError
-from provider_simulator.script import Rule, read_script
-from provider_simulator.server import (
-    Address,
-    end_signal,
-    serving,
-)
-from provider_simulator.settings import (
-    FailureKind,
-    LatencyDistribution,
-    SimulatorError,
-    SimulatorSettings,
-)
-from provider_simulator.simulation import Simulation
 
 _TIME = "Time"
 _LIMITS = "Limits"
 _ANSWERS = "Answers"
 _FAILURES = "Failures"
-_DEFAULTS = SimulatorSettings()
+# The simulator's own, which take too long to import for `--help` alone.
+DEFAULTS = {
+    "retry_after_seconds": 1.0,
+    "idempotency_entries": 1000,
+    "idempotency_seconds": 300.0,
+}
+FAILURES = (
+    "server_error",
+    "overloaded",
+    "rate_limited",
+    "prompt_filter",
+    "content_filter",
+    "reset",
+    "hang",
+    "truncated",
+    "invalid_json",
+    "stream_error",
+)
 
-console = Console()
+
+class Distribution(StrEnum):
+    """How the time before an answer varies from call to call."""
+
+    FIXED = "fixed"
+    NORMAL = "normal"
+    LOGNORMAL = "lognormal"
+    UNIFORM = "uniform"
+    EXPONENTIAL = "exponential"
 
 
 def simulate(
@@ -72,9 +82,9 @@ def simulate(
         ),
     ] = 0,
     latency_distribution: Annotated[
-        LatencyDistribution,
+        Distribution,
         typer.Option(help="How it varies.", rich_help_panel=_TIME),
-    ] = LatencyDistribution.FIXED,
+    ] = Distribution.FIXED,
     latency_spread_ms: Annotated[
         float,
         typer.Option(
@@ -124,7 +134,7 @@ def simulate(
         list[str] | None,
         typer.Option(
             metavar="KIND=PROBABILITY",
-            help=f"Can be given several times: {', '.join(FailureKind)}.",
+            help=f"Can be given several times: {', '.join(FAILURES)}.",
             rich_help_panel=_FAILURES,
         ),
     ] = None,
@@ -135,7 +145,7 @@ def simulate(
             help="What rate_limited asks for.",
             rich_help_panel=_FAILURES,
         ),
-    ] = _DEFAULTS.retry_after_seconds,
+    ] = DEFAULTS["retry_after_seconds"],
     seed: Annotated[
         int,
         typer.Option(
@@ -151,13 +161,13 @@ def simulate(
             "Idempotency-Key.",
             rich_help_panel=_ANSWERS,
         ),
-    ] = _DEFAULTS.idempotency_entries,
+    ] = int(DEFAULTS["idempotency_entries"]),
     idempotency_seconds: Annotated[
         float,
         typer.Option(
             min=0, help="How long they are kept.", rich_help_panel=_ANSWERS
         ),
-    ] = _DEFAULTS.idempotency_seconds,
+    ] = DEFAULTS["idempotency_seconds"],
 ) -> None:
     """Stand in for OpenAI, Azure, Anthropic and Gemini: no key, no cost.
 
@@ -169,40 +179,15 @@ def simulate(
     lognormal --latency-spread-ms 400 --failure rate_limited=0.02
     """
     # An option has the name of the setting that it sets.
-    values: dict[str, Any] = {
+    options = {
         name: value
         for name, value in locals().items()
-        if name in SimulatorSettings.model_fields
+        if name not in {"host", "port", "script", "failure"}
     }
     failures = dict(map(_failure, failure or []))
-    try:
-        settings = SimulatorSettings.read({**values, "failures": failures})
-        rules = read_script(script) if script else []
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(settings, rules, host, port))
-    except SimulatorError as error:
-        raise CommandError(str(error)) from None
+    from cli import simulator  # noqa: PLC0415 - see DEFAULTS
 
-
-async def _serve(
-    settings: SimulatorSettings, rules: list[Rule], host: str, port: int
-) -> None:
-    # Before anybody can know of us, and end us.
-    ended = end_signal()
-    simulation = Simulation(settings, rules)
-    async with serving(simulation, host, port) as address:
-        _introduce(address)
-        await ended.wait()
-    _say("Stopped.")
-
-
-def _introduce(address: Address) -> None:
-    _say(f"Simulating LLM providers on {address.url}; Ctrl-C ends it.")
-    _say("A model's sdk and endpoint:")
-    for sdk, url in address.base_urls().items():
-        _say(f"  {sdk:<22} {url}")
-    body = '{"model": "any", "messages": [{"role": "user", "content": "Hi"}]}'
-    _say(f"Try it: curl {address.url}/v1/chat/completions -d '{body}'")
+    simulator.run({**options, "failures": failures}, script, host, port)
 
 
 def _failure(text: str) -> tuple[str, float]:
@@ -213,7 +198,3 @@ def _failure(text: str) -> tuple[str, float]:
         raise CommandError(
             f"--failure {text}: write KIND=PROBABILITY, such as reset=0.01"
         ) from None
-
-
-def _say(text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -11,7 +11,7 @@ use; give the models a real `sdk`, `endpoint` and `key` to see them improve.
 
 import time
 
-from quickstart import ADMIN, call, ensure_model
+from quickstart import ADMIN, call, check_key, ensure_model
 
 MODELS = ["loop-small", "loop-large"]
 WORKING = "Is the review positive or negative? Answer as JSON."
@@ -83,6 +83,7 @@ def show(run):
 
 
 def main():
+    check_key()
     for name in MODELS:
         ensure_model(name)
     me = make_client()

@@ -11,12 +11,13 @@ model `sdk`, `endpoint` and `key` (see docs/getting-started.md).
 
 import json
 import os
+import sys
 import time
 import urllib.error
 import urllib.request
 
 URL = os.environ.get("METASYNC_URL", "http://127.0.0.1:8001")
-ADMIN = {"admin-api-key": os.environ["ADMIN_API_KEY"]}
+ADMIN = {"admin-api-key": os.environ.get("ADMIN_API_KEY", "")}
 END_STATES = {"PROCESSED", "ERROR_PROCESSING", "CANCELED"}
 
 
@@ -27,8 +28,13 @@ def call(method, path, headers, body=None):
         headers={**headers, "Content-Type": "application/json"},
         data=None if body is None else json.dumps(body).encode(),
     )
-    with urllib.request.urlopen(request) as response:
-        return json.load(response)
+    try:
+        with urllib.request.urlopen(request) as response:
+            return json.load(response)
+    except urllib.error.HTTPError as error:
+        sys.exit(f"{method} {path}: {error.code} {error.read().decode()}")
+    except OSError as error:
+        sys.exit(f"No service at {URL}: {error}. Start it with `make run`.")
 
 
 def ensure_model(name):
@@ -39,7 +45,13 @@ def ensure_model(name):
         call("POST", "/models", ADMIN, model)
 
 
+def check_key():
+    if not ADMIN["admin-api-key"]:
+        sys.exit("Set ADMIN_API_KEY to the one in .env (made by `make run`).")
+
+
 def main():
+    check_key()
     client = call("POST", "/clients", ADMIN, {"name": "quickstart"})
     me = {
         "client-id": client["clientId"],

@@ -15,9 +15,20 @@ from pathlib import Path
 from typing import IO, cast
 
 _ROOT = Path(__file__).resolve().parent.parent
-# The child needs an interpreter that runs, and no secret. COVERAGE_* lets
+# The child needs an interpreter that runs, and no secret. On a read-only
+# installation it must not write bytecode beside the code. COVERAGE_* lets
 # a test run measure it.
-_PASSED_ON = {"PATH", "HOME", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH"}
+_PASSED_ON = {
+    "PATH",
+    "HOME",
+    "LANG",
+    "TZ",
+    "TMPDIR",
+    "LD_LIBRARY_PATH",
+    "PYTHONDONTWRITEBYTECODE",
+    "PYTHONPYCACHEPREFIX",
+    "PYTHONUTF8",
+}
 _STOP_SECONDS = 5.0
 _LOG_TAIL = 2000
 

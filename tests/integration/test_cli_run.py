@@ -301,6 +301,33 @@ class TestOnAPrivateInstance:
         (row,) = commands.rows()
         assert row["response"] == {"text": "not JSON"}
 
+    def test_a_provider_that_knows_max_tokens_only(
+        self, on_provider: RunCommands, provider: FakeProvider
+    ) -> None:
+        commands = on_provider
+        commands.write(numbered(3))
+
+        async def answer(body: Body) -> web.StreamResponse:
+            if "max_completion_tokens" in body:
+                return failure(422, "max_completion_tokens: extra input")
+            return completion('{"n": 1}')
+
+        provider.handler = answer
+        named = commands.run_file("--max-tokens-field=max_completion_tokens")
+        assert named.status == 1
+        assert "max_completion_tokens: extra input" in named.output
+        found = commands.run_file("--max-tokens", "77")
+        assert found.status == 0, found.output
+        assert "once more with `max_tokens`" in found.output
+        assert provider.requests[-1]["max_tokens"] == 77
+        assert len(commands.rows()) == 3
+        before = len(provider.requests)
+        told = commands.run_file(
+            "--max-tokens-field=max_tokens", "--out=new.jsonl"
+        )
+        assert told.status == 0
+        assert len(provider.requests) == before + 3
+
     def test_a_failure_and_then_an_edited_line(
         self, on_provider: RunCommands, provider: FakeProvider
     ) -> None:

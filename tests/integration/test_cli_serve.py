@@ -169,6 +169,55 @@ class TestServe:
         assert commands.running() == []
 
 
+class TestOneLineSaysWhatToDo:
+    @pytest.mark.parametrize(
+        ("address", "words"),
+        [
+            ("postgres://x", "must begin with mongodb://"),
+            ("mongodb://u:p@w@127.0.0.1/", "percent-encoded"),
+        ],
+    )
+    def test_an_address_that_is_no_mongodbs(
+        self, commands: ServeCommands, address: str, words: str
+    ) -> None:
+        commands.variables["DB_CONNECTION_STRING"] = address
+        self._check(commands, words)
+
+    def test_a_file_of_settings_in_utf_16(
+        self, commands: ServeCommands
+    ) -> None:
+        env_file = commands.directory / ".env"
+        env_file.write_text("PORT=1\n", encoding="utf-16")
+        self._check(commands, "save it as UTF-8")
+
+    @staticmethod
+    def _check(commands: ServeCommands, words: str) -> None:
+        ended = commands.run(program=SERVE)
+        assert ended.status == 2
+        (line,) = ended.output.splitlines()
+        assert line.startswith("Error: ")
+        assert words in line
+
+    def test_a_file_of_settings_with_a_mark_that_others_can_read(
+        self, commands: ServeCommands
+    ) -> None:
+        commands.variables = {"PORT": str(commands.port)}
+        lines = [f"{name}={value}" for name, value in SECRETS.items()]
+        env_file = commands.directory / ".env"
+        env_file.write_text("\n".join(lines), encoding="utf-8-sig")
+        env_file.chmod(0o644)
+        data = commands.directory / "data"
+        data.mkdir(mode=0o755)
+        process = commands.serve()
+        output = commands.check_end(process, signal.SIGTERM)
+        assert "other users of this machine can read .env" in output
+        modes = {
+            path.name: stat.S_IMODE(path.stat().st_mode)
+            for path in [data, *data.rglob("*")]
+        }
+        assert {mode & 0o077 for mode in modes.values()} == {0}, modes
+
+
 class TestTwoProcesses:
     def test_a_worker_does_what_the_api_takes(
         self, commands: ServeCommands, database: str, provider: FakeProvider
@@ -226,6 +275,15 @@ class TestDemo:
         left = [path.name for path in commands.directory.iterdir()]
         assert left == [".env"]
         assert commands.running() == []
+
+    def test_it_draws_itself(self, commands: ServeCommands) -> None:
+        options = ("--llm=test", "--seed=1", "--picture=demo.svg")
+        ended = commands.run("demo", *options)
+        assert ended.status == 0, ended.output
+        picture = (commands.directory / "demo.svg").read_text()
+        for words in ("64/64", "Accuracy", "make", "at random"):
+            assert words in picture.replace("&#160;", " ")
+        assert "http" not in picture.replace("http://www.w3.org/2000/svg", "")
 
     def test_openai_without_a_key(self, commands: ServeCommands) -> None:
         commands.variables = {"DEMO_LLM": "openai"}

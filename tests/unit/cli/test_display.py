@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 
 from cli.batch_run import Tally
-from cli.demo import answers_table
+from cli.demo_report import accuracy_table, answers_table
 from cli.display import (
     BarDisplay,
     LineDisplay,
@@ -171,10 +171,11 @@ class TestLive:
 
 class TestTheDemosAnswers:
     @staticmethod
-    def marks(*, right: int, wrong: int, response: object = "x") -> str:
-        """Show a demo's answers; give the marks at the ends of the rows."""
+    def rows(
+        right: int, wrong: int, response: object = "x"
+    ) -> list[dict[str, Any]]:
         verdicts = [True] * right + [False] * wrong
-        rows = [
+        rows: list[dict[str, Any]] = [
             {
                 "line": line,
                 "status": "PROCESSED",
@@ -184,30 +185,54 @@ class TestTheDemosAnswers:
             }
             for line, correct in enumerate(verdicts, start=1)
         ]
-        failure = {"line": 64, "status": "ERROR_PROCESSING"}
+        failure = {"line": 999, "status": "ERROR_PROCESSING"}
+        return [failure, *rows]
+
+    @staticmethod
+    def shown(rows: list[dict[str, Any]], seed: int | None = None) -> str:
+        texts = {row["line"]: f"text {row['line']}" for row in rows}
         screen = console()
-        screen.print(answers_table([failure, *reversed(rows)]))
-        lines = shown(screen).split("\n")
-        assert max(map(len, lines)) <= 80
-        assert ("[red]" in shown(screen)) == bool(rows)
-        return "".join(mark for line in lines for mark in line if mark in "✓✗")
+        screen.print(answers_table(rows, texts, seed))
+        assert max(map(len, shown(screen).split("\n"))) <= 80
+        return shown(screen)
+
+    def marks(self, rows: list[dict[str, Any]], seed: int = 1) -> str:
+        return "".join(m for m in self.shown(rows, seed) if m in "✓✗")
 
     @pytest.mark.parametrize(
-        ("right", "wrong", "marks"),
-        [
-            (60, 4, "✓✓✓✗✗✗"),
-            (63, 1, "✓✓✓✓✓✗"),
-            (64, 0, "✓✓✓✓✓✓"),
-            (1, 63, "✓✗✗✗✗✗"),
-            (0, 64, "✗✗✗✗✗✗"),
-            (2, 1, "✓✓✗"),
-            (0, 0, ""),
-        ],
+        ("right", "wrong", "count"), [(60, 4, 6), (2, 1, 3), (0, 0, 0)]
     )
-    def test_some_are_right_and_some_wrong(
-        self, right: int, wrong: int, marks: str
+    def test_six_or_all_if_there_are_fewer(
+        self, right: int, wrong: int, count: int
     ) -> None:
-        assert self.marks(right=right, wrong=wrong) == marks
+        assert len(self.marks(self.rows(right, wrong))) == count
+
+    def test_are_drawn_at_random_from_all(self) -> None:
+        rows = self.rows(right=32, wrong=32)
+        samples = [self.marks(rows, seed) for seed in range(200)]
+        share = "".join(samples).count("✓") / (6 * len(samples))
+        assert 0.4 < share < 0.6
+        assert len(set(samples)) == 7
+
+    def test_the_same_seed_draws_the_same_from_any_order(self) -> None:
+        rows = self.rows(right=32, wrong=32)
+        first = self.shown(rows, 7)
+        assert self.shown(rows[::-1], 7) == first
+        assert self.shown(rows, 8) != first
+        assert "[red]" in first
 
     def test_long_answers_are_cut(self) -> None:
-        assert self.marks(right=1, wrong=0, response="y" * 10_000) == "✓"
+        rows = self.rows(1, 0, response="y" * 10_000)
+        assert self.marks(rows) == "✓"
+
+    def test_accuracy_is_counted_by_class(self) -> None:
+        rows = [
+            *self.rows(right=3, wrong=1),
+            {**self.rows(0, 1)[1], "label": "other"},
+        ]
+        screen = console()
+        screen.print(accuracy_table(rows))
+        lines = [line.split() for line in shown(screen).split("\n")]
+        figures = [[w for w in line if w != "│"] for line in lines]
+        assert ["[red]", "3", "4", "75.0%"] in figures
+        assert ["other", "0", "1", "0.0%"] in figures

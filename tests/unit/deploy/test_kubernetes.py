@@ -26,7 +26,7 @@ _OBJECTS: list[dict[str, Any]] = list(
 _PODS = {
     each["metadata"]["name"]: each["spec"]["template"]["spec"]
     for each in _OBJECTS
-    if "template" in each["spec" if "spec" in each else "data"]
+    if "template" in each.get("spec", {})
 }
 
 
@@ -61,11 +61,13 @@ def test_the_list_for_kustomize_is_complete() -> None:
         "config.yaml",
         "api.yaml",
         "workers.yaml",
+        "network.yaml",
     ]
     assert {path.name for path in _FILES} == {
         "config.yaml",
         "api.yaml",
         "workers.yaml",
+        "network.yaml",
     }
 
 
@@ -100,6 +102,53 @@ def test_pods_have_no_rights_and_write_to_volumes_only(name: str) -> None:
     assert context["capabilities"] == {"drop": ["ALL"]}
     mounted = {each["mountPath"] for each in container["volumeMounts"]}
     assert mounted == {"/data", "/tmp"}
+
+
+@pytest.mark.parametrize("name", _PODS)
+def test_pods_have_limits(name: str) -> None:
+    pod = _PODS[name]
+    resources = pod["containers"][0]["resources"]
+    assert resources["requests"].keys() >= {"cpu", "memory"}
+    assert resources["limits"].keys() >= {"memory", "ephemeral-storage"}
+    for volume in pod["volumes"]:
+        assert volume["emptyDir"].keys() == {"sizeLimit"}
+    assert pod["automountServiceAccountToken"] is False
+
+
+def test_a_first_start_of_20_seconds_is_not_killed() -> None:
+    probe = _PODS["metasync-api"]["containers"][0]["startupProbe"]
+    assert probe["periodSeconds"] * probe["failureThreshold"] >= 60
+
+
+def _policies() -> dict[str, dict[str, Any]]:
+    return {
+        each["metadata"]["name"]: each["spec"]
+        for each in _OBJECTS
+        if each["kind"] == "NetworkPolicy"
+    }
+
+
+def test_what_no_policy_allows_is_refused_for_every_pod() -> None:
+    nothing = _policies()["metasync-nothing"]
+    assert set(nothing["policyTypes"]) == {"Ingress", "Egress"}
+    assert not nothing.keys() & {"ingress", "egress"}
+    selected = nothing["podSelector"]["matchLabels"].items()
+    for each in _OBJECTS:
+        if each["kind"] in {"Deployment", "StatefulSet"}:
+            labels = each["spec"]["template"]["metadata"]["labels"]
+            assert selected <= labels.items()
+
+
+def test_calls_go_to_names_the_database_and_the_internet_only() -> None:
+    rules = _policies()["metasync-calls"]["egress"]
+    ports = [{port["port"] for port in rule["ports"]} for rule in rules]
+    assert ports == [{53}, {27017}, {443}]
+    private = {
+        network
+        for block in rules[2]["to"]
+        for network in block["ipBlock"]["except"]
+    }
+    assert {"10.0.0.0/8", "169.254.0.0/16", "fc00::/7"} <= private
 
 
 def test_selectors_select_what_they_are_for() -> None:

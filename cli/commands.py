@@ -1,0 +1,205 @@
+"""The commands and their help.
+
+Each imports what it needs when it is called: `--help` and completion of a
+shell should not wait for a second.
+"""
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from cli.app import version
+from cli.errors import CommandError
+from cli.run_options import run_file
+from cli.simulate import simulate
+
+
+class _Commands(TyperGroup):
+    """The list of commands, without rich, which takes half a second."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - typer's
+        super().__init__(*args, **kwargs)
+        self.rich_markup_mode = None
+
+
+app = typer.Typer(
+    name="metasync",
+    cls=_Commands,
+    help="Run large amounts of LLM work: queue, workers, prompts.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+class DemoLLM(StrEnum):
+    """Who answers in the demo."""
+
+    LOCAL = "local"
+    OPENAI = "openai"
+    TEST = "test"
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Show the version and end.")
+    ] = False,
+) -> None:
+    if show_version:
+        typer.echo(f"metasync {version()}")
+        raise typer.Exit
+
+
+@app.command()
+def init(
+    path: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Where to write.")
+    ] = Path(".env"),
+) -> None:
+    """Write a .env with fresh random secrets, if there is none."""
+    from cli import secrets_file  # noqa: PLC0415 - as the module says
+
+    if secrets_file.ensure_secrets_file(path):
+        typer.echo(f"Wrote {path} with fresh secrets (mode 0600).")
+    elif missing := secrets_file.missing_secrets(path):
+        raise CommandError(
+            f"{path} is there and was left as it is, but it does not set "
+            f"{', '.join(missing)}. `metasync init FILE` writes fresh ones "
+            "to another file, to copy from"
+        )
+    if secrets_file.make_private(path):
+        typer.echo(f"Other users could read {path}: its mode is 0600 now.")
+    typer.echo(f"Admin key:  grep ADMIN_API_KEY {path}")
+
+
+@app.command()
+def serve(
+    workers: Annotated[
+        bool,
+        typer.Option(help="Run workers in this process, beside the API."),
+    ] = True,
+    with_stdin: Annotated[
+        bool,
+        typer.Option(
+            "--end-with-stdin", help="End when stdin ends.", hidden=True
+        ),
+    ] = False,
+) -> None:
+    """Run the service (the same as `python main_app.py`)."""
+    from cli import service  # noqa: PLC0415 - as the module says
+
+    if with_stdin:
+        from cli.private_instance import end_with_stdin  # noqa: PLC0415 - as the module says
+
+        end_with_stdin()
+    service.serve(run_workers=workers)
+
+
+@app.command()
+def worker() -> None:
+    """Run workers only; the API runs in another process.
+
+    Both need one database: set DB_CONNECTION_STRING.
+    """
+    from cli import service  # noqa: PLC0415 - as the module says
+
+    service.work()
+
+
+app.command(name="run")(run_file)
+
+
+@app.command(name="demo")
+def run_demo(
+    llm: Annotated[
+        DemoLLM,
+        typer.Option(
+            envvar="DEMO_LLM",
+            help="Who answers: a small model on this machine, OpenAI (needs "
+            "OPENAI_API_KEY), or an echo.",
+        ),
+    ] = DemoLLM.LOCAL,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="The same seed shows the same sample of answers."),
+    ] = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.svg", help="Draw what is shown into a file, too."
+        ),
+    ] = None,
+) -> None:
+    """Show the whole way of a job on real input; needs no account."""
+    from cli.demo import DemoOptions, run_on_terminal  # noqa: PLC0415 - as the module says
+
+    options = DemoOptions(llm.value, seed, picture)
+    raise typer.Exit(run_on_terminal(options))
+
+
+@app.command(name="local-llm")
+def local_llm(
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="0 is a free one.")
+    ] = 8080,
+    parallel: Annotated[
+        int,
+        typer.Option(min=1, max=64, help="Calls computed together."),
+    ] = 8,
+) -> None:
+    """Serve the demo's small language model, with OpenAI's interface.
+
+    For trying things out: no account, no network. It is a base model, so
+    it continues text: give it some worked examples. It answers one JSON
+    object, in a stream if asked to. Only this machine can reach it.
+    """
+    from cli.local_llm_command import serve_local_llm  # noqa: PLC0415 - as the module says
+
+    raise typer.Exit(serve_local_llm(port=port, parallel=parallel))
+
+
+@app.command()
+def doctor(
+    url: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Ask the service there. Left out, the one at HOST and PORT "
+            "of the settings; the database itself if none runs.",
+        ),
+    ] = None,
+    calls: Annotated[
+        bool,
+        typer.Option(help="Make one small call to each model."),
+    ] = True,
+    call_seconds: Annotated[
+        float,
+        typer.Option(min=1, max=600, help="The longest that a call may take."),
+    ] = 20.0,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON, for programs.")
+    ] = False,
+) -> None:
+    """Check a set-up and say what to do; status 1 if something fails."""
+    from cli.doctor.command import DoctorOptions, examine  # noqa: PLC0415 - as the module says
+
+    options = DoctorOptions(url, calls, call_seconds, as_json)
+    raise typer.Exit(examine(options))
+
+
+app.command(name="simulate")(simulate)
+
+
+def execute() -> None:
+    """Run a command; expected failures are one message and status 2."""
+    try:
+        app()
+    except CommandError as error:
+        from cli.terminal import say_error  # noqa: PLC0415 - as the module says
+
+        say_error(str(error))
+        sys.exit(2)

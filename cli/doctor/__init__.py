@@ -1,0 +1,1 @@
+"""`metasync doctor`: checks of a set-up, each with a remedy."""

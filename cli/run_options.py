@@ -1,0 +1,232 @@
+"""`metasync run`: its options and its help."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli.errors import CommandError
+from cli.text_file import read_text
+
+if TYPE_CHECKING:
+    from cli.run_command import RunOptions
+
+_WITH_SERVER = "With a Metasync that runs already"
+_WITHOUT_SERVER = "Without --server: the model of the private instance"
+
+
+class LimitField(StrEnum):
+    """The field of a call in which the longest answer is given."""
+
+    AUTO = "auto"
+    MAX_COMPLETION_TOKENS = "max_completion_tokens"
+    MAX_TOKENS = "max_tokens"
+
+
+def run_file(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="INPUT.jsonl", help="One JSON object a line: one job each."
+        ),
+    ],
+    model: Annotated[str, typer.Option(help="The model's name.")],
+    prompt: Annotated[
+        str | None, typer.Option(help="The system prompt.")
+    ] = None,
+    prompt_file: Annotated[
+        Path | None, typer.Option(help="A file with the system prompt.")
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(help="Where results go, one JSON object a line.")
+    ] = Path("results.jsonl"),
+    label_field: Annotated[
+        str | None,
+        typer.Option(
+            help="The field with the right answer: hidden from the model, "
+            "compared with the first value of its answer."
+        ),
+    ] = None,
+    temperature: Annotated[float, typer.Option(min=0, max=2)] = 0.0,
+    text: Annotated[
+        bool,
+        typer.Option("--text", help="Answers are any text, not JSON."),
+    ] = False,
+    schema: Annotated[
+        Path | None,
+        typer.Option(help="A file with the JSON Schema of every answer."),
+    ] = None,
+    concurrency: Annotated[
+        int, typer.Option(min=1, max=10_000, help="Calls at once.")
+    ] = 50,
+    sdk: Annotated[
+        str,
+        typer.Option(
+            help="The provider's plug-in.", rich_help_panel=_WITHOUT_SERVER
+        ),
+    ] = "OpenAI",
+    endpoint: Annotated[
+        str,
+        typer.Option(
+            help="The provider's base URL, if not its own.",
+            rich_help_panel=_WITHOUT_SERVER,
+        ),
+    ] = "",
+    deployment: Annotated[
+        str,
+        typer.Option(
+            help="What the provider calls the model, if not by its name.",
+            rich_help_panel=_WITHOUT_SERVER,
+        ),
+    ] = "",
+    api_version: Annotated[
+        str,
+        typer.Option(
+            help="Of the provider's interface, where it wants one (Azure).",
+            rich_help_panel=_WITHOUT_SERVER,
+        ),
+    ] = "",
+    key_env: Annotated[
+        str | None,
+        typer.Option(
+            help="The variable that holds the provider's key; left out, the "
+            "provider's usual one, such as OPENAI_API_KEY.",
+            rich_help_panel=_WITHOUT_SERVER,
+        ),
+    ] = None,
+    max_tokens: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="The longest answer.",
+            rich_help_panel=_WITHOUT_SERVER,
+        ),
+    ] = 1024,
+    limit_field: Annotated[
+        LimitField,
+        typer.Option(
+            "--max-tokens-field",
+            help="The field that --max-tokens is sent in. Left out, it is "
+            "max_completion_tokens, and max_tokens if that is refused.",
+            rich_help_panel=_WITHOUT_SERVER,
+        ),
+    ] = LimitField.AUTO,
+    input_price: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="USD for a million tokens in.",
+            rich_help_panel=_WITHOUT_SERVER,
+        ),
+    ] = 0.0,
+    output_price: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="USD for a million tokens out.",
+            rich_help_panel=_WITHOUT_SERVER,
+        ),
+    ] = 0.0,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Its address. METASYNC_CLIENT_ID and "
+            "METASYNC_CLIENT_API_KEY must be set.",
+            rich_help_panel=_WITH_SERVER,
+        ),
+    ] = None,
+    start_worker: Annotated[
+        bool,
+        typer.Option(
+            "--start-worker",
+            help="Start a worker, and leave it running.",
+            rich_help_panel=_WITH_SERVER,
+        ),
+    ] = False,
+) -> None:
+    """Run a file of inputs and write each answer as it comes.
+
+    The model gets the prompt and the line without its `id`. Its answer
+    must be JSON, so the prompt should say which, or --schema; unless
+    --text is given.
+
+    Stop it at any time; the same command again goes on where it was and
+    asks for no answer that it has. (Calls that are under way get five
+    seconds to end.) Ends with status 1 if any line failed.
+
+    A private instance of the service does the work and ends with the
+    command, unless --server names one that runs.
+
+    Example: OPENAI_API_KEY=... metasync run in.jsonl --model gpt-4o-mini
+    --prompt 'Is the writer happy? Answer as JSON: {"happy": true or false}'
+    """
+    from cli.run_command import RunOptions, usual_key_variable  # noqa: PLC0415 - takes a second
+    from cli.setup import ModelOptions  # noqa: PLC0415 - as above
+
+    options = RunOptions(
+        source=source,
+        out=out,
+        model=ModelOptions(
+            name=model,
+            sdk=sdk,
+            endpoint=endpoint,
+            deployment=deployment or model,
+            api_version=api_version,
+            # Of no use to a server, which has its own models and keys.
+            key_variable=key_env
+            or (usual_key_variable(sdk) if server is None else ""),
+            max_tokens=max_tokens,
+            old_limit_field=limit_field is LimitField.MAX_TOKENS,
+            input_price=input_price,
+            output_price=output_price,
+        ),
+        prompt=_prompt(prompt, prompt_file),
+        temperature=temperature,
+        form=_form(schema, text=text),
+        concurrency=concurrency,
+        label_field=label_field,
+        server=server,
+        start_worker=start_worker,
+        try_other_limit_field=limit_field is LimitField.AUTO,
+    )
+    _run(options)
+
+
+def _run(options: "RunOptions") -> None:
+    from api.core.logging import configure_logging  # noqa: PLC0415 - as above
+    from cli.run_command import run  # noqa: PLC0415 - as above
+    from cli.stopping import stoppable  # noqa: PLC0415 - as above
+    from cli.terminal import Terminal  # noqa: PLC0415 - as above
+
+    configure_logging("WARNING", "console")
+    advice = "The same command again goes on where it was."
+    with stoppable(Terminal(stderr=True), advice):
+        raise typer.Exit(run(options, Terminal()))
+
+
+def _prompt(text: str | None, file: Path | None) -> str:
+    if (text is None) == (file is None):
+        raise CommandError("Give either --prompt or --prompt-file")
+    if file is not None:
+        text = read_text(file)
+    if not (text or "").strip():
+        raise CommandError("The prompt is empty: say what to do with a line")
+    return str(text)
+
+
+def _form(schema: Path | None, *, text: bool) -> dict[str, Any]:
+    from utilities import payload  # noqa: PLC0415 - imports pydantic
+
+    if schema is None:
+        return {"responseFormat": "text"} if text else {}
+    if text:
+        raise CommandError("Give either --text or --schema")
+    try:
+        fields = payload.load(read_text(schema))
+    except ValueError as error:
+        raise CommandError(f"{schema} is not JSON: {error}") from None
+    if not isinstance(fields, dict):
+        raise CommandError(f"{schema} must have a JSON object: a JSON Schema")
+    return {"responseSchema": fields}
