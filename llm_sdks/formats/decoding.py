@@ -13,6 +13,8 @@ from pydantic_core import from_json
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _TOLERANT = JSONDecoder(strict=False)
+# Taken out of what is kept for people to look at.
+_CONTROLS = {code: None for code in (*range(32), 127) if code not in (9, 10)}
 # The replacement character of Unicode.
 _UNKNOWN = "\ufffd"
 
@@ -45,7 +47,7 @@ def decode(content: bytes | str) -> str:
 def start_of(content: bytes | str, longest: int) -> str:
     """Return the beginning of the content as text that can be stored."""
     text = decode(content[:longest]).removeprefix("\ufeff")
-    return storable("".join(c for c in text if c.isprintable() or c in "\n\t"))
+    return storable(text).translate(_CONTROLS)
 
 
 def storable(text: str) -> str:
