@@ -10,15 +10,15 @@
     ├── OverloadedError           retryable
     ├── ModelUnavailableError     retryable
     ├── ProviderError             retryable
+    │   └── UnreadableAnswerError   3 calls at most
+    ├── FailedGenerationError     retryable, 3 calls at most
+    ├── UnknownEndingError        retryable, 3 calls at most
     ├── BadRequestError
     ├── NotAuthorizedError
-    └── PartialAnswerError        an answer came: it is paid for
-        ├── ContentFilteredError
+    └── PartialAnswerError        an answer came, and another one would
+        ├── ContentFilteredError  not be better
         ├── TruncatedError
-        ├── ToolCalledError
-        ├── FailedGenerationError   retryable, 3 calls at most
-        ├── UnknownEndingError      retryable, 3 calls at most
-        └── UnreadableAnswerError   retryable, 3 calls at most
+        └── ToolCalledError
 
 Every plug-in turns its library's errors into these. The pipeline decides
 by `retryable` and `max_calls` and knows no vendor. Messages never carry a
@@ -64,6 +64,8 @@ class LLMError(Exception):
         self.retry_after = retry_after if told else None
         self.partial_text = partial_text
         self.usage = usage or Usage()
+        # Which of the call's options is to blame, where the provider says.
+        self.param: str | None = None
 
 
 class ConfigurationError(LLMError):
@@ -165,7 +167,7 @@ class AccountExhaustedError(RateLimitedError):
 
 
 class PartialAnswerError(LLMError):
-    """An answer came and is paid for, but it is not a usable one.
+    """An answer came and is paid for, but it is not a whole one.
 
     `partial_text` keeps what came, `usage` what it cost.
     """
@@ -192,7 +194,7 @@ class ToolCalledError(PartialAnswerError):
     kind = "TOOL_CALLED"
 
 
-class FailedGenerationError(PartialAnswerError):
+class FailedGenerationError(LLMError):
     """The model's output broke the provider's own rules.
 
     For example a tool call that cannot be parsed, or invalid JSON where
@@ -205,7 +207,7 @@ class FailedGenerationError(PartialAnswerError):
     max_calls = 3
 
 
-class UnknownEndingError(PartialAnswerError):
+class UnknownEndingError(LLMError):
     """The answer ended for a reason that we do not know."""
 
     kind = "UNKNOWN_FINISH_REASON"
@@ -213,7 +215,7 @@ class UnknownEndingError(PartialAnswerError):
     max_calls = 3
 
 
-class UnreadableAnswerError(PartialAnswerError, ProviderError):
+class UnreadableAnswerError(ProviderError):
     """The provider reported success, but the answer cannot be read.
 
     It may have been paid for: `partial_text` keeps the beginning of what
@@ -221,5 +223,4 @@ class UnreadableAnswerError(PartialAnswerError, ProviderError):
     """
 
     kind = "UNREADABLE_ANSWER"
-    retryable = True
     max_calls = 3

@@ -89,19 +89,20 @@ def of_status(
     `body` is the decoded JSON, or the text that came instead; `path` is
     what was asked for.
     """
-    words = words_of(body)
+    problem, words = problem_of(body), words_of(body)
     said = message_of(body, key)
-    kind = _kind(status, problem_of(body), words, said)
+    kind = _kind(status, problem, words, said)
     limited = issubclass(kind, errors.RateLimitedError)
     error = kind(
         _message(status, said, kind, path),
         http_status=status,
         request_id=request_id(headers, key),
         retry_after=retry_after(headers, body, said, limited=limited),
-        usage=None,
     )
+    param = word_of(problem.get("param"))
+    error.param = scrub(param, key) if param else None
     if kind is errors.FailedGenerationError:
-        failed = problem_of(body).get("failed_generation")
+        failed = problem.get("failed_generation")
         error.partial_text = scrub(word_of(failed) or "", key, _MOST_KEPT)
     return error
 

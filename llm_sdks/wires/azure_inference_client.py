@@ -44,7 +44,7 @@ class AzureInferenceWire(Wire):
         with self._translated():
             async with await self._send(call) as response:
                 await self._check(response)
-                content = await response.read()
+                content = await _content_of(response)
         return Reply(content, response.headers, response.status_code)
 
     async def open(self, call: Call) -> Stream:
@@ -82,7 +82,7 @@ class AzureInferenceWire(Wire):
     async def _check(self, response: AsyncHttpResponse) -> None:
         if is_success(response.status_code):
             return
-        content = await response.read()
+        content = await _content_of(response)
         raise failures.of_answer(
             response.status_code,
             response.headers,
@@ -96,7 +96,7 @@ class AzureInferenceWire(Wire):
     ) -> AsyncGenerator[bytes]:
         with self._translated():
             async with response:
-                async for chunk in response.iter_bytes():
+                async for chunk in response.iter_raw():
                     yield chunk
 
     @contextmanager
@@ -120,6 +120,11 @@ class AzureInferenceWire(Wire):
                 return failures.not_http(error, self._key)
             case _:
                 return failures.unreachable(error, self._key)
+
+
+async def _content_of(response: AsyncHttpResponse) -> bytes:
+    # Raw for the library: the session has decompressed it already.
+    return b"".join([chunk async for chunk in response.iter_raw()])
 
 
 def connect(config: LLMConfig, _connect_timeout: float) -> Wire:
