@@ -21,7 +21,7 @@ from llm_sdks.base_sdk import (
     Usage,
     in_daemon_thread,
 )
-from llm_sdks.errors import ConfigurationError
+from llm_sdks.errors import CannotConnectError, ConfigurationError
 from llm_sdks.formats import failures
 from llm_sdks.formats.answer_reader import AnswerReader
 from llm_sdks.formats.reading import Part
@@ -110,7 +110,8 @@ class ProviderSDK(BaseLLMSDK):
         reader, events = self._reader(request, stream.headers), EventReader()
         with reader.keeping():
             async with (
-                aclosing(_in_time(stream.chunks, until, request)) as chunks,
+                aclosing(_in_time(stream.chunks, until, request)) as received,
+                aclosing(_until_whole(received, reader)) as chunks,
                 aclosing(json_events(chunks, events)) as values,
             ):
                 async for value in values:
@@ -235,6 +236,18 @@ class ProviderSDK(BaseLLMSDK):
                 f"The library of {self.get_name()} cannot be used: {error}"
             ) from error
         return cast("ClientModule", module)
+
+
+async def _until_whole(
+    chunks: AsyncGenerator[bytes], reader: AnswerReader
+) -> AsyncGenerator[bytes]:
+    """Yield what comes; a connection may break once the answer has ended."""
+    try:
+        async for chunk in chunks:
+            yield chunk
+    except CannotConnectError:
+        if not reader.has_ended:
+            raise
 
 
 async def _in_time(

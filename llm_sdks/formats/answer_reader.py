@@ -53,6 +53,11 @@ class AnswerReader:
         """What is counted so far."""
         return self._form.usage(self._answer.counts)
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the provider said that this is all."""
+        return self._answer.has_ended
+
     @contextmanager
     def keeping(self) -> Iterator[None]:
         """Give an error what came before it: text and counts."""

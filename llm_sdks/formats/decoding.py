@@ -37,6 +37,15 @@ def read_json(content: bytes | str) -> Any:  # noqa: ANN401 - JSON is any of six
         raise ValueError("nested too deep") from None
 
 
+def is_json(content: bytes | str) -> bool:
+    """Tell whether the content is one whole JSON value."""
+    try:
+        read_json(content)
+    except ValueError:
+        return False
+    return True
+
+
 def decode(content: bytes | str) -> str:
     """Return the content as text, whatever its bytes are."""
     if isinstance(content, str):

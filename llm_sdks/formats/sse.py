@@ -12,8 +12,9 @@ from llm_sdks.formats.decoding import BYTE_ORDER_MARK, read_json
 # OpenAI's end mark, as the one event that is not JSON.
 END = b"[DONE]"
 _JSON_STARTS = (b"{", b"[")
-# Keep no more of an answer that is not a stream than a whole answer has.
-_MOST_STRAY_BYTES = 64 * 1024 * 1024
+# No event is as long; a server that sends more must not fill the memory.
+_LONGEST_EVENT = 64 * 1024 * 1024
+_KEPT = 64 * 1024
 
 
 class NotAnEventError(ValueError):
@@ -33,7 +34,8 @@ class EventReader:
         self._data: list[bytes] = []
         # Lines that do not belong to any event.
         self._stray: list[bytes] = []
-        self._stray_bytes = 0
+        # Bytes since the last event.
+        self._pending = 0
         self._has_events = False
         # Whether OpenAI's end mark came.
         self.is_done = False
@@ -44,6 +46,9 @@ class EventReader:
         Raises:
             NotAnEventError: An event is not JSON.
         """
+        self._pending += len(chunk)
+        if self._pending > _LONGEST_EVENT:
+            raise NotAnEventError(b"".join(self._unfinished)[:_KEPT])
         first, *others = chunk.split(b"\n")
         self._unfinished.append(first)
         for other in others:
@@ -92,7 +97,7 @@ class EventReader:
             if event.lstrip().startswith(_JSON_STARTS):
                 raise NotAnEventError(event) from None
             return  # a sign of life, such as "ping"
-        self._has_events = True
+        self._has_events, self._pending = True, 0
         yield value
 
     def _other(self, line: bytes) -> Iterator[Any]:
@@ -105,12 +110,10 @@ class EventReader:
             except ValueError:
                 pass
             else:
-                self._has_events = True
+                self._has_events, self._pending = True, 0
                 yield value
                 return
-        self._stray_bytes += len(line)
-        if self._stray_bytes <= _MOST_STRAY_BYTES:
-            self._stray.append(line)
+        self._stray.append(line)
 
     def _leftovers(self) -> Iterator[Any]:
         content = b"\n".join(self._stray)

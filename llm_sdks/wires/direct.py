@@ -18,7 +18,9 @@ import httpx2
 from pydantic_core import to_json
 from yarl import URL
 
+from llm_sdks.formats.decoding import is_json
 from llm_sdks.wires.wire import (
+    MAX_ANSWER_BYTES,
     MAX_CONNECTIONS,
     MAX_HEADER_BYTES,
     MAX_HEADERS,
@@ -101,7 +103,7 @@ class Direct:
             TimeoutError: There was none in time.
         """
         async with await self._send(template, call) as response:
-            content = await response.read()
+            content = await _content_of(response)
             return Reply(content, response.headers, response.status)
 
     async def open(self, template: Template, call: Call) -> Reply | Stream:
@@ -115,7 +117,7 @@ class Direct:
         if is_success(response.status):
             return Stream(_chunks(response), response.headers)
         async with response:
-            content = await response.read()
+            content = await _content_of(response)
             return Reply(content, response.headers, response.status)
 
     async def close(self) -> None:
@@ -135,6 +137,23 @@ class Direct:
                 sock_read=call.read_timeout,
             ),
         )
+
+
+async def _content_of(response: aiohttp.ClientResponse) -> bytes:
+    """Read a whole answer, as far as it is one."""
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async for chunk in response.content.iter_any():
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > MAX_ANSWER_BYTES:
+                break
+    except aiohttp.ClientPayloadError:
+        # Some servers promise more bytes than they have.
+        if not is_json(b"".join(chunks)):
+            raise
+    return b"".join(chunks)
 
 
 async def _chunks(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes]:

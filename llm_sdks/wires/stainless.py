@@ -11,6 +11,7 @@ of calls at once. Their answers are read by us as well.
 
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
+from functools import partial
 from http import HTTPStatus
 from types import ModuleType
 from typing import Any
@@ -27,6 +28,7 @@ from llm_sdks.wires.direct import (
     Template,
     is_success,
     needs_proxy,
+    session_with,
     ssl_context,
 )
 from llm_sdks.wires.wire import MAX_CONNECTIONS, Call, Reply, Stream, Wire
@@ -220,10 +222,25 @@ def options(http_client: Any) -> dict[str, Any]:  # noqa: ANN401 - a class
 
     Its own retries are off, for ours are durable.
     """
-    return {
-        "max_retries": 0,
-        "http_client": http_client(limits=LIMITS, verify=ssl_context()),
-    }
+    client = http_client(limits=LIMITS, verify=ssl_context())
+    # The transport's own sessions refuse headers of more than 8 kB. It takes
+    # others, but the library has no setting to hand them on.
+    for transport in (client._transport, *client._mounts.values()):  # noqa: SLF001
+        if transport is not None:
+            transport.client = partial(_session, transport)
+    return {"max_retries": 0, "http_client": client}
+
+
+def _session(
+    transport: Any,  # noqa: ANN401 - either library's
+) -> aiohttp.ClientSession:
+    return session_with(
+        aiohttp.TCPConnector(
+            limit=MAX_CONNECTIONS,
+            keepalive_timeout=LIMITS.keepalive_expiry,
+            ssl=transport.ssl_context,
+        )
+    )
 
 
 def _options(call: Call) -> dict[str, Any]:

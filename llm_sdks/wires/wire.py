@@ -15,6 +15,8 @@ MAX_CONNECTIONS = 2000
 # an answer above it would be lost.
 MAX_HEADER_BYTES = 256 * 1024
 MAX_HEADERS = 1000
+# No model writes as much; a server that does must not fill the memory.
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,10 @@
 """Answers as they come in the wild, over a real socket, of every provider."""
 
+import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -42,7 +44,37 @@ async def provider() -> AsyncIterator[Recorder]:
         yield kept
 
 
-def asked(provider: Recorder, name: str) -> Any:
+class Sloppy:
+    """Promises more bytes than it sends."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.body = b""
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        """Serve until the block ends."""
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        async with server:
+            yield
+
+    async def _serve(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
+        assert length
+        await reader.readexactly(int(length[1]))
+        writer.write(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 999999\r\n\r\n" + self.body
+        )
+        await writer.drain()
+        writer.close()
+
+
+def asked(provider: Recorder | Sloppy, name: str) -> Any:
     version = {"AzureOpenAI": "2024-10-21"}.get(name, "")
     return question(provider, api_version=version)
 
@@ -389,6 +421,10 @@ async def test_behind_a_proxy_streams_are_read_in_the_same_way(
     provider.answer = lambda _: events(*streamed(name))
     assert text_of(await read(name, request)) == "yes"
     assert (await ask(name, request)).text == "yes"
+    provider.answer = lambda _: web.json_response(
+        whole(name), headers={"x-big": "y" * 9_000}
+    )
+    assert text_of(await read(name, request)) == "yes"
     provider.answer = lambda _: web.Response(status=404, text="nothing here")
     with pytest.raises(errors.BadRequestError, match="nothing here"):
         await read(name, request)
@@ -411,3 +447,34 @@ async def test_thinking_is_not_part_of_the_answer(provider: Recorder) -> None:
     ]
     provider.answer = lambda _: chat(content, reasoning_content="no")  # type: ignore[arg-type]  # what providers send
     assert (await ask("OpenAI", asked(provider, "OpenAI"))).text == "yes"
+
+
+@pytest.fixture
+async def sloppy() -> AsyncIterator[Sloppy]:
+    provider = Sloppy()
+    async with provider.serving():
+        yield provider
+
+
+@pytest.mark.parametrize("name", ["OpenAI", "Anthropic", "Gemini"])
+async def test_a_whole_answer_of_a_broken_connection_is_read(
+    sloppy: Sloppy, name: str
+) -> None:
+    sloppy.body = json.dumps(whole(name)).encode()
+    assert (await ask(name, asked(sloppy, name))).text == "yes"
+    sloppy.body = sloppy.body[:-1]
+    with pytest.raises(errors.CannotConnectError):
+        await ask(name, asked(sloppy, name))
+
+
+@every
+async def test_a_connection_may_break_after_the_end_of_a_stream(
+    sloppy: Sloppy, name: str
+) -> None:
+    lines = [f"data: {json.dumps(event)}\n\n" for event in streamed(name)]
+    sloppy.body = "".join(lines).encode()
+    assert text_of(await read(name, asked(sloppy, name))) == "yes"
+    sloppy.body = "".join(lines[: 1 if name == "Gemini" else 3]).encode()
+    items, error = await until_error(name, asked(sloppy, name))
+    assert type(error) is errors.CannotConnectError
+    assert error.partial_text == text_of(items) == "ye"
