@@ -5,13 +5,14 @@ from typing import Any
 
 from llm_sdks.base_sdk import CompletionRequest, LLMConfig, Usage
 from llm_sdks.formats import schemas, settings
+from llm_sdks.formats.endings import reason_of
 from llm_sdks.formats.reading import (
-    Endings,
     Part,
     count,
+    items_of,
     section,
     text_of,
-    word_of,
+    tool,
 )
 from llm_sdks.provider_sdk import ProviderSDK
 from llm_sdks.wires.wire import Json
@@ -27,10 +28,6 @@ class AnthropicSDK(ProviderSDK):
     usual_key_variable = "ANTHROPIC_API_KEY"
     client_module = "llm_sdks.wires.anthropic_client"
     answer_name = "message"
-    endings = Endings(
-        frozenset({"max_tokens", "model_context_window_exceeded"}),
-        frozenset({"refusal"}),
-    )
 
     @classmethod
     def get_name(cls) -> str:
@@ -65,46 +62,65 @@ class AnthropicSDK(ProviderSDK):
 
     def whole(self, answer: Any) -> Part:  # noqa: ANN401 - a provider's JSON
         """Read a whole answer; what the model thought is left out."""
-        texts = [
-            text_of(block.get("text"))
-            for block in answer["content"]
-            if block.get("type") == "text"
-        ]
+        content = answer["content"]
         return Part(
-            "".join(texts),
+            text_of(content),
             section(answer, "usage"),
-            word_of(answer.get("stop_reason")),
+            reason_of(answer.get("stop_reason")),
+            tools=[
+                tool(block.get("name"), block.get("input"))
+                for block in items_of(content)
+                if section(block).get("type") == "tool_use"
+            ],
         )
 
     def part(self, event: Any) -> Part:  # noqa: ANN401 - a provider's JSON
-        """Read one event of a stream."""
-        delta = section(event, "delta")
-        match event["type"]:
+        """Read one event of a stream, or a whole answer in its place."""
+        match section(event).get("type"):
             case "message_start":
-                return Part(counts=section(event["message"], "usage"))
-            case "content_block_delta" if delta["type"] == "text_delta":
-                return Part(text_of(delta["text"]))
+                return Part(counts=section(section(event, "message"), "usage"))
+            case "content_block_start":
+                return _started(section(event, "content_block"))
+            case "content_block_delta":
+                return _continued(section(event, "delta"))
             case "message_delta":
                 return Part(
-                    counts=_known(section(event, "usage")),
-                    finish_reason=word_of(delta.get("stop_reason")),
+                    counts=section(event, "usage"),
+                    finish_reason=reason_of(
+                        section(event, "delta").get("stop_reason")
+                    ),
                 )
+            case "message" if "content" in event:
+                return self.whole(event)
             case _:
                 return Part()
 
     def usage(self, counts: Mapping[str, Any]) -> Usage:
         """Add what was cached, which Anthropic counts beside the input."""
         cached = count(counts, "cache_read_input_tokens")
-        kept = count(counts, "cache_creation_input_tokens")
+        written = count(counts, "cache_creation_input_tokens")
         details = section(counts, "output_tokens_details")
         return Usage(
-            count(counts, "input_tokens") + cached + kept,
+            count(counts, "input_tokens") + cached + written,
             count(counts, "output_tokens"),
             cached,
             count(details, "thinking_tokens"),
+            written,
         )
 
 
-def _known(counts: Mapping[str, Any]) -> Json:
-    # The last event may leave open (null) what the first one told.
-    return {name: n for name, n in counts.items() if n is not None}
+def _started(block: Mapping[str, Any]) -> Part:
+    # Some servers put the first words here.
+    if block.get("type") == "tool_use":
+        return Part(tools=[tool(block.get("name"), block.get("input") or "")])
+    return Part(text_of(block))
+
+
+def _continued(delta: Mapping[str, Any]) -> Part:
+    match delta.get("type"):
+        case "text_delta":
+            return Part(text_of(delta.get("text")))
+        case "input_json_delta":
+            return Part(tools=[tool("", delta.get("partial_json"))])
+        case _:
+            return Part()

@@ -18,6 +18,9 @@ from pydantic import SecretStr
 
 T = TypeVar("T")
 
+# Counts of tokens from here on are taken for an error of the provider's.
+COUNT_LIMIT = 2**53
+
 
 @dataclass(frozen=True, slots=True)
 class LLMConfig:
@@ -74,13 +77,22 @@ class Usage:
     """Tokens as the provider counted them.
 
     `input_tokens` includes `cached_tokens` (read from the provider's
-    cache), `output_tokens` includes `reasoning_tokens`.
+    cache) and `cache_write_tokens` (written to it), `output_tokens`
+    includes `reasoning_tokens`. A count that no call can have is zero.
     """
 
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
     reasoning_tokens: int = 0
+    cache_write_tokens: int = 0
+
+    def __post_init__(self) -> None:
+        """Set absurd counts to zero: they would not fit into the store."""
+        for name in self.__slots__:
+            value = getattr(self, name)
+            if isinstance(value, int) and not 0 <= value < COUNT_LIMIT:
+                object.__setattr__(self, name, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +105,9 @@ class Completion:
     request_id: str | None = None
 
 
-# A stream yields pieces of text and, last if the provider tells it, usage.
+# A stream yields pieces of text, and usage as soon as the provider tells it,
+# so that a caller that stops early has it. A later `Usage` replaces an
+# earlier one. If there is usage at all, the last item is one.
 StreamItem = str | Usage
 
 

@@ -1,7 +1,28 @@
-"""What can go wrong between us and a provider: one small family.
+"""What can go wrong between us and a provider.
 
-Every plug-in turns its library's errors into these; the pipeline decides
-by `retryable` and knows no vendor. Messages never carry a key.
+    LLMError
+    ├── ConfigurationError
+    ├── PluginError
+    ├── CannotConnectError        retryable
+    ├── CallTimeoutError          retryable
+    ├── RateLimitedError          retryable
+    │   └── AccountExhaustedError
+    ├── OverloadedError           retryable
+    ├── ModelUnavailableError     retryable
+    ├── ProviderError             retryable
+    │   └── UnreadableAnswerError   3 calls at most
+    ├── FailedGenerationError     retryable, 3 calls at most
+    ├── UnknownEndingError        retryable, 3 calls at most
+    ├── BadRequestError
+    ├── NotAuthorizedError
+    └── PartialAnswerError        an answer came, and another one would
+        ├── ContentFilteredError  not be better
+        ├── TruncatedError
+        └── ToolCalledError
+
+Every plug-in turns its library's errors into these. The pipeline decides
+by `retryable` and `max_calls` and knows no vendor. Messages never carry a
+key.
 """
 
 from typing import ClassVar
@@ -12,12 +33,18 @@ from llm_sdks.base_sdk import Usage
 class LLMError(Exception):
     """Base of the family; `kind` is what `errorData.errorType` says.
 
-    `retry_after` is how many seconds the provider asks to wait.
+    `retry_after` is how many seconds the provider asks to wait: None if it
+    does not say, 0.0 if it says "at once". `usage` and `partial_text` are
+    what the provider had counted and sent before the call failed.
     """
 
     kind: ClassVar[str] = "LLM_ERROR"
     # Whether the same call may succeed later.
     retryable: ClassVar[bool] = False
+    # How often a call may be made that fails so, the first one included.
+    # None: as often as the retry policy says. A number is set where every
+    # failure is paid for.
+    max_calls: ClassVar[int | None] = None
 
     def __init__(
         self,
@@ -26,6 +53,8 @@ class LLMError(Exception):
         http_status: int | None = None,
         request_id: str | None = None,
         retry_after: float | None = None,
+        partial_text: str = "",
+        usage: Usage | None = None,
     ) -> None:
         super().__init__(message)
         self.http_status = http_status
@@ -33,6 +62,10 @@ class LLMError(Exception):
         # What is no such number (a provider may send NaN) was not told.
         told = retry_after is not None and retry_after >= 0
         self.retry_after = retry_after if told else None
+        self.partial_text = partial_text
+        self.usage = usage or Usage()
+        # Which of the call's options is to blame, where the provider says.
+        self.param: str | None = None
 
 
 class ConfigurationError(LLMError):
@@ -104,26 +137,40 @@ class NotAuthorizedError(LLMError):
     kind = "NOT_AUTHORIZED"
 
 
-class PartialAnswerError(LLMError):
-    """An answer came, but not a whole one.
+class AccountExhaustedError(RateLimitedError):
+    """The account cannot pay: no credit, no quota, billing is off.
 
-    What came is kept in `partial_text`, what it cost in `usage`.
+    Only money helps. The jobs wait, as under a rate limit.
     """
+
+    kind = "ACCOUNT_EXHAUSTED"
+    _WAIT_SECONDS: ClassVar[float] = 60.0
 
     def __init__(
         self,
         message: str,
         *,
-        partial_text: str = "",
-        usage: Usage | None = None,
         http_status: int | None = None,
         request_id: str | None = None,
+        retry_after: float | None = None,
+        partial_text: str = "",
+        usage: Usage | None = None,
     ) -> None:
         super().__init__(
-            message, http_status=http_status, request_id=request_id
+            message,
+            http_status=http_status,
+            request_id=request_id,
+            retry_after=retry_after or self._WAIT_SECONDS,
+            partial_text=partial_text,
+            usage=usage,
         )
-        self.partial_text = partial_text
-        self.usage = usage or Usage()
+
+
+class PartialAnswerError(LLMError):
+    """An answer came and is paid for, but it is not a whole one.
+
+    `partial_text` keeps what came, `usage` what it cost.
+    """
 
 
 class ContentFilteredError(PartialAnswerError):
@@ -136,3 +183,44 @@ class TruncatedError(PartialAnswerError):
     """The answer reached the model's limit of tokens and was cut."""
 
     kind = "TRUNCATED"
+
+
+class ToolCalledError(PartialAnswerError):
+    """The model called a tool instead of answering.
+
+    `partial_text` keeps its text and the arguments of the call.
+    """
+
+    kind = "TOOL_CALLED"
+
+
+class FailedGenerationError(LLMError):
+    """The model's output broke the provider's own rules.
+
+    For example a tool call that cannot be parsed, or invalid JSON where
+    the provider promised JSON. `partial_text` keeps what the provider
+    shows of it.
+    """
+
+    kind = "GENERATION_FAILED"
+    retryable = True
+    max_calls = 3
+
+
+class UnknownEndingError(LLMError):
+    """The answer ended for a reason that we do not know."""
+
+    kind = "UNKNOWN_FINISH_REASON"
+    retryable = True
+    max_calls = 3
+
+
+class UnreadableAnswerError(ProviderError):
+    """The provider reported success, but the answer cannot be read.
+
+    It may have been paid for: `partial_text` keeps the beginning of what
+    came, as printable text.
+    """
+
+    kind = "UNREADABLE_ANSWER"
+    max_calls = 3

@@ -5,12 +5,15 @@ from typing import Any
 
 from llm_sdks.base_sdk import CompletionRequest, LLMConfig, Usage
 from llm_sdks.formats import settings
+from llm_sdks.formats.endings import reason_of
 from llm_sdks.formats.reading import (
-    Endings,
     Part,
     count,
+    items_of,
+    number_of,
     section,
     text_of,
+    tool,
     word_of,
 )
 from llm_sdks.provider_sdk import ProviderSDK
@@ -25,12 +28,6 @@ class GeminiSDK(ProviderSDK):
     usual_key_variable = "GEMINI_API_KEY"
     client_module = "llm_sdks.wires.gemini_client"
     answer_name = "generated content"
-    endings = Endings(
-        frozenset({"MAX_TOKENS", "CONTINUATION"}),
-        frozenset(
-            {"SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII"}
-        ),
-    )
 
     @classmethod
     def get_name(cls) -> str:
@@ -67,35 +64,49 @@ class GeminiSDK(ProviderSDK):
 
     def whole(self, answer: Any) -> Part:  # noqa: ANN401 - a provider's JSON
         """Read a whole answer; what the model thought is left out."""
-        blocked = section(answer, "promptFeedback").get("blockReason")
-        counts = section(answer, "usageMetadata")
-        known = word_of(answer.get("responseId"))
-        if blocked:
-            reason = word_of(blocked)
-            return Part("", counts, reason, filtered=True, request_id=known)
-        candidate = answer["candidates"][0]
-        parts = section(candidate, "content").get("parts") or []
-        texts = [
-            text_of(part.get("text"))
-            for part in parts
-            if not part.get("thought")
-        ]
-        reason = word_of(candidate.get("finishReason"))
-        return Part("".join(texts), counts, reason, request_id=known)
+        if not section(answer, "promptFeedback").get("blockReason"):
+            _ = answer["candidates"][0]
+        return self.part(answer)
 
     def part(self, event: Any) -> Part:  # noqa: ANN401 - a provider's JSON
         """Read one event of a stream, which looks like a whole answer."""
-        if not event.get("candidates") and "usageMetadata" in event:
-            event = {"candidates": [{}], **event}
-        return self.whole(event)
+        counts = section(event, "usageMetadata")
+        known = word_of(section(event).get("responseId"))
+        blocked = section(event, "promptFeedback").get("blockReason")
+        if blocked:
+            reason = word_of(blocked)
+            return Part("", counts, reason, filtered=True, request_id=known)
+        candidates = items_of(section(event).get("candidates"))
+        candidate = section(candidates[0]) if candidates else {}
+        parts = [
+            section(part)
+            for part in items_of(section(candidate, "content").get("parts"))
+        ]
+        return Part(
+            "".join(
+                text_of(part.get("text"))
+                for part in parts
+                if not part.get("thought")
+            ),
+            counts,
+            reason_of(candidate.get("finishReason")),
+            request_id=known,
+            tools=[
+                tool(call.get("name"), call.get("args"))
+                for part in parts
+                if (call := section(part, "functionCall"))
+            ],
+        )
 
     def usage(self, counts: Mapping[str, Any]) -> Usage:
         """Add what was thought, which Google counts beside the output."""
-        thought = count(counts, "thoughtsTokenCount")
-        return Usage(
-            count(counts, "promptTokenCount")
-            + count(counts, "toolUsePromptTokenCount"),
-            count(counts, "candidatesTokenCount") + thought,
-            count(counts, "cachedContentTokenCount"),
-            thought,
+        asked = count(counts, "promptTokenCount") + count(
+            counts, "toolUsePromptTokenCount"
         )
+        thought = count(counts, "thoughtsTokenCount")
+        output = count(counts, "candidatesTokenCount")
+        total = number_of(counts.get("totalTokenCount"))
+        if output < thought or total != asked + output:
+            output += thought
+        cached = count(counts, "cachedContentTokenCount")
+        return Usage(asked, output, cached, thought)

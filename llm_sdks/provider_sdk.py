@@ -13,8 +13,6 @@ from collections.abc import (
 from contextlib import aclosing
 from typing import Any, ClassVar, Self, TypeVar, cast
 
-from pydantic_core import from_json
-
 from llm_sdks.base_sdk import (
     BaseLLMSDK,
     Completion,
@@ -23,9 +21,11 @@ from llm_sdks.base_sdk import (
     Usage,
     in_daemon_thread,
 )
-from llm_sdks.errors import ConfigurationError
+from llm_sdks.errors import CannotConnectError, ConfigurationError
 from llm_sdks.formats import failures
-from llm_sdks.formats.reading import WRONG_SHAPE, Answer, Endings, Part
+from llm_sdks.formats.answer_reader import AnswerReader
+from llm_sdks.formats.reading import Part
+from llm_sdks.formats.sse import EventReader, json_events
 from llm_sdks.wires import blocking
 from llm_sdks.wires.wire import (
     Call,
@@ -38,8 +38,6 @@ from llm_sdks.wires.wire import (
 
 T = TypeVar("T")
 
-_END = object()
-
 
 class ProviderSDK(BaseLLMSDK):
     """A provider behind its vendor's asynchronous library.
@@ -50,9 +48,8 @@ class ProviderSDK(BaseLLMSDK):
 
     # The module that imports the vendor's library; imported by a first call.
     client_module: ClassVar[str]
-    endings: ClassVar[Endings]
     # What the provider calls an answer, for error messages.
-    answer_name: ClassVar[str] = "chat completion"
+    answer_name = "chat completion"
     # The headers that carry a call's idempotency key. Gateways know the
     # first even where the provider behind them promises nothing.
     key_headers: ClassVar[tuple[str, ...]] = ("Idempotency-Key",)
@@ -98,9 +95,11 @@ class ProviderSDK(BaseLLMSDK):
         """Return the whole answer."""
         try:
             async with asyncio.timeout(request.timeout):
-                return self._completion(await self._ask(request), request)
+                reply = await self._ask(request)
         except TimeoutError:
             raise failures.timed_out() from None
+        reader = self._reader(request, reply.headers)
+        return reader.whole(reply.content, reply.status)
 
     async def astream(
         self, request: CompletionRequest
@@ -108,19 +107,18 @@ class ProviderSDK(BaseLLMSDK):
         """Yield the answer as it comes."""
         until = asyncio.get_running_loop().time() + request.timeout
         stream = await self._open(request, until)
-        answer = Answer(self.endings, failures.request_id(stream.headers))
-        async with aclosing(stream.events) as events:
-            while (event := await _next(events, until, request)) is not _END:
-                part = self._part(event, stream, request)
-                answer.add(part)
-                if part.text:
-                    yield part.text
-        if not answer.has_ended:
-            raise failures.unreadable("stream, or it ended early")
-        usage = self.usage(answer.counts)
-        if answer.counts:
-            yield usage
-        answer.finish(usage)
+        reader, events = self._reader(request, stream.headers), EventReader()
+        with reader.keeping():
+            async with (
+                aclosing(_in_time(stream.chunks, until, request)) as received,
+                aclosing(_until_whole(received, reader)) as chunks,
+                aclosing(json_events(chunks, events)) as values,
+            ):
+                async for value in values:
+                    for item in reader.take(value):
+                        yield item
+            for item in reader.end(is_done=events.is_done):
+                yield item
 
     def complete(self, request: CompletionRequest) -> Completion:
         """Return the whole answer; blocks."""
@@ -205,34 +203,11 @@ class ProviderSDK(BaseLLMSDK):
             min(request.read_timeout, request.timeout),
         )
 
-    def _completion(
-        self, reply: Reply, request: CompletionRequest
-    ) -> Completion:
+    def _reader(
+        self, request: CompletionRequest, headers: Mapping[str, str]
+    ) -> AnswerReader:
         key = request.config.api_key.get_secret_value()
-        try:
-            content = from_json(reply.content)
-            if failures.is_failure(content):
-                raise failures.in_body(content, reply.headers, key)
-            part = self.whole(content)
-        except WRONG_SHAPE:
-            raise failures.unreadable(self.answer_name, reply.status) from None
-        answer = Answer(self.endings, failures.request_id(reply.headers))
-        answer.add(part)
-        return answer.finish(self.usage(part.counts))
-
-    def _part(
-        self,
-        event: object,
-        stream: Stream,
-        request: CompletionRequest,
-    ) -> Part:
-        if failures.is_failure(event):
-            key = request.config.api_key.get_secret_value()
-            raise failures.in_body(event, stream.headers, key)
-        try:
-            return self.part(event)
-        except WRONG_SHAPE:
-            raise failures.unreadable("stream") from None
+        return AnswerReader(self, key, headers)
 
     async def _wire(self, request: CompletionRequest) -> Wire:
         config = request.config
@@ -263,12 +238,31 @@ class ProviderSDK(BaseLLMSDK):
         return cast("ClientModule", module)
 
 
-async def _next(
-    events: AsyncGenerator[Any], until: float, request: CompletionRequest
-) -> object:
-    now = asyncio.get_running_loop().time()
+async def _until_whole(
+    chunks: AsyncGenerator[bytes], reader: AnswerReader
+) -> AsyncGenerator[bytes]:
+    """Yield what comes; a connection may break once the answer has ended."""
     try:
-        async with asyncio.timeout_at(min(until, now + request.read_timeout)):
-            return await anext(events, _END)
-    except TimeoutError:
-        raise failures.timed_out() from None
+        async for chunk in chunks:
+            yield chunk
+    except CannotConnectError:
+        if not reader.has_ended:
+            raise
+
+
+async def _in_time(
+    chunks: AsyncGenerator[bytes], until: float, request: CompletionRequest
+) -> AsyncGenerator[bytes]:
+    """Yield what comes, as long as it comes in time."""
+    loop = asyncio.get_running_loop()
+    async with aclosing(chunks):
+        while True:
+            due = min(until, loop.time() + request.read_timeout)
+            try:
+                async with asyncio.timeout_at(due):
+                    chunk = await anext(chunks, None)
+            except TimeoutError:
+                raise failures.timed_out() from None
+            if chunk is None:
+                return
+            yield chunk

@@ -5,13 +5,15 @@ from typing import Any
 
 from llm_sdks.base_sdk import CompletionRequest, LLMConfig, Usage
 from llm_sdks.formats import schemas
+from llm_sdks.formats.endings import reason_of
 from llm_sdks.formats.reading import (
-    Endings,
     Part,
     count,
+    items_of,
+    number_of,
     section,
     text_of,
-    word_of,
+    tool,
 )
 from llm_sdks.provider_sdk import ProviderSDK
 from llm_sdks.wires.wire import Json
@@ -19,8 +21,6 @@ from llm_sdks.wires.wire import Json
 
 class ChatCompletionsSDK(ProviderSDK):
     """Speaks `POST .../chat/completions`."""
-
-    endings = Endings(frozenset({"length"}), frozenset({"content_filter"}))
 
     def body(
         self, request: CompletionRequest, temperature: float | None
@@ -49,27 +49,51 @@ class ChatCompletionsSDK(ProviderSDK):
     def whole(self, answer: Any) -> Part:  # noqa: ANN401 - a provider's JSON
         """Read a whole answer."""
         choice = answer["choices"][0]
-        return _part(answer, choice, choice["message"])
+        message = choice.get("message")
+        if message is None:
+            # Of a stream that was not asked for, or of older interfaces.
+            message = choice.get("delta") or {"content": choice["text"]}
+        return _part(answer, choice, message)
 
     def part(self, event: Any) -> Part:  # noqa: ANN401 - a provider's JSON
-        """Read one event of a stream."""
-        choices = event["choices"]
+        """Read one event of a stream, or a whole answer in its place."""
+        choices = items_of(section(event).get("choices"))
         if not choices:
             # The first may tell what the filter thinks, the last the usage.
-            counts = section(event, "usage")
+            counts = _counts(event, {})
             return Part(counts=counts, ended=bool(counts))
-        return _part(event, choices[0], choices[0]["delta"])
+        choice = section(choices[0])
+        message = section(choice, "delta") or section(choice, "message")
+        if not message and "text" in choice:
+            message = {"content": choice["text"]}
+        return _part(event, choice, message)
 
     def usage(self, counts: Mapping[str, Any]) -> Usage:
-        """Bring the provider's own counts into our definition."""
+        """Bring the provider's own counts into our definition.
+
+        Some servers count reasoning beside the output, or cached tokens
+        beside the input; the sum shows it, or a part that exceeds the
+        whole.
+        """
         asked = section(counts, "prompt_tokens_details")
         said = section(counts, "completion_tokens_details")
-        return Usage(
-            count(counts, "prompt_tokens"),
-            count(counts, "completion_tokens"),
-            count(asked, "cached_tokens"),
-            count(said, "reasoning_tokens"),
+        prompt = count(counts, "prompt_tokens", "input_tokens")
+        output = count(counts, "completion_tokens", "output_tokens")
+        cached = count(asked, "cached_tokens") or count(
+            counts, "cached_tokens", "prompt_cache_hit_tokens"
         )
+        written = count(
+            asked, "cache_write_tokens", "cache_creation_tokens"
+        ) or count(counts, "cache_creation_input_tokens")
+        thought = count(said, "reasoning_tokens") or count(
+            counts, "reasoning_tokens"
+        )
+        total = number_of(counts.get("total_tokens"))
+        if thought > output or total == prompt + output + thought:
+            output += thought
+        if cached > prompt:
+            prompt += cached
+        return Usage(prompt, output, cached, thought, written)
 
 
 def _messages(request: CompletionRequest) -> list[Json]:
@@ -98,10 +122,40 @@ def _format(schema: Mapping[str, Any]) -> Json:
     }
 
 
-def _part(answer: Any, choice: Any, message: Any) -> Part:  # noqa: ANN401 - a provider's JSON
+def _part(
+    answer: Mapping[str, Any],
+    choice: Mapping[str, Any],
+    message: Mapping[str, Any],
+) -> Part:
     return Part(
         text_of(message.get("content")),
-        section(answer, "usage"),
-        word_of(choice.get("finish_reason")),
+        _counts(answer, choice),
+        reason_of(choice.get("finish_reason")),
         refusal=text_of(message.get("refusal")),
+        tools=_tools(message),
+        problem=choice.get("error") or message.get("error"),
     )
+
+
+def _counts(
+    answer: Mapping[str, Any], choice: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    # Moonshot's streams have it in the choice, Groq's in a part of its own.
+    return (
+        section(answer, "usage")
+        or section(choice, "usage")
+        or section(section(answer, "x_groq"), "usage")
+    )
+
+
+def _tools(message: Mapping[str, Any]) -> list[tuple[str, str]]:
+    calls = items_of(message.get("tool_calls"))
+    if not calls and "function_call" not in message:
+        return []
+    functions = [section(call, "function") for call in calls]
+    functions.append(section(message, "function_call"))
+    return [
+        tool(function.get("name"), function.get("arguments"))
+        for function in functions
+        if function
+    ]

@@ -3,60 +3,57 @@
 No message leaves here that quotes the model's key.
 """
 
-import math
 import re
-import time
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any
 
-from pydantic_core import from_json
-
 from llm_sdks import errors
-from utilities import payload
+from llm_sdks.base_sdk import Usage
+from llm_sdks.formats.decoding import decode, read_json, start_of
+from llm_sdks.formats.reading import number_of, section, word_of
+from llm_sdks.formats.statuses import (
+    FILTERED,
+    OVERLOADED,
+    lacks_money,
+    plain_words,
+    status_of,
+)
+from llm_sdks.formats.waiting import retry_after
+from llm_sdks.formats.wording import (
+    message_of,
+    problem_of,
+    scrub,
+    words_of,
+)
 
-_LONGEST_WAIT_SECONDS = 86_400.0
-_SHORTEST_KEY = 6
-_LONGEST_MESSAGE = 1000
-# Anthropic's own; HTTP knows no such status.
-_OVERLOADED = 529
+# How much of an answer that cannot be read is kept, in characters.
+_MOST_KEPT = 32_768
+_LONGEST_ID = 200
+# Groq's: no capacity for its cheaper service.
+_NO_CAPACITY = 498
 
 _BY_STATUS: dict[int, type[errors.LLMError]] = {
     401: errors.NotAuthorizedError,
+    402: errors.AccountExhaustedError,
     403: errors.NotAuthorizedError,
     408: errors.CallTimeoutError,
     409: errors.ProviderError,
+    # Azure's: the model's container failed.
+    424: errors.ProviderError,
     425: errors.ProviderError,
     429: errors.RateLimitedError,
+    # Proxies': the connection to the server ended, or try again.
+    444: errors.ProviderError,
+    449: errors.ProviderError,
+    460: errors.ProviderError,
+    499: errors.ProviderError,
+    _NO_CAPACITY: errors.OverloadedError,
     503: errors.OverloadedError,
-    _OVERLOADED: errors.OverloadedError,
+    OVERLOADED: errors.OverloadedError,
 }
-# How providers word, in a body, what HTTP says by a status; without
-# hyphens and underscores, for some write `TooManyRequests`.
-_WORDS = (
-    ("ratelimit", 429),
-    ("resourceexhausted", 429),
-    ("insufficientquota", 429),
-    ("toomanyrequests", 429),
-    ("overloaded", _OVERLOADED),
-    ("unavailable", 503),
-    ("authentication", 401),
-    ("invalidapikey", 401),
-    ("unauthenticated", 401),
-    ("unauthorized", 401),
-    ("permission", 403),
-    ("timeout", 408),
-    ("deadlineexceeded", 408),
-    ("notfound", 404),
-    ("toolarge", 413),
-    ("billing", 403),
-    ("invalid", 400),
-    ("badrequest", 400),
-    ("contextlengthexceeded", 400),
-)
-_FILTERED = ("content_filter", "content_policy_violation")
 _REFUSED_KEY = ("api_key_invalid", "invalid_api_key")
+_BAD_GENERATION = ("json_validate_failed", "tool_use_failed")
 _REFUSAL = re.compile(
     r"not support|unsupported|only the default|deprecated|not permitted"
     r"|not allowed|may only be|unrecognized|unknown|not available",
@@ -71,6 +68,9 @@ _REQUEST_IDS = (
     "x-ms-request-id",
     "x-ms-client-request-id",
 )
+# What whole answers and events of streams have, whatever the format.
+_ANSWERS = ("choices", "candidates", "content", "usage", "usageMetadata")
+_COMPLAINTS = ("detail", "errors", "error_message", "error_msg", "msg")
 
 
 class TemperatureRefusedError(errors.BadRequestError):
@@ -78,39 +78,49 @@ class TemperatureRefusedError(errors.BadRequestError):
 
 
 def of_status(
-    status: int, headers: Mapping[str, str], body: object, key: str
+    status: int,
+    headers: Mapping[str, str],
+    body: object,
+    key: str,
+    path: str = "",
 ) -> errors.LLMError:
     """Give the error for an answer that is no 2xx.
 
-    `body` is the decoded JSON, or whatever came instead.
+    `body` is the decoded JSON, or the text that came instead; `path` is
+    what was asked for.
     """
-    problem = _problem(body)
-    words = _words(problem)
-    kind = _kind(status, problem, words)
-    message = _message(status, problem, kind, key)
-    if kind is errors.ContentFilteredError:
-        return errors.ContentFilteredError(
-            message,
-            http_status=status,
-            request_id=request_id(headers),
-        )
-    return kind(
-        message,
+    problem, words = problem_of(body), words_of(body)
+    said = message_of(body, key)
+    kind = _kind(status, problem, words, said)
+    limited = issubclass(kind, errors.RateLimitedError)
+    error = kind(
+        _message(status, said, kind, path),
         http_status=status,
-        request_id=request_id(headers),
-        retry_after=retry_after(headers),
+        request_id=request_id(headers, key),
+        retry_after=retry_after(headers, body, said, limited=limited),
     )
+    param = word_of(problem.get("param"))
+    error.param = scrub(param, key) if param else None
+    if kind is errors.FailedGenerationError:
+        failed = problem.get("failed_generation")
+        error.partial_text = scrub(word_of(failed) or "", key, _MOST_KEPT)
+    return error
 
 
 def of_answer(
-    status: int, headers: Mapping[str, str], content: bytes | str, key: str
+    status: int,
+    headers: Mapping[str, str],
+    content: bytes | str,
+    key: str,
+    path: str = "",
 ) -> errors.LLMError:
     """Give the error for an answer that is no 2xx, from its raw content."""
+    body: object
     try:
-        body = from_json(content)
+        body = read_json(content)
     except ValueError:
-        body = None
-    return of_status(status, headers, body, key)
+        body = decode(content)
+    return of_status(status, headers, body, key, path)
 
 
 def in_body(
@@ -120,19 +130,30 @@ def in_body(
 
     That is how streams fail that have begun, and how some gateways do.
     """
-    problem = _problem(body)
-    error = of_status(_status_of(problem), headers, body, key)
-    message = problem.get("message")
-    if type(error) is not errors.NotAuthorizedError and message:
-        error.args = (scrub(str(message), key),)
+    said = message_of(body, key)
+    error = of_status(status_of(body, said), headers, body, key)
+    if type(error) is not errors.NotAuthorizedError and said:
+        error.args = (said,)
     return error
 
 
 def is_failure(body: object) -> bool:
     """Tell whether a JSON value says that something went wrong."""
+    if isinstance(body, list):
+        return bool(body) and is_failure(body[0])
     if not isinstance(body, Mapping):
         return False
-    return bool(body.get("error")) or body.get("type") == "error"
+    if body.get("error") or "error" in (body.get("type"), body.get("object")):
+        return True
+    base = section(body, "base_resp").get("status_code")
+    if base and number_of(base):
+        return True
+    if any(name in body for name in _ANSWERS):
+        return False
+    message = body.get("message")
+    return any(body.get(name) for name in _COMPLAINTS) or (
+        isinstance(message, str) and bool(message)
+    )
 
 
 def unreachable(reason: object, key: str) -> errors.CannotConnectError:
@@ -146,122 +167,97 @@ def timed_out() -> errors.CallTimeoutError:
     return errors.CallTimeoutError("The provider did not answer in time")
 
 
-def unreadable(what: str, status: int | None = None) -> errors.ProviderError:
-    """Give the error for what the provider cannot have meant to send."""
-    return errors.ProviderError(
-        f"The provider's answer is no {what}", http_status=status
+def unreadable(
+    what: str,
+    key: str = "",
+    *,
+    content: bytes | str = b"",
+    status: int | None = None,
+    usage: Usage | None = None,
+) -> errors.UnreadableAnswerError:
+    """Give the error for what the provider cannot have meant to send.
+
+    The beginning of the content is kept: it may have been paid for.
+    """
+    text = scrub(start_of(content, _MOST_KEPT), key, _MOST_KEPT)
+    if len(content) > _MOST_KEPT:
+        # The cut may have left the first letters of the key.
+        text = text[: -max(len(key), 1)]
+    return errors.UnreadableAnswerError(
+        f"The provider's answer is no {what}",
+        http_status=status,
+        partial_text=text,
+        usage=usage,
     )
 
 
-def scrub(text: str, key: str) -> str:
-    """Take out the key, should the provider quote it, and cut the text."""
-    # No provider's key is so short; a stand-in's may be a common letter.
-    is_secret = len(key) >= _SHORTEST_KEY
-    text = text.replace(key, "[key]") if is_secret else text
-    return payload.printable(text)[:_LONGEST_MESSAGE]
+def not_http(reason: object, key: str) -> errors.UnreadableAnswerError:
+    """Give the error for an answer that breaks HTTP's own rules."""
+    text = scrub(str(reason) or type(reason).__name__, key)
+    return errors.UnreadableAnswerError(
+        f"The provider's answer cannot be read: {text}"
+    )
 
 
-def request_id(headers: Mapping[str, str]) -> str | None:
+def ended_early() -> errors.ProviderError:
+    """Give the error for a stream that stopped without an end."""
+    return errors.ProviderError("The provider's stream ended early")
+
+
+def request_id(headers: Mapping[str, str], key: str = "") -> str | None:
     """Return how the provider calls this request, for its support."""
     for name in _REQUEST_IDS:
         if value := headers.get(name):
-            return value
+            return scrub(str(value), key, _LONGEST_ID)
     return None
 
 
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return how many seconds the provider asks to wait, if it says so."""
-    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        try:
-            seconds = float(headers[name]) * unit
-        except (KeyError, ValueError):
-            continue
-        if not math.isnan(seconds):
-            return _within_reason(seconds)
-    try:
-        moment = parsedate_to_datetime(headers.get("retry-after", ""))
-        return _within_reason(moment.timestamp() - time.time())
-    except (ValueError, OverflowError):
-        return None
-
-
-def _within_reason(seconds: float) -> float:
-    return min(max(seconds, 0.0), _LONGEST_WAIT_SECONDS)
-
-
-def _problem(body: object) -> Mapping[str, Any]:
-    # {"error": {...}}, [{"error": {...}}], or the error itself.
-    if isinstance(body, list) and len(body) == 1:
-        body = body[0]
-    if not isinstance(body, Mapping):
-        return {}
-    inner = body.get("error", body)
-    if isinstance(inner, str):
-        return {"message": inner}
-    return inner if isinstance(inner, Mapping) else {}
-
-
-def _words(problem: Mapping[str, Any]) -> str:
-    parts = [problem.get(name) for name in ("code", "type", "status")]
-    details = problem.get("details")
-    parts += [
-        detail.get("reason")
-        for detail in (details if isinstance(details, list) else ())
-        if isinstance(detail, Mapping)
-    ]
-    return " ".join(str(part) for part in parts if part).lower()
-
-
 def _kind(
-    status: int, problem: Mapping[str, Any], words: str
+    status: int, problem: Mapping[str, Any], words: str, said: str
 ) -> type[errors.LLMError]:
+    if lacks_money(status, words, said):
+        return errors.AccountExhaustedError
+    if status in (HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN):
+        plain = plain_words(words)
+        if "ratelimit" in plain or "toomanyrequests" in plain:
+            return errors.RateLimitedError
     if status in _BY_STATUS:
         return _BY_STATUS[status]
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return errors.ProviderError
+    return _kind_of_refusal(problem, words, said)
+
+
+def _kind_of_refusal(
+    problem: Mapping[str, Any], words: str, said: str
+) -> type[errors.LLMError]:
     if any(word in words for word in _REFUSED_KEY):
         return errors.NotAuthorizedError
-    if any(word in words for word in _FILTERED) or _FILTER.search(
-        str(problem.get("message"))
-    ):
+    if any(word in words for word in FILTERED) or _FILTER.search(said):
         return errors.ContentFilteredError
-    if _refuses_temperature(problem):
+    if any(word in words for word in _BAD_GENERATION) or (
+        "failed_generation" in problem
+    ):
+        return errors.FailedGenerationError
+    if _refuses_temperature(problem, said):
         return TemperatureRefusedError
     return errors.BadRequestError
 
 
-def _refuses_temperature(problem: Mapping[str, Any]) -> bool:
-    text = str(problem.get("message") or "")
+def _refuses_temperature(problem: Mapping[str, Any], said: str) -> bool:
     if problem.get("param") == "temperature":
-        code = str(problem.get("code"))
-        return code.startswith("unsupported") or bool(_REFUSAL.search(text))
-    return "temperature" in text.lower() and bool(_REFUSAL.search(text))
-
-
-def _status_of(problem: Mapping[str, Any]) -> int:
-    code = str(problem.get("code"))
-    if re.fullmatch(r"[45]\d\d", code):
-        return int(code)
-    words = _words(problem)
-    if any(word in words for word in _FILTERED):
-        return HTTPStatus.BAD_REQUEST
-    words = words.replace("-", "").replace("_", "")
-    for word, status in _WORDS:
-        if word in words:
-            return status
-    return HTTPStatus.INTERNAL_SERVER_ERROR
+        code = word_of(problem.get("code")) or ""
+        return code.startswith("unsupported") or bool(_REFUSAL.search(said))
+    return "temperature" in said.lower() and bool(_REFUSAL.search(said))
 
 
 def _message(
-    status: int,
-    problem: Mapping[str, Any],
-    kind: type[errors.LLMError],
-    key: str,
+    status: int, said: str, kind: type[errors.LLMError], path: str
 ) -> str:
     # A provider that refuses a key likes to quote parts of it.
     if kind is errors.NotAuthorizedError and (status != HTTPStatus.FORBIDDEN):
         return "The provider does not accept the model's key"
-    message = problem.get("message")
-    if isinstance(message, str) and message:
-        return f"HTTP {status}: {scrub(message, key)}"
-    return f"HTTP {status}"
+    message = f"HTTP {status}: {said}" if said else f"HTTP {status}"
+    if path and status == HTTPStatus.NOT_FOUND:
+        message += f" (POST {path})"
+    return message

@@ -1,32 +1,66 @@
 """Reading what providers send: typed, and forgiving where money was paid."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
 from llm_sdks import errors
-from llm_sdks.base_sdk import Completion, Usage
+from llm_sdks.base_sdk import COUNT_LIMIT, Completion, Usage
+from llm_sdks.formats.decoding import TextJoiner, compact, storable
+from llm_sdks.formats.endings import Ending, ending_of
 
 # What reading JSON of the wrong shape raises.
-WRONG_SHAPE = (ValueError, LookupError, TypeError, AttributeError)
+WRONG_SHAPE = (
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    RecursionError,
+)
+_TEXT_PARTS = frozenset({"text", "output_text", "refusal"})
+# Longer numbers are no counts; and reading them takes long.
+_LONGEST_NUMBER = 30
 
 
-def text_of(value: object) -> str:
-    """Return a text; none at all is an empty one.
+def text_of(value: object, kinds: frozenset[str] = _TEXT_PARTS) -> str:
+    """Return a content's text; none at all is an empty one.
+
+    A content is a text or a list of parts. Parts of other `kinds`, such as
+    what the model thought, are not text.
 
     Raises:
-        TypeError: it is something else.
+        TypeError: It is something else.
     """
-    if value is None:
+    if isinstance(value, str):
+        return value
+    match value:
+        case None:
+            return ""
+        case Mapping():
+            return _text_of_part(value, kinds)
+        case Sequence():
+            return "".join(
+                part if isinstance(part, str) else _text_of_part(part, kinds)
+                for part in value
+            )
+    raise TypeError("text was expected")
+
+
+def _text_of_part(part: object, kinds: frozenset[str]) -> str:
+    if not isinstance(part, Mapping):
         return ""
-    if not isinstance(value, str):
-        raise TypeError("text was expected")
-    return value
+    if part.get("type", "text") not in kinds:
+        return ""
+    text = part.get("text", part.get("refusal"))
+    if isinstance(text, Mapping):
+        text = text.get("value")
+    return text if isinstance(text, str) else ""
 
 
 def word_of(value: object) -> str | None:
     """Return a text, or None for whatever else came."""
-    return value if isinstance(value, str) else None
+    return storable(value) if isinstance(value, str) else None
 
 
 def section(value: object, name: str = "") -> Mapping[str, Any]:
@@ -36,15 +70,48 @@ def section(value: object, name: str = "") -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def count(counts: Mapping[str, Any], name: str) -> int:
+def items_of(value: object) -> Sequence[Any]:
+    """Return a JSON array; an empty one if it is none."""
+    return value if isinstance(value, list) else ()
+
+
+def number_of(value: object) -> int:
     """Return a number of tokens; whatever is none counts as zero.
 
     A paid answer is not thrown away for a provider's odd bookkeeping.
+    Floats and numbers written as text are counts, too. What no call can
+    have (negative, not finite, from 2**53 on) is none.
     """
-    value = counts.get(name)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return max(value, 0)
+    if isinstance(value, str) and len(value) <= _LONGEST_NUMBER:
+        try:
+            value = float(value)
+        except ValueError:
+            return 0
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return 0
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        return 0
+    return value if 0 <= value < COUNT_LIMIT else 0
+
+
+def count(counts: Mapping[str, Any], *names: str) -> int:
+    """Return the first of these counts that is one; zero if none is."""
+    for name in names:
+        if number := number_of(counts.get(name)):
+            return number
     return 0
+
+
+def merge_counts(known: dict[str, Any], more: Mapping[str, Any]) -> None:
+    """Add later counts; what they leave open (null, zero) stays."""
+    for name, value in more.items():
+        if isinstance(value, Mapping):
+            details = {key: n for key, n in value.items() if number_of(n)}
+            known[name] = {**section(known, name), **details}
+        elif number_of(value):
+            known[name] = value
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +120,10 @@ class Part:
 
     `counts` are the provider's own fields for the tokens; `refusal` is
     what the model says instead of an answer, `ended` tells that no text
-    follows even if no reason was given. Some providers put the request's
-    id here, most into a header.
+    follows even if no reason was given. `tools` are calls of tools: names
+    and arguments; a part without a name continues the call before.
+    `problem` is an error's JSON. Some providers put the request's id here,
+    most into a header.
     """
 
     text: str = ""
@@ -64,74 +133,155 @@ class Part:
     filtered: bool = False
     ended: bool = False
     request_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Endings:
-    """A provider's finish reasons that mean: this is not the whole answer."""
-
-    cut: frozenset[str]
-    filtered: frozenset[str]
+    tools: Sequence[tuple[str, str]] = ()
+    problem: object = None
 
 
 class Answer:
     """The parts so far."""
 
-    def __init__(self, endings: Endings, request_id: str | None) -> None:
-        self._endings = endings
+    def __init__(self, request_id: str | None) -> None:
+        self._joiner = TextJoiner()
         self._texts: list[str] = []
         self._refusal = ""
         self._filtered = False
         self._ended = False
+        self._tools: list[tuple[str, list[str]]] = []
         self.counts: dict[str, Any] = {}
+        # Whether the provider counted at all.
+        self.is_counted = False
         self.finish_reason: str | None = None
+        self.problem: object = None
         self.request_id = request_id
 
-    def add(self, part: Part) -> None:
-        """Take one more part; what it counts replaces what was counted."""
+    def add(self, part: Part) -> str:
+        """Take one more part; return the text that it completes."""
+        text = ""
         if part.text:
-            self._texts.append(part.text)
+            text = self._joiner.add(part.text)
+            self._texts.append(text)
+            self._ended = False
         self._refusal += part.refusal
         self._filtered = self._filtered or part.filtered
         self._ended = self._ended or part.ended
-        self.counts.update(part.counts)
+        if part.counts:
+            self.is_counted = True
+            merge_counts(self.counts, part.counts)
+        if part.tools:
+            self._add_tools(part.tools)
         self.finish_reason = part.finish_reason or self.finish_reason
+        self.problem = self.problem or part.problem
         self.request_id = self.request_id or part.request_id
+        return text
+
+    def end_text(self) -> str:
+        """Return the text that only the end completes."""
+        rest = self._joiner.end()
+        if rest:
+            self._texts.append(rest)
+        return rest
 
     @property
     def has_ended(self) -> bool:
         """Whether the provider said that this is all."""
-        return bool(self.finish_reason) or self._filtered or self._ended
+        return bool(
+            self.finish_reason or self._filtered or self._ended or self.problem
+        )
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything of an answer came."""
+        return bool(
+            self._texts or self._tools or self.is_counted or self.has_ended
+        )
+
+    @property
+    def text(self) -> str:
+        """What came: the text; else a refusal, or a tool's arguments."""
+        text = "".join(self._texts)
+        if self._tools:
+            calls = ["".join(pieces) for _, pieces in self._tools]
+            text = "\n".join(filter(None, [text, *calls]))
+        return storable(text or self._refusal)
 
     def finish(self, usage: Usage) -> Completion:
         """Return the whole answer.
 
         Raises:
-            PartialAnswerError: it was cut, held back or refused.
+            LLMError: It is not whole, or not an answer.
         """
-        text = "".join(self._texts)
-        reason = self.finish_reason
-        if self._refusal or self._filtered or reason in self._endings.filtered:
-            self._held_back(text, usage)
-        if reason in self._endings.cut:
-            raise errors.TruncatedError(
-                f"The answer reached the limit of tokens ({reason})",
-                partial_text=text,
-                usage=usage,
-                request_id=self.request_id,
-            )
-        return Completion(text, usage, reason, self.request_id)
-
-    def _held_back(self, text: str, usage: Usage) -> NoReturn:
-        if self._refusal:
+        ending = self._ending()
+        if ending is Ending.WHOLE:
+            text = "".join(self._texts)
+            return Completion(text, usage, self.finish_reason, self.request_id)
+        kind, message = _PROBLEMS[ending]
+        if ending is Ending.FILTERED and self._refusal:
             message = "The model refused to answer"
-        else:
-            message = "The provider's filter held the answer back"
+        if ending is Ending.TOOL and self._tools:
+            names = ", ".join(name for name, _ in self._tools if name)[:200]
+            message += f": {names}" if names else ""
         if self.finish_reason:
             message += f" ({self.finish_reason})"
-        raise errors.ContentFilteredError(
+        raise kind(
             message,
-            partial_text=text or self._refusal,
+            partial_text=self.text,
             usage=usage,
             request_id=self.request_id,
         )
+
+    def _ending(self) -> Ending:
+        if self._refusal or self._filtered:
+            return Ending.FILTERED
+        reason = self.finish_reason
+        ending = Ending.WHOLE if reason is None else ending_of(reason)
+        has_text = any(map(str.strip, self._texts))
+        if ending is Ending.WHOLE and self._tools and not has_text:
+            return Ending.TOOL
+        return ending
+
+    def _add_tools(self, tools: Sequence[tuple[str, str]]) -> None:
+        for name, arguments in tools:
+            if name or not self._tools:
+                self._tools.append((name, []))
+            self._tools[-1][1].append(arguments)
+
+
+def tool(name: object, arguments: object) -> tuple[str, str]:
+    """Give a part's `tools` entry; arguments may be text or JSON."""
+    if arguments is None:
+        arguments = ""
+    if not isinstance(arguments, str):
+        arguments = compact(arguments)
+    return word_of(name) or "", arguments
+
+
+_PROBLEMS: dict[Ending, tuple[type[errors.LLMError], str]] = {
+    Ending.CUT: (
+        errors.TruncatedError,
+        "The answer reached the limit of tokens",
+    ),
+    Ending.FILTERED: (
+        errors.ContentFilteredError,
+        "The provider's filter held the answer back",
+    ),
+    Ending.OVERLOADED: (
+        errors.OverloadedError,
+        "The provider ran out of capacity in the middle of the answer",
+    ),
+    Ending.FAILED: (
+        errors.ProviderError,
+        "The provider failed in the middle of the answer",
+    ),
+    Ending.TOOL: (
+        errors.ToolCalledError,
+        "The model called a tool instead of answering",
+    ),
+    Ending.MALFORMED: (
+        errors.FailedGenerationError,
+        "The model's output is malformed",
+    ),
+    Ending.UNKNOWN: (
+        errors.UnknownEndingError,
+        "The answer ended for an unknown reason",
+    ),
+}

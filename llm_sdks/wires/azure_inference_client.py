@@ -6,7 +6,7 @@ Its public `send_request` goes through the library's whole pipeline
 
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
-from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 from azure.ai.inference.aio import ChatCompletionsClient
@@ -23,11 +23,10 @@ from pydantic_core import to_json
 from llm_sdks import errors
 from llm_sdks.base_sdk import LLMConfig
 from llm_sdks.formats import failures
-from llm_sdks.wires import sse
+from llm_sdks.wires.direct import is_success, session_with
 from llm_sdks.wires.wire import MAX_CONNECTIONS, Call, Reply, Stream, Wire
 
 _DEFAULT_VERSION = "2024-05-01-preview"
-_SUCCESS = range(200, 300)
 
 
 class AzureInferenceWire(Wire):
@@ -45,7 +44,7 @@ class AzureInferenceWire(Wire):
         with self._translated():
             async with await self._send(call) as response:
                 await self._check(response)
-                content = await response.read()
+                content = await _content_of(response)
         return Reply(content, response.headers, response.status_code)
 
     async def open(self, call: Call) -> Stream:
@@ -57,7 +56,7 @@ class AzureInferenceWire(Wire):
             except BaseException:
                 await response.close()
                 raise
-        return Stream(self._events(response), response.headers)
+        return Stream(self._chunks(response), response.headers)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -81,20 +80,24 @@ class AzureInferenceWire(Wire):
         )
 
     async def _check(self, response: AsyncHttpResponse) -> None:
-        if response.status_code in _SUCCESS:
+        if is_success(response.status_code):
             return
-        content = await response.read()
+        content = await _content_of(response)
         raise failures.of_answer(
-            response.status_code, response.headers, content, self._key
+            response.status_code,
+            response.headers,
+            content,
+            self._key,
+            urlsplit(response.request.url).path,
         )
 
-    async def _events(
+    async def _chunks(
         self, response: AsyncHttpResponse
-    ) -> AsyncGenerator[Any]:
+    ) -> AsyncGenerator[bytes]:
         with self._translated():
             async with response:
-                async for event in sse.json_events(response.iter_bytes()):
-                    yield event
+                async for chunk in response.iter_raw():
+                    yield chunk
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -113,18 +116,21 @@ class AzureInferenceWire(Wire):
                 | TimeoutError()
             ):
                 return failures.timed_out()
-            case ValueError():
-                return failures.unreadable("stream")
+            case _ if isinstance(error.__cause__, aiohttp.ClientResponseError):
+                return failures.not_http(error, self._key)
             case _:
                 return failures.unreachable(error, self._key)
 
 
+async def _content_of(response: AsyncHttpResponse) -> bytes:
+    # Raw for the library: the session has decompressed it already.
+    return b"".join([chunk async for chunk in response.iter_raw()])
+
+
 def connect(config: LLMConfig, _connect_timeout: float) -> Wire:
     """Make a client; its own retries are off, for ours are durable."""
-    session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        trust_env=True,
+    session = session_with(
+        aiohttp.TCPConnector(limit=MAX_CONNECTIONS), trust_env=True
     )
     client = ChatCompletionsClient(
         config.endpoint,

@@ -5,8 +5,10 @@ like: address, credential, headers. The calls themselves then go through
 aiohttp alone, which takes a fifth of the processor time.
 """
 
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from http import HTTPStatus
 from ssl import SSLContext
 from typing import Self
 from urllib.request import getproxies, proxy_bypass
@@ -16,7 +18,16 @@ import httpx2
 from pydantic_core import to_json
 from yarl import URL
 
-from llm_sdks.wires.wire import MAX_CONNECTIONS, Call, Reply
+from llm_sdks.formats.decoding import is_json
+from llm_sdks.wires.wire import (
+    MAX_ANSWER_BYTES,
+    MAX_CONNECTIONS,
+    MAX_HEADER_BYTES,
+    MAX_HEADERS,
+    Call,
+    Reply,
+    Stream,
+)
 
 # Set by each connection for itself, or true of one request only.
 _NOT_KEPT = frozenset(
@@ -47,30 +58,41 @@ class Template:
 
     url: URL
     headers: dict[str, str]
+    # The body, if the library has written it; else the call's.
+    content: bytes | None = None
 
     @classmethod
     def of(cls, request: httpx2.Request, call: Call) -> Self:
         """Take a library's request for a call as the pattern for others."""
-        own = {name.lower() for name in call.headers} | _NOT_KEPT
+        own = {name.lower() for name in call.headers}
         headers = {
             name: value
-            for name, value in request.headers.items()
+            for name, value in kept_headers(request.headers).items()
             if name.lower() not in own
         }
         return cls(URL(str(request.url), encoded=True), headers)
 
 
-class Direct:
-    """A pool of connections for whole answers, in one event loop."""
+def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers that are not one connection's own."""
+    return {
+        name: value
+        for name, value in headers.items()
+        if name.lower() not in _NOT_KEPT
+    }
 
-    def __init__(self) -> None:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
+
+class Direct:
+    """A pool of connections in one event loop."""
+
+    def __init__(self, *, trust_env: bool = False) -> None:
+        self._session = session_with(
+            aiohttp.TCPConnector(
                 limit=MAX_CONNECTIONS,
                 keepalive_timeout=_KEEPALIVE_SECONDS,
                 ssl=ssl_context(),
             ),
-            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=trust_env,
         )
 
     async def post(self, template: Template, call: Call) -> Reply:
@@ -80,22 +102,85 @@ class Direct:
             aiohttp.ClientError: There is none.
             TimeoutError: There was none in time.
         """
-        async with self._session.post(
+        async with await self._send(template, call) as response:
+            content = await _content_of(response)
+            return Reply(content, response.headers, response.status)
+
+    async def open(self, template: Template, call: Call) -> Reply | Stream:
+        """Return the stream; the whole answer if its status is not 2xx.
+
+        Raises:
+            aiohttp.ClientError: There is none.
+            TimeoutError: There was none in time.
+        """
+        response = await self._send(template, call)
+        if is_success(response.status):
+            return Stream(_chunks(response), response.headers)
+        async with response:
+            content = await _content_of(response)
+            return Reply(content, response.headers, response.status)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._session.close()
+
+    async def _send(
+        self, template: Template, call: Call
+    ) -> aiohttp.ClientResponse:
+        return await self._session.post(
             template.url,
-            data=to_json(call.body),
+            data=template.content or to_json(call.body),
             headers={**template.headers, **call.headers},
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(
                 sock_connect=call.connect_timeout,
                 sock_read=call.read_timeout,
             ),
-        ) as response:
-            content = await response.read()
-            return Reply(content, response.headers, response.status)
+        )
 
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._session.close()
+
+async def _content_of(response: aiohttp.ClientResponse) -> bytes:
+    """Read a whole answer, as far as it is one."""
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async for chunk in response.content.iter_any():
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > MAX_ANSWER_BYTES:
+                break
+    except aiohttp.ClientPayloadError:
+        # Some servers promise more bytes than they have.
+        if not is_json(b"".join(chunks)):
+            raise
+    return b"".join(chunks)
+
+
+async def _chunks(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes]:
+    try:
+        async for chunk in response.content.iter_any():
+            yield chunk
+    finally:
+        response.close()
+
+
+def session_with(
+    connector: aiohttp.BaseConnector, *, trust_env: bool = False
+) -> aiohttp.ClientSession:
+    """Make a session that takes what providers send."""
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=trust_env,
+        max_line_size=MAX_HEADER_BYTES,
+        max_field_size=MAX_HEADER_BYTES,
+        max_headers=MAX_HEADERS,
+    )
+
+
+def is_success(status: int) -> bool:
+    """Tell whether a status is 2xx; not every one has a name in HTTP."""
+    return HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES
 
 
 def needs_proxy(url: str) -> bool:

@@ -11,6 +11,12 @@ Json = dict[str, Any]
 
 # Connections of one client: more than any worker has calls at once.
 MAX_CONNECTIONS = 2000
+# Gateways put whole policies into headers; aiohttp's own limit is 8 kB, and
+# an answer above it would be lost.
+MAX_HEADER_BYTES = 256 * 1024
+MAX_HEADERS = 1000
+# No model writes as much; a server that does must not fill the memory.
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +42,12 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """An answer that has begun: one JSON value an event, not looked into.
+    """An answer that has begun: its bytes as they come, unread.
 
-    Closing `events` early ends the provider's work.
+    Closing `chunks` early ends the provider's work.
     """
 
-    events: AsyncGenerator[Any]
+    chunks: AsyncGenerator[bytes]
     headers: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -38,6 +38,7 @@ def error_data(job: ClaimedJob, error: StepError) -> dict[str, Any]:
         error.model,
         httpStatus=error.error.http_status,
         requestId=error.error.request_id,
+        failedResponseData=error.error.partial_text or None,
     )
 
 

@@ -2,7 +2,7 @@
 
 import json
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Protocol
 
 from aiohttp import web
 from pydantic import SecretStr
@@ -14,7 +14,7 @@ from llm_sdks.base_sdk import (
     StreamItem,
 )
 from llm_sdks.registry import SdkRegistry
-from tests.support.recorder import Recorder, server_sent
+from tests.support.recorder import server_sent
 
 KEY = "key-abcdefgh-ijklmnop"
 SCHEMA = {
@@ -65,7 +65,13 @@ def gemini(*parts: Any, reason: str = "STOP", **more: Any) -> dict[str, Any]:
     }
 
 
-def question(provider: Recorder, path: str = "", **kw: Any) -> Any:
+class Reachable(Protocol):
+    """Any provider of the tests."""
+
+    url: str
+
+
+def question(provider: Reachable, path: str = "", **kw: Any) -> Any:
     """Make a request; further fields are the request's or the model's."""
     values: dict[str, Any] = {"temperature": 0.5, "timeout": 20.0}
     for name in ("response_schema", "idempotency_key", "temperature"):

@@ -32,7 +32,7 @@ async def test_anthropic_is_sent_a_message(provider: Recorder) -> None:
     asked = question(provider, temperature=1.5, idempotency_key="job-1")
     answer = await ask("Anthropic", asked)
     assert answer == Completion(
-        "yes, so it is", Usage(17, 9, 5, 4), "end_turn", "req_1"
+        "yes, so it is", Usage(17, 9, 5, 4, 2), "end_turn", "req_1"
     )
     assert provider.paths == ["/v1/messages"]
     assert provider.bodies == [
@@ -101,7 +101,12 @@ async def test_anthropics_stream_adds_up_its_usage(
         *(f"event: {p['type']}\ndata: {json.dumps(p)}" for p in parts)
     )
     items = await read("Anthropic", question(provider))
-    assert items == ["yes", Usage(17, 9, 5, 4)]
+    # The first count is given early, for a reader that does not stay.
+    assert items == [
+        Usage(17, 1, 5, 4, 2),
+        "yes",
+        Usage(17, 9, 5, 4, 2),
+    ]
     assert provider.bodies[0]["stream"] is True
 
 
@@ -146,4 +151,4 @@ async def test_anthropics_reasons_to_stop_early(
     with pytest.raises(error) as failed:
         await ask("Anthropic", question(provider))
     assert failed.value.partial_text == "yes, so it is"
-    assert failed.value.usage == Usage(17, 9, 5, 4)
+    assert failed.value.usage == Usage(17, 9, 5, 4, 2)

@@ -1,6 +1,9 @@
+import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from llm_sdks import errors
 from llm_sdks.formats import failures
@@ -89,3 +92,263 @@ def test_the_providers_name_of_a_request_is_kept() -> None:
     headers = {"request-id": "req-1", "retry-after": "3"}
     error = failures.of_status(503, headers, None, KEY)
     assert (error.request_id, error.retry_after) == ("req-1", 3.0)
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ({"detail": "limit of 4096"}, "limit of 4096"),
+        (
+            {"detail": [{"loc": ["body", "top_k"], "msg": "not permitted"}]},
+            "top_k: not permitted",
+        ),
+        (
+            {"message": {"detail": [{"loc": ["body", "n"], "msg": "no"}]}},
+            "n: no",
+        ),
+        ({"detail": {"message": "so it is"}}, "so it is"),
+        ({"errors": [{"message": "one"}, {"message": "two"}]}, "one; two"),
+        ({"error": {"message": '{"error": {"message": "inner"}}'}}, "inner"),
+        (
+            {
+                "error": {
+                    "message": "Provider returned error",
+                    "metadata": {"raw": '{"error": {"message": "inner"}}'},
+                }
+            },
+            "Provider returned error; inner",
+        ),
+        (
+            {
+                "error": {
+                    "message": "outer",
+                    "innererror": {"message": "inner"},
+                }
+            },
+            "outer; inner",
+        ),
+        ({"base_resp": {"status_code": 7, "status_msg": "said"}}, "said"),
+        ("Payload too large: 1 MB", "Payload too large: 1 MB"),
+        (
+            "<html><style>p {}</style><title>413</title><p>Too&nbsp;large",
+            "413 Too large",
+        ),
+        ({"msg": "so it is"}, "so it is"),
+    ],
+)
+def test_the_providers_words_are_found_in_every_form(
+    body: object, text: str
+) -> None:
+    assert str(failures.of_status(400, {}, body, KEY)) == f"HTTP 400: {text}"
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (402, errors.AccountExhaustedError),
+        (418, errors.BadRequestError),
+        (424, errors.ProviderError),
+        (425, errors.ProviderError),
+        (498, errors.OverloadedError),
+        (499, errors.ProviderError),
+        (520, errors.ProviderError),
+        (524, errors.ProviderError),
+        (529, errors.OverloadedError),
+        (599, errors.ProviderError),
+    ],
+)
+def test_odd_statuses_have_their_class(
+    status: int, kind: type[errors.LLMError]
+) -> None:
+    assert type(failures.of_status(status, {}, None, KEY)) is kind
+
+
+@pytest.mark.parametrize(
+    ("status", "problem", "exhausted"),
+    [
+        (429, {"code": "insufficient_quota"}, True),
+        (429, {"type": "exceeded_current_quota_error"}, True),
+        (429, {"message": "You have used all available credits"}, True),
+        (400, {"message": "Your credit balance is too low to access"}, True),
+        (403, {"message": "This method requires billing to be enabled"}, True),
+        (403, {"message": "Your team doesn't have any credits yet"}, True),
+        (429, {"code": "1113", "message": "余额不足或无可用资源包"}, True),
+        (402, {"message": "Insufficient Balance"}, True),
+        # Google says so of every limit, those of a minute too.
+        (
+            429,
+            {
+                "status": "RESOURCE_EXHAUSTED",
+                "message": "You exceeded your current quota, please check "
+                "your plan and billing details",
+            },
+            False,
+        ),
+        (429, {"message": "slow down"}, False),
+        # The words of a request are quoted.
+        (400, {"message": "invalid value 'credit card billing'"}, False),
+        (403, {"message": "not your project"}, False),
+        (401, {"message": "no billing"}, False),
+        (500, {"message": "billing service is down"}, False),
+    ],
+)
+def test_an_account_that_cannot_pay_is_told_from_a_limit(
+    status: int, problem: dict[str, Any], *, exhausted: bool
+) -> None:
+    error = failures.of_status(status, {}, {"error": problem}, KEY)
+    assert isinstance(error, errors.AccountExhaustedError) is exhausted
+    if exhausted:
+        assert (error.retryable, error.retry_after) == (True, 60.0)
+
+
+@pytest.mark.parametrize(
+    ("body", "failed"),
+    [
+        ({"error": "Unexpected endpoint or method."}, True),
+        ({"error": None, "choices": []}, False),
+        ({"object": "error", "message": "no"}, True),
+        ({"type": "error", "error": {}}, True),
+        ([{"error": {"code": 400}}], True),
+        ({"base_resp": {"status_code": 1002, "status_msg": "limit"}}, True),
+        ({"base_resp": {"status_code": 0}, "choices": []}, False),
+        ({"detail": "no"}, True),
+        ({"message": "no"}, True),
+        ({"type": "message_start", "message": {}}, False),
+        ({"choices": [], "message": "hello"}, False),
+        ({"candidates": []}, False),
+        ({"type": "ping"}, False),
+        ({}, False),
+        (None, False),
+        ([], False),
+    ],
+)
+def test_a_failure_under_200_is_told_from_an_answer(
+    body: object, *, failed: bool
+) -> None:
+    assert failures.is_failure(body) is failed
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (
+            {"error": "Unexpected endpoint or method. (POST /x)"},
+            errors.BadRequestError,
+        ),
+        (
+            {
+                "object": "error",
+                "code": 40303,
+                "message": "This model's maximum context length is 4096",
+            },
+            errors.BadRequestError,
+        ),
+        ({"error": "model is loading"}, errors.OverloadedError),
+        (
+            {"base_resp": {"status_code": 1002, "status_msg": "x"}},
+            errors.RateLimitedError,
+        ),
+        (
+            {"base_resp": {"status_code": 1008, "status_msg": "x"}},
+            errors.AccountExhaustedError,
+        ),
+        (
+            {"base_resp": {"status_code": 1000, "status_msg": "x"}},
+            errors.ProviderError,
+        ),
+        (
+            {"error": {"message": "Rate limit reached"}},
+            errors.RateLimitedError,
+        ),
+    ],
+)
+def test_a_failure_under_200_is_known_by_what_it_says(
+    body: object, kind: type[errors.LLMError]
+) -> None:
+    assert type(failures.in_body(body, {}, KEY)) is kind
+
+
+def test_a_failed_generation_keeps_what_was_generated() -> None:
+    problem = {"code": "json_validate_failed", "failed_generation": '{"a":'}
+    error = failures.of_status(400, {}, {"error": problem}, KEY)
+    assert type(error) is errors.FailedGenerationError
+    assert error.partial_text == '{"a":'
+
+
+def test_a_path_that_is_not_found_is_told() -> None:
+    error = failures.of_answer(404, {}, b"no", KEY, "/v1/x")
+    assert str(error) == "HTTP 404: no (POST /v1/x)"
+
+
+def test_whatever_looks_like_a_key_is_not_quoted() -> None:
+    said = "Incorrect key sk-proj-abcd1234****wxyz for Bearer abcdefgh12"
+    error = failures.of_status(400, {}, {"error": said}, KEY)
+    assert str(error) == "HTTP 400: Incorrect key [key] for Bearer [key]"
+
+
+def test_an_unreadable_answer_keeps_the_beginning_of_what_came() -> None:
+    content = b"<p>" + KEY.encode() + b"x" * 40_000 + KEY.encode()
+    error = failures.unreadable("answer", KEY, content=content)
+    assert error.partial_text.startswith("<p>[key]xxx")
+    assert 30_000 < len(error.partial_text) <= 32_768
+    edge = b"x" * (32_768 - 10) + KEY.encode()
+    error = failures.unreadable("answer", KEY, content=edge)
+    assert KEY[:4] not in error.partial_text
+
+
+WORDS = st.sampled_from(
+    [
+        *("error", "message", "detail", "errors", "loc", "msg", "code"),
+        *("type", "status", "metadata", "raw", "innererror", "details"),
+        *("base_resp", "status_code", "param", "failed_generation", "reason"),
+    ]
+)
+TEXTS = (
+    st.text()
+    | st.sampled_from([KEY, f"<b>{KEY[:9]}</b>{KEY[9:]}", "temperature"])
+    | st.text().map(lambda text: f"{text}{KEY}{text}")
+    | st.text().map(lambda text: json.dumps({"error": f"{text}{KEY}"}))
+)
+BODIES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.integers(1, 5000).map(lambda digits: 10**digits)
+    | st.floats()
+    | TEXTS,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(WORDS | TEXTS, inner, max_size=5)
+    ),
+)
+
+
+@given(BODIES, st.integers(300, 999), TEXTS)
+def test_no_body_breaks_the_reader_or_gives_the_key_away(
+    body: Any, status: int, header: str
+) -> None:
+    headers = {"x-request-id": header, "retry-after": header}
+    for error in (
+        failures.of_status(status, headers, body, KEY),
+        failures.in_body(body, headers, KEY),
+        failures.unreadable("answer", KEY, content=repr_of(body)),
+    ):
+        kept = f"{error!r}{error.request_id}{error.partial_text}"
+        assert KEY not in kept
+        assert kept.encode()
+        assert len(str(error)) < 1100
+    failures.is_failure(body)
+
+
+@given(st.binary(), st.integers(300, 999))
+def test_no_bytes_break_the_reader(content: bytes, status: int) -> None:
+    error = failures.of_answer(status, {}, content, KEY)
+    assert str(error).encode()
+
+
+def repr_of(body: object) -> str:
+    """Write a body as text; huge numbers cannot be written."""
+    try:
+        return repr(body)
+    except ValueError:
+        return KEY

@@ -1,0 +1,144 @@
+"""Which HTTP status an error's words stand for.
+
+Errors in a stream, and those that come with status 200, have only words.
+"""
+
+import re
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from llm_sdks.formats.reading import number_of, section
+from llm_sdks.formats.wording import problem_of, words_of
+
+# Anthropic's own; HTTP knows no such status.
+OVERLOADED = 529
+# How providers word, in a body, what HTTP says by a status; without
+# hyphens, underscores and spaces, for some write `TooManyRequests`.
+_WORDS = (
+    ("ratelimit", 429),
+    ("resourceexhausted", 429),
+    ("toomanyrequests", 429),
+    ("overloaded", OVERLOADED),
+    ("capacity", 503),
+    ("unavailable", 503),
+    ("authentication", 401),
+    ("invalidapikey", 401),
+    ("unauthenticated", 401),
+    ("unauthorized", 401),
+    ("permission", 403),
+    ("forbidden", 403),
+    ("timeout", 408),
+    ("deadlineexceeded", 408),
+    ("notfound", 404),
+    ("toolarge", 413),
+    ("invalid", 400),
+    ("badrequest", 400),
+    ("validation", 400),
+    ("unprocessable", 422),
+    ("contextlengthexceeded", 400),
+    ("failedprecondition", 400),
+    ("outofrange", 400),
+)
+# The same for messages without any code, as servers of few words send them.
+_SAYINGS = (
+    (r"context (length|window|size)|too many tokens", 400),
+    (r"(prompt|input|request) is too (long|large)", 400),
+    (r"unexpected endpoint|unknown (endpoint|url|path|route)", 404),
+    (r"\bnot found\b|does not exist|no such|unknown model", 404),
+    (r"model .{0,80}\bnot (loaded|supported|available)", 404),
+    (r"rate.?limit|too many requests|quota", 429),
+    (r"overload|\bbusy\b|try again", 503),
+    (r"temporarily|unavailable|is (currently )?loading|loading model", 503),
+    (r"(invalid|incorrect|missing|wrong) api.?key|unauthori[sz]ed", 401),
+    (r"timed? ?out", 408),
+    (r"\binvalid\b|\bunsupported\b|must be\b|is required", 400),
+)
+# MiniMax's numbers, which come with HTTP status 200.
+_BASE_RESPONSES = {
+    1001: 408,
+    1002: 429,
+    1004: 401,
+    1008: 402,
+    1026: 400,
+    1027: 400,
+    1039: 429,
+    1041: 429,
+    2013: 400,
+    2045: 429,
+    2049: 401,
+    2056: 429,
+}
+FILTERED = (
+    "content_filter",
+    "content_policy_violation",
+    "responsibleaipolicyviolation",
+)
+# Codes, and words, of an account that cannot pay.
+_NO_MONEY = re.compile(
+    r"insufficient_?(quota|balance|credits?|funds)|billing|payment_?required"
+    r"|credit_?balance|exceeded_current_quota|credits?_(exhausted|depleted)",
+)
+_NO_MONEY_SAID = re.compile(
+    r"credit balance is too low|insufficient (account )?(balance|credit|fund)"
+    r"|(out of|not enough|no more|used all( available)?) credits?\b"
+    r"|balance (is )?(not enough|insufficient|exhausted|too low)"
+    r"|余额不足|欠费",
+    re.IGNORECASE,
+)
+# Only where the status does not mean a wrong request.
+_MONEY_SAID = re.compile(
+    r"\bbilling\b|\bcredits?\b|spend(ing)? (limit|cap)|payment required"
+    r"|\barrears\b|\boverdue\b|exceeded your current quota",
+    re.IGNORECASE,
+)
+_MONEY_STATUSES = frozenset({400, 403, 429})
+_ERRORS = range(400, 600)
+
+
+def status_of(body: object, said: str) -> int:
+    """Return the status of an error's codes, or else of its message."""
+    problem, words = problem_of(body), words_of(body)
+    if number := _number_in(body, problem):
+        return number
+    if any(word in words for word in FILTERED):
+        return HTTPStatus.BAD_REQUEST
+    if _NO_MONEY.search(words) or _NO_MONEY_SAID.search(said):
+        return HTTPStatus.PAYMENT_REQUIRED
+    plain = plain_words(words)
+    for word, status in _WORDS:
+        if word in plain:
+            return status
+    for saying, status in _SAYINGS:
+        if re.search(saying, said, re.IGNORECASE):
+            return status
+    return HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+def plain_words(words: str) -> str:
+    """Return words without what providers put between them."""
+    return words.replace("-", "").replace("_", "")
+
+
+def lacks_money(status: int, words: str, said: str) -> bool:
+    """Tell whether an error says that the account cannot pay."""
+    if status not in _MONEY_STATUSES:
+        return status == HTTPStatus.PAYMENT_REQUIRED
+    if _NO_MONEY.search(words) or _NO_MONEY_SAID.search(said):
+        return True
+    if status == HTTPStatus.BAD_REQUEST:
+        return False
+    # Google speaks of billing where a limit of a minute is met.
+    is_googles_limit = "resource_exhausted" in words
+    return not is_googles_limit and bool(_MONEY_SAID.search(said))
+
+
+def _number_in(body: object, problem: Mapping[str, Any]) -> int | None:
+    base = section(problem, "base_resp") or section(body, "base_resp")
+    if number := number_of(base.get("status_code")):
+        return _BASE_RESPONSES.get(number, HTTPStatus.INTERNAL_SERVER_ERROR)
+    for name in ("code", "status", "status_code", "http_status"):
+        value = problem.get(name)
+        if isinstance(value, int | str) and number_of(value) in _ERRORS:
+            return number_of(value)
+    return None
