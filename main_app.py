@@ -31,6 +31,7 @@ from api.services.monitoring.observed_queue import ObservedJobQueue
 from api.services.monitoring.queue_state import QueueState
 from api.services.prompts.prompt_flow_service import PromptFlowService
 from api.services.prompts.prompt_service import PromptService
+from api.services.prompts.version_counters import VersionCounters
 from api.services.queue.worker_leases import WorkerLeases
 from api.services.runs.run_service import RunService
 from api.services.streams.stream_service import StreamService
@@ -187,7 +188,10 @@ def _services(process: _Process) -> Services:
     settings, clock = process.settings, process.clock
     documents = process.documents
     models = ModelService(documents("models"), process.registry)
-    prompts = PromptService(documents("prompts"))
+    prompts = PromptService(
+        documents("prompts"),
+        VersionCounters(documents("prompt_versions"), documents("prompts")),
+    )
     flows = PromptFlowService(documents("prompt_flows"))
     jobs = JobService(
         documents("jobs"), models, prompts, flows, process.signals, clock
@@ -227,6 +231,7 @@ def _worker_service(process: _Process) -> WorkerService:
         process.leases,
         process.signals,
         WorkerDefaults(settings.poll_interval, settings.max_items_per_batch),
+        process.documents("clients"),
         process.clock,
     )
 

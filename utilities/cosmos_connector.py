@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import stamina
+from bson import ObjectId
 from pymongo import AsyncMongoClient, UpdateOne
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
@@ -25,6 +26,19 @@ from pymongo.errors import (
 from pymongo.results import UpdateResult
 
 from utilities.clock import Clock, now_ms
+
+__all__ = [
+    "ClientManager",
+    "Document",
+    "Documents",
+    "DuplicateKeyError",
+    "Filter",
+    "ObjectId",
+    "Sort",
+    "StoreError",
+    "current_actor",
+    "retrying",
+]
 
 Document = dict[str, Any]
 Filter = Mapping[str, Any]
@@ -273,7 +287,7 @@ class Documents:
         """Make many `update`s in one message; returns how many matched."""
         touched = self._touched()
         operations = [
-            UpdateOne(_living(where), {"$set": {**changes, **touched}})
+            UpdateOne(_living(where), {"$set": {**touched, **changes}})
             for where, changes in updates
         ]
         result = await retrying(

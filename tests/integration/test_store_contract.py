@@ -22,6 +22,11 @@ from api.models.worker_models import (
     WorkerCreate,
     WorkerStatus,
 )
+from api.services.jobs.batch_change import (
+    FIELDS,
+    BatchChange,
+    PlannedChange,
+)
 from api.services.jobs.job_filter import JobFilter
 from api.services.prompts.prompt_service import PromptFilter
 from api.services.queue.job_outcomes import Result
@@ -32,7 +37,8 @@ from api.services.shared.paging import PageRequest
 from api.services.workers.worker_service import WorkerFilter
 from llm_workers.supervisor.snapshot import take_snapshot
 from tests.support.store import CONFIG, ME, Store, new_prompt
-from utilities.cosmos_connector import Documents
+from utilities.clock import now_ms
+from utilities.cosmos_connector import Document, Documents, ObjectId
 from utilities.store.schema import migrate
 
 ADMIN = Caller(is_admin=True)
@@ -140,35 +146,67 @@ async def test_changes_are_compared_and_set(store: Store) -> None:
     canceled = JobUpdate(status=JobStatus.CANCELED)
     await jobs.update(first, canceled, store.client)
     assert await store.statuses() == {"PENDING": 1, "CANCELED": 1}
-    current = await jobs.get(second, store.client)
+    seen = await as_read(store, second)
     (claimed,) = await store.queue.claim(
         str(store.client.client_id), CONFIG, ME, 1
     )
     assert str(claimed.job_id) == second
     # The worker was quicker than a client that has seen it PENDING.
+    change = PlannedChange(seen, {"status": JobStatus.CANCELED})
     with pytest.raises(ConflictError):
-        await jobs._write_all([(current, {"status": JobStatus.CANCELED})])
+        await BatchChange(jobs._documents, [change], now_ms()).write()
     assert await store.statuses() == {"PROCESSING": 1, "CANCELED": 1}
 
 
-async def test_a_batch_that_loses_a_race_is_taken_back(store: Store) -> None:
+async def test_a_batch_that_loses_a_race_changes_nothing(
+    store: Store,
+) -> None:
     jobs = store.application.services.jobs
     ids = await store.submit(3, clientReference={"v": "old"})
-    current = [await jobs.get(job_id, store.client) for job_id in ids]
+    planned = [
+        PlannedChange(
+            await as_read(store, job_id),
+            {"priority": 1, "status": JobStatus.CANCELED},
+        )
+        for job_id in ids
+    ]
     await jobs.update(
         ids[1], JobUpdate(status=JobStatus.CANCELED), store.client
     )
-    change = {"priority": 1, "status": JobStatus.CANCELED}
+    before = await raw_jobs(store, ids)
     with pytest.raises(ConflictError):
-        await jobs._write_all([(job, dict(change)) for job in current])
-    after = [await jobs.get(job_id, store.client) for job_id in ids]
-    assert [job.priority for job in after] == [100] * 3
+        await BatchChange(jobs._documents, planned, now_ms()).write()
+    assert await raw_jobs(store, ids) == before
     assert await store.statuses() == {"PENDING": 2, "CANCELED": 1}
     items = [JobBatchUpdateItem(job_id=i, priority=7) for i in ids]
     changed = await jobs.update_batch(items, store.client)
     assert [job.priority for job in changed] == [7] * 3
     await jobs.delete_batch(ids, store.client)
     assert await store.statuses() == {}
+
+
+async def as_read(store: Store, job_id: str) -> Document:
+    """Read a job as a batch does."""
+    documents = store.application.services.jobs._documents
+    where = {"_id": ObjectId(job_id)}
+    (found,) = await documents.find(where, fields=FIELDS)
+    return found
+
+
+async def raw_jobs(store: Store, ids: list[str]) -> list[Document]:
+    """Read everything of jobs but the traces that a batch may leave."""
+    documents = store.application.services.jobs._documents
+    where = {"_id": {"$in": [ObjectId(job_id) for job_id in ids]}}
+    traces = {"revision", "batchMark", "batchHeldUntil"}
+    # A field that is null is as good as one that is not there.
+    return [
+        {
+            name: value
+            for name, value in found.items()
+            if name not in traces and value is not None
+        }
+        for found in await documents.find(where)
+    ]
 
 
 async def test_a_block_is_claimed_in_order_and_only_once(

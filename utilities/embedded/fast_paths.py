@@ -33,7 +33,12 @@ Sql = tuple[str, list[Any]]
 # they may be asked for. None of it is ever a list, which would make a
 # comparison more than a comparison.
 _KEYS = frozenset({"_id", "leaseToken"})
-_CONDITIONS = _KEYS | {"status", "_metadata.isDeleted"}
+_CONDITIONS = _KEYS | {
+    "status",
+    "revision",
+    "batchMark",
+    "_metadata.isDeleted",
+}
 # Texts, which need no look into lists; there are indexes on most of them.
 _TEXTS = frozenset({"clientId", "status", "model", "operation"})
 # Names that mean the same to SQLite; no number, which may be an index.
@@ -44,6 +49,7 @@ _FIND_OPTIONS = frozenset({"skip", "hint", "min", "max", "collation"})
 _MARK, _DATE = '"__neosqlite_', '"$date"'
 # That mark alone, of a document's own id.
 _ID_MARK = "iif(json_type(data, '$._id') = 'object', '\"__neosqlite_', '')"
+_ONLY_IDS = {"_id": 1}
 _UPDATE_OPTIONS = frozenset({"q", "u", "multi", "upsert"})
 
 
@@ -91,12 +97,30 @@ def find_plainly(
         sqlite3.Error: the same.
     """
     projection = find.get("projection") or {}
-    if projection not in ({}, {"_id": 1}) or find.keys() & _FIND_OPTIONS:
+    if not _names_fields(projection) or find.keys() & _FIND_OPTIONS:
         return None
     with suppress(_NotPlainError):
         sql, values = selection(collection, find)
-        return [_document(*row) for row in collection.db.execute(sql, values)]
+        return [
+            _projected(_document(*row), projection)
+            for row in collection.db.execute(sql, values)
+        ]
     return None
+
+
+def _names_fields(projection: Command) -> bool:
+    """Tell whether a projection is nothing but names of whole fields."""
+    return all(
+        type(wanted) is int and wanted == 1 and name.isidentifier()
+        for name, wanted in projection.items()
+    )
+
+
+def _projected(document: Document, projection: Command) -> Document:
+    if not projection:
+        return document
+    wanted = {"_id", *projection}
+    return {name: document[name] for name in document if name in wanted}
 
 
 def group_plainly(
@@ -170,7 +194,7 @@ def selection(collection: Any, find: Command) -> Sql:  # noqa: ANN401 - as above
     where, values = _condition(helpers, find.get("filter", {}))
     order = helpers._build_sort_clause(find.get("sort"))  # noqa: SLF001 - as above
     has_jsonb = collection.query_engine.jsonb.jsonb_supported
-    ids_only = bool(find.get("projection"))
+    ids_only = find.get("projection") == _ONLY_IDS
     data = _ID_MARK if ids_only else json_data_column(has_jsonb)
     table = quote_table_name(collection.name)
     limit = int(find.get("limit", 0)) or -1
@@ -302,6 +326,9 @@ def _comparison(wanted: object) -> Sql:
             raise _NotPlainError
         places = ", ".join("?" * len(wanted["$in"]))
         return f"IN ({places})", [_compared(each) for each in wanted["$in"]]
+    if wanted is None:
+        # Also where there is no such field.
+        return "IS NULL", []
     return "= ?", [_compared(wanted)]
 
 

@@ -1,8 +1,7 @@
 """Clients: made by the administrator, each with one API key."""
 
 import uuid
-
-from bson import ObjectId
+from collections.abc import Callable
 
 from api.core import security
 from api.core.errors import AuthenticationError, NotFoundError
@@ -14,6 +13,7 @@ from api.models.client_models import (
     RotatedKey,
 )
 from api.services.shared.paging import Page, PageRequest, fetch_page
+from api.services.shared.repository import Repository
 from api.services.workers.worker_service import WorkerService
 from utilities.cosmos_connector import Document, Documents
 
@@ -25,22 +25,22 @@ class ClientService:
         self, documents: Documents, workers: WorkerService, pepper: str
     ) -> None:
         self._documents = documents
+        self._clients = Repository(documents, Client, "Client")
         self._workers = workers
         self._pepper = pepper
 
     async def create(self, request: ClientCreate) -> ClientWithKey:
         """Make a client with a fresh key, shown only now."""
         client_id, api_key = str(uuid.uuid4()), security.new_api_key()
-        stored = await self._documents.insert(
+        made = await self._clients.add(
             {
-                "_id": ObjectId(),
                 "clientId": client_id,
                 "name": request.name,
                 "enabled": True,
                 "keyDigest": security.digest(api_key, self._pepper),
             }
         )
-        return ClientWithKey.from_document({**stored, "api_key": api_key})
+        return ClientWithKey(**made.__dict__, api_key=api_key)
 
     async def page(self, page: PageRequest) -> Page[Client]:
         """List all clients."""
@@ -54,36 +54,38 @@ class ClientService:
         Raises:
             NotFoundError: there is none.
         """
-        document = await self._documents.find_one({"clientId": client_id})
-        return Client.from_document(_found(document))
+        return await self._clients.get_where({"clientId": client_id})
 
     async def update(self, client_id: str, request: ClientUpdate) -> Client:
         """Change the name, or whether the client is let in.
 
-        Disabling it stops its workers; they stay stopped.
+        Workers of a disabled client do not run; enabled again, those that
+        were running go on.
         """
-        client = await self._change(
-            client_id, request.model_dump(exclude_none=True, by_alias=True)
-        )
-        await self._stop_if_disabled(client)
+        changes = request.model_dump(exclude_none=True, by_alias=True)
+        client = await self._change(client_id, lambda _: changes)
+        self._workers.client_changed()
         return client
 
     async def toggle(self, client_id: str) -> Client:
         """Disable an enabled client, enable a disabled one."""
-        client = await self.get(client_id)
-        client = await self._change(client_id, {"enabled": not client.enabled})
-        await self._stop_if_disabled(client)
+        client = await self._change(
+            client_id,
+            lambda client: {"enabled": not client.enabled},
+            repeatable=True,
+        )
+        self._workers.client_changed()
         return client
 
     async def rotate_key(self, client_id: str) -> RotatedKey:
         """Give the client a new key; the old one ends at once."""
         api_key = security.new_api_key()
         digest = security.digest(api_key, self._pepper)
-        await self._change(client_id, {"keyDigest": digest})
+        await self._change(client_id, lambda _: {"keyDigest": digest})
         return RotatedKey(client_id=client_id, api_key=api_key)
 
     async def delete(self, client_id: str) -> None:
-        """Delete the client; its key ends at once, its workers stop."""
+        """Delete the client: its key and its workers end for good."""
         if not await self._documents.soft_delete({"clientId": client_id}):
             raise NotFoundError("Client")
         await self._workers.stop_all_of(client_id)
@@ -106,18 +108,14 @@ class ClientService:
         if not (right and document.get("enabled")):
             raise AuthenticationError("Invalid client credentials")
 
-    async def _stop_if_disabled(self, client: Client) -> None:
-        # Nobody pays for the jobs of a client that was shut out.
-        if not client.enabled:
-            await self._workers.stop_all_of(client.client_id)
-
-    async def _change(self, client_id: str, changes: Document) -> Client:
-        found = _found(await self._documents.find_one({"clientId": client_id}))
-        document = await self._documents.update({"_id": found["_id"]}, changes)
-        return Client.from_document(_found(document))
-
-
-def _found(document: Document | None) -> Document:
-    if document is None:
-        raise NotFoundError("Client")
-    return document
+    async def _change(
+        self,
+        client_id: str,
+        decide: Callable[[Client], Document],
+        *,
+        repeatable: bool = False,
+    ) -> Client:
+        where = {"clientId": client_id}
+        return await self._clients.change_where(
+            where, decide, repeatable=repeatable
+        )

@@ -1,10 +1,11 @@
-"""How a job is written: new, changed, and changed back."""
+"""How a job is written: a new one, and a changed one."""
 
 from typing import Any
 
 from api.models.job_models import Job, JobCreate, JobUpdate
 from api.models.job_status import JobStatus
 from api.services.shared import client_reference
+from api.services.shared.repository import REVISION
 from utilities import payload
 from utilities.cosmos_connector import Document
 
@@ -30,11 +31,12 @@ def new(
         "startedAt": now,
         "availableAt": now,
         "sequence": now * _SEQUENCE_STEPS + position,
+        REVISION: 0,
     }
 
 
-def changed(current: Job, request: JobUpdate, now: int) -> Document:
-    """Give the fields that a change sets."""
+def changed(current: JobStatus, request: JobUpdate, now: int) -> Document:
+    """Give the fields that a change of a job with this status sets."""
     fields = request.model_dump(
         by_alias=True, exclude_unset=True, exclude={"job_id"}
     )
@@ -46,27 +48,19 @@ def changed(current: Job, request: JobUpdate, now: int) -> Document:
     changes = _with_payloads(fields)
     if "prompts" in changes and "workingPrompts" not in changes:
         changes["workingPrompts"] = changes["prompts"]
-    if current.status is JobStatus.PENDING and _WORK & changes.keys():
+    if current is JobStatus.PENDING and _WORK & changes.keys():
         changes |= _other_work(now)
     return changes | _with_status(current, request.status, now)
 
 
-def undo(before: Job, changes: Document) -> Document:
-    """Give the fields that take `changes` back."""
-    fields = before.model_dump(by_alias=True)
-    return _with_payloads(
-        {name: fields[name] for name in changes if name in fields}
-    )
-
-
 def _with_status(
-    current: Job, status: JobStatus | None, now: int
+    current: JobStatus, status: JobStatus | None, now: int
 ) -> dict[str, Any]:
     if status is None:
         return {}
     changes: dict[str, Any] = {"status": status, "leaseToken": None}
-    if status is JobStatus.PENDING and current.status is not status:
-        # A fresh start: the earlier attempts are history.
+    if status is JobStatus.PENDING and current is not status:
+        # It starts again: earlier attempts do not count.
         changes |= {
             **_other_work(now),
             "attempts": 0,
@@ -74,7 +68,7 @@ def _with_status(
             "attemptHistory": None,
             "availableAt": now,
             "errorData": None,
-            # A result of before must not pass for a part of the next one.
+            # An earlier result must not appear beside the next one.
             "responseData": None,
             "evalResult": None,
             "suggestedPromptId": None,
@@ -83,12 +77,12 @@ def _with_status(
 
 
 def _other_work(now: int) -> Document:
-    """Give the fields that part a job from what was done for it so far."""
+    """Give the fields that separate a job from its earlier work."""
     return {
-        # Who still works on it comes too late.
+        # The answer of a worker that still runs it is not taken.
         "leaseToken": None,
         "checkpoint": None,
-        # Of another start, calls are other calls: see `ClaimedJob`.
+        # Its calls have other idempotency keys: see `ClaimedJob`.
         "startedAt": now,
     }
 
@@ -105,6 +99,16 @@ def _with_payloads(fields: dict[str, Any]) -> Document:
     return document
 
 
+# What other changes set beside the fields that they are about.
+DERIVED = frozenset(
+    {
+        "leaseToken",
+        "checkpoint",
+        "startedAt",
+        "availableAt",
+        client_reference.INDEX_FIELD,
+    }
+)
 # What a job's answer depends on.
 _WORK = frozenset(
     {

@@ -2,10 +2,9 @@
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from bson import ObjectId
 from pydantic import ValidationError
 
 from api.core.errors import (
@@ -22,8 +21,10 @@ from api.models.job_models import (
     JobUpdate,
 )
 from api.models.job_status import JobStatus, check_transition
-from api.services.jobs import job_documents
+from api.services.jobs import batch_change, job_documents
+from api.services.jobs.batch_change import BatchChange, PlannedChange
 from api.services.jobs.job_filter import JobFilter
+from api.services.jobs.job_references import JobReferences, names_any
 from api.services.jobs.job_summary import summarize
 from api.services.models.model_service import ModelService
 from api.services.prompts.prompt_flow_service import PromptFlowService
@@ -32,10 +33,15 @@ from api.services.shared.caller import Caller
 from api.services.shared.paging import Page, PageRequest, fetch_page
 from api.services.shared.repository import Repository, object_id
 from utilities.clock import Clock, now_ms
-from utilities.cosmos_connector import Document, Documents
+from utilities.cosmos_connector import Document, Documents, ObjectId
 from utilities.signals import Signals, jobs_waiting
+from utilities.slices import blocks, in_slices
 
-_CHANGED = "was changed or deleted by somebody else in the meantime"
+# Documents of one message; decoding more would hold the event loop.
+_BLOCK = 500
+# How often, and how long in seconds, a batch waits for another one that
+# changes the same jobs.
+_HELD_ATTEMPTS, _HELD_PAUSE = 20, 0.1
 
 
 class JobService:
@@ -51,10 +57,16 @@ class JobService:
         clock: Clock = now_ms,
     ) -> None:
         self._documents = documents
-        self._jobs = Repository(documents, Job, "Job")
-        self._models = models
-        self._prompts = prompts
-        self._flows = flows
+        # Workers change the status, without advancing the revision.
+        self._jobs = Repository(
+            documents,
+            Job,
+            "Job",
+            guarded=("status",),
+            derived=job_documents.DERIVED,
+            is_held=lambda job: batch_change.is_held(job, clock()),
+        )
+        self._references = JobReferences(models, prompts, flows)
         self._signals = signals
         self._clock = clock
 
@@ -67,8 +79,8 @@ class JobService:
             RuleError: a model or prompt it names does not exist.
         """
         client_id = caller.require_client()
-        requests = await self._with_flows([request], client_id)
-        await self._check_references(requests, client_id)
+        requests = await self._references.with_flows([request], client_id)
+        await self._references.check(requests, client_id)
         return (await self._insert(requests, [key], client_id))[0]
 
     async def create_batch(
@@ -82,10 +94,10 @@ class JobService:
         Raises:
             RuleError: names the first wrong item by its index.
         """
-        read = [_read_item(index, raw) for index, raw in enumerate(items)]
+        read = await in_slices(_read_item, enumerate(items))
         client_id = caller.require_client()
-        requests = await self._with_flows(read, client_id)
-        await self._check_references(requests, client_id)
+        requests = await self._references.with_flows(read, client_id)
+        await self._references.check(requests, client_id)
         keys = [
             item.idempotency_key or (f"{key}/{index}" if key else None)
             for index, item in enumerate(read)
@@ -123,10 +135,13 @@ class JobService:
             TransitionError: it may not.
             ConflictError: the status changed in the meantime.
         """
-        current = await self.get(job_id, caller)
-        changes = await self._changes(current, request, caller)
+        if names_any(request):
+            owner = (await self.get(job_id, caller)).client_id
+            await self._references.check_changes([("", owner, request)])
         job = await self._jobs.change(
-            job_id, changes, {"status": current.status}
+            job_id,
+            caller.own,
+            lambda current: self._changes(current.status, request, caller),
         )
         self._announce([job])
         return job
@@ -138,71 +153,49 @@ class JobService:
 
         Raises:
             RuleError: an id is unknown, or a change not allowed.
-            ConflictError: a job changed in the meantime; what had been
-                written by then is taken back.
+            ConflictError: a job changed in the meantime; no job of the
+                batch is changed.
         """
         ids = [item.job_id.lower() for item in items]
         _refuse_repeated(ids)
-        current = await self._all_of(ids, caller)
-        updates = []
-        for job_id, item in zip(ids, items, strict=True):
-            changes = await self._changes(current[job_id], item, caller)
-            updates.append((current[job_id], changes))
-        await self._write_all(updates)
-        jobs = await self._all_of(ids, caller)
-        self._announce(list(jobs.values()))
-        return [jobs[job_id] for job_id in ids]
+        planned = await self._plan(ids, items, caller)
+        batch = BatchChange(self._documents, planned, self._clock())
+        try:
+            await batch.free(await batch.write())
+        finally:
+            # Workers have not seen jobs that were held.
+            self._publish({each.before["clientId"] for each in planned})
+        return await self._all_of(ids, caller)
 
     async def delete(self, job_id: str, caller: Caller) -> None:
         """Delete one; a worker's answer to it is dropped."""
-        await self.get(job_id, caller)
         await self._jobs.remove(job_id, caller.own)
 
     async def delete_batch(self, ids: Sequence[str], caller: Caller) -> None:
         """Delete many, or none if an id is unknown."""
-        await self._all_of([job_id.lower() for job_id in ids], caller)
-        where = {"_id": {"$in": [ObjectId(job_id) for job_id in ids]}}
-        await self._documents.soft_delete({**caller.own, **where})
+        ids = [job_id.lower() for job_id in ids]
+        await self._documents_of(ids, caller, ["_id"])
+        left = _object_ids(ids)
+        for _ in range(_HELD_ATTEMPTS):
+            await self._delete(left, caller, batch_change.FREE)
+            found = await self._living(left)
+            now = self._clock()
+            held = [job for job in found if batch_change.is_held(job, now)]
+            left = [job["_id"] for job in held]
+            # A hold that its process has left behind does not count.
+            expired = [job["_id"] for job in found if job not in held]
+            await self._delete(expired, caller, {})
+            if not left:
+                return
+            await asyncio.sleep(_HELD_PAUSE)
+        raise _held_too_long()
 
-    async def _with_flows(
-        self, requests: Sequence[JobCreate], client_id: str
-    ) -> Sequence[JobCreate]:
-        """Put a flow's prompts where a job names a flow instead of them."""
-        named = {job.prompt_flow for job in requests if job.prompt_flow}
-        if not named:
-            return requests
-        prompts = await self._flows.prompts_of(named, client_id)
-        whole = []
-        for index, job in enumerate(requests):
-            if job.prompt_flow is None or job.effective_prompts:
-                whole.append(job)
-                continue
-            if job.prompt_flow not in prompts:
-                raise RuleError(
-                    f"{_where(job, index)}the prompt flow "
-                    f"{job.prompt_flow!r} was not found"
-                )
-            ids = prompts[job.prompt_flow]
-            whole.append(job.model_copy(update={"working_prompts": ids}))
-        return whole
-
-    async def _check_references(
-        self, requests: Sequence[JobCreate], client_id: str
+    async def _delete(
+        self, ids: Sequence[ObjectId], caller: Caller, expected: Document
     ) -> None:
-        models = {name for job in requests for name in _models_of(job)}
-        prompts = {name for job in requests for name in _prompts_of(job)}
-        no_models, no_prompts = await asyncio.gather(
-            self._models.missing(models),
-            self._prompts.missing(prompts, client_id),
-        )
-        if not (no_models or no_prompts):
-            return
-        for index, job in enumerate(requests):
-            where = _where(job, index)
-            for name in _models_of(job) & no_models:
-                raise RuleError(f"{where}the model {name!r} was not found")
-            for name in _prompts_of(job) & no_prompts:
-                raise RuleError(f"{where}the prompt {name!r} was not found")
+        for block in blocks(ids, _BLOCK):
+            where = {"_id": {"$in": list(block)}, **caller.own, **expected}
+            await self._documents.soft_delete(where)
 
     async def _insert(
         self,
@@ -211,19 +204,19 @@ class JobService:
         client_id: str,
     ) -> list[Job]:
         now = self._clock()
-        documents = [
-            {
-                "_id": _new_id(client_id, key),
+
+        def document(numbered: tuple[int, JobCreate]) -> Document:
+            index, request = numbered
+            return {
+                "_id": _new_id(client_id, keys[index]),
                 **job_documents.new(request, client_id, now, index),
             }
-            for index, (request, key) in enumerate(
-                zip(requests, keys, strict=True)
-            )
-        ]
+
+        documents = await in_slices(document, enumerate(requests))
         stored, repeated = await self._documents.insert_many(documents)
         await self._replace_repeated(stored, repeated)
-        self._signals.publish(jobs_waiting(client_id))
-        return [Job.from_document(document) for document in stored]
+        self._publish({client_id})
+        return await in_slices(Job.from_document, stored)
 
     async def _replace_repeated(
         self, stored: list[Document], repeated: Sequence[int]
@@ -242,68 +235,105 @@ class JobService:
                 )
             stored[index] = document
 
-    async def _changes(
-        self, current: Job, request: JobUpdate, caller: Caller
+    def _changes(
+        self, current: JobStatus, request: JobUpdate, caller: Caller
     ) -> Document:
         if request.status is not None:
-            check_transition(current.status, request.status, caller.actor)
-        models, prompts = _models_of(request), _prompts_of(request)
-        if models and (gone := await self._models.missing(models)):
-            raise RuleError(f"the model {min(gone)!r} was not found")
-        if prompts and (
-            gone := await self._prompts.missing(prompts, current.client_id)
-        ):
-            raise RuleError(f"the prompt {min(gone)!r} was not found")
+            check_transition(current, request.status, caller.actor)
         return job_documents.changed(current, request, self._clock())
 
-    async def _all_of(
+    async def _plan(
+        self,
+        ids: Sequence[str],
+        items: Sequence[JobBatchUpdateItem],
+        caller: Caller,
+    ) -> Sequence[PlannedChange]:
+        """Check every change, before anything is written."""
+        found = await self._unheld(ids, caller)
+        await self._references.check_changes(
+            (f"batch item {index}: ", job["clientId"], item)
+            for index, (job, item) in enumerate(zip(found, items, strict=True))
+        )
+
+        def plan(pair: tuple[Document, JobUpdate]) -> PlannedChange:
+            job, item = pair
+            status = JobStatus(job["status"])
+            return PlannedChange(job, self._changes(status, item, caller))
+
+        return await in_slices(plan, zip(found, items, strict=True))
+
+    async def _unheld(
         self, ids: Sequence[str], caller: Caller
-    ) -> dict[str, Job]:
-        try:
-            wanted = [object_id(job_id, "Job") for job_id in ids]
-        except NotFoundError as error:
-            raise RuleError(str(error)) from None
-        found = await self._documents.find(
-            {**caller.own, "_id": {"$in": wanted}}
-        )
-        jobs = {str(doc["_id"]): Job.from_document(doc) for doc in found}
+    ) -> Sequence[Document]:
+        """Read of jobs what a batch needs, once no other batch holds them.
+
+        Raises:
+            RuleError: an id is unknown.
+            ConflictError: another batch does not end.
+        """
+        fields = batch_change.FIELDS
+        for _ in range(_HELD_ATTEMPTS):
+            found = await self._documents_of(ids, caller, fields)
+            now = self._clock()
+            if not any(batch_change.is_held(job, now) for job in found):
+                return found
+            await asyncio.sleep(_HELD_PAUSE)
+        raise _held_too_long()
+
+    async def _living(self, ids: Sequence[ObjectId]) -> Sequence[Document]:
+        found: list[Document] = []
+        for block in blocks(ids, _BLOCK):
+            found += await self._documents.find(
+                {"_id": {"$in": list(block)}}, fields=batch_change.FIELDS
+            )
+        return found
+
+    async def _all_of(self, ids: Sequence[str], caller: Caller) -> list[Job]:
+        found = await self._documents_of(ids, caller)
+        return await in_slices(Job.from_document, found)
+
+    async def _documents_of(
+        self,
+        ids: Sequence[str],
+        caller: Caller,
+        fields: Sequence[str] | None = None,
+    ) -> Sequence[Document]:
+        """Return the documents of these jobs, in this order.
+
+        Raises:
+            RuleError: an id is unknown.
+        """
+        found: dict[str, Document] = {}
+        for block in blocks(_object_ids(ids), _BLOCK):
+            where = {**caller.own, "_id": {"$in": list(block)}}
+            for document in await self._documents.find(where, fields=fields):
+                found[str(document["_id"])] = document
         for index, job_id in enumerate(ids):
-            if job_id not in jobs:
+            if job_id not in found:
                 raise RuleError(f"Job not found: batch item {index}, {job_id}")
-        return jobs
+        return [found[job_id] for job_id in ids]
 
-    async def _write_all(
-        self, updates: Sequence[tuple[Job, Document]]
-    ) -> None:
-        mark = str(ObjectId())
-        written = await self._documents.update_each(
-            [
-                (_as_seen(job), {**changes, "batchMark": mark})
-                for job, changes in updates
-            ]
+    def _announce(self, jobs: Iterable[Job]) -> None:
+        self._publish(
+            {job.client_id for job in jobs if job.status is JobStatus.PENDING}
         )
-        if written == len(updates):
-            return
-        await self._documents.update_each(
-            [
-                (
-                    {"_id": ObjectId(job.job_id), "batchMark": mark},
-                    {**job_documents.undo(job, changes), "batchMark": None},
-                )
-                for job, changes in updates
-            ]
-        )
-        raise ConflictError(f"A job of the batch {_CHANGED}; nothing is kept")
 
-    def _announce(self, jobs: Sequence[Job]) -> None:
-        for client_id in {
-            job.client_id for job in jobs if job.status is JobStatus.PENDING
-        }:
+    def _publish(self, client_ids: Iterable[str]) -> None:
+        for client_id in client_ids:
             self._signals.publish(jobs_waiting(client_id))
 
 
-def _as_seen(job: Job) -> Document:
-    return {"_id": ObjectId(job.job_id), "status": job.status}
+def _held_too_long() -> ConflictError:
+    return ConflictError(
+        "A job of the batch is being changed by another batch; try again"
+    )
+
+
+def _object_ids(ids: Sequence[str]) -> list[ObjectId]:
+    try:
+        return [object_id(job_id, "Job") for job_id in ids]
+    except NotFoundError as error:
+        raise RuleError(str(error)) from None
 
 
 def _refuse_repeated(ids: Sequence[str]) -> None:
@@ -316,11 +346,8 @@ def _refuse_repeated(ids: Sequence[str]) -> None:
         seen.add(job_id)
 
 
-def _where(job: JobCreate, index: int) -> str:
-    return f"batch item {index}: " if isinstance(job, JobBatchItem) else ""
-
-
-def _read_item(index: int, raw: Any) -> JobBatchItem:  # noqa: ANN401 - JSON
+def _read_item(numbered: tuple[int, Any]) -> JobBatchItem:
+    index, raw = numbered
     try:
         return JobBatchItem.model_validate(raw)
     except ValidationError as error:
@@ -330,18 +357,6 @@ def _read_item(index: int, raw: Any) -> JobBatchItem:  # noqa: ANN401 - JSON
             f"batch item {index}: {where or 'item'}: {problem['msg']}; "
             "nothing was stored"
         ) from None
-
-
-def _models_of(job: JobCreate | JobUpdate) -> set[str]:
-    names = {job.model, job.eval_model, job.meta_model}
-    return {name for name in names if name is not None}
-
-
-def _prompts_of(job: JobCreate | JobUpdate) -> set[str]:
-    fields = job.__dict__
-    single = {job.eval_prompt, job.meta_prompt}
-    listed = {*(fields["prompts"] or ()), *(job.working_prompts or ())}
-    return {name for name in single | listed if name is not None}
 
 
 def _new_id(client_id: str, key: str | None) -> ObjectId:

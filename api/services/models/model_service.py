@@ -2,7 +2,6 @@
 
 from typing import Any, Protocol
 
-from bson import ObjectId
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
@@ -17,7 +16,12 @@ from api.models.resilience_models import ResilienceSettings
 from api.services.shared.paging import Page, PageRequest, fetch_page
 from api.services.shared.repository import Repository
 from config import default_key_reference
-from utilities.cosmos_connector import Document, Documents, Filter
+from utilities.cosmos_connector import (
+    Document,
+    Documents,
+    Filter,
+    ObjectId,
+)
 
 
 class SdkNames(Protocol):
@@ -56,25 +60,14 @@ class ModelService:
 
     async def update(self, model_id: str, request: ModelUpdate) -> Model:
         """Change what is given; the result must be a valid model."""
-        changes = request.model_dump(by_alias=True, exclude_unset=True)
         if request.sdk is not None:
             self._check_sdk(request.sdk)
-        current = await self._models.get(model_id, {})
-        if request.cost is not None:
-            before = current.cost.model_dump(by_alias=True)
-            changes["cost"] = _merged(before, changes["cost"])
-        if "resilience" in changes:
-            changes["resilience"] = _resilience(current, changes["resilience"])
-        self._check_whole(current, changes)
-        if "name" in changes:
-            changes["liveKey"] = changes["name"]
         return await self._models.change(
-            model_id, changes, {"name": current.name}
+            model_id, {}, lambda current: _changes(current, request)
         )
 
     async def delete(self, model_id: str) -> None:
         """Delete the model; its name is free again."""
-        await self._models.get(model_id, {})
         await self._models.remove(
             model_id, {}, {"liveKey": f"deleted:{model_id}"}
         )
@@ -105,17 +98,36 @@ class ModelService:
         if name not in names:
             raise _unknown_sdk(name, names)
 
-    def _check_whole(self, current: Model, changes: Document) -> None:
-        for name, value in changes.items():
-            if value is None and name not in _MAY_BE_NULL:
-                raise RuleError(f"{name} must not be null")
-        fields: dict[str, Any] = current.model_dump(by_alias=True) | changes
-        if fields["maxToken"] is None and fields["maxCompletionToken"] is None:
-            raise RuleError(
-                "At least one of maxToken and maxCompletionToken is needed"
-            )
-        if fields["minTemperature"] > fields["maxTemperature"]:
-            raise RuleError("minTemperature must not be above maxTemperature")
+
+def _changes(current: Model, request: ModelUpdate) -> Document:
+    """Give the fields that a change of a model sets.
+
+    Raises:
+        RuleError: the result would be no valid model.
+    """
+    changes = request.model_dump(by_alias=True, exclude_unset=True)
+    if request.cost is not None:
+        before = current.cost.model_dump(by_alias=True)
+        changes["cost"] = _merged(before, changes["cost"])
+    if "resilience" in changes:
+        changes["resilience"] = _resilience(current, changes["resilience"])
+    _check_whole(current, changes)
+    if "name" in changes:
+        changes["liveKey"] = changes["name"]
+    return changes
+
+
+def _check_whole(current: Model, changes: Document) -> None:
+    for name, value in changes.items():
+        if value is None and name not in _MAY_BE_NULL:
+            raise RuleError(f"{name} must not be null")
+    fields: dict[str, Any] = current.model_dump(by_alias=True) | changes
+    if fields["maxToken"] is None and fields["maxCompletionToken"] is None:
+        raise RuleError(
+            "At least one of maxToken and maxCompletionToken is needed"
+        )
+    if fields["minTemperature"] > fields["maxTemperature"]:
+        raise RuleError("minTemperature must not be above maxTemperature")
 
 
 def _resilience(current: Model, given: Document | None) -> Document:

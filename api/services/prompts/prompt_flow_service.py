@@ -1,6 +1,5 @@
 """Prompt flows: a client's own or public."""
 
-from api.core.errors import NotFoundError
 from api.models.prompt_flow_models import (
     PromptFlow,
     PromptFlowCreate,
@@ -10,7 +9,7 @@ from api.services.shared import sharing
 from api.services.shared.caller import Caller
 from api.services.shared.paging import Page, PageRequest, fetch_page
 from api.services.shared.repository import Repository
-from utilities.cosmos_connector import Documents
+from utilities.cosmos_connector import Documents, ObjectId
 
 _WHAT = "prompt flow"
 
@@ -63,26 +62,37 @@ class PromptFlowService:
         Raises:
             ForbiddenError: what only the administrator may do.
         """
-        current = await self.get(flow_id, caller)
-        changes = sharing.changes_of(current, request, caller, _WHAT)
-        expected = {"clientId": current.client_id}
-        return await self._flows.change(flow_id, changes, expected)
+        return await self._flows.change(
+            flow_id,
+            caller.own_or_public,
+            lambda current: sharing.changes_of(
+                current, request, caller, _WHAT
+            ),
+        )
 
     async def delete(self, flow_id: str, caller: Caller) -> None:
         """Delete one; jobs that are queued keep their prompts."""
-        current = await self.get(flow_id, caller)
-        sharing.check_may("delete", current, caller, _WHAT)
-        await self._flows.remove(flow_id, {})
+        await self._flows.remove(
+            flow_id,
+            caller.own_or_public,
+            check=lambda flow: sharing.check_may(
+                "delete", flow, caller, _WHAT
+            ),
+        )
 
     async def prompts_of(
         self, flow_ids: set[str], client_id: str
     ) -> dict[str, list[str]]:
         """Return the prompt ids of the flows that the client may use."""
-        found, client = {}, Caller(client_id)
-        for flow_id in flow_ids:
-            try:
-                flow = await self.get(flow_id, client)
-            except NotFoundError:
-                continue
-            found[flow_id] = flow.prompt_ids
-        return found
+        ids = [ObjectId(each) for each in flow_ids if ObjectId.is_valid(each)]
+        found = await self._documents.find(
+            {**Caller(client_id).own_or_public, "_id": {"$in": ids}},
+            fields=["promptIds"],
+        )
+        prompts = {str(each["_id"]): each["promptIds"] for each in found}
+        # An id may also be spelt in capitals.
+        return {
+            flow_id: prompts[flow_id.lower()]
+            for flow_id in flow_ids
+            if flow_id.lower() in prompts
+        }

@@ -3,27 +3,36 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from bson import ObjectId
-from pymongo.errors import DuplicateKeyError
-
-from api.core.errors import NotFoundError, RuleError
+from api.core.errors import ConflictError, NotFoundError
 from api.models.prompt_models import (
     Prompt,
     PromptCreate,
     PromptStatus,
     PromptUpdate,
 )
+from api.services.prompts.version_counters import (
+    VersionCounters,
+    VersionedName,
+    whole_number,
+)
 from api.services.shared import sharing
 from api.services.shared.caller import Caller
 from api.services.shared.paging import Page, PageRequest, fetch_page
-from api.services.shared.repository import Repository
+from api.services.shared.repository import REVISION, Repository
 from utilities import payload
-from utilities.cosmos_connector import Document, Documents, Filter
+from utilities.cosmos_connector import (
+    Document,
+    Documents,
+    DuplicateKeyError,
+    Filter,
+    ObjectId,
+    StoreError,
+)
 
 _WHAT = "prompt"
-# Two clients that add a version in the same moment take the same number;
-# the one that comes second takes the next.
-_VERSION_TRIES = 20
+# A number is taken already where a client named it itself, or where the
+# counter has just started again.
+_VERSION_ATTEMPTS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +58,11 @@ class PromptFilter:
 class PromptService:
     """Rules and ownership of prompts."""
 
-    def __init__(self, documents: Documents) -> None:
+    def __init__(
+        self, documents: Documents, versions: VersionCounters
+    ) -> None:
         self._documents = documents
+        self._versions = versions
         self._prompts = Repository(documents, Prompt, "Prompt")
 
     async def create(self, request: PromptCreate, caller: Caller) -> Prompt:
@@ -66,19 +78,40 @@ class PromptService:
         return await self.add(request, owner)
 
     async def add(self, request: PromptCreate, owner: str | None) -> Prompt:
-        """Store a prompt of `owner`, who is nobody if it is public."""
+        """Store a prompt of `owner`, who is nobody if it is public.
+
+        Raises:
+            RuleError: this version exists already.
+            ConflictError: every number that was tried was taken just then.
+        """
         fields = {**request.model_dump(by_alias=True), "clientId": owner}
-        if request.version is not None:
-            return await self._prompts.add(_with_live_key(fields))
-        for _ in range(_VERSION_TRIES):
-            fields["version"] = await self._next_version(fields)
+        name = VersionedName(owner, request.name, request.type)
+        if request.version is None:
+            return await self._add_next(name, fields)
+        prompt = await self._prompts.add(_with_live_key(fields))
+        if number := whole_number(request.version):
+            await self._versions.raise_to(name, number)
+        return prompt
+
+    async def _add_next(self, name: VersionedName, fields: Document) -> Prompt:
+        for _ in range(_VERSION_ATTEMPTS):
+            version = str(await self._versions.next(name))
+            document = _with_live_key({**fields, "version": version})
             try:
-                document = {"_id": ObjectId(), **_with_live_key(fields)}
-                stored = await self._documents.insert(document)
-                return Prompt.from_document(stored)
+                stored = await self._documents.insert(
+                    {"_id": ObjectId(), REVISION: 0, **document}
+                )
             except DuplicateKeyError:
-                continue
-        raise RuleError("Too many versions of this prompt are being added")
+                await self._versions.catch_up(name)
+            except StoreError:
+                # Its number is not used: the next prompt shall have it.
+                await self._versions.forget(name)
+                raise
+            else:
+                return self._prompts.read(stored)
+        raise ConflictError(
+            "Too many versions of this prompt are being added; try again"
+        )
 
     async def page(
         self, caller: Caller, wanted: PromptFilter, page: PageRequest
@@ -106,22 +139,33 @@ class PromptService:
             ForbiddenError: what only the administrator may do.
             RuleError: this version exists already.
         """
-        current = await self.get(prompt_id, caller)
-        changes = sharing.changes_of(current, request, caller, _WHAT)
-        fields = current.model_dump(by_alias=True) | changes
-        changes["liveKey"] = _live_key(fields)
-        expected = {
-            "version": current.version,
-            "clientId": current.client_id,
-        }
-        return await self._prompts.change(prompt_id, changes, expected)
+        before = await self.get(prompt_id, caller)
+        after = await self._prompts.change(
+            prompt_id,
+            caller.own_or_public,
+            lambda current: _changes(current, request, caller),
+        )
+        if after.version != before.version or (
+            after.client_id != before.client_id
+        ):
+            for prompt in (before, after):
+                await self._versions.forget(VersionedName.of(prompt))
+        return after
 
     async def delete(self, prompt_id: str, caller: Caller) -> None:
         """Delete one; its version is free again."""
-        current = await self.get(prompt_id, caller)
-        sharing.check_may("delete", current, caller, _WHAT)
+        prompt = await self.get(prompt_id, caller)
+        sharing.check_may("delete", prompt, caller, _WHAT)
+        # Before, so that the counter never stays ahead.
+        if number := whole_number(prompt.version):
+            await self._versions.forget(VersionedName.of(prompt), number)
         await self._prompts.remove(
-            prompt_id, {}, {"liveKey": f"deleted:{prompt_id}"}
+            prompt_id,
+            caller.own_or_public,
+            {"liveKey": f"deleted:{prompt_id}"},
+            check=lambda current: sharing.check_may(
+                "delete", current, caller, _WHAT
+            ),
         )
 
     async def missing(
@@ -158,16 +202,19 @@ class PromptService:
                 raise NotFoundError(f"Prompt {prompt_id}")
         return prompts
 
-    async def _next_version(self, fields: Document) -> str:
-        same = {key: fields[key] for key in ("clientId", "name", "type")}
-        found = await self._documents.find(same, fields=["version"])
-        whole = [_whole_number(document["version"]) for document in found]
-        return str(max(whole, default=0) + 1)
 
+def _changes(
+    current: Prompt, request: PromptUpdate, caller: Caller
+) -> Document:
+    """Give the fields that a change of a prompt sets.
 
-def _whole_number(version: str) -> int:
-    is_number = version.isascii() and version.isdecimal()
-    return int(version) if is_number else 0
+    Raises:
+        ForbiddenError: the change needs the administrator.
+        RuleError: the result would make no sense.
+    """
+    changes = sharing.changes_of(current, request, caller, _WHAT)
+    fields = current.model_dump(by_alias=True) | changes
+    return {**changes, "liveKey": _live_key(fields)}
 
 
 def _object_ids(texts: Iterable[str]) -> list[ObjectId]:

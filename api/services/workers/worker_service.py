@@ -1,6 +1,12 @@
 """Workers: the state that is wanted. The pool brings the threads to it."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Collection,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -67,11 +73,16 @@ class WorkerService:
         leases: WorkerLeases,
         signals: Signals,
         defaults: WorkerDefaults,
+        clients: Documents,
         clock: Clock = now_ms,
     ) -> None:
         self._documents = documents
         self._leases = leases
-        self._workers = Repository(documents, Worker, "Worker")
+        # The supervisor sets the status of a worker that keeps crashing.
+        self._workers = Repository(
+            documents, Worker, "Worker", guarded=("status",)
+        )
+        self._clients = clients
         self._signals = signals
         self._defaults = defaults
         self._clock = clock
@@ -116,7 +127,7 @@ class WorkerService:
         found = await fetch_page(
             self._documents, caller.own, page, Worker.from_document
         )
-        return replace(found, items=await self._with_threads(found.items))
+        return replace(found, items=await self._shown(found.items, caller))
 
     async def get(self, worker_id: str, caller: Caller) -> Worker:
         """Return one.
@@ -125,53 +136,54 @@ class WorkerService:
             NotFoundError: there is none, or it is another client's.
         """
         worker = await self._workers.get(worker_id, caller.own)
-        return (await self._with_threads([worker]))[0]
+        return (await self._shown([worker], caller))[0]
 
     async def update(
         self, worker_id: str, request: WorkerUpdate, caller: Caller
     ) -> Worker:
         """Change config or group; in the config, what is given only."""
-        worker = await self.get(worker_id, caller)
-        changes: Document = {}
-        if request.config is not None:
-            given = request.config.model_dump(
-                by_alias=True, exclude_unset=True
-            )
-            config = worker.config.model_dump(by_alias=True) | given
-            merged = WorkerConfigInput.model_validate(config)
-            changes["config"] = self._complete(merged)
-        if "group" in request.model_fields_set:
-            changes["group"] = request.group
-        changed = await self._workers.change(worker_id, changes, caller.own)
+        changed = await self._workers.change(
+            worker_id,
+            caller.own,
+            lambda worker: self._changes(worker, request),
+        )
         self._signals.publish(WORKERS_CHANGED)
-        return changed
+        return (await self._shown([changed], caller))[0]
 
     async def delete(self, worker_id: str, caller: Caller) -> None:
         """Delete a worker that does not run."""
-        worker = await self.get(worker_id, caller)
-        if worker.status is WorkerStatus.RUNNING:
-            raise RuleError(
-                "A running worker cannot be deleted: stop it first with "
-                f"POST /workers/{worker_id}/stop"
-            )
-        await self._workers.remove(worker_id, {"status": worker.status})
+        await self._workers.remove(
+            worker_id, caller.own, check=_refuse_running
+        )
 
     async def start(self, worker_id: str, caller: Caller) -> Worker:
-        """Want a worker running."""
-        worker = await self.get(worker_id, caller)
-        if worker.status is WorkerStatus.RUNNING:
-            raise RuleError("The worker is already running")
+        """Want a worker running.
+
+        Raises:
+            RuleError: it runs already, or its client is disabled.
+        """
+        worker = await self._workers.get(worker_id, caller.own)
+        if not await self._enabled_of({worker.client_id}):
+            raise RuleError(
+                "The client of this worker is disabled or deleted: its "
+                "workers cannot be started"
+            )
         started = to_datetime(self._clock()).isoformat()
         return await self._want(
-            worker, WorkerStatus.RUNNING, {"startedAt": started}
+            worker_id, caller, WorkerStatus.RUNNING, {"startedAt": started}
         )
 
     async def stop(self, worker_id: str, caller: Caller) -> Worker:
-        """Want a worker stopped; its running calls get a grace time."""
-        worker = await self.get(worker_id, caller)
-        if worker.status is WorkerStatus.STOPPED:
-            raise RuleError("The worker is already stopped")
-        return await self._want(worker, WorkerStatus.STOPPED, None)
+        """Want a worker stopped; its running calls get a grace time.
+
+        Raises:
+            RuleError: it is stopped already.
+        """
+        return await self._want(worker_id, caller, WorkerStatus.STOPPED, None)
+
+    def client_changed(self) -> None:
+        """Tell the supervisor that a client was enabled or disabled."""
+        self._signals.publish(WORKERS_CHANGED)
 
     async def stop_all_of(self, client_id: str) -> None:
         """Want every running worker of a client stopped."""
@@ -202,7 +214,9 @@ class WorkerService:
     ) -> WorkerSummary:
         """Count the caller's workers and name them, by status."""
         documents = await self._documents.find(caller.own)
-        workers = [Worker.from_document(document) for document in documents]
+        workers = await self._as_clients_are(
+            [Worker.from_document(document) for document in documents], caller
+        )
         ids: dict[WorkerStatus, list[str]] = {s: [] for s in WorkerStatus}
         for worker in filter(wanted.matches, workers):
             ids[worker.status].append(worker.worker_id)
@@ -224,11 +238,14 @@ class WorkerService:
     async def overview(self) -> WorkerOverview:
         """Count everybody's workers, in all and by client."""
         counts: dict[str, dict[str, int]] = {}
-        for document in await self._documents.find(
-            {}, fields=["clientId", "status"]
-        ):
-            row = counts.setdefault(document["clientId"], {})
-            row[document["status"]] = row.get(document["status"], 0) + 1
+        found = await self._documents.find({}, fields=["clientId", "status"])
+        enabled = await self._enabled_of({each["clientId"] for each in found})
+        for document in found:
+            client_id, status = document["clientId"], document["status"]
+            if status == WorkerStatus.RUNNING and client_id not in enabled:
+                status = WorkerStatus.STOPPED
+            row = counts.setdefault(client_id, {})
+            row[status] = row.get(status, 0) + 1
         clients = [
             ClientWorkerCounts(
                 client_id=client_id, **row, total=sum(row.values())
@@ -245,17 +262,33 @@ class WorkerService:
 
     async def _want(
         self,
-        worker: Worker,
+        worker_id: str,
+        caller: Caller,
         status: WorkerStatus,
         thread_info: dict[str, Any] | None,
     ) -> Worker:
-        changed = await self._workers.change(
-            worker.worker_id,
-            {"status": status, "threadInfo": thread_info},
-            {"status": worker.status},
-        )
+        def decide(worker: Worker) -> Document:
+            if worker.status is status:
+                raise RuleError(f"The worker is already {status}")
+            return {"status": status, "threadInfo": thread_info}
+
+        changed = await self._workers.change(worker_id, caller.own, decide)
         self._signals.publish(WORKERS_CHANGED)
         return changed
+
+    def _changes(self, worker: Worker, request: WorkerUpdate) -> Document:
+        """Give the fields that a change of a worker sets."""
+        changes: Document = {}
+        if request.config is not None:
+            given = request.config.model_dump(
+                by_alias=True, exclude_unset=True
+            )
+            config = worker.config.model_dump(by_alias=True) | given
+            merged = WorkerConfigInput.model_validate(config)
+            changes["config"] = self._complete(merged)
+        if "group" in request.model_fields_set:
+            changes["group"] = request.group
+        return changes
 
     async def _named(
         self, request: WorkerBatchUpdate, caller: Caller
@@ -278,14 +311,57 @@ class WorkerService:
         fields["replicas"] = config.replicas or 1
         return fields
 
-    async def _with_threads(self, workers: Sequence[Worker]) -> list[Worker]:
+    async def _shown(
+        self, workers: Sequence[Worker], caller: Caller
+    ) -> list[Worker]:
+        """Show workers as they are: with their threads, if they may run."""
+        shown = await self._as_clients_are(workers, caller)
         running = [
             worker.worker_id
-            for worker in workers
+            for worker in shown
             if worker.status is WorkerStatus.RUNNING
         ]
         leases = await self._leases.of_workers(running) if running else []
-        return [_showing(worker, leases) for worker in workers]
+        return [_showing(worker, leases) for worker in shown]
+
+    async def _as_clients_are(
+        self, workers: Sequence[Worker], caller: Caller
+    ) -> Sequence[Worker]:
+        """Show the workers of disabled clients as stopped, as they are.
+
+        Their documents keep what is wanted, for when the client is enabled
+        again. A client that asks itself is enabled.
+        """
+        running = {
+            worker.client_id
+            for worker in workers
+            if worker.status is WorkerStatus.RUNNING
+        }
+        if not (caller.is_admin and running):
+            return workers
+        enabled = await self._enabled_of(running)
+        stopped = {"status": WorkerStatus.STOPPED, "thread_info": None}
+        return [
+            worker
+            if worker.status is not WorkerStatus.RUNNING
+            or worker.client_id in enabled
+            else worker.model_copy(update=stopped)
+            for worker in workers
+        ]
+
+    async def _enabled_of(self, client_ids: Collection[str]) -> set[str]:
+        """Return which of these clients exist and are enabled."""
+        where = {"clientId": {"$in": list(client_ids)}, "enabled": True}
+        found = await self._clients.find(where, fields=["clientId"])
+        return {document["clientId"] for document in found}
+
+
+def _refuse_running(worker: Worker) -> None:
+    if worker.status is WorkerStatus.RUNNING:
+        raise RuleError(
+            "A running worker cannot be deleted: stop it first with "
+            f"POST /workers/{worker.worker_id}/stop"
+        )
 
 
 def _showing(worker: Worker, leases: Sequence[WorkerLease]) -> Worker:

@@ -1,0 +1,189 @@
+"""Changes many jobs, or none: `PATCH /jobs/batch`.
+
+A server without transactions changes documents one by one. So a batch is
+written in two steps. First every job is *held*, on the condition that it is
+as it was when the change was checked; this alters nothing that a client
+asked for. A job that waits is held by the means of the queue itself: it is
+PROCESSING under a lease of the batch, so no worker claims it. If all jobs
+are held, the changes are written. If one is not, the holds are released,
+each of which restores the few fields that it had set: `status` and lease.
+Nothing else has been touched, so nothing else can be lost.
+
+The hold of a process that died ends by itself: nobody heeds it after
+`HOLD_SECONDS`, and a job that waited returns to the queue as from any
+worker whose lease has ended.
+"""
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from api.core.errors import ConflictError
+from api.models.job_status import JobStatus
+from api.services.shared.repository import REVISION, revision_of
+from utilities.cosmos_connector import (
+    Document,
+    Documents,
+    ObjectId,
+    StoreError,
+)
+from utilities.slices import blocks, in_slices
+
+HOLD_SECONDS = 60
+_MARK, _UNTIL = "batchMark", "batchHeldUntil"
+_NO_MARKS: Document = {_MARK: None, _UNTIL: None}
+# The condition that no batch has marked a job.
+FREE: Document = {_MARK: None}
+_LEASE = ("leaseToken", "leaseExpiresAt")
+# What must be read of a job before it can be changed in a batch.
+FIELDS = (
+    *("clientId", "status", REVISION, "_metadata"),
+    *(*_LEASE, _MARK, _UNTIL),
+)
+# Updates of one message; encoding more would hold the event loop.
+_BLOCK = 500
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedChange:
+    """A job as it was read (`FIELDS`), and the fields to be set."""
+
+    before: Document
+    changes: Document
+
+
+def is_held(job: Document, now: int) -> bool:
+    """Tell whether a batch is changing the job just now."""
+    return bool(job.get(_MARK)) and job.get(_UNTIL, 0) > now
+
+
+class BatchChange:
+    """One batch of planned changes, to be written once."""
+
+    def __init__(
+        self, documents: Documents, planned: Sequence[PlannedChange], now: int
+    ) -> None:
+        self._documents = documents
+        self._planned = planned
+        self._mark = str(ObjectId())
+        self._until = now + HOLD_SECONDS * 1000
+
+    async def write(self) -> Sequence[ObjectId]:
+        """Write every change, or none.
+
+        Returns the jobs that a worker's late answer, or a deletion, has
+        altered between the two steps; these are not changed.
+
+        Raises:
+            ConflictError: a job is no longer as it was read.
+        """
+        try:
+            held = await self._hold()
+        except BaseException:
+            with contextlib.suppress(StoreError):
+                await self._release()
+            raise
+        if not held:
+            await self._release()
+            raise ConflictError(
+                "A job of the batch was changed or deleted by somebody else "
+                "in the meantime; nothing is changed"
+            )
+        await self._update(self._applied)
+        return await self._still_marked()
+
+    async def free(self, ids: Sequence[ObjectId]) -> None:
+        """Remove what is left of the holds."""
+        where = {"_id": {"$in": list(ids)}, _MARK: self._mark}
+        await self._documents.update_many(where, _NO_MARKS)
+
+    async def _hold(self) -> bool:
+        held = await self._update(self._holding)
+        if held == len(self._planned):
+            return True
+        # Less may also be the count of a write that was repeated.
+        return len(await self._still_marked()) == len(self._planned)
+
+    async def _release(self) -> None:
+        await self._update(self._released)
+        # An answer that came meanwhile stays; only its mark goes.
+        await self.free(await self._still_marked())
+
+    async def _update(self, step: Any) -> int:  # noqa: ANN401 - one of the three below
+        matched = 0
+        for block in blocks(self._planned, _BLOCK):
+            updates = await in_slices(step, block)
+            matched += await self._documents.update_each(updates)
+        return matched
+
+    async def _still_marked(self) -> list[ObjectId]:
+        found: list[Document] = []
+        for block in blocks(self._planned, _BLOCK):
+            ids = [each.before["_id"] for each in block]
+            where = {"_id": {"$in": ids}, _MARK: self._mark}
+            found += await self._documents.find(where, fields=["_id"])
+        return [document["_id"] for document in found]
+
+    def _holding(self, each: PlannedChange) -> tuple[Document, Document]:
+        before = each.before
+        seen = {
+            "_id": before["_id"],
+            "status": before["status"],
+            "leaseToken": before.get("leaseToken"),
+            REVISION: before.get(REVISION),
+        }
+        marks = {
+            _MARK: self._mark,
+            _UNTIL: self._until,
+            REVISION: revision_of(before) + 1,
+            **_untouched(before),
+        }
+        return seen, {**marks, **self._exclusive(each)}
+
+    def _exclusive(self, each: PlannedChange) -> Document:
+        """Give what keeps workers from a job, where one might come."""
+        match each.before["status"], each.changes.get("status"):
+            case JobStatus.PENDING, _:
+                return {
+                    "status": JobStatus.PROCESSING,
+                    "leaseToken": self._mark,
+                    "leaseExpiresAt": self._until,
+                }
+            case JobStatus.PROCESSING, str():
+                # An answer that comes now is still taken.
+                return {"status": JobStatus.ERROR_PROCESSING}
+            case _:
+                return {}
+
+    def _applied(self, each: PlannedChange) -> tuple[Document, Document]:
+        restored = self._restored(each)
+        return self._as_held(each), {**restored, **each.changes}
+
+    def _released(self, each: PlannedChange) -> tuple[Document, Document]:
+        restored = self._restored(each)
+        return self._as_held(each), {**restored, **_untouched(each.before)}
+
+    def _as_held(self, each: PlannedChange) -> Document:
+        status = self._exclusive(each).get("status", each.before["status"])
+        return {
+            "_id": each.before["_id"],
+            "status": status,
+            _MARK: self._mark,
+        }
+
+    def _restored(self, each: PlannedChange) -> Document:
+        set_by_hold = self._exclusive(each)
+        return {
+            **{name: each.before.get(name) for name in set_by_hold},
+            **_NO_MARKS,
+        }
+
+
+def _untouched(before: Document) -> Document:
+    """Keep what tells who changed a job, and when."""
+    metadata = before["_metadata"]
+    return {
+        f"_metadata.{name}": metadata.get(name)
+        for name in ("updatedAt", "updatedBy")
+    }
