@@ -2,8 +2,6 @@
 
 import uuid
 
-from bson import ObjectId
-
 from api.core import security
 from api.core.errors import AuthenticationError, NotFoundError
 from api.models.client_models import (
@@ -15,7 +13,7 @@ from api.models.client_models import (
 )
 from api.services.shared.paging import Page, PageRequest, fetch_page
 from api.services.workers.worker_service import WorkerService
-from utilities.cosmos_connector import Document, Documents
+from utilities.cosmos_connector import Document, Documents, ObjectId
 
 
 class ClientService:

@@ -3,11 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from bson import ObjectId
-
 from api.models.job_status import JobStatus
 from api.services.shared import client_reference
-from utilities.cosmos_connector import Document
+from utilities.cosmos_connector import Document, ObjectId
 
 # No document has it: what an id that is no id finds.
 _NO_ID = ObjectId("0" * 24)

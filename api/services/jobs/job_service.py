@@ -5,7 +5,6 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from bson import ObjectId
 from pydantic import ValidationError
 
 from api.core.errors import (
@@ -32,7 +31,7 @@ from api.services.shared.caller import Caller
 from api.services.shared.paging import Page, PageRequest, fetch_page
 from api.services.shared.repository import Repository, object_id
 from utilities.clock import Clock, now_ms
-from utilities.cosmos_connector import Document, Documents
+from utilities.cosmos_connector import Document, Documents, ObjectId
 from utilities.signals import Signals, jobs_waiting
 
 _CHANGED = "was changed or deleted by somebody else in the meantime"

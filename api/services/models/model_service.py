@@ -2,7 +2,6 @@
 
 from typing import Any, Protocol
 
-from bson import ObjectId
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
@@ -17,7 +16,7 @@ from api.models.resilience_models import ResilienceSettings
 from api.services.shared.paging import Page, PageRequest, fetch_page
 from api.services.shared.repository import Repository
 from config import default_key_reference
-from utilities.cosmos_connector import Document, Documents, Filter
+from utilities.cosmos_connector import Document, Documents, Filter, ObjectId
 
 
 class SdkNames(Protocol):

@@ -3,9 +3,6 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from bson import ObjectId
-from pymongo.errors import DuplicateKeyError
-
 from api.core.errors import NotFoundError, RuleError
 from api.models.prompt_models import (
     Prompt,
@@ -18,7 +15,13 @@ from api.services.shared.caller import Caller
 from api.services.shared.paging import Page, PageRequest, fetch_page
 from api.services.shared.repository import Repository
 from utilities import payload
-from utilities.cosmos_connector import Document, Documents, Filter
+from utilities.cosmos_connector import (
+    Document,
+    Documents,
+    DuplicateKeyError,
+    Filter,
+    ObjectId,
+)
 
 _WHAT = "prompt"
 # Two clients that add a version in the same moment take the same number;

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import structlog
-from bson import ObjectId
-from pymongo.errors import PyMongoError
 
 from api.core.errors import NotFoundError, ProviderFailedError, RuleError
 from api.models.model_models import ModelWithKey
@@ -35,7 +33,12 @@ from config import MissingModelKeyError
 from llm_sdks.errors import LLMError
 from utilities import payload
 from utilities.clock import Clock, now_ms
-from utilities.cosmos_connector import Document, Documents
+from utilities.cosmos_connector import (
+    Document,
+    Documents,
+    ObjectId,
+    StoreError,
+)
 
 MOST_DATA_POINTS = 10_000
 _STOP_SECONDS = 5.0
@@ -263,7 +266,7 @@ class StreamService:
         }
         try:
             await self._documents.update({"_id": document_id}, changes)
-        except PyMongoError:
+        except StoreError:
             # The client has its text; only the record is incomplete.
             log.exception("stream_not_recorded", streamId=str(document_id))
 
