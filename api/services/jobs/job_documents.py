@@ -4,6 +4,7 @@ from typing import Any
 
 from api.models.job_models import Job, JobCreate, JobUpdate
 from api.models.job_status import JobStatus
+from api.services.queue.waiting_jobs import deferred
 from api.services.shared import client_reference
 from utilities import payload
 from utilities.cosmos_connector import Document
@@ -28,7 +29,7 @@ def new(
         "attempts": 0,
         "failures": 0,
         "startedAt": now,
-        "availableAt": now,
+        **deferred(now, now),
         "sequence": now * _SEQUENCE_STEPS + position,
     }
 
@@ -72,7 +73,7 @@ def _with_status(
             "attempts": 0,
             "failures": 0,
             "attemptHistory": None,
-            "availableAt": now,
+            **deferred(now, now),
             "errorData": None,
             # A result of before must not pass for a part of the next one.
             "responseData": None,

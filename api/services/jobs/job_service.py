@@ -27,6 +27,7 @@ from api.services.jobs.job_summary import summarize
 from api.services.models.model_service import ModelService
 from api.services.prompts.prompt_flow_service import PromptFlowService
 from api.services.prompts.prompt_service import PromptService
+from api.services.queue.waiting_jobs import NEVER
 from api.services.shared.caller import Caller
 from api.services.shared.paging import Page, PageRequest, fetch_page
 from api.services.shared.repository import Repository, object_id
@@ -34,6 +35,8 @@ from utilities.clock import Clock, now_ms
 from utilities.cosmos_connector import Document, Documents, ObjectId
 from utilities.signals import Signals, jobs_waiting
 
+# A deleted job does not slow the claims of others down.
+_OUT_OF_THE_QUEUE: Document = {"deferredUntil": NEVER}
 _CHANGED = "was changed or deleted by somebody else in the meantime"
 
 
@@ -155,13 +158,15 @@ class JobService:
     async def delete(self, job_id: str, caller: Caller) -> None:
         """Delete one; a worker's answer to it is dropped."""
         await self.get(job_id, caller)
-        await self._jobs.remove(job_id, caller.own)
+        await self._jobs.remove(job_id, caller.own, _OUT_OF_THE_QUEUE)
 
     async def delete_batch(self, ids: Sequence[str], caller: Caller) -> None:
         """Delete many, or none if an id is unknown."""
         await self._all_of([job_id.lower() for job_id in ids], caller)
         where = {"_id": {"$in": [ObjectId(job_id) for job_id in ids]}}
-        await self._documents.soft_delete({**caller.own, **where})
+        await self._documents.soft_delete(
+            {**caller.own, **where}, _OUT_OF_THE_QUEUE
+        )
 
     async def _with_flows(
         self, requests: Sequence[JobCreate], client_id: str
