@@ -406,8 +406,8 @@ async def test_a_result_whose_answer_was_lost_counts_as_stored(
 async def test_a_claim_costs_the_same_however_many_jobs_it_skips(
     store: Store, kind: str, request: pytest.FixtureRequest
 ) -> None:
-    if "mongoeco" in request.node.callspec.params.values():
-        pytest.skip("it goes through every document, whatever is asked")
+    if "embedded" not in request.node.callspec.params.values():
+        pytest.skip("the others go through every document in any case")
     due = store.time.now + 3_600_000
     skipped: dict[str, Document] = {
         "model": {"model": "away"},

@@ -15,6 +15,7 @@ from bson.raw_bson import RawBSONDocument
 from neosqlite._sqlite import sqlite3
 from nx_27017.handler import NeoSQLiteHandler
 
+from utilities.embedded import integrity
 from utilities.embedded.fast_reads import find_plainly, group_plainly
 from utilities.embedded.fast_writes import insert_plainly, update_plainly
 from utilities.embedded.readers import Readers
@@ -38,6 +39,7 @@ class DurableHandler(NeoSQLiteHandler):  # type: ignore[misc]
 
     def __init__(self, data_dir: str) -> None:
         self._readers: dict[str, Readers] = {}
+        self._remembered: set[str] = set()
         super().__init__(data_dir=data_dir)
 
     def handle_insert(self, msg: Message) -> Answer:
@@ -154,6 +156,13 @@ class DurableHandler(NeoSQLiteHandler):  # type: ignore[misc]
             connection = self.get_database(database).db
             with _committing(connection):
                 yield
+            self._remember(database)
+
+    def _remember(self, database: str) -> None:
+        readers = self._readers.get(database)
+        if readers is not None and database not in self._remembered:
+            integrity.remember(readers.path)
+            self._remembered.add(database)
 
     def _open_db_conn(self, db_name: str) -> Any:  # noqa: ANN401 - as above
         connection = super()._open_db_conn(db_name)
@@ -171,7 +180,10 @@ class DurableHandler(NeoSQLiteHandler):  # type: ignore[misc]
 
     def _drop_file_db(self, db_name: str) -> None:
         if db_name in self._readers:
-            self._readers.pop(db_name).close()
+            readers = self._readers.pop(db_name)
+            readers.close()
+            self._remembered.discard(db_name)
+            integrity.forget(readers.path)
         super()._drop_file_db(db_name)
 
     def _apply_write_concern(self, *_: object) -> None:
