@@ -50,6 +50,7 @@ from utilities.embedded.database import (
     EmbeddedDatabaseError,
 )
 from utilities.interpreter import collect_seldom, switch_threads_often
+from utilities.private_files import make_private
 from utilities.signals import Signals
 from utilities.store.change_feed import ChangeFeed
 from utilities.store.change_watcher import ChangeWatcher
@@ -139,10 +140,16 @@ class _Process:
 
 
 def build(
-    settings: Settings, keys: ModelKeys, connection_string: str
+    settings: Settings,
+    keys: ModelKeys,
+    connection_string: str,
+    clients: ClientManager | None = None,
 ) -> Application:
-    """Wire every part; no I/O happens here."""
-    clients = ClientManager(
+    """Wire every part; no I/O happens here.
+
+    `clients` takes the place of those to the `connection_string`.
+    """
+    clients = clients or ClientManager(
         connection_string, settings.db_name, settings.db_timeout_seconds
     )
     process = _Process(settings, keys, clients)
@@ -313,6 +320,7 @@ def database_of(settings: Settings) -> Iterator[str]:
         DataDirectoryInUseError: another process has the embedded one.
     """
     if settings.db_connection_string is not None:
+        make_private(settings.data_dir)
         yield settings.db_connection_string.get_secret_value()
         return
     with EmbeddedDatabase(settings.data_dir) as database:

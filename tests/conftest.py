@@ -17,7 +17,7 @@ from tests.support.live_server import (
 )
 from tests.support.metrics import TOKEN
 from tests.support.mongoeco_server import PYTHON, mongoeco_server
-from tests.support.store import Store, open_store
+from tests.support.store import IN_MEMORY, Store, open_store
 from utilities.embedded.database import EmbeddedDatabase
 
 PROVIDER_KEY = "sk-provider-secret"
@@ -115,10 +115,14 @@ def vendor(simulator: Simulator) -> Iterator[httpx2.Client]:
         yield client
 
 
-@pytest.fixture(scope="module", params=["embedded", "mongoeco"])
-def address(request: pytest.FixtureRequest, database: str) -> Iterator[str]:
+@pytest.fixture(scope="module", params=["embedded", "mongoeco", "memory"])
+def address(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A store of each kind; only what is needed for it is started."""
+    if request.param == "memory":
+        yield IN_MEMORY
+        return
     if request.param == "embedded":
-        yield database
+        yield request.getfixturevalue("database")
         return
     if not PYTHON.exists():
         pytest.skip("mongoeco is not installed: it needs Python 3.13")

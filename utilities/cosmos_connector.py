@@ -1,63 +1,72 @@
-"""The way to the database: clients, documents, soft deletion.
+"""Access to the database: clients, documents, soft deletion.
 
 Everything here works on any server that speaks MongoDB's protocol: no
 transactions, no pipeline updates, no dates inside updates (see `clock`).
+Code outside the store takes the driver's names that it needs from here.
 """
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextvars import ContextVar
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any
 from weakref import WeakKeyDictionary
 
-import stamina
 from bson import ObjectId
+from bson.errors import BSONError, InvalidDocument, InvalidId
 from pymongo import AsyncMongoClient, UpdateOne
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import (
-    AutoReconnect,
     BulkWriteError,
+    DocumentTooLarge,
     DuplicateKeyError,
     PyMongoError,
-    ServerSelectionTimeoutError,
 )
-from pymongo.results import UpdateResult
 
 from utilities.clock import Clock, now_ms
+from utilities.store import metadata
+from utilities.store.conditions import living, unchanged
+from utilities.store.metadata import WRITE_ID, current_actor
+from utilities.store.refusals import (
+    duplicate_indexes,
+    is_storable,
+    is_transient,
+    is_unavailable,
+)
+from utilities.store.retries import retrying
 
 __all__ = [
+    "BSONError",
+    "BulkWriteError",
     "ClientManager",
     "Document",
+    "DocumentTooLarge",
     "Documents",
     "DuplicateKeyError",
     "Filter",
+    "InvalidDocument",
+    "InvalidId",
     "ObjectId",
     "Sort",
     "StoreError",
     "current_actor",
+    "is_storable",
+    "is_transient",
+    "is_unavailable",
     "retrying",
 ]
 
 Document = dict[str, Any]
 Filter = Mapping[str, Any]
 Sort = Sequence[tuple[str, int]]
-T = TypeVar("T")
 
-# What any use of the store can raise, for those who do not know the driver.
+# The base of all errors of the store.
 StoreError = PyMongoError
 
-DUPLICATE_KEY_CODE = 11000
 # Documents that a server sends at once, if it can.
 _BATCH = 1000
-# No operation of ours takes so long, on a server that is well.
+# No operation of ours takes so long on a healthy server.
 _LONGEST_ANSWER_MS = 30_000
-
-# Who is acting, for `_metadata`: a client's id, `admin` or `worker`.
-current_actor: ContextVar[str | None] = ContextVar(
-    "current_actor", default=None
-)
 
 
 class ClientManager:
@@ -94,25 +103,27 @@ class ClientManager:
                     appname="metasync",
                     connectTimeoutMS=self._timeout_ms,
                     serverSelectionTimeoutMS=self._timeout_ms,
-                    # A line that is dead without a word: some firewalls
-                    # forget one that was quiet for a while.
+                    # Some firewalls drop an idle connection silently.
                     socketTimeoutMS=_LONGEST_ANSWER_MS,
+                    # A server may accept the driver's retries and not
+                    # recognize them. Ours know their own writes.
+                    retryWrites=False,
                 )
         return client[self._db_name]
 
     async def ping(self) -> None:
-        """Ask the server for a sign of life.
+        """Check that the server answers.
 
         Raises:
-            pymongo.errors.PyMongoError: it gave none.
+            StoreError: it did not.
         """
         await self.database().command("ping")
 
     async def hello(self) -> Document:
-        """Ask the server, the primary of several, who it is.
+        """Ask the server (the primary of a replica set) what it is.
 
         Raises:
-            pymongo.errors.PyMongoError: it did not answer.
+            StoreError: it did not answer.
         """
         return await self.database().client.admin.command("hello")
 
@@ -124,35 +135,13 @@ class ClientManager:
             await client.close()
 
 
-async def retrying(operation: Callable[[], Awaitable[T]]) -> T:
-    """Run an operation that may safely run twice, again if the line breaks.
-
-    A server that cannot be found at all is not waited for again: the
-    driver has already looked for it for some seconds.
-    """
-    async for attempt in stamina.retry_context(
-        on=_worth_a_retry,
-        attempts=3,
-        timeout=5.0,
-        wait_initial=0.1,
-        wait_jitter=0.1,
-    ):
-        with attempt:
-            return await operation()
-    raise AssertionError  # pragma: no cover - the loop returns or raises
-
-
-def _worth_a_retry(error: Exception) -> bool:
-    return isinstance(error, AutoReconnect) and not isinstance(
-        error, ServerSelectionTimeoutError
-    )
-
-
 class Documents:
-    """One collection's documents, each with `_metadata`, none gone for good.
+    """One collection's documents, with `_metadata` and soft deletion.
 
-    Every method but `insert*` sees living documents only. Filters and
-    changes are MongoDB's, from our own code, never from a request's body.
+    Methods see documents that are not deleted, unless they say otherwise.
+    Filters and changes are MongoDB's, from our own code, never from a
+    request's body. Each write is repeated after a lost connection and
+    after a conflict, and its result is the same as without them.
     """
 
     def __init__(
@@ -177,17 +166,21 @@ class Documents:
         Raises:
             DuplicateKeyError: the `_id` or a unique field is taken.
         """
-        metadata = self._new_metadata(created_at)
-        stored = document | {"_metadata": metadata}
-        first_try = True
+        made = metadata.created(
+            self._clock() if created_at is None else created_at
+        )
+        stored = document | {"_metadata": made}
+        tries = 0
 
         async def operation() -> None:
-            nonlocal first_try
-            retried, first_try = not first_try, False
+            nonlocal tries
+            tries += 1
             try:
                 await self.raw.insert_one(stored)
             except DuplicateKeyError:
-                if not (retried and await self._is_stored(stored)):
+                if tries == 1 or not await self._own(
+                    {"_id": stored["_id"]}, made["writeId"]
+                ):
                     raise
 
         await retrying(operation)
@@ -201,24 +194,41 @@ class Documents:
         Returns what was to be stored, and the indexes of those whose
         `_id` was already taken.
         """
-        metadata = self._new_metadata()
-        stored = [doc | {"_metadata": dict(metadata)} for doc in documents]
+        made = metadata.created(self._clock())
+        stored = [doc | {"_metadata": dict(made)} for doc in documents]
+        tries = 0
 
         async def operation() -> list[int]:
+            nonlocal tries
+            tries += 1
             try:
                 await self.raw.insert_many(stored, ordered=False)
             except BulkWriteError as error:
-                return _duplicate_indexes(error)
+                return duplicate_indexes(error)
             return []
 
-        return stored, await retrying(operation)
+        taken = await retrying(operation)
+        if taken and tries > 1:
+            ids = [stored[index]["_id"] for index in taken]
+            own = await self._own({"_id": {"$in": ids}}, made["writeId"])
+            # A document that repeats an `_id` of the same message has not
+            # been stored.
+            first = {
+                doc["_id"]: i for i, doc in reversed([*enumerate(stored)])
+            }
+            taken = [
+                i
+                for i in taken
+                if stored[i]["_id"] not in own or first[stored[i]["_id"]] != i
+            ]
+        return stored, taken
 
     async def find_one(
         self, where: Filter, sort: Sort | None = None
     ) -> Document | None:
         """Return the first living document that matches, or None."""
         return await retrying(
-            lambda: self.raw.find_one(_living(where), sort=sort)
+            lambda: self.raw.find_one(living(where), sort=sort)
         )
 
     async def find(
@@ -232,7 +242,7 @@ class Documents:
         """Return the living documents that match; `limit` 0 means all."""
 
         async def operation() -> list[Document]:
-            cursor = self.raw.find(_living(where), fields).sort(list(sort))
+            cursor = self.raw.find(living(where), fields).sort(list(sort))
             # Left to itself, a server sends the first 101 alone.
             cursor = cursor.limit(limit).batch_size(limit or _BATCH)
             return await cursor.to_list()
@@ -245,7 +255,7 @@ class Documents:
         """Run a pipeline over the living documents that match."""
 
         async def operation() -> list[Document]:
-            pipeline = [{"$match": _living(where)}, *stages]
+            pipeline = [{"$match": living(where)}, *stages]
             return await (await self.raw.aggregate(pipeline)).to_list()
 
         return await retrying(operation)
@@ -262,108 +272,121 @@ class Documents:
             DuplicateKeyError: a unique field is taken.
         """
         # Two steps: the embedded server's find-and-modify hides errors.
-        fields = {**changes, **self._touched()}
-        matched = await self._write(
-            lambda: self.raw.update_one(_living(where), {"$set": fields}),
-            {"_id": where["_id"], **fields},
-        )
-        if not matched:
+        if not await self._set(where, changes):
             return None
         return await retrying(lambda: self.raw.find_one({"_id": where["_id"]}))
 
     async def update_many(
         self, where: Filter, changes: Mapping[str, Any]
     ) -> int:
-        """Set fields of every living match; returns how many matched."""
-        fields = {**changes, **self._touched()}
-        return await self._write(
-            lambda: self.raw.update_many(_living(where), {"$set": fields}),
-            {"_id": where["_id"], **fields} if "_id" in where else None,
-        )
+        """Set fields of every match; returns how many matched."""
+        return await self._set(where, changes, many=True)
 
     async def update_each(
-        self, updates: Sequence[tuple[Filter, Mapping[str, Any]]]
+        self,
+        updates: Sequence[tuple[Filter, Mapping[str, Any]]],
+        unset: Sequence[str] = (),
     ) -> int:
-        """Make many `update`s in one message; returns how many matched."""
-        touched = self._touched()
+        """Make many `update`s in one message; returns how many matched.
+
+        `unset` names fields that are removed from each of them.
+
+        Raises:
+            BulkWriteError: the server refused some; the others are made.
+        """
+        touched = metadata.touched(self._clock())
+        removed = {"$unset": dict.fromkeys(unset, "")} if unset else {}
         operations = [
-            UpdateOne(_living(where), {"$set": {**touched, **changes}})
+            UpdateOne(
+                living(where), {"$set": {**touched, **changes}} | removed
+            )
             for where, changes in updates
         ]
-        result = await retrying(
-            lambda: self.raw.bulk_write(operations, ordered=False)
-        )
-        return result.matched_count
-
-    async def soft_delete(
-        self, where: Filter, changes: Mapping[str, Any] | None = None
-    ) -> int:
-        """Mark every living match as deleted; returns how many."""
-        now, actor = self._clock(), current_actor.get()
-        return await self.update_many(
-            where,
-            {
-                **(changes or {}),
-                "_metadata.isDeleted": True,
-                "_metadata.deletedAt": now,
-                "_metadata.deletedBy": actor,
-            },
-        )
-
-    async def _write(
-        self,
-        write: Callable[[], Awaitable[UpdateResult]],
-        own: Filter | None,
-    ) -> int:
-        """Write, again if the line breaks; return how many matched.
-
-        `own` finds what the write itself has left: an earlier try whose
-        answer got lost must not look like somebody else's change.
-        """
         tries = 0
 
         async def operation() -> int:
             nonlocal tries
             tries += 1
-            return (await write()).matched_count
+            result = await self.raw.bulk_write(operations, ordered=False)
+            return result.matched_count
 
         matched = await retrying(operation)
-        if matched == 0 and tries > 1 and own is not None:
-            found = await retrying(lambda: self.raw.find(own, {}).to_list())
-            return len(found)
+        if tries > 1 and matched < len(updates):
+            ids = [where["_id"] for where, _ in updates]
+            own = await self._own({"_id": {"$in": ids}}, touched[WRITE_ID])
+            return max(matched, len(own))
         return matched
 
-    async def _is_stored(self, document: Document) -> bool:
-        where = {"_id": document["_id"]}
-        return await self.raw.find_one(where, {"_id": 1}) is not None
+    async def patch(self, where: Filter, update: Document) -> int:
+        """Make one update of every match and leave `_metadata` as it is.
 
-    def _new_metadata(self, created_at: int | None = None) -> Document:
-        now = self._clock() if created_at is None else created_at
-        actor = current_actor.get()
-        return {
-            "isDeleted": False,
-            "createdAt": now,
-            "updatedAt": now,
-            "deletedAt": None,
-            "archivedAt": None,
-            "createdBy": actor,
-            "updatedBy": actor,
-            "deletedBy": None,
-        }
+        It must be safe to repeat. Returns how many the last try matched.
+        """
+        result = await retrying(
+            lambda: self.raw.update_many(living(where), update)
+        )
+        return result.matched_count
 
-    def _touched(self) -> Document:
-        return {
-            "_metadata.updatedAt": self._clock(),
-            "_metadata.updatedBy": current_actor.get(),
-        }
+    async def put_each(self, documents: Sequence[Document]) -> None:
+        """Set the fields of documents by `_id`; make those that are not.
 
+        For short-lived records: `_metadata` is the caller's business.
+        """
+        operations = [
+            UpdateOne(
+                {"_id": document["_id"]},
+                {"$set": {k: v for k, v in document.items() if k != "_id"}},
+                upsert=True,
+            )
+            for document in documents
+        ]
+        await retrying(lambda: self.raw.bulk_write(operations, ordered=False))
 
-def _living(where: Filter) -> Document:
-    return {**where, "_metadata.isDeleted": False}
+    async def erase(self, where: Filter) -> None:
+        """Remove every match for good, also those that are deleted."""
+        await retrying(lambda: self.raw.delete_many(where))
 
+    async def soft_delete(
+        self, where: Filter, changes: Mapping[str, Any] | None = None
+    ) -> int:
+        """Mark every living match as deleted; returns how many."""
+        deleted = metadata.deleted(self._clock())
+        return await self.update_many(where, {**(changes or {}), **deleted})
 
-def _duplicate_indexes(error: BulkWriteError) -> list[int]:
-    problems = error.details["writeErrors"]
-    if any(item["code"] != DUPLICATE_KEY_CODE for item in problems):
-        raise error
-    return [item["index"] for item in problems]
+    async def _set(
+        self,
+        where: Filter,
+        changes: Mapping[str, Any],
+        *,
+        many: bool = False,
+    ) -> int:
+        """Set fields; return how many matched, an earlier try included.
+
+        What an earlier try has written, whose answer was lost, must not
+        look like somebody else's change.
+        """
+        fields = {**metadata.touched(self._clock()), **changes}
+        tries = 0
+
+        async def operation() -> int:
+            nonlocal tries
+            tries += 1
+            raw = self.raw
+            write = raw.update_many if many else raw.update_one
+            result = await write(living(where), {"$set": fields})
+            return result.matched_count
+
+        matched = await retrying(operation)
+        if tries > 1:
+            still = unchanged(where, fields)
+            own = await self._own(still, fields[WRITE_ID])
+            return max(matched, len(own))
+        return matched
+
+    async def _own(self, where: Filter, write_id: str) -> set[Any]:
+        """Return the ids of the matches that one write has written."""
+        marked = {**where, WRITE_ID: write_id}
+        found = await retrying(
+            lambda: self.raw.find(marked, ["_id"]).to_list()
+        )
+        return {document["_id"] for document in found}

@@ -1,8 +1,9 @@
 """A server of ours as a child process that cannot outlive us. POSIX only.
 
 The child (`python -m MODULE`) writes one line of JSON, `{"port": N}`, when
-it accepts connections, and ends when its standard input does, which the
-kernel sees to even if this process is `kill -9`ed.
+it accepts connections, or `{"error": "..."}` when it cannot. It ends when
+its standard input does, which the kernel sees to even if this process is
+`kill -9`ed.
 """
 
 import json
@@ -34,7 +35,7 @@ _LOG_TAIL = 2000
 
 
 class ServerStartError(Exception):
-    """The child did not accept connections; has the end of its log."""
+    """The child did not accept connections; says why, or has its log."""
 
 
 class ServerProcess:
@@ -82,8 +83,12 @@ class ServerProcess:
                 f"did not start within {timeout:g} s (exit code "
                 f"{exit_code}). The end of {self._log}:\n{tail}"
             )
+        told = json.loads(line)
+        if "error" in told:
+            self.end()
+            raise ServerStartError(f"did not start: {told['error']}")
         self.ready = True
-        return int(json.loads(line)["port"])
+        return int(told["port"])
 
     def end(self) -> int:
         """End the process, by force if it takes long; return its code."""

@@ -7,9 +7,9 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import iter_route_contexts
-from pymongo.errors import ConnectionFailure, ExecutionTimeout, PyMongoError
 
 from api.core import errors
+from utilities.cosmos_connector import StoreError, is_unavailable
 
 RETRY_AFTER_SECONDS = 2
 # The header that names a stream's record.
@@ -32,7 +32,7 @@ def install_error_responses(app: FastAPI) -> None:
     app.add_exception_handler(errors.MetasyncError, _domain_error)
     app.add_exception_handler(errors.ProviderFailedError, _provider_failed)
     app.add_exception_handler(RequestValidationError, _invalid_request)
-    app.add_exception_handler(PyMongoError, _database_error)
+    app.add_exception_handler(StoreError, _database_error)
     app.add_exception_handler(405, _wrong_method)
 
 
@@ -103,7 +103,7 @@ async def _database_error(request: Request, error: Exception) -> JSONResponse:
         method=request.method,
         path=request.url.path,
     )
-    if isinstance(error, ConnectionFailure | ExecutionTimeout):
+    if is_unavailable(error):
         return _answer(
             503,
             "The database cannot be reached. Nothing was lost that was "

@@ -3,12 +3,11 @@
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-import bson
-from bson.errors import InvalidDocument
 from pydantic import AfterValidator, Field, JsonValue, model_validator
 
 from api.models.base import ApiModel, Name, StoredModel, Text, example
 from utilities import payload
+from utilities.cosmos_connector import is_storable
 
 BATCH_LIMIT = 100
 REPLICA_LIMIT = 100
@@ -25,13 +24,11 @@ class WorkerStatus(StrEnum):
 def _storable(filters: dict[str, JsonValue]) -> dict[str, JsonValue]:
     # These are kept as they are, not as text; PayloadError is a ValueError.
     payload.dump(filters)
-    try:
-        bson.encode(filters)
-    except (InvalidDocument, OverflowError):
+    if not is_storable(filters):
         raise ValueError(
             "names must not contain a null character, and numbers must fit "
             "into 64 bits"
-        ) from None
+        )
     return filters
 
 

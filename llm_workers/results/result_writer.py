@@ -8,15 +8,13 @@ import asyncio
 from collections.abc import Sequence
 
 import structlog
-from bson.errors import BSONError
-from pymongo.errors import DocumentTooLarge
 
 from api.models.metrics import Metrics
 from api.services.queue.job_outcomes import Result
 from api.services.queue.job_queue import JobQueue
 from api.services.queue.job_work import Failed, Outcome, Requeued
 from llm_workers.results.spool import SpoolFile
-from utilities.cosmos_connector import StoreError
+from utilities.cosmos_connector import BSONError, DocumentTooLarge, StoreError
 from utilities.payload import PayloadError
 
 _GATHER_SECONDS = 0.03

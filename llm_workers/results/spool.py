@@ -17,8 +17,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import structlog
-from bson import ObjectId
-from bson.errors import InvalidId
 from filelock import FileLock, Timeout
 
 from api.models.metrics import Metrics
@@ -34,6 +32,7 @@ from api.services.queue.job_work import (
     load_checkpoint,
 )
 from utilities import payload
+from utilities.cosmos_connector import InvalidId, ObjectId
 
 _KINDS: dict[str, type[Outcome]] = {
     kind.__name__: kind for kind in (Succeeded, Failed, Requeued)

@@ -12,14 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
-from bson import ObjectId
 
 from api.models.worker_models import Worker, WorkerStatus
 from api.services.queue.worker_leases import Slot, WorkerLeases
 from llm_workers.supervisor.assignment import Assignment
 from llm_workers.supervisor.snapshot import Snapshot, take_snapshot
 from llm_workers.supervisor.worker_thread import WorkerParts, WorkerThread
-from utilities.cosmos_connector import Documents, StoreError
+from utilities.cosmos_connector import Documents, ObjectId, StoreError
 from utilities.signals import WORKERS_CHANGED
 from utilities.tasks import Loop
 

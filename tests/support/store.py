@@ -20,10 +20,13 @@ from config import ModelKeys
 from main_app import Application
 from tests.support.live_server import make_settings
 from utilities.cosmos_connector import Documents
+from utilities.store.in_memory import InMemoryClientManager
 from utilities.store.schema import migrate
 
 CONFIG = WorkerConfig(poll_interval=1, max_items_per_batch=100)
 ME = Claimant("process", "worker")
+# The address of no server: the store of this process's memory.
+IN_MEMORY = "in-memory"
 
 
 class Time:
@@ -81,7 +84,10 @@ class Store:
 async def open_store(address: str, tmp_path: Path) -> AsyncIterator[Store]:
     """Wire everything; jobs are submitted in the past of the clock."""
     application = main_app.build(
-        make_settings(tmp_path), ModelKeys({}), address
+        make_settings(tmp_path),
+        ModelKeys({}),
+        address,
+        InMemoryClientManager() if address == IN_MEMORY else None,
     )
     await migrate(application.clients)
     services, time = application.services, Time()

@@ -9,6 +9,7 @@ from typing import Self
 import structlog
 from filelock import FileLock, Timeout
 
+from utilities.private_files import make_private
 from utilities.server_process import ServerProcess, ServerStartError
 
 _LOG = structlog.get_logger(__name__)
@@ -47,14 +48,20 @@ class _Directory:
         # Not thread-local: `stop` may run on another thread than `start`.
         # Not soft: a soft lock would outlive a holder that was killed.
         self._lock = FileLock(
-            path / "metasync.lock", thread_local=False, fallback_to_soft=False
+            path / "metasync.lock",
+            mode=0o600,
+            thread_local=False,
+            fallback_to_soft=False,
         )
         self._pid_file = path / "metasync.pid"
+        self.log = path / "database.log"
 
     def take(self) -> None:
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock.acquire(blocking=False)
+            for file in (self._pid_file, self.log):
+                file.touch(mode=0o600)
             self._pid_file.write_text(f"{os.getpid()}\n")
         except Timeout:
             raise DataDirectoryInUseError(self.path, self._holder()) from None
@@ -124,6 +131,7 @@ class EmbeddedDatabase:
         self._stopping.clear()
         try:
             self._directory.take()
+            make_private(self._directory.path)
             self._launch()
         except OSError as error:
             self.stop()
@@ -167,7 +175,7 @@ class EmbeddedDatabase:
         return ServerProcess(
             "utilities.embedded.server",
             ["--data-dir", str(path), "--port", str(self._port)],
-            path / "database.log",
+            self._directory.log,
         )
 
     def _keep_alive(self) -> None:

@@ -1,7 +1,8 @@
 """What the embedded database does with a client's commands.
 
-The package's way, but for writes that are on disk before they are
-answered, for shortcuts, and for reads that do not wait for writes.
+It does what the package does, with three differences: a write is on disk
+before it is answered, frequent commands take a fast path, and reads do not
+wait for writes.
 """
 
 import contextlib
@@ -14,16 +15,13 @@ from bson.raw_bson import RawBSONDocument
 from neosqlite._sqlite import sqlite3
 from nx_27017.handler import NeoSQLiteHandler
 
-from utilities.embedded.fast_paths import (
-    find_plainly,
-    group_plainly,
-    insert_plainly,
-    update_plainly,
-)
+from utilities.embedded import integrity
+from utilities.embedded.fast_reads import find_plainly, group_plainly
+from utilities.embedded.fast_writes import insert_plainly, update_plainly
 from utilities.embedded.readers import Readers
 
 # Where documents change by the hundred.
-_WRITTEN_BY_SHORTCUT = frozenset({"jobs"})
+_WRITTEN_FAST = frozenset({"jobs"})
 _WRITES = frozenset({"insert", "update", "delete", "findAndModify"})
 
 Message = dict[str, Any]
@@ -41,12 +39,13 @@ class DurableHandler(NeoSQLiteHandler):  # type: ignore[misc]
 
     def __init__(self, data_dir: str) -> None:
         self._readers: dict[str, Readers] = {}
+        self._remembered: set[str] = set()
         super().__init__(data_dir=data_dir)
 
     def handle_insert(self, msg: Message) -> Answer:
         """Run an insert command."""
         with self._transaction(msg):
-            answer: Answer | None = self._by_shortcut(msg)
+            answer: Answer | None = self._by_fast_path(msg)
             if answer is None:
                 answer = super().handle_insert(msg)
         return answer
@@ -54,12 +53,12 @@ class DurableHandler(NeoSQLiteHandler):  # type: ignore[misc]
     def handle_command(self, msg: Message) -> Answer:
         """Run any other command."""
         with self._transaction(msg):
-            answer: Answer | None = self._by_shortcut(msg)
+            answer: Answer | None = self._by_fast_path(msg)
             if answer is None:
                 answer = super().handle_command(msg)
         return answer
 
-    def _by_shortcut(self, msg: Message) -> Answer | None:
+    def _by_fast_path(self, msg: Message) -> Answer | None:
         body = _body(msg)
         run = {
             "insert": self._insert_plainly,
@@ -104,7 +103,7 @@ class DurableHandler(NeoSQLiteHandler):  # type: ignore[misc]
 
     def _written_collection(self, body: Message, command: str) -> Any | None:  # noqa: ANN401 - the package has no types
         name = body[command]
-        if name not in _WRITTEN_BY_SHORTCUT:
+        if name not in _WRITTEN_FAST:
             return None
         database = self.get_database(body["$db"])
         is_there = name in database.list_collection_names()
@@ -157,6 +156,13 @@ class DurableHandler(NeoSQLiteHandler):  # type: ignore[misc]
             connection = self.get_database(database).db
             with _committing(connection):
                 yield
+            self._remember(database)
+
+    def _remember(self, database: str) -> None:
+        readers = self._readers.get(database)
+        if readers is not None and database not in self._remembered:
+            integrity.remember(readers.path)
+            self._remembered.add(database)
 
     def _open_db_conn(self, db_name: str) -> Any:  # noqa: ANN401 - as above
         connection = super()._open_db_conn(db_name)
@@ -174,7 +180,10 @@ class DurableHandler(NeoSQLiteHandler):  # type: ignore[misc]
 
     def _drop_file_db(self, db_name: str) -> None:
         if db_name in self._readers:
-            self._readers.pop(db_name).close()
+            readers = self._readers.pop(db_name)
+            readers.close()
+            self._remembered.discard(db_name)
+            integrity.forget(readers.path)
         super()._drop_file_db(db_name)
 
     def _apply_write_concern(self, *_: object) -> None:

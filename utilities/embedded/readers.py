@@ -55,7 +55,7 @@ class Readers:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._journal = path.with_name(f"{path.name}-wal")
         self._all_wanted = threading.Lock()
         # None stands for a reader that is yet to be made.
@@ -69,7 +69,7 @@ class Readers:
         reader = self._idle.get()
         try:
             if reader is None:
-                reader = Reader(self._path)
+                reader = Reader(self.path)
             yield reader
         finally:
             self._idle.put(reader)

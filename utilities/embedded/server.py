@@ -2,7 +2,8 @@
 
 `python -m utilities.embedded.server --data-dir DIR [--port N]` keeps its
 databases in DIR/db and its log in DIR/database.log, and writes one line
-`{"port": N}` to stdout when it accepts connections. It ends on SIGTERM and
+`{"port": N}` to stdout when it accepts connections, or `{"error": "..."}`
+when it cannot serve. It ends on SIGTERM and
 when its stdin ends, so that it never outlives the process that holds the
 other end of that pipe. POSIX only.
 """
@@ -14,7 +15,6 @@ import json
 import logging
 import os
 import signal
-import sqlite3
 import sys
 import threading
 from collections.abc import Callable
@@ -23,9 +23,15 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 from filelock import FileLock
+from neosqlite._sqlite import sqlite3
 from nx_27017.server import handle_client
 
 from utilities.embedded.handler import DurableHandler
+from utilities.embedded.integrity import (
+    UnusableDatabaseError,
+    check_databases,
+    check_writable,
+)
 from utilities.interpreter import collect_seldom
 
 _LOG = logging.getLogger(__name__)
@@ -35,31 +41,6 @@ _LOG = logging.getLogger(__name__)
 _THREADS = 64
 # How long a server that is ending may keep the files from its successor.
 _PREDECESSOR_SECONDS = 10.0
-
-
-class UnreadableDatabaseError(Exception):
-    """A file in the data directory is not a usable database."""
-
-    def __init__(self, path: Path, reason: object) -> None:
-        super().__init__(
-            f"{path} is not a readable database ({reason}). If it is "
-            f"damaged, put a backup in its place, or move it away with its "
-            f"-wal and -shm files to start empty."
-        )
-
-
-def check_databases(directory: Path) -> None:
-    """Read every database's schema, which also replays its journal.
-
-    Raises:
-        UnreadableDatabaseError: names the first file that is damaged.
-    """
-    for path in sorted(directory.glob("*.db")):
-        try:
-            with contextlib.closing(sqlite3.connect(path)) as connection:
-                connection.execute("SELECT count(*) FROM sqlite_master")
-        except sqlite3.DatabaseError as error:
-            raise UnreadableDatabaseError(path, error) from error
 
 
 class Server:
@@ -79,9 +60,7 @@ class Server:
             self._serve_client, "127.0.0.1", port, backlog=512
         )
         watch_stdin(lambda: loop.call_soon_threadsafe(self._stop.set))
-        announcement = {"port": listener.sockets[0].getsockname()[1]}
-        sys.stdout.write(json.dumps(announcement) + "\n")
-        sys.stdout.flush()
+        _announce({"port": listener.sockets[0].getsockname()[1]})
         await self._stop.wait()
         listener.close()
         await self._leave_clients()
@@ -133,6 +112,8 @@ async def _serve(directory: Path, port: int) -> None:
 
 
 def _log_to(path: Path) -> None:
+    # A full disk is reported by what needs it, not by every line of a log.
+    logging.raiseExceptions = False
     handler = RotatingFileHandler(
         path, maxBytes=1_000_000, backupCount=2, encoding="utf-8"
     )
@@ -157,18 +138,39 @@ def main(arguments: list[str] | None = None) -> int:
     os.umask(0o077)
     options = _parse(arguments)
     directory: Path = options.data_dir / "db"
-    directory.mkdir(parents=True, exist_ok=True)
-    _log_to(options.data_dir / "database.log")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        _log_to(options.data_dir / "database.log")
+    except OSError as error:
+        _announce({"error": str(error)})
+        return 1
     lock = FileLock(options.data_dir / "database.lock", fallback_to_soft=False)
     try:
         with lock.acquire(timeout=_PREDECESSOR_SECONDS):
-            check_databases(directory)
+            _check(directory)
             collect_seldom()
             asyncio.run(_serve(directory, options.port))
-    except (UnreadableDatabaseError, sqlite3.Error, OSError) as error:
+    except (UnusableDatabaseError, sqlite3.Error, OSError) as error:
         _LOG.critical("The database cannot be served: %s", error)
+        # The log may be on the disk that is full.
+        _announce({"error": str(error)})
         return 1
     return 0
+
+
+def _check(directory: Path) -> None:
+    check_writable(directory)
+    for path in check_databases(directory):
+        _LOG.warning(
+            "%s is too large for a whole check at the start; `python -m "
+            "utilities.embedded.integrity DATA_DIR` makes one.",
+            path,
+        )
+
+
+def _announce(message: dict[str, object]) -> None:
+    sys.stdout.write(json.dumps(message) + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

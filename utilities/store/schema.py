@@ -11,6 +11,8 @@ import time
 from collections.abc import Awaitable, Callable
 
 import structlog
+from pymongo import UpdateOne
+from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import ConnectionFailure, PyMongoError
 
@@ -21,6 +23,10 @@ Database = AsyncDatabase[Document]
 Step = Callable[[Database], Awaitable[None]]
 
 _START_SECONDS = 60.0
+# As `WaitingJobs` marks deleted jobs.
+_NEVER = 2**53 - 1
+# Documents that a step changes at once.
+_BLOCK = 1000
 _UNREACHABLE = (
     "The database did not answer for a minute. Check that the server runs "
     "and that DB_CONNECTION_STRING leads to it."
@@ -83,6 +89,45 @@ async def _indexes_of_worker_leases(database: Database) -> None:
     await database["worker_holds"].drop()
 
 
+async def _indexes_of_claims(database: Database) -> None:
+    # Jobs that are not due come behind all others: claims never read them.
+    jobs = database["jobs"]
+    for filtered_by in ((), ("model",), ("operation",)):
+        names = ("clientId", "status", *filtered_by, "deferredUntil")
+        await jobs.create_index(
+            [(name, 1) for name in (*names, "priority", "sequence")]
+        )
+    await _defer_waiting_jobs(jobs)
+    before = [("clientId", 1), ("status", 1), ("priority", 1), ("sequence", 1)]
+    if "_".join(f"{name}_1" for name, _ in before) in (
+        await jobs.index_information()
+    ):
+        await jobs.drop_index(before)
+
+
+async def _defer_waiting_jobs(jobs: AsyncCollection[Document]) -> None:
+    """Mark the jobs that an earlier version has put off or deleted."""
+    waiting: Document = {"status": {"$eq": "PENDING"}, "deferredUntil": None}
+    await jobs.update_many(
+        {**waiting, "_metadata.isDeleted": True},
+        {"$set": {"deferredUntil": _NEVER}},
+    )
+    not_due = {**waiting, "availableAt": {"$gt": now_ms()}}
+    while found := (
+        await jobs.find(not_due, ["availableAt"]).limit(_BLOCK).to_list()
+    ):
+        await jobs.bulk_write(
+            [
+                UpdateOne(
+                    {"_id": job["_id"], "status": "PENDING"},
+                    {"$set": {"deferredUntil": job["availableAt"]}},
+                )
+                for job in found
+            ],
+            ordered=False,
+        )
+
+
 STEPS: tuple[Step, ...] = (
     _first_indexes,
     _indexes_of_streams,
@@ -90,6 +135,7 @@ STEPS: tuple[Step, ...] = (
     _indexes_of_holds,
     _index_of_jobs_by_status,
     _indexes_of_worker_leases,
+    _indexes_of_claims,
 )
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from api.models.job_models import Job, JobCreate, JobUpdate
 from api.models.job_status import JobStatus
+from api.services.queue.waiting_jobs import deferred
 from api.services.shared import client_reference
 from api.services.shared.repository import REVISION
 from utilities import payload
@@ -29,7 +30,7 @@ def new(
         "attempts": 0,
         "failures": 0,
         "startedAt": now,
-        "availableAt": now,
+        **deferred(now, now),
         "sequence": now * _SEQUENCE_STEPS + position,
         REVISION: 0,
     }
@@ -66,7 +67,7 @@ def _with_status(
             "attempts": 0,
             "failures": 0,
             "attemptHistory": None,
-            "availableAt": now,
+            **deferred(now, now),
             "errorData": None,
             # An earlier result must not appear beside the next one.
             "responseData": None,

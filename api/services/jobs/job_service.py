@@ -29,6 +29,7 @@ from api.services.jobs.job_summary import summarize
 from api.services.models.model_service import ModelService
 from api.services.prompts.prompt_flow_service import PromptFlowService
 from api.services.prompts.prompt_service import PromptService
+from api.services.queue.waiting_jobs import NEVER
 from api.services.shared.caller import Caller
 from api.services.shared.paging import Page, PageRequest, fetch_page
 from api.services.shared.repository import Repository, object_id
@@ -42,6 +43,8 @@ _BLOCK = 500
 # How often, and how long in seconds, a batch waits for another one that
 # changes the same jobs.
 _HELD_ATTEMPTS, _HELD_PAUSE = 20, 0.1
+# A deleted job does not slow the claims of others down.
+_OUT_OF_THE_QUEUE: Document = {"deferredUntil": NEVER}
 
 
 class JobService:
@@ -169,7 +172,7 @@ class JobService:
 
     async def delete(self, job_id: str, caller: Caller) -> None:
         """Delete one; a worker's answer to it is dropped."""
-        await self._jobs.remove(job_id, caller.own)
+        await self._jobs.remove(job_id, caller.own, _OUT_OF_THE_QUEUE)
 
     async def delete_batch(self, ids: Sequence[str], caller: Caller) -> None:
         """Delete many, or none if an id is unknown."""
@@ -195,7 +198,7 @@ class JobService:
     ) -> None:
         for block in blocks(ids, _BLOCK):
             where = {"_id": {"$in": list(block)}, **caller.own, **expected}
-            await self._documents.soft_delete(where)
+            await self._documents.soft_delete(where, _OUT_OF_THE_QUEUE)
 
     async def _insert(
         self,

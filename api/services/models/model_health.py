@@ -2,8 +2,6 @@
 
 from collections import Counter
 
-from pymongo import UpdateOne
-
 from api.models.model_health_models import (
     BreakerHealth,
     ModelHealth,
@@ -13,7 +11,7 @@ from api.models.model_models import Model
 from llm_sdks.resilience.circuit_breaker import BreakerState
 from llm_sdks.resilience.model_gate import GateState, ModelGates
 from utilities.clock import Clock, now_ms, to_datetime
-from utilities.cosmos_connector import Document, Documents, retrying
+from utilities.cosmos_connector import Document, Documents
 
 # Who has not reported for so long is dead.
 _FORGOTTEN_MS = 15_000
@@ -36,22 +34,18 @@ class ModelHealthService:
 
     async def report(self) -> None:
         """Tell how this process's calls go."""
-        updates = [
-            UpdateOne(
-                {"_id": f"{self._process_id}/{model_id}"},
-                {"$set": self._document(model_id, gate.state())},
-                upsert=True,
-            )
+        reports = [
+            self._document(model_id, gate.state())
             for model_id, gate in self._gates.all().items()
         ]
-        if updates:
-            await retrying(lambda: self._documents.raw.bulk_write(updates))
+        if reports:
+            await self._documents.put_each(reports)
 
     async def withdraw(self) -> None:
         """Take this process's reports back, and those of dead ones."""
         forgotten = {"reportedAt": {"$lt": self._clock() - _FORGOTTEN_MS}}
         for where in ({"process": self._process_id}, forgotten):
-            await self._documents.raw.delete_many(where)
+            await self._documents.erase(where)
 
     async def of(self, model: Model) -> ModelHealth:
         """Put together what the living processes know of a model."""
@@ -84,6 +78,7 @@ class ModelHealthService:
         now = self._clock()
         health = _health_of(self._process_id, now, state)
         return {
+            "_id": f"{self._process_id}/{model_id}",
             "process": self._process_id,
             "modelId": model_id,
             "reportedAt": now,

@@ -2,9 +2,7 @@
 
 import asyncio
 
-from pymongo.errors import PyMongoError
-
-from utilities.cosmos_connector import ClientManager
+from utilities.cosmos_connector import ClientManager, StoreError
 
 # An answer that takes longer is no answer for a load balancer.
 _PING_TIMEOUT_SECONDS = 2.0
@@ -21,6 +19,6 @@ class HealthService:
         try:
             async with asyncio.timeout(_PING_TIMEOUT_SECONDS):
                 await self._clients.ping()
-        except (PyMongoError, TimeoutError):
+        except (StoreError, TimeoutError):
             return False
         return True

@@ -17,10 +17,12 @@ from api.services.queue.job_work import (
     Succeeded,
     dump_checkpoint,
 )
+from api.services.queue.waiting_jobs import deferred
 from utilities import payload
 from utilities.cosmos_connector import Document, Filter
 
 LEASE_EXPIRED = "LEASE_EXPIRED"
+UNREADABLE = "UNREADABLE_JOB"
 # What `freed` and `as_seen` need of a document.
 LEASE_FIELDS = (
     "attempts",
@@ -83,30 +85,48 @@ def as_seen(document: Document) -> Document:
         "_id": document["_id"],
         "status": JobStatus.PROCESSING,
         "leaseToken": document.get("leaseToken"),
-        "leaseExpiresAt": document["leaseExpiresAt"],
+        "leaseExpiresAt": document.get("leaseExpiresAt"),
     }
+
+
+def may_be_tried(document: Document, max_attempts: int) -> bool:
+    """Tell whether a job of a worker that is gone has attempts left."""
+    return _attempts_of(document, max_attempts) < max_attempts
 
 
 def freed(
     document: Document, kind: AttemptEnd, now: int, max_attempts: int
 ) -> Document:
     """Give the fields that take a job from a worker that is gone."""
+    attempts = _attempts_of(document, max_attempts)
     new = attempt_models.record(
         now,
-        document["attempts"],
+        attempts,
         kind,
         _WHY[kind],
         workerId=document.get("leaseWorker") or "",
         process=document.get("leaseProcess") or "",
     )
-    history = attempt_models.lengthened(document.get("attemptHistory"), new)
-    if document["attempts"] < max_attempts:
+    history = _history_with(document.get("attemptHistory"), new)
+    if attempts < max_attempts:
         return {"status": JobStatus.PENDING, "attemptHistory": history}
     error = _gave_up(max_attempts) | {"attemptHistory": payload.load(history)}
     return {
         "status": JobStatus.ERROR_PROCESSING,
         "errorData": payload.dump(error),
         "attemptHistory": history,
+    }
+
+
+def unreadable(error: Exception) -> Document:
+    """Give the fields that end a job whose document cannot be read."""
+    told = {
+        "errorType": UNREADABLE,
+        "message": f"The stored job cannot be read: {error}. Submit it anew.",
+    }
+    return {
+        "status": JobStatus.ERROR_PROCESSING,
+        "errorData": payload.dump(told),
     }
 
 
@@ -156,7 +176,7 @@ def _requeue(job: ClaimedJob, back: Requeued, now: int) -> Document:
     failures = job.failures if back.failures is None else back.failures
     return {
         "status": JobStatus.PENDING,
-        "availableAt": back.available_at,
+        **deferred(back.available_at, now),
         "attempts": job.attempts - (0 if back.counted else 1),
         "failures": failures,
         "attemptHistory": _lengthened(
@@ -164,6 +184,21 @@ def _requeue(job: ClaimedJob, back: Requeued, now: int) -> Document:
         ),
         "checkpoint": dump_checkpoint(back.checkpoint),
     }
+
+
+def _attempts_of(document: Document, max_attempts: int) -> int:
+    # One broken document must not keep all others from being returned.
+    attempts = document.get("attempts")
+    return attempts if isinstance(attempts, int) else max_attempts
+
+
+def _history_with(history: object, new: dict[str, Any]) -> str:
+    try:
+        return attempt_models.lengthened(
+            history if isinstance(history, str) else None, new
+        )
+    except (ValueError, KeyError, TypeError):
+        return attempt_models.lengthened(None, new)
 
 
 def _lengthened(

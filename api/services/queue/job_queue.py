@@ -2,34 +2,47 @@
 
 Every one is a conditional update, so that any number of processes may run
 them at once on any server that speaks MongoDB's protocol. `docs/
-how-a-job-lives.md` tells the whole story.
+how-a-job-lives.md` describes the life of a job.
 """
 
 import random
 import secrets
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 
-from bson import ObjectId
-from pymongo import UpdateOne
+import structlog
 
 from api.models.attempt_models import AttemptEnd
 from api.models.job_status import JobStatus
 from api.models.worker_models import WorkerConfig
 from api.services.queue import job_outcomes
 from api.services.queue.job_outcomes import Result
-from api.services.queue.job_work import Claimant, ClaimedJob
-from api.services.shared import client_reference
+from api.services.queue.job_work import (
+    Claimant,
+    ClaimedJob,
+    UnreadableJobError,
+)
+from api.services.queue.waiting_jobs import QUEUE_ORDER, Picked, WaitingJobs
 from utilities.clock import Clock, now_ms
-from utilities.cosmos_connector import Document, Documents, Filter, retrying
+from utilities.cosmos_connector import (
+    Document,
+    Documents,
+    Filter,
+    ObjectId,
+    StoreError,
+)
 from utilities.signals import RUNS_CHANGED, Signals
 
 # The operation of the jobs that runs are made of.
 RUN_OPERATION = "optimize"
 # How often a block is claimed while others claim the same jobs.
 _CLAIM_ATTEMPTS = 3
-_QUEUE_ORDER = [("priority", 1), ("sequence", 1)]
+# How far ahead a claim looks at most, in blocks, as a power of two.
+_WIDEST = 3
 _LEASE_ORDER = [("leaseExpiresAt", 1)]
 _RETURNED_AT_ONCE = 500
+
+log = structlog.get_logger(__name__)
 
 
 class JobQueue:
@@ -49,6 +62,12 @@ class JobQueue:
         self.max_attempts = max_attempts
         self._signals = signals or Signals()
         self._clock = clock
+        self._waiting = WaitingJobs(documents, clock)
+        self._picked: defaultdict[str, Picked] = defaultdict(Picked)
+        # By client, how wide claims look: wider while others win jobs.
+        self._width: dict[str, int] = {}
+        # The tokens of blocks whose claim failed before they were read.
+        self._unread: dict[Claimant, list[str]] = {}
 
     async def claim(
         self,
@@ -60,37 +79,61 @@ class JobQueue:
     ) -> list[ClaimedJob]:
         """Take up to `limit` waiting jobs, first by priority, then by age.
 
-        Jobs of `unavailable` models stay as they are.
-        Three round trips for the whole block. Who else picked the same
-        ids loses them in the conditional update, and looks again, wider.
+        Jobs of `unavailable` models stay as they are. Three round trips
+        for the whole block. A claim that loses jobs to another process's
+        looks again, wider. After an error, what has been won is returned;
+        what was not read of it is returned by the claimant's next claim.
         """
-        jobs: list[ClaimedJob] = []
-        for attempt in range(_CLAIM_ATTEMPTS):
+        jobs = await self._recover(claimant)
+        for _ in range(_CLAIM_ATTEMPTS):
             missing = limit - len(jobs)
-            found = await self._waiting_ids(
-                client_id,
-                config,
-                self._clock(),
-                missing << attempt,
-                unavailable,
-            )
-            # Drawn by lot, lest those who met should meet again.
-            ids = random.sample(found, min(missing, len(found)))
-            won = await self._claim_ids(ids, claimant) if ids else []
+            if missing <= 0:
+                break
+            try:
+                more, won = await self._claim_some(
+                    client_id, config, claimant, missing, unavailable
+                )
+            except StoreError as error:
+                if not jobs:
+                    raise
+                log.warning("claim_failed", error=type(error).__name__)
+                break
             jobs += won
-            if len(won) == len(ids):
+            if not more:
                 break
         return jobs
+
+    async def _claim_some(
+        self,
+        client_id: str,
+        config: WorkerConfig,
+        claimant: Claimant,
+        missing: int,
+        unavailable: Collection[str],
+    ) -> tuple[bool, list[ClaimedJob]]:
+        """Claim jobs; tell also whether there may be more."""
+        width = self._width.get(client_id, 0)
+        picked = self._picked[client_id]
+        with picked.announce(missing) as others:
+            wanted = (missing << width) + others
+            found = await self._waiting.ids(
+                client_id, config, wanted, unavailable
+            )
+            if width:
+                # At random, so that those who met do not meet again.
+                random.shuffle(found)
+            with picked.pick(found, missing) as ids:
+                won = await self._claim_ids(ids, claimant) if ids else []
+        lost = len(won) < len(ids)
+        self._width[client_id] = _next_width(width, lost=lost)
+        some_left = len(ids) < missing and len(found) == wanted
+        return lost or some_left, won
 
     async def _claim_ids(
         self, ids: Sequence[ObjectId], claimant: Claimant
     ) -> list[ClaimedJob]:
         now, token = self._clock(), secrets.token_hex(16)
-        where = {
-            "_id": {"$in": list(ids)},
-            "status": JobStatus.PENDING,
-            "_metadata.isDeleted": False,
-        }
+        where = {"_id": {"$in": list(ids)}, "status": JobStatus.PENDING}
         changes = {
             "status": JobStatus.PROCESSING,
             "leaseToken": token,
@@ -99,17 +142,57 @@ class JobQueue:
             "leaseExpiresAt": self._lease_end(now),
         }
         update = {"$set": changes, "$inc": {"attempts": 1}}
-        await retrying(lambda: self._documents.raw.update_many(where, update))
-        found = await self._documents.find(
-            {"leaseToken": token}, sort=_QUEUE_ORDER
+        try:
+            await self._documents.patch(where, update)
+            return await self._read({"leaseToken": token})
+        except StoreError:
+            self._unread.setdefault(claimant, []).append(token)
+            raise
+
+    async def _recover(self, claimant: Claimant) -> list[ClaimedJob]:
+        """Read the blocks of claims that failed after their update."""
+        tokens = self._unread.pop(claimant, None)
+        if not tokens:
+            return []
+        try:
+            # A block whose lease ended meanwhile is another's by now.
+            await self.extend_leases(tokens)
+            return await self._read(
+                {
+                    "leaseToken": {"$in": tokens},
+                    "status": JobStatus.PROCESSING,
+                    "leaseExpiresAt": {"$gt": self._clock()},
+                }
+            )
+        except StoreError:
+            self._unread.setdefault(claimant, []).extend(tokens)
+            raise
+
+    async def _read(self, where: Filter) -> list[ClaimedJob]:
+        found = await self._documents.find(where, sort=QUEUE_ORDER)
+        jobs: list[ClaimedJob] = []
+        for document in found:
+            try:
+                jobs.append(ClaimedJob.from_document(document))
+            except UnreadableJobError as error:
+                await self._give_up(document, error)
+        return jobs
+
+    async def _give_up(
+        self, document: Document, error: UnreadableJobError
+    ) -> None:
+        """End a job that cannot be read; the others of its block go on."""
+        log.error(
+            "job_unreadable", jobId=str(document["_id"]), reason=str(error)
         )
-        return [ClaimedJob.from_document(document) for document in found]
+        where = {"_id": document["_id"], "status": JobStatus.PROCESSING}
+        await self._documents.update_each(
+            [(where, job_outcomes.unreadable(error))], unset=["leaseToken"]
+        )
 
     async def has_work(self, client_id: str, config: WorkerConfig) -> bool:
         """Tell whether a job waits that a worker of this config may take."""
-        return bool(
-            await self._waiting_ids(client_id, config, self._clock(), 1)
-        )
+        return bool(await self._waiting.ids(client_id, config, 1))
 
     async def store(self, results: Sequence[Result]) -> int:
         """Write results, each only where its lease token still stands.
@@ -118,13 +201,15 @@ class JobQueue:
         now. Safe to repeat. A result that comes after its lease ended is
         taken as long as nobody has claimed the job since: it was paid for.
         """
-        operations = [self._operation(result) for result in results]
-        written = await retrying(
-            lambda: self._documents.raw.bulk_write(operations, ordered=False)
+        now = self._clock()
+        # A token that is gone makes a repeated write harmless.
+        taken = await self._documents.update_each(
+            [self._update(result, now) for result in results],
+            unset=["leaseToken"],
         )
         if any(each.job.operation == RUN_OPERATION for each in results):
             self._signals.publish(RUNS_CHANGED)
-        return written.matched_count
+        return taken
 
     async def extend_leases(self, tokens: Sequence[str]) -> int:
         """Give all jobs of these blocks another full lease.
@@ -137,10 +222,7 @@ class JobQueue:
             "status": JobStatus.PROCESSING,
         }
         changes = {"leaseExpiresAt": self._lease_end(self._clock())}
-        result = await retrying(
-            lambda: self._documents.raw.update_many(where, {"$set": changes})
-        )
-        return result.matched_count
+        return await self._documents.patch(where, {"$set": changes})
 
     async def return_expired(self) -> tuple[int, int]:
         """Return the jobs of dead workers; end those out of attempts.
@@ -187,7 +269,9 @@ class JobQueue:
         left: list[Document] = []
         exhausted: list[Document] = []
         for document in found:
-            used_up = document["attempts"] >= self.max_attempts
+            used_up = not job_outcomes.may_be_tried(
+                document, self.max_attempts
+            )
             (exhausted if used_up else left).append(document)
         return left, exhausted
 
@@ -205,43 +289,15 @@ class JobQueue:
             ]
         )
 
-    async def _waiting_ids(
-        self,
-        client_id: str,
-        config: WorkerConfig,
-        now: int,
-        limit: int,
-        unavailable: Collection[str] = (),
-    ) -> list[ObjectId]:
-        if config.model_filter in unavailable:
-            return []
-        # `$eq` spelled out: only so does the embedded server see that the
-        # index serves this query. Elsewhere it makes no difference.
-        where: Document = {
-            "clientId": {"$eq": client_id},
-            "status": {"$eq": JobStatus.PENDING},
-            "availableAt": {"$lte": now},
-            **client_reference.filter_of(config.client_reference_filters),
-        }
-        if config.model_filter is not None:
-            where["model"] = config.model_filter
-        elif unavailable:
-            where["model"] = {"$nin": list(unavailable)}
-        if config.operation_filter is not None:
-            where["operation"] = config.operation_filter
-        found = await self._documents.find(
-            where, sort=_QUEUE_ORDER, limit=limit, fields=["_id"]
-        )
-        return [document["_id"] for document in found]
-
-    def _operation(self, result: Result) -> UpdateOne:
-        now = self._clock()
+    def _update(self, result: Result, now: int) -> tuple[Filter, Document]:
         changes = job_outcomes.changes(result, now, self.max_attempts)
         changes["_metadata.updatedAt"] = now
         changes["_metadata.updatedBy"] = "worker"
-        # A token that is gone makes a repeated write harmless.
-        update = {"$set": changes, "$unset": {"leaseToken": ""}}
-        return UpdateOne(job_outcomes.still_leased(result), update)
+        return job_outcomes.still_leased(result), changes
 
     def _lease_end(self, now: int) -> int:
         return now + round(self.lease_seconds * 1000)
+
+
+def _next_width(width: int, *, lost: bool) -> int:
+    return min(width + 1, _WIDEST) if lost else max(width - 1, 0)

@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
-from bson import ObjectId
-
 from api.models.metrics import Metrics
 from utilities import payload
+from utilities.cosmos_connector import ObjectId
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +15,10 @@ class Claimant:
 
     process_id: str
     worker_id: str
+
+
+class UnreadableJobError(ValueError):
+    """A stored job is not what a worker can run; names the field."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,12 @@ class ClaimedJob:
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:
-        """Read a claimed document."""
+        """Read a claimed document.
+
+        Raises:
+            UnreadableJobError: a field is missing or of a wrong type.
+        """
+        _check(document)
         return cls(
             job_id=document["_id"],
             client_id=document["clientId"],
@@ -75,10 +83,10 @@ class ClaimedJob:
             operation=document["operation"],
             as_text=document.get("responseFormat") == "text",
             response_schema=document.get("responseSchema"),
-            failures=document.get("failures", 0),
-            started_at=document.get("startedAt", 0),
-            worker_id=document.get("leaseWorker", ""),
-            process_id=document.get("leaseProcess", ""),
+            failures=document.get("failures") or 0,
+            started_at=document.get("startedAt") or 0,
+            worker_id=document.get("leaseWorker") or "",
+            process_id=document.get("leaseProcess") or "",
             history=document.get("attemptHistory"),
             checkpoint=load_checkpoint(document.get("checkpoint")),
         )
@@ -119,11 +127,21 @@ class Requeued:
 
 
 def load_checkpoint(text: str | None) -> Succeeded | None:
-    """Read what `dump_checkpoint` wrote."""
+    """Read what `dump_checkpoint` wrote.
+
+    Raises:
+        UnreadableJobError: the text is something else.
+    """
     if text is None:
         return None
-    fields = payload.load(text)
-    return Succeeded(**fields | {"metrics": Metrics.load(fields["metrics"])})
+    try:
+        fields = payload.load(text)
+        metrics = Metrics.load(fields["metrics"])
+        return Succeeded(**fields | {"metrics": metrics})
+    except (ValueError, TypeError, KeyError) as error:
+        raise UnreadableJobError(
+            f"checkpoint: {type(error).__name__}"
+        ) from None
 
 
 def dump_checkpoint(done: Succeeded | None) -> str | None:
@@ -134,3 +152,40 @@ def dump_checkpoint(done: Succeeded | None) -> str | None:
 
 
 Outcome = Succeeded | Failed | Requeued
+
+
+_NEEDED: Mapping[str, type | tuple[type, ...]] = {
+    "clientId": str,
+    "leaseToken": str,
+    "attempts": int,
+    "model": str,
+    "workingPrompts": list,
+    "temperature": (int, float),
+    "requestData": str,
+    "operation": str,
+}
+_OPTIONAL: Mapping[str, type] = {
+    "evalPrompt": str,
+    "evalModel": str,
+    "metaPrompt": str,
+    "metaModel": str,
+    "responseSchema": str,
+    "failures": int,
+    "startedAt": int,
+    "leaseWorker": str,
+    "leaseProcess": str,
+    "attemptHistory": str,
+    "checkpoint": str,
+}
+
+
+def _check(document: Mapping[str, Any]) -> None:
+    for name, kinds in _NEEDED.items():
+        if not isinstance(document.get(name), kinds):
+            raise UnreadableJobError(f"{name} is missing or of a wrong type")
+    for name, kind in _OPTIONAL.items():
+        value = document.get(name)
+        if value is not None and not isinstance(value, kind):
+            raise UnreadableJobError(f"{name} is of a wrong type")
+    if not all(isinstance(each, str) for each in document["workingPrompts"]):
+        raise UnreadableJobError("workingPrompts is not a list of ids")

@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bson import ObjectId
-
 from api.core.errors import ConflictError, MetasyncError, RuleError
 from api.models.job_models import JobUpdate
 from api.models.job_status import JobStatus
@@ -16,7 +14,7 @@ from api.services.shared.caller import Caller
 from api.services.shared.paging import Page, PageRequest, fetch_page
 from api.services.shared.repository import Repository
 from utilities import payload
-from utilities.cosmos_connector import Document, Documents
+from utilities.cosmos_connector import Document, Documents, ObjectId
 from utilities.signals import RUNS_CHANGED, Signals
 
 # A step of a run takes longer than a look at it.

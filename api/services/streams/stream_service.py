@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import structlog
-from bson import ObjectId
 
 from api.core.errors import NotFoundError, ProviderFailedError, RuleError
 from api.models.model_models import ModelWithKey
@@ -39,7 +38,12 @@ from api.services.shared.paging import Page, PageRequest, fetch_page
 from api.services.shared.repository import Repository
 from utilities import payload
 from utilities.clock import Clock, now_ms
-from utilities.cosmos_connector import Document, Documents, StoreError
+from utilities.cosmos_connector import (
+    Document,
+    Documents,
+    ObjectId,
+    StoreError,
+)
 
 MOST_DATA_POINTS = 10_000
 _STOP_SECONDS = 5.0

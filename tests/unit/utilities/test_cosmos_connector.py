@@ -23,8 +23,10 @@ from utilities.cosmos_connector import (
     Document,
     Documents,
     current_actor,
+    is_unavailable,
     retrying,
 )
+from utilities.store.retries import _Pause
 
 CREATED, LATER = 1_000, 2_000
 
@@ -78,6 +80,14 @@ class Things(Documents):
         return found
 
 
+def bare(document: Document | None) -> Document:
+    """Give a document without what tells one write from another."""
+    assert document is not None
+    metadata = dict(document["_metadata"])
+    assert len(metadata.pop("writeId")) == 16
+    return {**document, "_metadata": metadata}
+
+
 @pytest.fixture(autouse=True)
 def without_waiting() -> Iterator[None]:
     with stamina.set_testing(True, attempts=100, cap=True):
@@ -108,7 +118,7 @@ async def test_a_new_document_tells_who_made_it_and_when(
     token = current_actor.set("client-1")
     stored = await things.insert(made)
     current_actor.reset(token)
-    assert stored == {
+    assert bare(stored) == {
         **before,
         "_metadata": {
             "isDeleted": False,
@@ -262,11 +272,11 @@ async def test_an_update_gives_the_document_as_it_is_then(
         {"_id": stored["_id"], "n": 1}, {"n": 2, "_metadata.archivedAt": 7}
     )
     current_actor.reset(token)
-    assert updated == {
+    assert bare(updated) == {
         **stored,
         "n": 2,
         "_metadata": {
-            **stored["_metadata"],
+            **bare(stored)["_metadata"],
             "archivedAt": 7,
             "updatedAt": LATER,
             "updatedBy": "admin",
@@ -289,7 +299,8 @@ async def test_an_update_to_the_same_values_has_matched(
     things: Things,
 ) -> None:
     stored = await things.insert(thing(n=1))
-    assert await things.update({"_id": stored["_id"]}, {"n": 1}) == stored
+    updated = await things.update({"_id": stored["_id"]}, {"n": 1})
+    assert bare(updated) == bare(stored)
 
 
 async def test_an_update_to_a_value_that_is_taken_is_refused(
@@ -343,6 +354,133 @@ async def test_a_deletion_whose_answer_is_lost_has_not_lost_to_another(
     assert deleted == 1
 
 
+@pytest.mark.parametrize(
+    "plan", [["breaks after"], ["breaks before", "breaks after"]]
+)
+async def test_many_updates_whose_answer_is_lost_are_counted(
+    things: Things, plan: list[str | Exception]
+) -> None:
+    stored, _ = await things.insert_many([thing(n=n) for n in range(3)])
+    things.plan = plan
+    updates = [
+        ({"_id": stored[0]["_id"], "n": 0}, {"n": 10}),
+        # Somebody else was first.
+        ({"_id": stored[1]["_id"], "n": 7}, {"n": 11}),
+        ({"_id": stored[2]["_id"], "n": 2}, {"n": 12}),
+    ]
+    assert await things.update_each(updates) == 2
+    assert [each["n"] for each in await things.everything()] == [10, 1, 12]
+
+
+async def test_a_change_of_many_whose_answer_is_lost_is_counted(
+    things: Things,
+) -> None:
+    await things.insert_many([thing(n=n % 2, kind="x") for n in range(5)])
+    await things.insert_many([thing(n=1, kind="y")])
+    things.plan = ["breaks after"]
+    assert await things.update_many({"n": 1, "kind": "x"}, {"n": 7}) == 2
+    things.plan = ["breaks after"]
+    assert await things.soft_delete({"kind": "x", "n": 0}) == 3
+
+
+async def test_a_repeated_insert_does_not_take_anothers_for_its_own(
+    things: Things,
+) -> None:
+    """Ids are made of idempotency keys: two requests may have the same."""
+    first = await things.insert(thing(name="first"))
+    things.plan = ["breaks before"]
+    with pytest.raises(DuplicateKeyError):
+        await things.insert({"_id": first["_id"], "name": "second"})
+    assert await things.everything() == [first]
+
+
+async def test_a_repeated_insert_of_many_knows_its_own(
+    things: Things,
+) -> None:
+    first = await things.insert(thing(name="first"))
+    new = [thing(name=name) for name in "ab"]
+    again = {"_id": first["_id"], "name": "again"}
+    twice = {"_id": new[0]["_id"], "name": "twice"}
+    things.plan = ["breaks after"]
+    _, taken = await things.insert_many([new[0], again, new[1], twice])
+    assert sorted(taken) == [1, 3]
+    names = [found["name"] for found in await things.everything()]
+    assert sorted(names) == ["a", "b", "first"]
+
+
+CONFLICT = OperationFailure("write conflict", 112)
+RATE = OperationFailure("Error=16500, RetryAfterMs=34, Details='", 16500)
+DEADLOCK = OperationFailure("deadlock detected", 1)
+LABELLED = OperationFailure(
+    "aborted", 251, {"errorLabels": ["TransientTransactionError"]}
+)
+BULK = BulkWriteError(
+    {"writeErrors": [{"index": 0, "code": 112, "errmsg": "conflict"}]}
+)
+
+
+@pytest.mark.parametrize("error", [CONFLICT, RATE, DEADLOCK, LABELLED, BULK])
+async def test_what_passes_is_tried_again(
+    things: Things, error: Exception
+) -> None:
+    stored = await things.insert(thing(n=1))
+    things.plan = [error, error, error]
+    assert (
+        await things.update_each([({"_id": stored["_id"], "n": 1}, {"n": 2})])
+        == 1
+    )
+    assert things.plan == []
+    things.plan = [error]
+    _, taken = await things.insert_many([thing(n=3)])
+    assert taken == []
+    assert [each["n"] for each in await things.everything()] == [2, 3]
+
+
+@pytest.mark.parametrize("error", [CONFLICT, RATE, BULK])
+async def test_what_does_not_pass_is_told_in_the_end(error: Exception) -> None:
+    tries = Tries(*[error] * 200)
+    with pytest.raises(type(error)):
+        await retrying(tries)
+    assert 1 < tries.count <= 100
+    assert is_unavailable(error)
+
+
+def test_a_rate_limits_pause_is_kept_to_and_bounded() -> None:
+    pause = _Pause()
+    assert pause.after(RATE) == pytest.approx(0.044)
+    assert pause.after(CONFLICT) is True
+    long = OperationFailure("RetryAfterMs=9999999", 16500)
+    assert pause.after(long) == pytest.approx(2)
+    assert pause.after(OperationFailure("no", 13)) is False
+
+
+async def test_a_patch_leaves_the_metadata(things: Things) -> None:
+    stored = await things.insert(thing(n=1))
+    things.time = LATER
+    things.plan = ["breaks before"]
+    update = {"$set": {"a": 1}, "$inc": {"n": 1}}
+    assert await things.patch({"n": 1}, update) == 1
+    assert await things.everything() == [{**stored, "a": 1, "n": 2}]
+
+
+async def test_short_lived_records_are_put_and_erased(things: Things) -> None:
+    await things.put_each([{"_id": "a", "n": 1}])
+    things.plan = ["breaks after"]
+    await things.put_each([{"_id": "a", "n": 2}, {"_id": "b", "n": 3}])
+    found = [(each["_id"], each["n"]) for each in await things.everything()]
+    assert sorted(found) == [("a", 2), ("b", 3)]
+    things.plan = ["breaks after"]
+    await things.erase({"n": {"$lt": 3}})
+    assert [each["_id"] for each in await things.everything()] == ["b"]
+
+
+async def test_the_driver_itself_repeats_no_write() -> None:
+    uri = "mongodb://127.0.0.1/?retryWrites=true"
+    clients = ClientManager(uri, "test")
+    assert clients.database().client.options.retry_writes is False
+    await clients.close()
+
+
 async def test_many_are_updated_and_counted(things: Things) -> None:
     await things.insert_many([thing(n=n, kind=n % 2) for n in range(5)])
     things.time = LATER
@@ -379,11 +517,11 @@ async def test_a_deletion_tells_who_and_when_and_keeps_the_document(
     current_actor.reset(token)
     assert deleted == 1
     (kept,) = await things.everything()
-    assert kept == {
+    assert bare(kept) == {
         **stored,
         "name": "deleted",
         "_metadata": {
-            **stored["_metadata"],
+            **bare(stored)["_metadata"],
             "isDeleted": True,
             "deletedAt": LATER,
             "deletedBy": "admin",

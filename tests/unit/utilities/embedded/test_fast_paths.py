@@ -1,4 +1,4 @@
-"""What a shortcut answers is what the package answers, only sooner."""
+"""A fast path answers what the package answers, only sooner."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,13 +15,12 @@ from nx_27017.handler import NeoSQLiteHandler
 from nx_27017.utils import convert_neo_to_bson_objectids
 
 from utilities.embedded import readers
-from utilities.embedded.fast_paths import (
+from utilities.embedded.fast_reads import (
     find_plainly,
     group_plainly,
-    insert_plainly,
     selection,
-    update_plainly,
 )
+from utilities.embedded.fast_writes import insert_plainly, update_plainly
 from utilities.embedded.handler import DurableHandler
 
 Document = dict[str, Any]
@@ -39,7 +38,7 @@ DOCUMENT: Document = {
 
 
 class Database:
-    """Each document is in two collections; one takes the shortcuts."""
+    """Each document is in two collections; one takes the fast paths."""
 
     def __init__(self, directory: Path) -> None:
         self._handler = DurableHandler(data_dir=str(directory))
@@ -71,7 +70,7 @@ class Database:
         return self._handler.get_database("m")[name]
 
     def writing(self) -> AbstractContextManager[object]:
-        """WorkerLease up all that writes."""
+        """Hold up everybody who writes."""
         lock: AbstractContextManager[object] = self._handler._lock_for("m")
         return lock
 
@@ -196,6 +195,21 @@ def test_an_update_that_fails_is_left_to_the_package_as_a_whole(
             "sort": {"attempts": 1, "_id": 1},
         },
         {"filter": {"text": "a", "$or": [{"$or": [{"_id": ID}]}]}},
+        {"projection": {"status": 1, "prompts": 1, "unknown": 1}},
+        {"projection": {"_id": 1, "_metadata": 1}},
+        {"filter": {"attempts": None}},
+        {"filter": {"unknown": None, "status": {"$eq": "PENDING"}}},
+        *(
+            {
+                "filter": {"status": {"$in": ["x", "PENDING", "PENDING"]}},
+                "sort": {"attempts": order, "_id": 1},
+                "limit": limit,
+                "projection": fields,
+            }
+            for order in (1, -1)
+            for limit in (1, 5)
+            for fields in ({}, {"_id": 1}, {"text": 1})
+        ),
     ],
     ids=str,
 )
@@ -366,6 +380,37 @@ def test_a_list_of_one_status_goes_by_its_index(database: Database) -> None:
     first = plan.fetchone()[-1]
     by = "USING INDEX idx_jobs_clientId_status_sequence "
     assert first.startswith(f"SEARCH jobs {by}")
+
+
+def test_the_ranges_of_many_models_are_merged_by_an_index(
+    database: Database,
+) -> None:
+    names = ("clientId", "status", "model", "deferredUntil", "priority")
+    index = {"key": dict.fromkeys(names, 1), "name": "claims"}
+    database.command({"createIndexes": "jobs", "indexes": [index]})
+    find = {
+        "filter": {
+            "clientId": {"$eq": "c"},
+            "status": {"$eq": "PENDING"},
+            "model": {"$in": ["a", "b"]},
+            "deferredUntil": None,
+        },
+        "sort": {"priority": 1},
+        "limit": 3,
+        "projection": {"_id": 1},
+    }
+    sql, values = selection(database.collection("jobs"), find)
+    plan = [
+        row[-1]
+        for row in database.collection("jobs").db.execute(
+            f"EXPLAIN QUERY PLAN {sql}", values
+        )
+    ]
+    ranges = [step for step in plan if step.startswith("SEARCH jobs USING")]
+    assert len(ranges) == 2
+    assert all(step.count("<expr>=?") == 4 for step in ranges)
+    # Only what the ranges gave, at most twice the limit, is sorted.
+    assert sum("ORDER BY" in step for step in plan) == 1
 
 
 def test_a_find_waits_for_no_write(database: Database) -> None:

@@ -1,0 +1,262 @@
+"""The in-memory store answers what the embedded database answers."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from bson import ObjectId
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pymongo import AsyncMongoClient, UpdateOne
+from pymongo.errors import (
+    BulkWriteError,
+    PyMongoError,
+)
+
+from utilities.store.in_memory import (
+    InMemoryCollection,
+)
+
+OBJECT_IDS: list[Any] = [ObjectId(f"{n:024x}") for n in range(4)]
+TEXT_IDS: list[Any] = list("pqrs")
+NUMBERS = st.integers(-2, 3)
+TEXTS = st.sampled_from(["", "a", "b", "ab"])
+FIELDS: dict[str, st.SearchStrategy[Any]] = {
+    "n": NUMBERS | st.none(),
+    "clientId": TEXTS,
+    "b": st.booleans(),
+    "l": st.lists(TEXTS, max_size=2),
+    "d": st.fixed_dictionaries({}, optional={"x": NUMBERS}),
+}
+
+
+def comparisons(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.one_of(
+        values,
+        values.map(lambda value: {"$eq": value}),
+        values.map(lambda value: {"$ne": value}),
+        st.sampled_from(["$gt", "$gte", "$lt", "$lte"]).flatmap(
+            lambda name: values.map(lambda value: {name: value})
+        ),
+        st.sampled_from(["$in", "$nin"]).flatmap(
+            lambda name: st.lists(values, max_size=3).map(
+                lambda several: {name: several}
+            )
+        ),
+    )
+
+
+def plain_filters(ids: list[Any]) -> st.SearchStrategy[Any]:
+    some_id = st.sampled_from(ids)
+    several = st.lists(some_id, max_size=3)
+    return st.fixed_dictionaries(
+        {},
+        optional={
+            "_id": st.one_of(
+                some_id,
+                some_id.map(lambda each: {"$gt": each}),
+                several.map(lambda found: {"$in": found}),
+            ),
+            "n": comparisons(NUMBERS) | st.none(),
+            "clientId": comparisons(TEXTS),
+            "b": st.booleans(),
+            "l": TEXTS,
+            "d.x": comparisons(NUMBERS),
+        },
+    )
+
+
+def any_filters(ids: list[Any]) -> st.SearchStrategy[Any]:
+    plain = plain_filters(ids)
+    either = st.lists(plain, min_size=1, max_size=2)
+    return plain | either.map(lambda parts: {"$or": parts})
+
+
+SETTINGS = st.fixed_dictionaries({}, optional={**FIELDS, "d.x": NUMBERS})
+UPDATES = (
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "$set": SETTINGS.filter(
+                lambda f: f and not {"d", "d.x"} <= set(f)
+            ),
+            "$inc": st.fixed_dictionaries({"count": NUMBERS}),
+            "$unset": st.sampled_from(["clientId", "l"]).map(
+                lambda name: {name: ""}
+            ),
+        },
+    )
+    .filter(bool)
+    .filter(
+        lambda update: (
+            not update.get("$set", {}).keys() & update.get("$unset", {}).keys()
+        )
+    )
+)
+ORDERS = st.sampled_from(["n", "clientId", "_id"]).flatmap(
+    lambda name: st.sampled_from([1, -1]).map(
+        lambda way: [(name, way)] + ([("_id", 1)] if name != "_id" else [])
+    )
+)
+GROUPS = st.sampled_from(
+    [
+        {"_id": "$clientId", "count": {"$sum": 1}},
+        {"_id": "$clientId", "least": {"$min": "$d.x"}},
+        {"_id": {"$ifNull": ["$clientId", "-"]}, "sum": {"$sum": "$count"}},
+        {"_id": {"$concat": ["x", "$clientId"]}, "n": {"$sum": 1}},
+    ]
+)
+
+
+def operations_on(ids: list[Any]) -> st.SearchStrategy[Any]:
+    plain, filters = plain_filters(ids), any_filters(ids)
+    documents = st.fixed_dictionaries(
+        {"_id": st.sampled_from(ids)}, optional=FIELDS
+    )
+    changes = st.lists(st.tuples(plain, UPDATES), min_size=1, max_size=3)
+    kinds: dict[str, list[st.SearchStrategy[Any]]] = {
+        "insert": [st.lists(documents, min_size=1, max_size=3)],
+        "find": [filters, ORDERS, st.integers(0, 3)],
+        "fields": [filters, st.just(["n", "clientId"])],
+        "update_one": [plain, UPDATES],
+        "update_many": [filters, UPDATES],
+        "bulk": [changes],
+        "delete": [filters],
+        "group": [plain, GROUPS],
+    }
+    if ids is TEXT_IDS:
+        # The embedded server would make texts of other ids.
+        kinds["upsert"] = [st.sampled_from(ids), SETTINGS.filter(bool)]
+    return st.one_of(
+        *(st.tuples(st.just(name), *parts) for name, parts in kinds.items())
+    )
+
+
+CASES = st.sampled_from([OBJECT_IDS, TEXT_IDS]).flatmap(
+    lambda ids: st.tuples(
+        st.just(ids), st.lists(operations_on(ids), min_size=1, max_size=8)
+    )
+)
+
+
+async def run(collection: Any, operation: Any) -> Any:
+    """Run an operation; give its result or the error's type and code."""
+    try:
+        name, *rest = operation
+        return await RUN[name](collection, *rest)
+    except BulkWriteError as error:
+        return [
+            (each["index"], each["code"])
+            for each in error.details["writeErrors"]
+        ]
+    except PyMongoError as error:
+        return type(error).__name__, getattr(error, "code", None)
+
+
+async def _insert(collection: Any, documents: Any) -> Any:
+    copies = [dict(each) for each in documents]
+    done = await collection.insert_many(copies, ordered=False)
+    return done.inserted_ids
+
+
+async def _find(collection: Any, where: Any, order: Any, limit: int) -> Any:
+    cursor = collection.find(where).sort(order).limit(limit)
+    return await cursor.batch_size(10).to_list()
+
+
+async def _fields(collection: Any, where: Any, fields: Any) -> Any:
+    return await collection.find(where, fields).sort([("_id", 1)]).to_list()
+
+
+async def _update_one(collection: Any, where: Any, update: Any) -> Any:
+    return (await collection.update_one(where, update)).matched_count
+
+
+async def _update_many(collection: Any, where: Any, update: Any) -> Any:
+    return (await collection.update_many(where, update)).matched_count
+
+
+async def _upsert(collection: Any, document_id: Any, fields: Any) -> Any:
+    done = await collection.update_one(
+        {"_id": document_id}, {"$set": fields}, upsert=True
+    )
+    # The embedded server gives the id as a text.
+    return done.matched_count, str(done.upserted_id)
+
+
+async def _bulk(collection: Any, updates: Any) -> Any:
+    operations = [UpdateOne(where, change) for where, change in updates]
+    done = await collection.bulk_write(operations, ordered=False)
+    return done.matched_count
+
+
+async def _delete(collection: Any, where: Any) -> Any:
+    return (await collection.delete_many(where)).deleted_count
+
+
+async def _group(collection: Any, where: Any, fields: Any) -> Any:
+    stages = [{"$match": where}, {"$group": fields}]
+    found = await (await collection.aggregate(stages)).to_list()
+    return sorted(found, key=lambda each: str(each["_id"]))
+
+
+RUN: dict[str, Any] = {
+    "insert": _insert,
+    "find": _find,
+    "fields": _fields,
+    "update_one": _update_one,
+    "update_many": _update_many,
+    "upsert": _upsert,
+    "bulk": _bulk,
+    "delete": _delete,
+    "group": _group,
+}
+
+
+@pytest.fixture(scope="module")
+def runner() -> Iterator[asyncio.Runner]:
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+@pytest.fixture(scope="module")
+def server(
+    runner: asyncio.Runner, database: str
+) -> Iterator[AsyncMongoClient[dict[str, Any]]]:
+    async def connect() -> AsyncMongoClient[dict[str, Any]]:
+        return AsyncMongoClient(database)
+
+    client = runner.run(connect())
+    yield client
+    runner.run(client.close())
+
+
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+# `jobs` takes the fast paths; the other does not.
+@given(st.sampled_from(["jobs", "others"]), CASES)
+def test_random_operations_have_the_same_results(
+    runner: asyncio.Runner,
+    server: AsyncMongoClient[dict[str, Any]],
+    name: str,
+    case: tuple[list[Any], list[Any]],
+) -> None:
+    ids, operations = case
+    everything: Any = ("find", {}, [("_id", 1)], 0)
+
+    async def compare() -> None:
+        embedded = server["differential"][name]
+        await embedded.drop()
+        memory = InMemoryCollection()
+        seeds = [{"_id": ids[0], "n": 1}, {"_id": ids[1], "clientId": "a"}]
+        for operation in [("insert", seeds), *operations]:
+            expected = await run(embedded, operation)
+            assert await run(memory, operation) == expected, operation
+            expected = await run(embedded, everything)
+            assert await run(memory, everything) == expected, operation
+
+    runner.run(compare())

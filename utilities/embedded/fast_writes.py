@@ -1,0 +1,190 @@
+"""Fast paths for what the job queue writes to the embedded database.
+
+The package reads every document that an update matches, decodes it,
+changes it, and reads and decodes it again. The queue changes hundreds of
+documents at once, and only sets, removes and counts up plain fields:
+here, such an update is one SQL statement. Documents without dates and
+binary data are written as the JSON that they are.
+Everything else is left to the package, and so is every write that fails:
+the package knows how to report why.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from bson import ObjectId
+from neosqlite._sqlite import sqlite3
+from neosqlite.sql_utils import quote_table_name
+
+from utilities.embedded.plain import (
+    Command,
+    Document,
+    NotPlainError,
+    Sql,
+    is_plain,
+    json_path,
+)
+
+# What finds the documents of an update, and must be indexed; and what else
+# they may be asked for. None of it is ever a list, which would make a
+# comparison more than a comparison.
+_KEYS = frozenset({"_id", "leaseToken"})
+_CONDITIONS = _KEYS | {
+    "status",
+    "revision",
+    "batchMark",
+    "_metadata.isDeleted",
+}
+_OPERATORS = frozenset({"$set", "$unset", "$inc"})
+_UPDATE_OPTIONS = frozenset({"q", "u", "multi", "upsert"})
+
+
+def update_plainly(collection: Any, updates: Sequence[Command]) -> int | None:  # noqa: ANN401 - the package has no types
+    """Make updates of a collection, all inside one transaction.
+
+    Returns how many documents matched, or None if nothing was done, since
+    this is the package's business.
+    """
+    with suppress(NotPlainError):
+        statements = [_update(collection, each) for each in updates]
+        return _execute(collection.db, statements)
+    return None
+
+
+def insert_plainly(
+    collection: Any,  # noqa: ANN401 - as above
+    documents: Sequence[Document],
+) -> int | None:
+    """Insert documents into a collection, all inside one transaction.
+
+    Returns how many there were, or None if nothing was done, as above.
+    """
+    table = quote_table_name(collection.name)
+    sql = f"INSERT INTO {table} (data, _id) VALUES (?, ?)"  # noqa: S608 - no word of it is a client's
+    with suppress(NotPlainError):
+        statements = [(sql, _stored(document)) for document in documents]
+        return _execute(collection.db, statements)
+    return None
+
+
+def _stored(document: Document) -> list[Any]:
+    """Give what the package keeps of a document: its JSON, and its id."""
+    stored_id = document.get("_id")
+    fields = {name: document[name] for name in document if name != "_id"}
+    if not isinstance(stored_id, ObjectId) or not is_plain(fields):
+        raise NotPlainError
+    mark = {"__neosqlite_objectid__": True, "id": str(stored_id)}
+    return [json.dumps({**document, "_id": mark}), str(stored_id)]
+
+
+def _execute(
+    connection: sqlite3.Connection, statements: Sequence[Sql]
+) -> int | None:
+    connection.execute("SAVEPOINT plain_writes")
+    try:
+        return sum(
+            int(connection.execute(sql, values).rowcount)
+            for sql, values in statements
+        )
+    except sqlite3.Error:
+        connection.execute("ROLLBACK TO plain_writes")
+        return None
+    finally:
+        connection.execute("RELEASE plain_writes")
+
+
+def _update(collection: Any, update: Command) -> Sql:  # noqa: ANN401 - as above
+    if update.get("upsert") or not update.keys() <= _UPDATE_OPTIONS:
+        raise NotPlainError
+    where, found = _where(update["q"])
+    has_jsonb = collection.query_engine.jsonb.jsonb_supported
+    data, values = _changed(update["u"], "jsonb" if has_jsonb else "json")
+    table = quote_table_name(collection.name)
+    if not update.get("multi"):
+        where = f"id = (SELECT id FROM {table} WHERE {where} LIMIT 1)"  # noqa: S608 - no word of it is a client's
+    return f"UPDATE {table} SET data = {data} WHERE {where}", [  # noqa: S608 - as above
+        *values,
+        *found,
+    ]
+
+
+def _where(query: Command) -> Sql:
+    names = query.keys()
+    key = next((name for name in names if name in _KEYS), None)
+    if key is None or not names <= _CONDITIONS:
+        raise NotPlainError
+    clauses: list[str] = []
+    values: list[Any] = []
+    for name, wanted in query.items():
+        column = (
+            "_id"
+            if name == "_id"
+            else f"json_extract(data, {json_path(name)})"
+        )
+        # A plus keeps SQLite from another index, of which a million
+        # documents may have the same value.
+        comparison, compared = _comparison(wanted)
+        clauses.append(f"{'' if name == key else '+'}{column} {comparison}")
+        values += compared
+    return " AND ".join(clauses), values
+
+
+def _comparison(wanted: object) -> Sql:
+    if isinstance(wanted, Mapping):
+        if wanted.keys() != {"$in"}:
+            raise NotPlainError
+        places = ", ".join("?" * len(wanted["$in"]))
+        return f"IN ({places})", [_compared(each) for each in wanted["$in"]]
+    if wanted is None:
+        # Also where there is no such field.
+        return "IS NULL", []
+    return "= ?", [_compared(wanted)]
+
+
+def _compared(value: object) -> str | int:
+    if isinstance(value, ObjectId):
+        return str(value)
+    if isinstance(value, str | int):
+        return value
+    raise NotPlainError
+
+
+def _changed(change: object, prefix: str) -> Sql:
+    """Give the expression of a document after a change, and its values."""
+    if not isinstance(change, Mapping) or not change.keys() <= _OPERATORS:
+        raise NotPlainError
+    removed = [json_path(name) for name in change.get("$unset", {})]
+    data = (
+        f"{prefix}_remove(data, {', '.join(removed)})" if removed else "data"
+    )
+    parts, values = [], []
+    for path, sql, value in _settings(change):
+        parts.append(f"{path}, {sql}")
+        values.append(value)
+    if parts:
+        data = f"{prefix}_set({data}, {', '.join(parts)})"
+    return data, values
+
+
+def _settings(change: Command) -> Iterator[tuple[str, str, object]]:
+    for name, value in change.get("$set", {}).items():
+        yield json_path(name), *_sql_value(value)
+    for name, amount in change.get("$inc", {}).items():
+        if not isinstance(amount, int) or isinstance(amount, bool):
+            raise NotPlainError
+        path = json_path(name)
+        number = f"coalesce(json_extract(data, {path}), 0)"
+        kind = f"coalesce(json_type(data, {path}), 'integer')"
+        # Of what is no whole number, an error: see above.
+        counted = f"CASE {kind} WHEN 'integer' THEN {number} + ?"
+        yield path, f"{counted} ELSE json('') END", amount
+
+
+def _sql_value(value: object) -> tuple[str, object]:
+    if isinstance(value, str):
+        return "?", value
+    if is_plain(value):
+        return "json(?)", json.dumps(value)
+    raise NotPlainError
