@@ -83,6 +83,10 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8001
     max_request_bytes: Annotated[int, Field(ge=1024)] = 32 * 1024 * 1024
+    max_request_bytes_in_flight: Annotated[int, Field(ge=1024)] = (
+        64 * 1024 * 1024
+    )
+    unknown_fields: Literal["refuse", "ignore"] = "refuse"
 
     metrics_token: SecretStr | None = None
     metrics_public: bool = False

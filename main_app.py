@@ -17,6 +17,7 @@ from fastapi import FastAPI
 
 from api.application import new_app
 from api.core.logging import configure_logging
+from api.core.request_body import BodyLimits
 from api.core.scrape_access import ScrapeAccess
 from api.dependencies.services import Services
 from api.services.calls.model_access import ModelAccess
@@ -272,9 +273,17 @@ def create_app(application: Application, *, run_workers: bool) -> FastAPI:
             yield
 
     return new_app(
-        application.services,
-        lifespan,
-        max_request_bytes=application.settings.max_request_bytes,
+        application.services, lifespan, _body_limits(application.settings)
+    )
+
+
+def _body_limits(settings: Settings) -> BodyLimits:
+    one = settings.max_request_bytes
+    return BodyLimits(
+        max_bytes=one,
+        # One request of the largest size must always be possible.
+        max_bytes_in_flight=max(one, settings.max_request_bytes_in_flight),
+        unknown=settings.unknown_fields,
     )
 
 

@@ -7,12 +7,12 @@ from fastapi import FastAPI
 
 from api.core.error_responses import install_error_responses
 from api.core.openapi import install_openapi
+from api.core.request_body import BodyLimits, RequestBodies
 from api.dependencies.callers import GUARDS
 from api.dependencies.services import Services
 from api.middleware.correlation import correlation_middleware
 from api.middleware.error_boundary import ErrorBoundaryMiddleware
 from api.middleware.http_metrics import HttpMetricsMiddleware
-from api.middleware.request_limits import RequestLimitMiddleware
 from api.routers import (
     clients,
     docs,
@@ -47,7 +47,7 @@ _ROUTERS = (
 
 
 def new_app(
-    services: Services, lifespan: Lifespan, *, max_request_bytes: int
+    services: Services, lifespan: Lifespan, limits: BodyLimits
 ) -> FastAPI:
     """Make the application over services that are wired."""
     app = FastAPI(
@@ -61,10 +61,10 @@ def new_app(
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.services = services
+    app.state.bodies = RequestBodies(limits)
     install_error_responses(app)
     # The last added is the outermost.
     app.add_middleware(ErrorBoundaryMiddleware)
-    app.add_middleware(RequestLimitMiddleware, max_bytes=max_request_bytes)
     app.add_middleware(correlation_middleware)
     app.add_middleware(
         HttpMetricsMiddleware, observer=services.metrics.observer

@@ -189,6 +189,8 @@ class JobBatchCreate(ApiModel):
     )
 
     # Items are checked one by one, so that an error can name its index.
+    item_model: ClassVar[type[ApiModel]] = JobBatchItem
+
     jobs: Annotated[
         list[Annotated[Any, _ShownAsItem()]],
         Field(min_length=1, max_length=BATCH_LIMIT),

@@ -101,14 +101,24 @@ def test_a_field_of_a_filter_is_no_operator(
         assert found == []
 
 
-@pytest.mark.parametrize("path", ["/jobs", "/jobs/summary", "/prompts"])
-@pytest.mark.parametrize("name", ["model", "operation", "name", "type", "id"])
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        (path, name)
+        for path, names in {
+            "/jobs": ("model", "operation", "id"),
+            "/jobs/summary": ("model", "operation", "id"),
+            "/prompts": ("name", "type"),
+        }.items()
+        for name in names
+    ],
+)
 @pytest.mark.parametrize("value", ['{"$ne":""}', "$where", "\x00", "[$ne]"])
 def test_a_value_of_a_filter_is_text(
     user: ApiUser, path: str, name: str, value: str
 ) -> None:
     user.get(path, **{name: value})
-    user.get(path, **{f"{name}[$ne]": "x"})
+    user.get(path, 422, **{f"{name}[$ne]": "x"})
 
 
 def test_a_filter_by_an_operator_finds_nothing(

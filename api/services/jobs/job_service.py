@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from bson import ObjectId
-from pydantic import ValidationError
 
 from api.core.errors import (
     ConflictError,
     NotFoundError,
     RuleError,
 )
+from api.core.request_body import read_item
 from api.models.job_models import (
     Job,
     JobBatchItem,
@@ -82,7 +82,10 @@ class JobService:
         Raises:
             RuleError: names the first wrong item by its index.
         """
-        read = [_read_item(index, raw) for index, raw in enumerate(items)]
+        read = [
+            read_item(JobBatchItem, index, raw)
+            for index, raw in enumerate(items)
+        ]
         client_id = caller.require_client()
         requests = await self._with_flows(read, client_id)
         await self._check_references(requests, client_id)
@@ -318,18 +321,6 @@ def _refuse_repeated(ids: Sequence[str]) -> None:
 
 def _where(job: JobCreate, index: int) -> str:
     return f"batch item {index}: " if isinstance(job, JobBatchItem) else ""
-
-
-def _read_item(index: int, raw: Any) -> JobBatchItem:  # noqa: ANN401 - JSON
-    try:
-        return JobBatchItem.model_validate(raw)
-    except ValidationError as error:
-        problem = error.errors(include_input=False, include_url=False)[0]
-        where = ".".join(str(part) for part in problem["loc"])
-        raise RuleError(
-            f"batch item {index}: {where or 'item'}: {problem['msg']}; "
-            "nothing was stored"
-        ) from None
 
 
 def _models_of(job: JobCreate | JobUpdate) -> set[str]:
