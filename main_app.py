@@ -16,6 +16,11 @@ import uvloop
 from fastapi import FastAPI
 
 from api.application import new_app
+from api.core.http_server import (
+    ConnectionLimits,
+    bound_sockets,
+    http_protocol,
+)
 from api.core.logging import configure_logging
 from api.core.request_body import BodyLimits
 from api.core.scrape_access import ScrapeAccess
@@ -45,6 +50,7 @@ from llm_workers.supervisor.health_reporter import HealthReporter
 from llm_workers.supervisor.pool import PoolLimits, WorkerPool
 from llm_workers.supervisor.worker_thread import WorkerParts
 from utilities.cosmos_connector import ClientManager, Documents
+from utilities.descriptors import most_connections, raise_descriptor_limit
 from utilities.embedded.database import (
     EmbeddedDatabase,
     EmbeddedDatabaseError,
@@ -331,22 +337,37 @@ def database_of(settings: Settings) -> Iterator[str]:
 def serve(settings: Settings, keys: ModelKeys, *, run_workers: bool) -> None:
     """Run the API, and the workers unless told otherwise, until stopped."""
     _end_on_signals()
+    raise_descriptor_limit()
+    # Before the database starts, so that a port in use is told at once.
+    sockets = bound_sockets(settings.host, settings.port)
     with database_of(settings) as connection_string:
         application = build(settings, keys, connection_string)
         uvloop.run(_prepare(application))
         app = create_app(application, run_workers=run_workers)
         collect_seldom()
         switch_threads_often()
-        uvicorn.run(
-            app,
-            host=settings.host,
-            port=settings.port,
-            loop="uvloop",
-            http="httptools",
-            log_config=None,
-            server_header=False,
-            timeout_graceful_shutdown=round(settings.stop_grace_seconds) + 1,
-        )
+        for sock in sockets:
+            host, port = sock.getsockname()[:2]
+            log.info("listening", host=host, port=port)
+        uvicorn.Server(server_config(app, settings)).run(sockets)
+
+
+def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    """Give the settings of the HTTP server."""
+    limits = ConnectionLimits(
+        connections=most_connections(settings.max_connections),
+        connections_per_address=settings.max_connections_per_address,
+    )
+    return uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http=http_protocol(limits),
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=round(settings.stop_grace_seconds) + 1,
+    )
 
 
 def work(settings: Settings, keys: ModelKeys) -> None:

@@ -3,14 +3,21 @@
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-import bson
-from bson.errors import InvalidDocument
-from pydantic import AfterValidator, Field, JsonValue, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    JsonValue,
+    model_validator,
+)
 
+from api.models import reference
 from api.models.base import ApiModel, Name, StoredModel, Text, example
 from utilities import payload
 
 BATCH_LIMIT = 100
+# Workers that one request may start or stop by their ids.
+NAMED_LIMIT = 1000
 REPLICA_LIMIT = 100
 
 
@@ -23,19 +30,19 @@ class WorkerStatus(StrEnum):
 
 
 def _storable(filters: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    # These are kept as they are, not as text; PayloadError is a ValueError.
+    # Kept as JSON text; PayloadError is a ValueError.
     payload.dump(filters)
-    try:
-        bson.encode(filters)
-    except (InvalidDocument, OverflowError):
-        raise ValueError(
-            "names must not contain a null character, and numbers must fit "
-            "into 64 bits"
-        ) from None
-    return filters
+    return reference.check(filters)
+
+
+def _from_text(filters: object) -> object:
+    return payload.load(filters) if isinstance(filters, str) else filters
 
 
 ReferenceFilters = Annotated[dict[Name, JsonValue], AfterValidator(_storable)]
+# In a document it is JSON text: a name that a client chose must mean nothing
+# to a database or its driver. Documents of before hold the object itself.
+StoredFilters = Annotated[dict[str, JsonValue], BeforeValidator(_from_text)]
 
 
 class WorkerConfigInput(ApiModel):
@@ -92,7 +99,7 @@ class WorkerConfig(ApiModel):
     replicas: int = 1
     model_filter: str | None = None
     operation_filter: str | None = None
-    client_reference_filters: dict[str, JsonValue] | None = None
+    client_reference_filters: StoredFilters | None = None
 
     @property
     def concurrency(self) -> int:
@@ -191,7 +198,9 @@ class WorkerBatchUpdate(ApiModel):
 
     action: Literal["start", "stop"]
     worker_ids: Annotated[
-        list[str] | None, Field(description="Wins over `group`.")
+        Annotated[list[Text], Field(max_length=NAMED_LIMIT, fail_fast=True)]
+        | None,
+        Field(description="Wins over `group`."),
     ] = None
     group: Group | None = None
 

@@ -1,7 +1,6 @@
 """Jobs: rules and ownership. Workers use `job_queue` instead."""
 
 import asyncio
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,7 +21,8 @@ from api.models.job_models import (
     JobUpdate,
 )
 from api.models.job_status import JobStatus, check_transition
-from api.services.jobs import job_documents
+from api.services.jobs import idempotency, job_documents
+from api.services.jobs.idempotency import JobKey
 from api.services.jobs.job_filter import JobFilter
 from api.services.jobs.job_summary import summarize
 from api.services.models.model_service import ModelService
@@ -69,7 +69,8 @@ class JobService:
         client_id = caller.require_client()
         requests = await self._with_flows([request], client_id)
         await self._check_references(requests, client_id)
-        return (await self._insert(requests, [key], client_id))[0]
+        keys = [idempotency.of_job(key, request)]
+        return (await self._insert(requests, keys, client_id))[0]
 
     async def create_batch(
         self,
@@ -89,10 +90,8 @@ class JobService:
         client_id = caller.require_client()
         requests = await self._with_flows(read, client_id)
         await self._check_references(requests, client_id)
-        keys = [
-            item.idempotency_key or (f"{key}/{index}" if key else None)
-            for index, item in enumerate(read)
-        ]
+        keys = await idempotency.of_batch(key, read)
+        await self._check_keys(keys, client_id)
         return await self._insert(requests, keys, client_id)
 
     async def page(
@@ -210,13 +209,13 @@ class JobService:
     async def _insert(
         self,
         requests: Sequence[JobCreate],
-        keys: Sequence[str | None],
+        keys: Sequence[JobKey | None],
         client_id: str,
     ) -> list[Job]:
         now = self._clock()
         documents = [
             {
-                "_id": _new_id(client_id, key),
+                **idempotency.fields(client_id, key),
                 **job_documents.new(request, client_id, now, index),
             }
             for index, (request, key) in enumerate(
@@ -243,7 +242,26 @@ class JobService:
                     "The job that was made with this Idempotency-Key has "
                     "been deleted; use a new key"
                 )
+            sent = stored[index].get(idempotency.DIGEST_FIELD)
+            idempotency.check_same(sent, document)
             stored[index] = document
+
+    async def _check_keys(
+        self, keys: Sequence[JobKey | None], client_id: str
+    ) -> None:
+        """Refuse a batch with a key of another request, before any insert."""
+        used = {
+            idempotency.job_id(client_id, key): key.digest
+            for key in keys
+            if key is not None
+        }
+        if not used:
+            return
+        found = await self._documents.find(
+            {"_id": {"$in": list(used)}}, fields=[idempotency.DIGEST_FIELD]
+        )
+        for document in found:
+            idempotency.check_same(used[document["_id"]], document)
 
     async def _changes(
         self, current: Job, request: JobUpdate, caller: Caller
@@ -333,15 +351,3 @@ def _prompts_of(job: JobCreate | JobUpdate) -> set[str]:
     single = {job.eval_prompt, job.meta_prompt}
     listed = {*(fields["prompts"] or ()), *(job.working_prompts or ())}
     return {name for name in single | listed if name is not None}
-
-
-def _new_id(client_id: str, key: str | None) -> ObjectId:
-    """Make a job's id; the same client and key make the same one.
-
-    So a repeated request meets its first one in the index of `_id`, which
-    every server keeps unique, with no second record that could get lost.
-    """
-    if key is None:
-        return ObjectId()
-    digest = hashlib.sha256(f"{client_id}\x00{key}".encode()).digest()
-    return ObjectId(digest[:12])
