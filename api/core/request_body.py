@@ -6,7 +6,7 @@ read for somebody unknown.
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -28,7 +28,13 @@ INLINE_BYTES = 64 * 1024
 MOST_VALUES = 1_000_000
 _MOST_ERRORS = 50
 _STRUCTURE = (b",", b":", b"{", b"[")
-_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+# Reading a long number takes time with the square of its length.
+MOST_LONG_DIGITS = 2 * 1024 * 1024
+# A text of digits begins with a quotation mark.
+_LONG_NUMBER = re.compile(rb'(?<![0-9"])[0-9]{500,}')
+_SAMPLE = 500
+_SLICE = 1024 * 1024
+_NO_DIGITS = bytes(set(range(256)) - set(b"0123456789"))
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -121,7 +127,7 @@ def read_body(
     model: type[ModelT], body: bytes | bytearray, unknown: UnknownFields
 ) -> ModelT:
     """Make a body's bytes into `model`; see `RequestBodies.parse`."""
-    _check_number_of_values(body)
+    _check_values(body)
     try:
         value = from_json(body)
     except ValueError as error:
@@ -196,19 +202,59 @@ def _not_json(error: ValueError) -> dict[str, Any]:
     }
 
 
-def _check_number_of_values(body: bytes | bytearray) -> None:
-    most = sum(body.count(mark) for mark in _STRUCTURE)
-    if most <= MOST_VALUES:
-        return
+def _check_values(body: bytes | bytearray) -> None:
+    """Refuse what would take the interpreter for long, or much memory."""
+    if _holds_many_values(body):
+        raise TooLargeError(
+            f"The request holds more than {MOST_VALUES} values; send it in "
+            "smaller parts"
+        )
+    if _holds_many_digits(body):
+        raise TooLargeError(
+            f"The request's long numbers have more than {MOST_LONG_DIGITS} "
+            "digits in all"
+        )
+
+
+def _holds_many_values(body: bytes | bytearray) -> bool:
+    marks = sum(body.count(mark) for mark in _STRUCTURE)
+    if marks <= MOST_VALUES:
+        return False
     # Texts may hold any number of these characters.
-    for number, match in enumerate(_STRING.finditer(body)):
-        text = match.group()
-        most -= sum(text.count(mark) for mark in _STRUCTURE)
-        if most <= MOST_VALUES:
-            return
-        if number > MOST_VALUES:
+    for number, (start, end) in enumerate(_texts_in(body)):
+        marks -= sum(body.count(mark, start, end) for mark in _STRUCTURE)
+        if marks <= MOST_VALUES or number > MOST_VALUES:
             break
-    raise TooLargeError(
-        f"The request holds more than {MOST_VALUES} values; send it in "
-        "smaller parts"
+    return marks > MOST_VALUES
+
+
+def _holds_many_digits(body: bytes | bytearray) -> bool:
+    sample = body[::_SAMPLE].translate(None, _NO_DIGITS)
+    if len(sample) * _SAMPLE <= MOST_LONG_DIGITS:
+        return False
+    # In slices, between which other threads may run.
+    digits = sum(
+        match.end() - match.start()
+        for start in range(0, len(body), _SLICE)
+        for match in _LONG_NUMBER.finditer(body, start, start + _SLICE)
     )
+    return digits > MOST_LONG_DIGITS
+
+
+def _texts_in(body: bytes | bytearray) -> Iterator[tuple[int, int]]:
+    """Find the texts of a JSON document: where each begins and ends."""
+    start = body.find(b'"')
+    while start >= 0:
+        begin = after = start + 1
+        while True:
+            end = body.find(b'"', after)
+            if end < 0:
+                yield begin, len(body)
+                return
+            piece = body[after:end]
+            escapes = len(piece) - len(piece.rstrip(b"\\"))
+            if escapes % 2 == 0:
+                break
+            after = end + 1
+        yield begin, end
+        start = body.find(b'"', end + 1)

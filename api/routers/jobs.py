@@ -19,7 +19,7 @@ from api.models.job_models import (
     JobUpdate,
 )
 from api.models.job_status import JobStatus
-from api.routers.pages import PageQuery, answer
+from api.routers.pages import PageQuery, answer, long_list
 from api.routers.reference_query import ReferenceQuery
 from api.routers.resource_route import ResourceRoute
 from api.services.jobs.job_filter import JobFilter
@@ -125,6 +125,7 @@ async def summarize_jobs(
 @router.post(
     "/batch",
     status_code=201,
+    response_model=Sequence[Job],
     responses=problems({400: _BAD_ITEM, 409: _KEY_SPENT}),
 )
 async def create_jobs(
@@ -132,22 +133,24 @@ async def create_jobs(
     jobs: Jobs,
     caller: ClientCaller,
     idempotency_key: IdempotencyKey = None,
-) -> Sequence[Job]:
+) -> Response:
     """Queue many jobs, or none if one of them is wrong."""
-    return await jobs.create_batch(request.jobs, caller, idempotency_key)
+    made = await jobs.create_batch(request.jobs, caller, idempotency_key)
+    return await long_list(made, 201)
 
 
 @router.patch(
     "/batch",
+    response_model=Sequence[Job],
     responses=problems(
         {400: [_NOT_IN_BATCH, _NO_TRANSITION, *_UNKNOWN]} | _CHANGED
     ),
 )
 async def update_jobs(
     request: JobBatchUpdate, jobs: Jobs, caller: AnyCaller
-) -> Sequence[Job]:
+) -> Response:
     """Change many jobs, or none if one of the changes is wrong."""
-    return await jobs.update_batch(request.jobs, caller)
+    return await long_list(await jobs.update_batch(request.jobs, caller))
 
 
 @router.delete(
