@@ -195,11 +195,10 @@ def _validated(
 
 def _not_json(error: ValueError) -> dict[str, Any]:
     # The parser's words name what is wrong and where, never what was sent.
-    return {
-        "type": "json_invalid",
-        "loc": ("body",),
-        "msg": f"JSON decode error: {error}",
-    }
+    message = f"JSON decode error: {error}"
+    if "hex escape" in message:
+        message += "; half a surrogate pair is no character"
+    return {"type": "json_invalid", "loc": ("body",), "msg": message}
 
 
 def _check_values(body: bytes | bytearray) -> None:
