@@ -12,6 +12,7 @@ from api.dependencies.callers import GUARDS
 from api.dependencies.services import Services
 from api.middleware.correlation import correlation_middleware
 from api.middleware.error_boundary import ErrorBoundaryMiddleware
+from api.middleware.failed_logins import FailedLoginsMiddleware
 from api.middleware.http_metrics import HttpMetricsMiddleware
 from api.routers import (
     clients,
@@ -65,6 +66,9 @@ def new_app(
     install_error_responses(app)
     # The last added is the outermost.
     app.add_middleware(ErrorBoundaryMiddleware)
+    app.add_middleware(
+        FailedLoginsMiddleware, observer=services.metrics.observer
+    )
     app.add_middleware(correlation_middleware)
     app.add_middleware(
         HttpMetricsMiddleware, observer=services.metrics.observer
