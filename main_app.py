@@ -1,9 +1,15 @@
 """The composition root: builds every part and wires it to the others."""
 
-import asyncio
-import contextlib
+import os
 import signal
 import sys
+
+if __name__ == "__main__":
+    # The imports below take a second; Ctrl-C then needs no traceback.
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,14 +21,9 @@ import uvicorn
 import uvloop
 from fastapi import FastAPI
 
-from api.application import new_app
-from api.core.http_server import (
-    ConnectionLimits,
-    bound_sockets,
-    http_protocol,
-)
+from api.application import body_limits, new_app
+from api.core.http_server import bound_sockets, server_config
 from api.core.logging import configure_logging
-from api.core.request_body import BodyLimits
 from api.core.scrape_access import ScrapeAccess
 from api.dependencies.services import Services
 from api.services.calls.model_access import ModelAccess
@@ -50,13 +51,14 @@ from llm_workers.supervisor.health_reporter import HealthReporter
 from llm_workers.supervisor.pool import PoolLimits, WorkerPool
 from llm_workers.supervisor.worker_thread import WorkerParts
 from utilities.cosmos_connector import ClientManager, Documents
-from utilities.descriptors import most_connections, raise_descriptor_limit
+from utilities.descriptors import raise_descriptor_limit
 from utilities.embedded.database import (
     EmbeddedDatabase,
     EmbeddedDatabaseError,
 )
 from utilities.interpreter import collect_seldom, switch_threads_often
 from utilities.signals import Signals
+from utilities.store.address import check_address
 from utilities.store.change_feed import ChangeFeed
 from utilities.store.change_watcher import ChangeWatcher
 from utilities.store.database_clock import ClockKeeper, DatabaseClock
@@ -279,17 +281,7 @@ def create_app(application: Application, *, run_workers: bool) -> FastAPI:
             yield
 
     return new_app(
-        application.services, lifespan, _body_limits(application.settings)
-    )
-
-
-def _body_limits(settings: Settings) -> BodyLimits:
-    one = settings.max_request_bytes
-    return BodyLimits(
-        max_bytes=one,
-        # One request of the largest size must always be possible.
-        max_bytes_in_flight=max(one, settings.max_request_bytes_in_flight),
-        unknown=settings.unknown_fields,
+        application.services, lifespan, body_limits(application.settings)
     )
 
 
@@ -320,10 +312,13 @@ def database_of(settings: Settings) -> Iterator[str]:
     """Give the database's connection string; start our own if none is set.
 
     Raises:
+        DatabaseError: the string is none.
         DataDirectoryInUseError: another process has the embedded one.
     """
     if settings.db_connection_string is not None:
-        yield settings.db_connection_string.get_secret_value()
+        address = settings.db_connection_string.get_secret_value()
+        check_address(address)
+        yield address
         return
     with EmbeddedDatabase(settings.data_dir) as database:
         log.info(
@@ -350,24 +345,6 @@ def serve(settings: Settings, keys: ModelKeys, *, run_workers: bool) -> None:
             host, port = sock.getsockname()[:2]
             log.info("listening", host=host, port=port)
         uvicorn.Server(server_config(app, settings)).run(sockets)
-
-
-def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
-    """Give the settings of the HTTP server."""
-    limits = ConnectionLimits(
-        connections=most_connections(settings.max_connections),
-        connections_per_address=settings.max_connections_per_address,
-    )
-    return uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port,
-        loop="uvloop",
-        http=http_protocol(limits),
-        log_config=None,
-        server_header=False,
-        timeout_graceful_shutdown=round(settings.stop_grace_seconds) + 1,
-    )
 
 
 def work(settings: Settings, keys: ModelKeys) -> None:

@@ -18,6 +18,7 @@ from api.routers import (
     clients,
     docs,
     health,
+    home,
     jobs,
     metrics,
     models,
@@ -27,7 +28,7 @@ from api.routers import (
     streams,
     workers,
 )
-from config import VERSION
+from config import VERSION, Settings
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -44,7 +45,19 @@ _ROUTERS = (
     health.router,
     metrics.router,
     docs.router,
+    home.router,
 )
+
+
+def body_limits(settings: Settings) -> BodyLimits:
+    """Give the limits of requests' bodies."""
+    one = settings.max_request_bytes
+    return BodyLimits(
+        max_bytes=one,
+        # One request of the largest size must always be possible.
+        max_bytes_in_flight=max(one, settings.max_request_bytes_in_flight),
+        unknown=settings.unknown_fields,
+    )
 
 
 def new_app(

@@ -11,12 +11,13 @@ model `sdk`, `endpoint` and `key` (see docs/getting-started.md).
 
 import json
 import os
+import sys
 import time
 import urllib.error
 import urllib.request
 
 URL = os.environ.get("METASYNC_URL", "http://127.0.0.1:8001")
-ADMIN = {"admin-api-key": os.environ["ADMIN_API_KEY"]}
+ADMIN = {"admin-api-key": os.environ.get("ADMIN_API_KEY", "")}
 END_STATES = {"PROCESSED", "ERROR_PROCESSING", "CANCELED"}
 
 
@@ -27,8 +28,16 @@ def call(method, path, headers, body=None):
         headers={**headers, "Content-Type": "application/json"},
         data=None if body is None else json.dumps(body).encode(),
     )
-    with urllib.request.urlopen(request) as response:
-        return json.load(response)
+    try:
+        with urllib.request.urlopen(request) as response:
+            return json.load(response)
+    except urllib.error.HTTPError as error:
+        sys.exit(f"{method} {path}: {error.code} {error.read().decode()}")
+    except OSError as error:
+        sys.exit(
+            f"There is no service at {URL} ({error}). Start it with "
+            "`make run`, or set METASYNC_URL."
+        )
 
 
 def ensure_model(name):
@@ -40,6 +49,8 @@ def ensure_model(name):
 
 
 def main():
+    if not ADMIN["admin-api-key"]:
+        sys.exit("Set ADMIN_API_KEY: `grep ADMIN_API_KEY= .env` shows it.")
     client = call("POST", "/clients", ADMIN, {"name": "quickstart"})
     me = {
         "client-id": client["clientId"],

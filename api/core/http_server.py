@@ -15,13 +15,16 @@ from enum import Enum, auto
 from typing import Any, Final, cast
 
 import httptools
+from starlette.types import ASGIApp
+from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
     HttpToolsProtocol,
     RequestResponseCycle,
 )
 
-from config import SettingsError
+from config import Settings, SettingsError
+from utilities.descriptors import most_connections
 
 _TOO_SLOW = 408
 _HEAD_TOO_LARGE = 431
@@ -410,6 +413,24 @@ def http_protocol(limits: ConnectionLimits) -> type[BoundedHttpProtocol]:
     """Make the protocol class of one server: for uvicorn's `http`."""
     members = {"shared": Connections(limits)}
     return type("LimitedHttpProtocol", (BoundedHttpProtocol,), members)
+
+
+def server_config(app: ASGIApp, settings: Settings) -> Config:
+    """Give uvicorn's configuration, with our limits."""
+    limits = ConnectionLimits(
+        connections=most_connections(settings.max_connections),
+        connections_per_address=settings.max_connections_per_address,
+    )
+    return Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http=http_protocol(limits),
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=round(settings.stop_grace_seconds) + 1,
+    )
 
 
 def bound_sockets(host: str, port: int) -> list[socket.socket]:

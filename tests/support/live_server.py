@@ -12,6 +12,7 @@ from typing import Any
 import uvicorn
 
 import main_app
+from api.core.http_server import server_config
 from config import ModelKeys, Settings
 from main_app import Application
 
@@ -62,7 +63,7 @@ def live_server(
     app = main_app.create_app(application, run_workers=run_workers)
     port = free_port()
     settings = settings.model_copy(update={"port": port})
-    server = uvicorn.Server(main_app.server_config(app, settings))
+    server = uvicorn.Server(server_config(app, settings))
     thread = threading.Thread(
         target=lambda: asyncio.run(server.serve()), daemon=True
     )

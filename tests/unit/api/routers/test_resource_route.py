@@ -9,7 +9,7 @@ from api.dependencies.callers import BEFORE_BODY
 from api.routers.resource_route import ResourceRoute
 
 # Probes and pages: monitors and browsers add parameters of their own.
-OPEN = {"health", "metrics", "docs"}
+OPEN = {"health", "home", "metrics", "docs"}
 
 
 def routes() -> list[APIRoute]:
