@@ -122,6 +122,7 @@ _HEADERS = {
     "X-Next-Cursor": "The `cursor` of the next page; absent on the last.",
     "X-Stream-Id": "The id of the stream's record.",
 }
+_NO_REQUEST = "Invalid HTTP request received."
 _TOO_LARGE = "The limit is 33554432 bytes a request"
 _BAD_CURSOR = (
     "The cursor is not one that this server gave out; take it from the "
@@ -237,7 +238,7 @@ def _common_errors(
     has_body = "requestBody" in operation
     errors: dict[int, Sequence[str]] = {401: access.refusals}
     if has_body:
-        errors |= {413: [_TOO_LARGE]}
+        errors |= {400: [_NO_REQUEST], 413: [_TOO_LARGE]}
     if any(parameter["name"] == "cursor" for parameter in parameters):
         errors[400] = [_BAD_CURSOR]
     if any(parameter["in"] == "path" for parameter in parameters):
