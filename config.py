@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from dotenv import dotenv_values
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 VERSION = "0.1.0"
+
+_ENCODING = "utf-8-sig"
 
 # Variables that hold Metasync's own secrets: never lent to a model, even
 # when a model's key reference names one of them.
@@ -61,8 +63,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_file=".env",
-        # With or without a byte order mark.
-        env_file_encoding="utf-8-sig",
+        # Some editors begin a file with a mark that is no part of it.
+        env_file_encoding=_ENCODING,
         env_ignore_empty=True,
         extra="ignore",
         frozen=True,
@@ -85,6 +87,14 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8001
     max_request_bytes: Annotated[int, Field(ge=1024)] = 32 * 1024 * 1024
+    max_request_bytes_in_flight: Annotated[int, Field(ge=1024)] = (
+        64 * 1024 * 1024
+    )
+    max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = 4096
+    max_connections_per_address: Annotated[int, Field(ge=0, le=1_000_000)] = (
+        512
+    )
+    unknown_fields: Literal["refuse", "ignore"] = "refuse"
 
     metrics_token: SecretStr | None = None
     metrics_public: bool = False
@@ -103,6 +113,17 @@ class Settings(BaseSettings):
     )
     log_format: Literal["json", "console"] | None = None
 
+    @field_validator("db_connection_string")
+    @classmethod
+    def _is_mongodb(cls, address: SecretStr | None) -> SecretStr | None:
+        schemes = ("mongodb://", "mongodb+srv://")
+        if address and not address.get_secret_value().startswith(schemes):
+            raise ValueError(
+                "must begin with mongodb:// or mongodb+srv://; leave it empty "
+                "to use the embedded database"
+            )
+        return address
+
     @classmethod
     def load(cls, env_file: Path = Path(".env")) -> Self:
         """Read the environment.
@@ -111,14 +132,35 @@ class Settings(BaseSettings):
             SettingsError: names every variable that is missing or wrong at
                 once, never a value.
         """
+        _check_text(env_file)
         try:
             return cls(_env_file=env_file)
         except ValidationError as error:
             raise SettingsError(_explain(error)) from None
-        except UnicodeDecodeError:
-            raise SettingsError(
-                f"{env_file} is not UTF-8 text: save it as UTF-8"
-            ) from None
+
+
+def _check_text(env_file: Path) -> None:
+    """Refuse a file that is no UTF-8 text.
+
+    Raises:
+        SettingsError: says what to do.
+    """
+    if not env_file.is_file():
+        return
+    try:
+        text = env_file.read_bytes().decode(_ENCODING)
+    except UnicodeDecodeError:
+        text = "\x00"
+    except OSError as error:
+        raise SettingsError(
+            f"{env_file} cannot be read: {error.strerror}. Change its owner "
+            "or its mode"
+        ) from None
+    if "\x00" in text:
+        raise SettingsError(
+            f"{env_file} is not UTF-8 text (UTF-16, perhaps). Save it as "
+            "UTF-8, or write a new one with `metasync init`"
+        )
 
 
 def _explain(error: ValidationError) -> str:
@@ -167,14 +209,10 @@ class ModelKeys:
         """Read the keys from the environment and, behind it, `.env`.
 
         Raises:
-            SettingsError: the file is no UTF-8 text.
+            SettingsError: the file cannot be read.
         """
-        try:
-            from_file = dotenv_values(env_file, encoding="utf-8-sig")
-        except UnicodeDecodeError:
-            raise SettingsError(
-                f"{env_file} is not UTF-8 text: save it as UTF-8"
-            ) from None
+        _check_text(env_file)
+        from_file = dotenv_values(env_file, encoding=_ENCODING)
         given = {name: value for name, value in os.environ.items() if value}
         return cls({k: v or "" for k, v in from_file.items()} | given)
 

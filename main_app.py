@@ -1,9 +1,15 @@
 """The composition root: builds every part and wires it to the others."""
 
-import asyncio
-import contextlib
+import os
 import signal
 import sys
+
+if __name__ == "__main__":
+    # The imports below take a second; Ctrl-C then needs no traceback.
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,7 +21,8 @@ import uvicorn
 import uvloop
 from fastapi import FastAPI
 
-from api.application import new_app
+from api.application import body_limits, new_app
+from api.core.http_server import bound_sockets, server_config
 from api.core.logging import configure_logging
 from api.core.scrape_access import ScrapeAccess
 from api.dependencies.services import Services
@@ -45,6 +52,7 @@ from llm_workers.supervisor.health_reporter import HealthReporter
 from llm_workers.supervisor.pool import PoolLimits, WorkerPool
 from llm_workers.supervisor.worker_thread import WorkerParts
 from utilities.cosmos_connector import ClientManager, Documents
+from utilities.descriptors import raise_descriptor_limit
 from utilities.embedded.database import (
     EmbeddedDatabase,
     EmbeddedDatabaseError,
@@ -52,6 +60,7 @@ from utilities.embedded.database import (
 from utilities.interpreter import collect_seldom, switch_threads_often
 from utilities.private_files import make_private
 from utilities.signals import Signals
+from utilities.store.address import check_address
 from utilities.store.change_feed import ChangeFeed
 from utilities.store.change_watcher import ChangeWatcher
 from utilities.store.database_clock import ClockKeeper, DatabaseClock
@@ -284,9 +293,7 @@ def create_app(application: Application, *, run_workers: bool) -> FastAPI:
             yield
 
     return new_app(
-        application.services,
-        lifespan,
-        max_request_bytes=application.settings.max_request_bytes,
+        application.services, lifespan, body_limits(application.settings)
     )
 
 
@@ -317,11 +324,14 @@ def database_of(settings: Settings) -> Iterator[str]:
     """Give the database's connection string; start our own if none is set.
 
     Raises:
+        DatabaseError: the string is none.
         DataDirectoryInUseError: another process has the embedded one.
     """
     if settings.db_connection_string is not None:
+        address = settings.db_connection_string.get_secret_value()
+        check_address(address)
         make_private(settings.data_dir)
-        yield settings.db_connection_string.get_secret_value()
+        yield address
         return
     with EmbeddedDatabase(settings.data_dir) as database:
         log.info(
@@ -335,22 +345,19 @@ def database_of(settings: Settings) -> Iterator[str]:
 def serve(settings: Settings, keys: ModelKeys, *, run_workers: bool) -> None:
     """Run the API, and the workers unless told otherwise, until stopped."""
     _end_on_signals()
+    raise_descriptor_limit()
+    # Before the database starts, so that a port in use is told at once.
+    sockets = bound_sockets(settings.host, settings.port)
     with database_of(settings) as connection_string:
         application = build(settings, keys, connection_string)
         uvloop.run(_prepare(application))
         app = create_app(application, run_workers=run_workers)
         collect_seldom()
         switch_threads_often()
-        uvicorn.run(
-            app,
-            host=settings.host,
-            port=settings.port,
-            loop="uvloop",
-            http="httptools",
-            log_config=None,
-            server_header=False,
-            timeout_graceful_shutdown=round(settings.stop_grace_seconds) + 1,
-        )
+        for sock in sockets:
+            host, port = sock.getsockname()[:2]
+            log.info("listening", host=host, port=port)
+        uvicorn.Server(server_config(app, settings)).run(sockets)
 
 
 def work(settings: Settings, keys: ModelKeys) -> None:

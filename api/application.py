@@ -7,16 +7,18 @@ from fastapi import FastAPI
 
 from api.core.error_responses import install_error_responses
 from api.core.openapi import install_openapi
+from api.core.request_body import BodyLimits, RequestBodies
 from api.dependencies.callers import GUARDS
 from api.dependencies.services import Services
 from api.middleware.correlation import correlation_middleware
 from api.middleware.error_boundary import ErrorBoundaryMiddleware
+from api.middleware.failed_logins import FailedLoginsMiddleware
 from api.middleware.http_metrics import HttpMetricsMiddleware
-from api.middleware.request_limits import RequestLimitMiddleware
 from api.routers import (
     clients,
     docs,
     health,
+    home,
     jobs,
     metrics,
     models,
@@ -26,7 +28,7 @@ from api.routers import (
     streams,
     workers,
 )
-from config import VERSION
+from config import VERSION, Settings
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -43,11 +45,23 @@ _ROUTERS = (
     health.router,
     metrics.router,
     docs.router,
+    home.router,
 )
 
 
+def body_limits(settings: Settings) -> BodyLimits:
+    """Give the limits of requests' bodies."""
+    one = settings.max_request_bytes
+    return BodyLimits(
+        max_bytes=one,
+        # One request of the largest size must always be possible.
+        max_bytes_in_flight=max(one, settings.max_request_bytes_in_flight),
+        unknown=settings.unknown_fields,
+    )
+
+
 def new_app(
-    services: Services, lifespan: Lifespan, *, max_request_bytes: int
+    services: Services, lifespan: Lifespan, limits: BodyLimits
 ) -> FastAPI:
     """Make the application over services that are wired."""
     app = FastAPI(
@@ -61,10 +75,13 @@ def new_app(
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.services = services
+    app.state.bodies = RequestBodies(limits)
     install_error_responses(app)
     # The last added is the outermost.
     app.add_middleware(ErrorBoundaryMiddleware)
-    app.add_middleware(RequestLimitMiddleware, max_bytes=max_request_bytes)
+    app.add_middleware(
+        FailedLoginsMiddleware, observer=services.metrics.observer
+    )
     app.add_middleware(correlation_middleware)
     app.add_middleware(
         HttpMetricsMiddleware, observer=services.metrics.observer

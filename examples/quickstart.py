@@ -34,7 +34,10 @@ def call(method, path, headers, body=None):
     except urllib.error.HTTPError as error:
         sys.exit(f"{method} {path}: {error.code} {error.read().decode()}")
     except OSError as error:
-        sys.exit(f"No service at {URL}: {error}. Start it with `make run`.")
+        sys.exit(
+            f"There is no service at {URL} ({error}). Start it with "
+            "`make run`, or set METASYNC_URL."
+        )
 
 
 def ensure_model(name):

@@ -1,6 +1,7 @@
 """What steers the simulator at run time, outside of every limit."""
 
 import re
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 
@@ -101,21 +102,46 @@ class Controls:
         return self._stats(request)
 
     def _failing(self, _: Request) -> Reply:
-        return _json(asdict(self._simulation.outages.status()))
+        return _json(self._status())
+
+    def _status(self) -> dict[str, object]:
+        status = self._simulation.outages.status()
+        seconds = status.duration_remaining_seconds
+        failure_status = {
+            "fail_requests_count": status.count_remaining,
+            # Unix time; 0 while no duration is set.
+            "fail_until_timestamp": time.time() + seconds if seconds else 0,
+            "duration_remaining_seconds": seconds,
+            "currently_failing": status.failing,
+        }
+        return {
+            "failure_status": failure_status,
+            "currently_failing": status.failing,
+            # As earlier versions named them.
+            **asdict(status),
+        }
 
     def _fail(self, request: Request) -> Reply:
         *_, kind, text = request.path.split("/")
         if kind == "count":
             count = int(_within(text, _MOST_FAILURES, int))
             self._simulation.outages.fail_next(count)
-        else:
-            seconds = _within(text, _LONGEST_OUTAGE, float)
-            self._simulation.outages.fail_for(seconds)
-        return self._failing(request)
+            return self._set(
+                f"The next {count} calls will fail", fail_requests_count=count
+            )
+        seconds = _within(text, _LONGEST_OUTAGE, float)
+        self._simulation.outages.fail_for(seconds)
+        return self._set(
+            f"All calls will fail for {seconds:g} seconds",
+            duration_seconds=int(seconds) if seconds % 1 == 0 else seconds,
+        )
 
-    def _reset_failures(self, request: Request) -> Reply:
+    def _reset_failures(self, _: Request) -> Reply:
         self._simulation.outages.reset()
-        return self._failing(request)
+        return self._set("No call will fail", status="normal_operation")
+
+    def _set(self, message: str, **fields: object) -> Reply:
+        return _json({**self._status(), "message": message, **fields})
 
 
 def not_allowed(*methods: str) -> Reply:

@@ -22,7 +22,9 @@ _STATUS_OF: dict[type[errors.MetasyncError], int] = {
     errors.NotFoundError: 404,
     errors.ConflictError: 409,
     errors.TooLargeError: 413,
+    errors.OverloadedError: 503,
 }
+_RETRY = {"Retry-After": str(RETRY_AFTER_SECONDS)}
 
 log = structlog.get_logger(__name__)
 
@@ -31,6 +33,7 @@ def install_error_responses(app: FastAPI) -> None:
     """Register every handler on the application."""
     app.add_exception_handler(errors.MetasyncError, _domain_error)
     app.add_exception_handler(errors.ProviderFailedError, _provider_failed)
+    app.add_exception_handler(errors.InvalidRequestError, _invalid_part)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(StoreError, _database_error)
     app.add_exception_handler(405, _wrong_method)
@@ -48,7 +51,8 @@ async def _domain_error(_request: Request, error: Exception) -> JSONResponse:
         for kind, status in _STATUS_OF.items()
         if isinstance(error, kind)
     )
-    return _answer(status, str(error))
+    again = isinstance(error, errors.OverloadedError)
+    return _answer(status, str(error), _RETRY if again else None)
 
 
 async def _provider_failed(
@@ -63,6 +67,12 @@ async def _invalid_request(
 ) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this type only
     return _answer(422, [_problem(item) for item in error.errors()])
+
+
+async def _invalid_part(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, errors.InvalidRequestError)  # noqa: S101 - as above
+    problem = {"type": error.kind, "loc": error.location, "msg": str(error)}
+    return _answer(422, [_problem(problem)])
 
 
 def _problem(item: dict[str, Any]) -> dict[str, Any]:
@@ -108,7 +118,7 @@ async def _database_error(request: Request, error: Exception) -> JSONResponse:
             503,
             "The database cannot be reached. Nothing was lost that was "
             "answered; try again.",
-            {"Retry-After": str(RETRY_AFTER_SECONDS)},
+            _RETRY,
         )
     return _answer(500, "The database refused the operation")
 

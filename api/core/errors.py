@@ -50,3 +50,22 @@ class ConflictError(MetasyncError):
 
 class TooLargeError(MetasyncError):
     """The request is larger than this server takes."""
+
+
+class OverloadedError(MetasyncError):
+    """The server has too much to do at once; it can be tried again."""
+
+
+class InvalidRequestError(MetasyncError):
+    """A part of the request does not fit; answered as FastAPI's are.
+
+    `kind` names the rule that is broken, for programs; `location` is the
+    way to the part, such as `("header", "Idempotency-Key")`.
+    """
+
+    def __init__(
+        self, kind: str, location: tuple[str | int, ...], message: str
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.location = location

@@ -4,15 +4,36 @@
 `structlog.contextvars` by whoever knows them.
 """
 
+import io
 import logging
+import re
 import sys
 from collections.abc import MutableMapping
-from typing import Any, Literal
+from typing import Any, Final, Literal, TextIO
 
 import structlog
 from asgi_correlation_id import correlation_id
 
 LogFormat = Literal["json", "console"]
+
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+# It tells where it listens, and when it starts and stops.
+_SERVER: Final = "uvicorn.error"
+_CHATTY: Final = (
+    "aiohttp",
+    "anthropic",
+    "asyncio",
+    "azure",
+    "google_genai",
+    "httpcore",
+    "httpcore2",
+    "httpx",
+    "httpx2",
+    "openai",
+    "pymongo",
+    "urllib3",
+    "uvicorn.access",
+)
 
 
 def configure_logging(level: str, log_format: LogFormat | None) -> None:
@@ -42,6 +63,7 @@ def configure_logging(level: str, log_format: LogFormat | None) -> None:
             ],
         )
     )
+    handler.addFilter(_is_for_operators)
     logging.basicConfig(handlers=[handler], level=level, force=True)
     _quieten_libraries()
 
@@ -59,13 +81,38 @@ def _shared_processors() -> list[structlog.types.Processor]:
 
 def _renderers(log_format: LogFormat) -> list[structlog.types.Processor]:
     if log_format == "console":
-        # Not with the variables of each frame: a key may be among them.
-        plain = structlog.dev.plain_traceback
-        return [structlog.dev.ConsoleRenderer(exception_formatter=plain)]
+        return [
+            _escape_controls,
+            structlog.dev.ConsoleRenderer(exception_formatter=_plain_error),
+        ]
     return [
         structlog.processors.format_exc_info,
         structlog.processors.JSONRenderer(),
     ]
+
+
+def _escape_controls(
+    _logger: object, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    # A client's name for something could otherwise steer the terminal, or
+    # look like another line. What is no text, the renderer escapes itself.
+    for name, value in event.items():
+        if isinstance(value, str):
+            kept = value.rstrip("\n")
+            event[name] = _CONTROLS.sub(_escaped, kept)
+    return event
+
+
+def _plain_error(output: TextIO, error: structlog.typing.ExcInfo) -> None:
+    # Not with the variables of each frame: a key may be among them.
+    text = io.StringIO()
+    structlog.dev.plain_traceback(text, error)
+    lines = text.getvalue().split("\n")
+    output.write("\n".join(_CONTROLS.sub(_escaped, line) for line in lines))
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return f"\\x{ord(match.group()):02x}"
 
 
 def _add_correlation_id(
@@ -76,8 +123,19 @@ def _add_correlation_id(
     return event
 
 
+def _is_for_operators(record: logging.LogRecord) -> bool:
+    """Leave out what libraries say below WARNING, at any `LOG_LEVEL`.
+
+    The database's driver, HTTP clients and vendors' libraries log requests
+    and answers: prompts, endpoints, sometimes keys. Our own lines are
+    dictionaries by now.
+    """
+    if isinstance(record.msg, dict) or record.levelno >= logging.WARNING:
+        return True
+    return record.name == _SERVER and record.levelno >= logging.INFO
+
+
 def _quieten_libraries() -> None:
-    # Each of these would write a line a request or a call at INFO; a client
-    # library's own line may also quote headers.
-    for name in ("uvicorn.access", "httpx2", "httpcore2", "openai"):
+    # They need not even make the lines that are left out.
+    for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -105,6 +105,9 @@ of workers and improves prompts in loops that run on the same queue.
 or by `admin_api_key`. What is another client's is answered like what does
 not exist. Every credential that is sent must be right.
 
+**Unknown** fields and query parameters are refused: 422, with the nearest
+name that is known. Free-form objects, such as `requestData`, hold any names.
+
 **Lists** come in pages: the `X-Next-Cursor` header of a page, given as
 `cursor`, asks for the next one; the last page has none.
 
@@ -119,7 +122,7 @@ _HEADERS = {
     "X-Next-Cursor": "The `cursor` of the next page; absent on the last.",
     "X-Stream-Id": "The id of the stream's record.",
 }
-_BODY_UNREADABLE = "There was an error parsing the body"
+_NO_REQUEST = "Invalid HTTP request received."
 _TOO_LARGE = "The limit is 33554432 bytes a request"
 _BAD_CURSOR = (
     "The cursor is not one that this server gave out; take it from the "
@@ -235,7 +238,7 @@ def _common_errors(
     has_body = "requestBody" in operation
     errors: dict[int, Sequence[str]] = {401: access.refusals}
     if has_body:
-        errors |= {400: [_BODY_UNREADABLE], 413: [_TOO_LARGE]}
+        errors |= {400: [_NO_REQUEST], 413: [_TOO_LARGE]}
     if any(parameter["name"] == "cursor" for parameter in parameters):
         errors[400] = [_BAD_CURSOR]
     if any(parameter["in"] == "path" for parameter in parameters):

@@ -4,15 +4,17 @@ Whatever a path needs, every credential that was sent is checked: a wrong
 one is never treated as none.
 """
 
-from typing import Annotated
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
 
-from fastapi import Depends
+from fastapi import Depends, Request
 
 from api.core import openapi
 from api.core.errors import AuthenticationError
-from api.dependencies.admin_auth import IsAdmin
-from api.dependencies.client_auth import SomeClient
+from api.dependencies.admin_auth import IsAdmin, optional_admin_auth
+from api.dependencies.client_auth import SomeClient, optional_client_auth
 from api.dependencies.scrape_auth import verify_scraper
+from api.dependencies.services import get_services
 from api.services.shared.caller import EITHER_IS_NEEDED, Caller
 from utilities.cosmos_connector import current_actor
 
@@ -54,6 +56,42 @@ def _acting(caller: Caller) -> Caller:
     current_actor.set(caller.name)
     return caller
 
+
+Guard = Callable[[bool, str | None], Awaitable[Any]]
+
+
+async def check_before_body(request: Request, guards: list[Guard]) -> None:
+    """Check who is calling by the headers alone.
+
+    FastAPI reads and parses a body before it looks at any dependency; this
+    comes before that, by the same rules.
+
+    Raises:
+        AuthenticationError: as the guards raise it.
+    """
+    services, headers = get_services(request), request.headers
+    is_admin = await optional_admin_auth(
+        services, headers.get("admin_api_key"), headers.get("admin-api-key")
+    )
+    client = await optional_client_auth(
+        request,
+        services.clients,
+        is_admin,
+        headers.get("client_id"),
+        headers.get("client_api_key"),
+        headers.get("client-id"),
+        headers.get("client-api-key"),
+    )
+    for guard in guards:
+        await guard(is_admin, client)
+
+
+# Which of the guards below stand before paths with a body.
+BEFORE_BODY: tuple[Guard, ...] = (
+    verify_admin_api_key,
+    verify_caller,
+    verify_client_auth,
+)
 
 # What the interface's description says of those who depend on each.
 GUARDS: openapi.Guards = {

@@ -2,11 +2,12 @@
 
 from typing import Annotated
 
-from fastapi import Depends, Header
+from fastapi import Depends, Header, Request
 
 from api.core.errors import AuthenticationError, NotFoundError
 from api.dependencies.admin_auth import IsAdmin
 from api.dependencies.services import Clients
+from api.services.clients.client_service import ClientService
 
 
 def _header(name: str, *, shown: bool = True) -> object:
@@ -16,6 +17,7 @@ def _header(name: str, *, shown: bool = True) -> object:
 
 
 async def optional_client_auth(
+    request: Request,
     clients: Clients,
     is_admin: IsAdmin,
     sent_id: Annotated[str | None, _header("client_id")] = None,
@@ -32,8 +34,23 @@ async def optional_client_auth(
     Raises:
         AuthenticationError: credentials came, and they are wrong or half.
     """
-    client = _one_of(sent_id, id_hyphenated)
-    key = _one_of(sent_key, key_hyphenated)
+    # A request with a body was checked before its body was read.
+    if not hasattr(request.state, "client_id"):
+        client = _one_of(sent_id, id_hyphenated)
+        key = _one_of(sent_key, key_hyphenated)
+        found = await _checked(clients, client, key, is_admin=is_admin)
+        request.state.client_id = found
+    known: str | None = request.state.client_id
+    return known
+
+
+async def _checked(
+    clients: ClientService,
+    client: str | None,
+    key: str | None,
+    *,
+    is_admin: bool,
+) -> str | None:
     if client is None and key is None:
         return None
     if client is None:
@@ -52,7 +69,7 @@ def _one_of(underscored: str | None, hyphenated: str | None) -> str | None:
     return underscored if underscored is not None else hyphenated
 
 
-async def _known(clients: Clients, client_id: str) -> str:
+async def _known(clients: ClientService, client_id: str) -> str:
     try:
         client = await clients.get(client_id)
     except NotFoundError:

@@ -12,6 +12,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from api.models import reference
 from api.models.attempt_models import AttemptRecord
 from api.models.base import ApiModel, Name, StoredModel, Text, example
 from api.models.job_status import JobStatus
@@ -38,8 +39,14 @@ def _fits(limit: int) -> AfterValidator:
 
 RequestData = Annotated[dict[str, Any], _fits(REQUEST_BYTES_LIMIT)]
 JsonPayload = Annotated[Any, _fits(REQUEST_BYTES_LIMIT)]
-ClientReference = Annotated[dict[str, Any], _fits(REFERENCE_BYTES_LIMIT)]
-PromptIds = Annotated[list[Name], Field(min_length=1, max_length=100)]
+ClientReference = Annotated[
+    dict[str, Any],
+    _fits(REFERENCE_BYTES_LIMIT),
+    AfterValidator(reference.check),
+]
+PromptIds = Annotated[
+    list[Name], Field(min_length=1, max_length=100, fail_fast=True)
+]
 Temperature = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 # What names a model or a prompt.
 ModelName = Annotated[Name, Field(description="A model's name, or its id.")]
@@ -189,6 +196,8 @@ class JobBatchCreate(ApiModel):
     )
 
     # Items are checked one by one, so that an error can name its index.
+    item_model: ClassVar[type[ApiModel]] = JobBatchItem
+
     jobs: Annotated[
         list[Annotated[Any, _ShownAsItem()]],
         Field(min_length=1, max_length=BATCH_LIMIT),
@@ -236,7 +245,7 @@ class JobBatchUpdateItem(JobUpdate):
 
     model_config = example(jobId="665f1c2ab7e4d90012345678", status="CONSUMED")
 
-    job_id: str
+    job_id: Text
 
 
 class JobBatchUpdate(ApiModel):
@@ -247,7 +256,8 @@ class JobBatchUpdate(ApiModel):
     )
 
     jobs: Annotated[
-        list[JobBatchUpdateItem], Field(min_length=1, max_length=BATCH_LIMIT)
+        list[JobBatchUpdateItem],
+        Field(min_length=1, max_length=BATCH_LIMIT, fail_fast=True),
     ]
 
 
@@ -256,7 +266,10 @@ class JobBatchDelete(ApiModel):
 
     model_config = example(jobIds=["665f1c2ab7e4d90012345678"])
 
-    job_ids: Annotated[list[str], Field(min_length=1, max_length=BATCH_LIMIT)]
+    job_ids: Annotated[
+        list[Text],
+        Field(min_length=1, max_length=BATCH_LIMIT, fail_fast=True),
+    ]
 
 
 class Job(StoredModel):

@@ -6,7 +6,9 @@ from pydantic import Field
 
 from api.models.base import ApiModel, Name, StoredModel, example
 
-PromptIds = Annotated[list[Name], Field(min_length=1, max_length=100)]
+PromptIds = Annotated[
+    list[Name], Field(min_length=1, max_length=100, fail_fast=True)
+]
 
 
 class PromptFlowCreate(ApiModel):

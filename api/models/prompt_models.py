@@ -1,9 +1,10 @@
 """Prompts: versioned texts, a client's own or public."""
 
+import re
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, PlainSerializer
 
 from api.models.base import ApiModel, Name, StoredModel, Text, example
 
@@ -14,6 +15,9 @@ class PromptStatus(StrEnum):
     PUBLISHED = "PUBLISHED"
     DRAFT = "DRAFT"
     ARCHIVE = "ARCHIVE"
+
+
+_WHOLE_NUMBER = re.compile(r"0|-?[1-9][0-9]*")
 
 
 def _number_to_text(version: object) -> object:
@@ -27,6 +31,17 @@ Version = Annotated[
     Text,
     Field(min_length=1, max_length=64),
     BeforeValidator(_number_to_text),
+]
+
+
+def _as_number(version: str) -> int | str:
+    # What reads the same as a number is one; `007` and `1.0` are texts.
+    return int(version) if _WHOLE_NUMBER.fullmatch(version) else version
+
+
+ShownVersion = Annotated[
+    str,
+    PlainSerializer(_as_number, return_type=int | str, when_used="json"),
 ]
 PromptText = Annotated[Text, Field(min_length=1, max_length=4_000_000)]
 
@@ -73,7 +88,7 @@ class Prompt(StoredModel):
 
     prompt_id: str
     name: str
-    version: str
+    version: ShownVersion
     type: str
     status: PromptStatus
     prompt: str

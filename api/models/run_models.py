@@ -55,6 +55,7 @@ class RunCreate(ApiModel):
         Field(
             min_length=1,
             max_length=100,
+            fail_fast=True,
             description="The models to improve the prompt for, one after "
             "the other.",
         ),

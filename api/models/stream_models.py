@@ -43,6 +43,7 @@ class StreamCreate(ApiModel):
         list[Name],
         Field(
             max_length=100,
+            fail_fast=True,
             description="Prompt ids; their texts, joined by a blank line, "
             "are the system prompt.",
         ),

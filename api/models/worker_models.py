@@ -3,13 +3,22 @@
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, Field, JsonValue, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    JsonValue,
+    model_validator,
+)
 
+from api.models import reference
 from api.models.base import ApiModel, Name, StoredModel, Text, example
 from utilities import payload
 from utilities.cosmos_connector import is_storable
 
 BATCH_LIMIT = 100
+# Workers that one request may start or stop by their ids.
+NAMED_LIMIT = 1000
 REPLICA_LIMIT = 100
 
 
@@ -22,17 +31,24 @@ class WorkerStatus(StrEnum):
 
 
 def _storable(filters: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    # These are kept as they are, not as text; PayloadError is a ValueError.
+    # Kept as JSON text; PayloadError is a ValueError.
     payload.dump(filters)
     if not is_storable(filters):
         raise ValueError(
             "names must not contain a null character, and numbers must fit "
             "into 64 bits"
         )
-    return filters
+    return reference.check(filters)
+
+
+def _from_text(filters: object) -> object:
+    return payload.load(filters) if isinstance(filters, str) else filters
 
 
 ReferenceFilters = Annotated[dict[Name, JsonValue], AfterValidator(_storable)]
+# In a document it is JSON text: a name that a client chose must mean nothing
+# to a database or its driver. Documents of before hold the object itself.
+StoredFilters = Annotated[dict[str, JsonValue], BeforeValidator(_from_text)]
 
 
 class WorkerConfigInput(ApiModel):
@@ -89,7 +105,7 @@ class WorkerConfig(ApiModel):
     replicas: int = 1
     model_filter: str | None = None
     operation_filter: str | None = None
-    client_reference_filters: dict[str, JsonValue] | None = None
+    client_reference_filters: StoredFilters | None = None
 
     @property
     def concurrency(self) -> int:
@@ -188,7 +204,9 @@ class WorkerBatchUpdate(ApiModel):
 
     action: Literal["start", "stop"]
     worker_ids: Annotated[
-        list[str] | None, Field(description="Wins over `group`.")
+        Annotated[list[Text], Field(max_length=NAMED_LIMIT, fail_fast=True)]
+        | None,
+        Field(description="Wins over `group`."),
     ] = None
     group: Group | None = None
 

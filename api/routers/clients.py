@@ -14,10 +14,12 @@ from api.models.client_models import (
     RotatedKey,
 )
 from api.routers.pages import PageQuery, answer
+from api.routers.resource_route import ResourceRoute
 
 router = APIRouter(
     prefix="/clients",
     tags=["clients"],
+    route_class=ResourceRoute,
     dependencies=[Depends(verify_admin_api_key)],
 )
 

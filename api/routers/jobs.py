@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Query, Response
 
 from api.core.problems import overtaken, problems
 from api.dependencies.callers import AnyCaller, ClientCaller
@@ -19,11 +19,12 @@ from api.models.job_models import (
     JobUpdate,
 )
 from api.models.job_status import JobStatus
-from api.routers.pages import PageQuery, answer
+from api.routers.pages import PageQuery, answer, long_list
+from api.routers.reference_query import ReferenceQuery
+from api.routers.resource_route import ResourceRoute
 from api.services.jobs.job_filter import JobFilter
-from api.services.shared import client_reference
 
-router = APIRouter(prefix="/jobs", tags=["jobs"])
+router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=ResourceRoute)
 _UNKNOWN = [
     "the model 'gpt-5' was not found",
     "the prompt '665f1c2ab7e4d90012345678' was not found",
@@ -60,7 +61,7 @@ IdempotencyKey = Annotated[
 
 
 def job_filter(
-    request: Request,
+    reference: ReferenceQuery,
     job_id: Annotated[str | None, Query(alias="jobId")] = None,
     own_id: Annotated[
         str | None, Query(alias="id", description="The client's own id.")
@@ -71,7 +72,6 @@ def job_filter(
     priority: Annotated[int | None, Query(ge=1, le=1000)] = None,
 ) -> JobFilter:
     """Read the query string, with any `clientReference.<field>=<value>`."""
-    reference = client_reference.from_query(request.query_params.multi_items())
     return JobFilter(
         job_id, own_id, status, operation, model, priority, reference
     )
@@ -125,6 +125,7 @@ async def summarize_jobs(
 @router.post(
     "/batch",
     status_code=201,
+    response_model=Sequence[Job],
     responses=problems({400: _BAD_ITEM, 409: _KEY_SPENT}),
 )
 async def create_jobs(
@@ -132,22 +133,24 @@ async def create_jobs(
     jobs: Jobs,
     caller: ClientCaller,
     idempotency_key: IdempotencyKey = None,
-) -> Sequence[Job]:
+) -> Response:
     """Queue many jobs, or none if one of them is wrong."""
-    return await jobs.create_batch(request.jobs, caller, idempotency_key)
+    made = await jobs.create_batch(request.jobs, caller, idempotency_key)
+    return await long_list(made, 201)
 
 
 @router.patch(
     "/batch",
+    response_model=Sequence[Job],
     responses=problems(
         {400: [_NOT_IN_BATCH, _NO_TRANSITION, *_UNKNOWN]} | _CHANGED
     ),
 )
 async def update_jobs(
     request: JobBatchUpdate, jobs: Jobs, caller: AnyCaller
-) -> Sequence[Job]:
+) -> Response:
     """Change many jobs, or none if one of the changes is wrong."""
-    return await jobs.update_batch(request.jobs, caller)
+    return await long_list(await jobs.update_batch(request.jobs, caller))
 
 
 @router.delete(

@@ -15,8 +15,11 @@ from api.models.model_models import (
     ModelWithKey,
 )
 from api.routers.pages import PageQuery, answer
+from api.routers.resource_route import ResourceRoute
 
-router = APIRouter(prefix="/models", tags=["models"])
+router = APIRouter(
+    prefix="/models", tags=["models"], route_class=ResourceRoute
+)
 for_admin = [Depends(verify_admin_api_key)]
 _NAME_TAKEN = {400: ["Model with this name already exists"]}
 _CHANGED = overtaken("Model")

@@ -13,8 +13,11 @@ from api.models.prompt_flow_models import (
     PromptFlowUpdate,
 )
 from api.routers.pages import PageQuery, answer
+from api.routers.resource_route import ResourceRoute
 
-router = APIRouter(prefix="/prompt-flows", tags=["prompt flows"])
+router = APIRouter(
+    prefix="/prompt-flows", tags=["prompt flows"], route_class=ResourceRoute
+)
 _NOT_PUBLIC = {
     403: ["Admin API key is required to create a public prompt flow"]
 }

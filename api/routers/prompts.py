@@ -15,9 +15,12 @@ from api.models.prompt_models import (
     PromptUpdate,
 )
 from api.routers.pages import PageQuery, answer
+from api.routers.resource_route import ResourceRoute
 from api.services.prompts.prompt_service import PromptFilter
 
-router = APIRouter(prefix="/prompts", tags=["prompts"])
+router = APIRouter(
+    prefix="/prompts", tags=["prompts"], route_class=ResourceRoute
+)
 _VERSION_TAKEN = {400: ["Prompt with this name already exists"]}
 _NOT_PUBLIC = {403: ["Admin API key is required to create a public prompt"]}
 _NOT_YOURS = {403: ["Admin API key is required to change a public prompt"]}

@@ -9,8 +9,9 @@ from api.dependencies.callers import AnyCaller, ClientCaller
 from api.dependencies.services import Runs
 from api.models.run_models import Run, RunCreate, RunStatus
 from api.routers.pages import PageQuery, answer
+from api.routers.resource_route import ResourceRoute
 
-router = APIRouter(prefix="/runs", tags=["runs"])
+router = APIRouter(prefix="/runs", tags=["runs"], route_class=ResourceRoute)
 _UNKNOWN = {
     400: [
         "the model 'gpt-5' was not found",

@@ -18,8 +18,9 @@ from api.models.stream_models import (
     StreamSummary,
 )
 from api.routers.pages import PageQuery, answer
+from api.routers.reference_query import ReferenceQuery
+from api.routers.resource_route import ResourceRoute
 from api.services.calls.live_stream import LiveStream
-from api.services.shared import client_reference
 from api.services.shared.date_range import TimeRange, read_range
 from api.services.streams.stream_service import StreamFilter
 from utilities import payload
@@ -27,7 +28,9 @@ from utilities import payload
 EVENT_STREAM = "text/event-stream"
 _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
-router = APIRouter(prefix="/stream", tags=["streams"])
+router = APIRouter(
+    prefix="/stream", tags=["streams"], route_class=ResourceRoute
+)
 _BAD_DATE = {
     400: [
         (
@@ -90,13 +93,12 @@ TimeQuery = Annotated[TimeRange, Depends(time_range)]
 
 
 def stream_filter(
-    request: Request,
+    reference: ReferenceQuery,
     times: TimeQuery,
     model: str | None = None,
     status: StreamStatus | None = None,
 ) -> StreamFilter:
     """Read the query string, with any `clientReference.<field>=<value>`."""
-    reference = client_reference.from_query(request.query_params.multi_items())
     return StreamFilter(model, status, times, reference)
 
 

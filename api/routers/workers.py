@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Response
 
 from api.core.problems import overtaken, problems
 from api.dependencies.callers import (
@@ -24,10 +24,13 @@ from api.models.worker_models import (
     WorkerUpdate,
 )
 from api.routers.pages import PageQuery, answer
-from api.services.shared import client_reference
+from api.routers.reference_query import ReferenceQuery
+from api.routers.resource_route import ResourceRoute
 from api.services.workers.worker_service import WorkerFilter
 
-router = APIRouter(prefix="/workers", tags=["workers"])
+router = APIRouter(
+    prefix="/workers", tags=["workers"], route_class=ResourceRoute
+)
 _CHANGED = overtaken("Worker")
 _RUNS = {
     400: [
@@ -42,12 +45,11 @@ _STOPPED = {400: ["The worker is already stopped"]}
 
 
 def worker_filter(
-    request: Request,
+    reference: ReferenceQuery,
     model: Annotated[str | None, Query(alias="modelFilter")] = None,
     operation: Annotated[str | None, Query(alias="operationFilter")] = None,
 ) -> WorkerFilter:
     """Read the query string, with any `clientReference.<field>=<value>`."""
-    reference = client_reference.from_query(request.query_params.multi_items())
     return WorkerFilter(model, operation, reference)
 
 

@@ -101,14 +101,24 @@ def test_a_field_of_a_filter_is_no_operator(
         assert found == []
 
 
-@pytest.mark.parametrize("path", ["/jobs", "/jobs/summary", "/prompts"])
-@pytest.mark.parametrize("name", ["model", "operation", "name", "type", "id"])
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        (path, name)
+        for path, names in {
+            "/jobs": ("model", "operation", "id"),
+            "/jobs/summary": ("model", "operation", "id"),
+            "/prompts": ("name", "type"),
+        }.items()
+        for name in names
+    ],
+)
 @pytest.mark.parametrize("value", ['{"$ne":""}', "$where", "\x00", "[$ne]"])
 def test_a_value_of_a_filter_is_text(
     user: ApiUser, path: str, name: str, value: str
 ) -> None:
     user.get(path, **{name: value})
-    user.get(path, **{f"{name}[$ne]": "x"})
+    user.get(path, 422, **{f"{name}[$ne]": "x"})
 
 
 def test_a_filter_by_an_operator_finds_nothing(
@@ -483,3 +493,80 @@ def test_every_method_that_a_path_takes_is_told(http: httpx2.Client) -> None:
     assert answer.status_code == 405
     assert answer.headers["Allow"] == "DELETE, GET, PATCH"
     assert answer.json() == {"detail": "Method Not Allowed"}
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        {"__neosqlite_objectid__": True, "id": "665f1c2ab7e4d90012345678"},
+        {"$oid": "665f1c2ab7e4d90012345678"},
+        {"$ref": "jobs", "$id": 1},
+        {"a": {"$date": 1}, "$where": "1"},
+        {"n": 10**30},
+    ],
+)
+def test_a_workers_filters_mean_nothing_to_the_database(
+    user: ApiUser, filters: dict[str, Any]
+) -> None:
+    worker_id = user.worker(clientReferenceFilters=filters)
+    found = user.get(f"/workers/{worker_id}")
+    assert found["config"]["clientReferenceFilters"] == filters
+    assert user.get("/workers")[0]["workerId"] == worker_id
+    changed = user.patch(
+        f"/workers/{worker_id}", {"config": {"pollInterval": 3}}
+    )
+    assert changed["config"]["clientReferenceFilters"] == filters
+    user.post(f"/workers/{worker_id}/stop", None, 200)
+    user.delete(f"/workers/{worker_id}")
+
+
+HALF = '"\\ud800"'
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        (
+            "PATCH",
+            "/workers/batch",
+            f'{{"action":"stop","workerIds":[{HALF}]}}',
+        ),
+        ("DELETE", "/jobs/batch", f'{{"jobIds":[{HALF}]}}'),
+        ("PATCH", "/jobs/batch", f'{{"jobs":[{{"jobId":{HALF}}}]}}'),
+        ("POST", "/jobs/batch", f'{{"jobs":[{{"id":{HALF}}}]}}'),
+        ("POST", "/jobs", f'{{"requestData":{{{HALF}:1}}}}'),
+        ("POST", "/prompt-flows", f'{{"name":"n","promptIds":[{HALF}]}}'),
+        ("POST", "/stream", f'{{"userPrompt":{HALF},"model":"m"}}'),
+    ],
+)
+def test_half_a_surrogate_pair_is_refused(
+    user: ApiUser, method: str, path: str, body: str
+) -> None:
+    headers = {**user.headers, "content-type": "application/json"}
+    answer = user.http.request(method, path, headers=headers, content=body)
+    assert answer.status_code == 422, answer.text
+    assert "surrogate" in answer.json()["detail"][0]["msg"]
+
+
+MANY = ["665f1c2ab7e4d90012345678"] * 900_000
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/prompt-flows", {"name": "n", "promptIds": MANY}),
+        ("PATCH", "/workers/batch", {"action": "stop", "workerIds": MANY}),
+        ("DELETE", "/jobs/batch", {"jobIds": MANY}),
+        ("POST", "/stream", {"additionalPrompts": [7] * 900_000}),
+        ("POST", "/jobs", {"workingPrompts": MANY}),
+        ("POST", "/jobs/batch", {"jobs": MANY}),
+        ("PATCH", "/jobs/batch", {"jobs": [7] * 900_000}),
+    ],
+    ids=lambda value: "" if isinstance(value, dict) else value,
+)
+def test_every_list_is_bounded(
+    user: ApiUser, method: str, path: str, body: dict[str, Any]
+) -> None:
+    answer = user.http.request(method, path, headers=user.headers, json=body)
+    assert answer.status_code == 422, answer.text[:300]
+    assert len(answer.content) < 10_000

@@ -138,13 +138,13 @@ def test_versions_count_up_past_the_highest_whole_number(
     user: ApiUser,
 ) -> None:
     body = prompt_body()
-    assert user.post("/prompts", body)["version"] == "1"
-    assert user.post("/prompts", body)["version"] == "2"
+    assert user.post("/prompts", body)["version"] == 1
+    assert user.post("/prompts", body)["version"] == 2
     user.post("/prompts", {**body, "version": "7-beta"})
     user.post("/prompts", {**body, "version": 9})
-    assert user.post("/prompts", body)["version"] == "10"
+    assert user.post("/prompts", body)["version"] == 10
     other_type = user.post("/prompts", {**body, "type": "EVAL"})
-    assert other_type["version"] == "1"
+    assert other_type["version"] == 1
 
 
 def test_versions_made_at_once_are_all_different(user: ApiUser) -> None:
@@ -363,3 +363,33 @@ def test_the_health_of_a_model_that_nobody_called(
         http.get(f"/models/{'0' * 24}/health", headers=ADMIN).status_code
         == 404
     )
+
+
+@pytest.mark.parametrize(
+    ("sent", "shown"),
+    [
+        ("10", 10),
+        (10, 10),
+        ("0", 0),
+        ("007", "007"),
+        ("1.0", "1.0"),
+        ("2-short", "2-short"),
+        ("9" * 40, 10**40 - 1),
+        ("\u0663", "\u0663"),
+    ],
+)
+def test_a_version_that_is_a_whole_number_is_a_json_number(
+    user: ApiUser, sent: object, shown: object
+) -> None:
+    name = unique("numbers")
+    body = {"name": name, "type": "t", "status": "DRAFT", "prompt": "p"}
+    made = user.post("/prompts", {**body, "version": sent})
+    assert made["version"] == shown
+    assert type(made["version"]) is type(shown)
+    path = f"/prompts/{made['promptId']}"
+    assert user.get(path) == made
+    assert user.get("/prompts", name=name) == [made]
+    assert user.get("/prompts", name=name, version=sent) == [made]
+    assert user.patch(path, {"prompt": "q"})["version"] == shown
+    again = {**body, "version": made["version"]}
+    assert "already exists" in user.post("/prompts", again, 400)["detail"]

@@ -1,3 +1,5 @@
+import re
+
 import httpx2
 import pytest
 
@@ -96,3 +98,25 @@ def test_errors_of_the_schema_do_not_repeat_what_was_sent(
     answer = http.post("/clients", headers=ADMIN, json=body)
     assert answer.status_code == 422
     assert secret not in answer.text
+
+
+def test_a_browser_gets_a_page_that_needs_no_network(
+    http: httpx2.Client,
+) -> None:
+    answer = http.get("/", headers={"accept": "text/html,*/*;q=0.8"})
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/html")
+    assert "Metasync" in answer.text
+    assert "http://" not in answer.text
+    assert "https://" not in answer.text
+    assert "<script" not in answer.text
+    for link in re.findall('href="([^"]+)"', answer.text):
+        assert http.get(f"/{link}").status_code in (200, 401), link
+
+
+def test_a_program_gets_json(http: httpx2.Client) -> None:
+    answer = http.get("/")
+    assert answer.json()["service"] == "metasync-api"
+    assert answer.json()["version"] == http.get("/health").json()["version"]
+    for link in answer.json()["links"].values():
+        assert http.get(f"/{link}").status_code in (200, 401), link

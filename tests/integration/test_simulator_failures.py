@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import time
 
 import httpx2
 import pytest
@@ -84,7 +85,8 @@ def test_failures_by_count(
     simulator: Simulator, vendor: httpx2.Client
 ) -> None:
     status = vendor.post("/fail/count/2").json()
-    assert status["count_remaining"] == 2
+    assert status["fail_requests_count"] == 2
+    assert status["message"]
     for path, body in CALLS[:2]:
         response = vendor.post(path, json=body)
         assert response.status_code == 500
@@ -96,6 +98,8 @@ def test_failures_by_count(
 
 def test_failures_by_duration(vendor: httpx2.Client) -> None:
     status = vendor.post("/fail/duration/3600").json()
+    assert status["duration_seconds"] == 3600
+    assert status["message"]
     assert 3590 < status["duration_remaining_seconds"] <= 3600
     assert vendor.get("/msg").status_code == 500
     assert vendor.get("/health").status_code == 200
@@ -245,3 +249,27 @@ def test_a_limit_of_time(
     simulator.configure(time_limit_ms=10, latency_ms=60_000)
     assert vendor.post(path, json=body).status_code == 408
     eventually(lambda: simulator.stats()["concurrent"] == 0)
+
+
+def test_what_is_switched_on_has_a_fixed_shape(vendor: httpx2.Client) -> None:
+    off = vendor.get("/fail/status").json()
+    assert off["currently_failing"] is False
+    assert off["failure_status"] == {
+        "fail_requests_count": 0,
+        "fail_until_timestamp": 0,
+        "duration_remaining_seconds": 0,
+        "currently_failing": False,
+    }
+    vendor.post("/fail/count/3")
+    vendor.post("/fail/duration/60")
+    on = vendor.get("/fail/status").json()
+    status = on["failure_status"]
+    assert on["currently_failing"] is status["currently_failing"] is True
+    assert status["fail_requests_count"] == 3
+    assert 50 < status["duration_remaining_seconds"] <= 60
+    left = status["fail_until_timestamp"] - time.time()
+    assert 50 < left <= 60
+    reset = vendor.post("/fail/reset").json()
+    assert reset["status"] == "normal_operation"
+    assert reset["message"]
+    assert vendor.get("/fail/status").json() == off

@@ -12,6 +12,7 @@ from typing import Any
 import uvicorn
 
 import main_app
+from api.core.http_server import server_config
 from config import ModelKeys, Settings
 from main_app import Application
 
@@ -61,10 +62,8 @@ def live_server(
     application = main_app.build(settings, ModelKeys(keys), connection_string)
     app = main_app.create_app(application, run_workers=run_workers)
     port = free_port()
-    config = uvicorn.Config(
-        app, host="127.0.0.1", port=port, log_config=None, http="httptools"
-    )
-    server = uvicorn.Server(config)
+    settings = settings.model_copy(update={"port": port})
+    server = uvicorn.Server(server_config(app, settings))
     thread = threading.Thread(
         target=lambda: asyncio.run(server.serve()), daemon=True
     )

@@ -212,6 +212,10 @@ def test_the_defaults_are_those_of_the_documentation(
         "host": "127.0.0.1",
         "port": 8001,
         "max_request_bytes": 33_554_432,
+        "max_request_bytes_in_flight": 67_108_864,
+        "max_connections": 4096,
+        "max_connections_per_address": 512,
+        "unknown_fields": "refuse",
         "metrics_token": None,
         "metrics_public": False,
         "metrics_port": None,
@@ -412,3 +416,43 @@ def test_no_key_shows_in_a_repr_or_a_message() -> None:
         keys.resolve("KEY-B")
     shown = f"{keys!r} {keys} {secret!r} {secret} {missing.value!r}"
     assert "hush" not in shown
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32-be"])
+@pytest.mark.parametrize("load", [Settings.load, ModelKeys.load])
+def test_a_file_that_is_no_utf_8_is_told_in_one_line(
+    encoding: str, load: Any
+) -> None:
+    path = Path("a.env")
+    path.write_text("ADMIN_API_KEY=x\n", encoding=encoding)
+    with pytest.raises(SettingsError, match="not UTF-8 text") as refused:
+        load(path)
+    assert "\n" not in str(refused.value)
+    assert "\x00" not in str(refused.value)
+
+
+def test_latin_1_is_told(environment: Environment) -> None:
+    set_all(environment)
+    Path("a.env").write_bytes(b"DOCS_USER=J\xfcrgen\n")
+    with pytest.raises(SettingsError, match="not UTF-8 text"):
+        Settings.load(Path("a.env"))
+
+
+def test_a_mark_at_the_files_beginning_is_no_part_of_a_name() -> None:
+    path = write_env(**REQUIRED)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert Settings.load(path).docs_user == "user"
+    ModelKeys.load(path)
+
+
+@pytest.mark.parametrize(
+    "address", ["postgres://u:hush@h/d", "localhost:27017", "MONGODB://x"]
+)
+def test_an_address_of_another_database_is_told(
+    environment: Environment, address: str
+) -> None:
+    set_all(environment, DB_CONNECTION_STRING=address)
+    told = refusal()
+    assert "DB_CONNECTION_STRING" in told
+    assert "mongodb://" in told
+    assert "hush" not in told

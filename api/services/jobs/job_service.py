@@ -1,17 +1,15 @@
 """Jobs: rules and ownership. Workers use `job_queue` instead."""
 
 import asyncio
-import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Any
-
-from pydantic import ValidationError
 
 from api.core.errors import (
     ConflictError,
     NotFoundError,
     RuleError,
 )
+from api.core.request_body import read_item
 from api.models.job_models import (
     Job,
     JobBatchItem,
@@ -21,8 +19,9 @@ from api.models.job_models import (
     JobUpdate,
 )
 from api.models.job_status import JobStatus, check_transition
-from api.services.jobs import batch_change, job_documents
+from api.services.jobs import batch_change, idempotency, job_documents
 from api.services.jobs.batch_change import BatchChange, PlannedChange
+from api.services.jobs.idempotency import JobKey
 from api.services.jobs.job_filter import JobFilter
 from api.services.jobs.job_references import JobReferences, names_any
 from api.services.jobs.job_summary import summarize
@@ -84,7 +83,8 @@ class JobService:
         client_id = caller.require_client()
         requests = await self._references.with_flows([request], client_id)
         await self._references.check(requests, client_id)
-        return (await self._insert(requests, [key], client_id))[0]
+        keys = [idempotency.of_job(key, request)]
+        return (await self._insert(requests, keys, client_id))[0]
 
     async def create_batch(
         self,
@@ -101,10 +101,8 @@ class JobService:
         client_id = caller.require_client()
         requests = await self._references.with_flows(read, client_id)
         await self._references.check(requests, client_id)
-        keys = [
-            item.idempotency_key or (f"{key}/{index}" if key else None)
-            for index, item in enumerate(read)
-        ]
+        keys = await idempotency.of_batch(key, read)
+        await self._check_keys(keys, client_id)
         return await self._insert(requests, keys, client_id)
 
     async def page(
@@ -203,7 +201,7 @@ class JobService:
     async def _insert(
         self,
         requests: Sequence[JobCreate],
-        keys: Sequence[str | None],
+        keys: Sequence[JobKey | None],
         client_id: str,
     ) -> list[Job]:
         now = self._clock()
@@ -211,7 +209,7 @@ class JobService:
         def document(numbered: tuple[int, JobCreate]) -> Document:
             index, request = numbered
             return {
-                "_id": _new_id(client_id, keys[index]),
+                **idempotency.fields(client_id, keys[index]),
                 **job_documents.new(request, client_id, now, index),
             }
 
@@ -236,7 +234,26 @@ class JobService:
                     "The job that was made with this Idempotency-Key has "
                     "been deleted; use a new key"
                 )
+            sent = stored[index].get(idempotency.DIGEST_FIELD)
+            idempotency.check_same(sent, document)
             stored[index] = document
+
+    async def _check_keys(
+        self, keys: Sequence[JobKey | None], client_id: str
+    ) -> None:
+        """Refuse a batch with a key of another request, before any insert."""
+        used = {
+            idempotency.job_id(client_id, key): key.digest
+            for key in keys
+            if key is not None
+        }
+        if not used:
+            return
+        found = await self._documents.find(
+            {"_id": {"$in": list(used)}}, fields=[idempotency.DIGEST_FIELD]
+        )
+        for document in found:
+            idempotency.check_same(used[document["_id"]], document)
 
     def _changes(
         self, current: JobStatus, request: JobUpdate, caller: Caller
@@ -351,24 +368,4 @@ def _refuse_repeated(ids: Sequence[str]) -> None:
 
 def _read_item(numbered: tuple[int, Any]) -> JobBatchItem:
     index, raw = numbered
-    try:
-        return JobBatchItem.model_validate(raw)
-    except ValidationError as error:
-        problem = error.errors(include_input=False, include_url=False)[0]
-        where = ".".join(str(part) for part in problem["loc"])
-        raise RuleError(
-            f"batch item {index}: {where or 'item'}: {problem['msg']}; "
-            "nothing was stored"
-        ) from None
-
-
-def _new_id(client_id: str, key: str | None) -> ObjectId:
-    """Make a job's id; the same client and key make the same one.
-
-    So a repeated request meets its first one in the index of `_id`, which
-    every server keeps unique, with no second record that could get lost.
-    """
-    if key is None:
-        return ObjectId()
-    digest = hashlib.sha256(f"{client_id}\x00{key}".encode()).digest()
-    return ObjectId(digest[:12])
+    return read_item(JobBatchItem, index, raw)

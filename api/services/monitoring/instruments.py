@@ -104,6 +104,10 @@ class Instruments(Observer):
         """Count a request that is being answered."""
         self._requests_open.inc()
 
+    def login_failed(self) -> None:
+        """Count a request without a right credential."""
+        self._failed_logins.inc()
+
     def request_ended(
         self, method: str, route: str, status: int, seconds: float
     ) -> None:
@@ -205,6 +209,9 @@ class Instruments(Observer):
             "One HTTP request, to the end of its answer",
             _QUICK,
             ("method", "route"),
+        )
+        self._failed_logins = self._counter(
+            "failed_logins", "HTTP requests with no credential or a wrong one"
         )
         self._requests_open = Gauge(
             "http_requests_in_progress",

@@ -61,6 +61,9 @@ class Observer:
     def request_began(self) -> None:
         """An HTTP request came."""
 
+    def login_failed(self) -> None:
+        """A request had no credential, or a wrong one."""
+
     def request_ended(
         self, method: str, route: str, status: int, seconds: float
     ) -> None:

@@ -32,6 +32,7 @@ from api.services.shared.caller import Caller
 from api.services.shared.client_reference import index_of
 from api.services.shared.paging import Page, PageRequest, fetch_page
 from api.services.shared.repository import Repository
+from utilities import payload
 from utilities.clock import Clock, now_ms, to_datetime
 from utilities.cosmos_connector import Document, Documents
 from utilities.signals import WORKERS_CHANGED, Signals
@@ -309,6 +310,10 @@ class WorkerService:
             config.max_items_per_batch or self._defaults.max_items_per_batch
         )
         fields["replicas"] = config.replicas or 1
+        filters = config.client_reference_filters
+        if filters is not None:
+            # As text, whatever names a client chose: see `StoredFilters`.
+            fields["clientReferenceFilters"] = payload.dump(filters)
         return fields
 
     async def _shown(

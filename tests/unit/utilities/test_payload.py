@@ -1,4 +1,5 @@
 import json
+import time
 from typing import Any
 
 import pytest
@@ -156,3 +157,10 @@ def test_a_refusal_is_a_value_error_for_the_schema_to_report() -> None:
 def test_damaged_text_is_not_read(text: str) -> None:
     with pytest.raises(ValueError, match="column"):
         load(text)
+
+
+def test_rows_of_digits_take_linear_time() -> None:
+    text = "9" * 4299
+    started = time.perf_counter()
+    dump([text] * 1000)
+    assert time.perf_counter() - started < 0.5

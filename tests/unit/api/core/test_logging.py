@@ -175,13 +175,50 @@ for name in ("debug", "info", "warning", "error", "critical"):
 """
 
 
-@pytest.mark.parametrize(("level", "first"), [("DEBUG", 0), ("ERROR", 3)])
-def test_the_level_holds_for_us_and_for_libraries(
-    level: str, first: int
+@pytest.mark.parametrize(
+    ("level", "ours", "theirs"), [("DEBUG", 0, 2), ("ERROR", 3, 3)]
+)
+def test_the_level_holds_for_us_and_libraries_begin_with_warnings(
+    level: str, ours: int, theirs: int
 ) -> None:
-    names = ["debug", "info", "warning", "error", "critical"][first:]
-    expected = [f"{who} {name}" for name in names for who in ("our", "their")]
-    assert [event["event"] for event in events(ALL_LEVELS, level)] == expected
+    names = ["debug", "info", "warning", "error", "critical"]
+    expected = {f"our {name}" for name in names[ours:]}
+    expected |= {f"their {name}" for name in names[theirs:]}
+    assert {event["event"] for event in events(ALL_LEVELS, level)} == expected
+
+
+def test_no_library_can_ask_for_more() -> None:
+    script = """
+for name in ("openai", "pymongo.command", "aiohttp.client", "a.plugin"):
+    logging.getLogger(name).setLevel(logging.DEBUG)
+    logging.getLogger(name).debug("the prompt")
+    logging.getLogger(name).info("the endpoint")
+log.debug("ours")
+logging.getLogger("uvicorn.error").info("it listens")
+"""
+    shown = [event["event"] for event in events(script, "DEBUG")]
+    assert shown == ["ours", "it listens"]
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "log.warning('named', name='a\\x1b[77mb\\nc\\x9bd')",
+        "log.warning('a\\x1b[77mb\\nc\\x9bd')",
+        "log.warning('nested', names=['a\\x1b[77mb\\nc\\x9bd'])",
+        "logging.getLogger('x').warning('%s', 'a\\x1b[77mb\\nc\\x9bd')",
+        (
+            "try:\n    raise ValueError('a\\x1b[77mb\\x9bd')\n"
+            "except ValueError:\n    log.exception('raised')"
+        ),
+    ],
+)
+def test_names_cannot_steer_a_terminal(script: str) -> None:
+    shown = run(script, log_format="console")
+    assert "\x1b[77m" not in shown
+    assert "\x9b" not in shown
+    assert "b\nc" not in shown
+    assert "\\x1b[77m" in shown
 
 
 def test_without_a_terminal_the_format_is_json() -> None:

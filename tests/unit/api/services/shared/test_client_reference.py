@@ -5,7 +5,9 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
+from api.core.errors import RuleError
 from api.services.shared.client_reference import (
+    MOST_FILTERS,
     filter_of,
     from_query,
     index_of,
@@ -185,4 +187,13 @@ def test_a_query_of_a_references_own_fields_finds_it(
         for key, value in reference.items()
         for leaf in leaves(f"clientReference.{key}", value)
     ]
+    # Of two fields that share a path, the index holds one.
+    assume(len(dict(parameters)) == len(parameters) <= MOST_FILTERS)
     assert filter_of(from_query(parameters)) == filter_of(reference)
+
+
+def test_more_filters_than_one_request_may_have() -> None:
+    most = [(f"clientReference.k{n}", "1") for n in range(MOST_FILTERS)]
+    assert len(from_query(most)) == MOST_FILTERS
+    with pytest.raises(RuleError, match="At most 50 filters"):
+        from_query([*most, ("clientReference.one-more", "1")])

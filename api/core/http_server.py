@@ -1,0 +1,487 @@
+"""Limits of the HTTP server: what a connection may take, and how long.
+
+uvicorn's own protocol reads a head of any size for any time, keeps a
+connection that says nothing, and takes any number of connections. The one
+below adds limits to it. Times are checked by one sweep over all
+connections, so that a request costs no timer of its own.
+"""
+
+import asyncio
+import errno
+import json
+import socket
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any, Final, cast
+
+import httptools
+from starlette.types import ASGIApp
+from uvicorn import Config
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
+
+from config import Settings, SettingsError
+from utilities.descriptors import most_connections
+
+_TOO_SLOW = 408
+_HEAD_TOO_LARGE = 431
+_BUSY = 503
+_LINE_EXTRA = len(b": \r\n")
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """What connections may take; seconds and bytes."""
+
+    head_bytes: int = 64 * 1024
+    # From the connection, or a request's first byte, to the end of its head.
+    head_seconds: float = 10.0
+    # Between two requests. uvicorn's own timer is shorter, but does not run
+    # after a body that nobody wanted.
+    idle_seconds: float = 15.0
+    # A body may pause for the grace time, and is otherwise this fast.
+    body_bytes_per_second: float = 1024.0
+    body_grace_seconds: float = 10.0
+    # A client that reads nothing of its answer for so long is gone.
+    write_seconds: float = 60.0
+    # The rest of a body that nobody wanted is read for so long, so that the
+    # client sees its answer and not a reset connection.
+    linger_seconds: float = 2.0
+    discard_bytes: int = 64 * 1024 * 1024
+    connections: int = 4096
+    # 0: no limit. Addresses of this machine have none: a proxy is one.
+    connections_per_address: int = 512
+    sweep_seconds: float = 0.5
+
+
+class _Phase(Enum):
+    HEAD = auto()
+    BODY = auto()
+    ANSWER = auto()
+    IDLE = auto()
+    # The answer is sent; the rest of the body is read and forgotten.
+    DISCARD = auto()
+    # Refused, and closed by us; what still comes is forgotten.
+    LINGER = auto()
+
+
+_QUIET: Final = (_Phase.HEAD, _Phase.IDLE)
+
+
+class Connections:
+    """All connections of one server, and the sweep over them."""
+
+    def __init__(self, limits: ConnectionLimits) -> None:
+        self.limits = limits
+        self._all: set[BoundedHttpProtocol] = set()
+        # Those without a request, the longest first.
+        self._quiet: dict[BoundedHttpProtocol, None] = {}
+        self._by_address: dict[str, int] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    @property
+    def has_quiet(self) -> bool:
+        """Tell whether a connection is without a request."""
+        return bool(self._quiet)
+
+    def admit(self, connection: "BoundedHttpProtocol") -> bool:
+        """Take a new connection in; False if there are too many.
+
+        Where all places are taken, the connection that has been without a
+        request for longest makes room.
+        """
+        if not self._has_place_for(connection.address):
+            return False
+        if len(self._all) >= self.limits.connections:
+            oldest = next(iter(self._quiet), None)
+            if oldest is None:
+                return False
+            oldest.drop()
+        self._all.add(connection)
+        self._quiet[connection] = None
+        if address := connection.address:
+            self._by_address[address] = self._by_address.get(address, 0) + 1
+        if self._timer is None:
+            self._plan(connection.loop)
+        return True
+
+    def forget(self, connection: "BoundedHttpProtocol") -> None:
+        """Take a connection out that has ended."""
+        self._quiet.pop(connection, None)
+        if connection not in self._all:
+            return
+        self._all.remove(connection)
+        if address := connection.address:
+            self._by_address[address] -= 1
+            if not self._by_address[address]:
+                del self._by_address[address]
+
+    def moved(
+        self, connection: "BoundedHttpProtocol", *, is_quiet: bool
+    ) -> None:
+        """Note whether a connection has a request now."""
+        self._quiet.pop(connection, None)
+        if is_quiet and connection in self._all:
+            self._quiet[connection] = None
+
+    def _has_place_for(self, address: str | None) -> bool:
+        most = self.limits.connections_per_address
+        if not (address and most):
+            return True
+        return self._by_address.get(address, 0) < most
+
+    def _plan(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = loop.call_later(
+            self.limits.sweep_seconds, self._sweep, loop
+        )
+
+    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        now = loop.time()
+        for connection in list(self._all):
+            connection.check(now)
+        if self._all:
+            self._plan(loop)
+
+
+class BoundedHttpProtocol(HttpToolsProtocol):
+    """uvicorn's connection, with limits."""
+
+    # Set by `http_protocol`, for all connections of one server.
+    shared: Connections
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - uvicorn's own
+        super().__init__(*args, **kwargs)
+        self.address: str | None = None
+        self._limits = self.shared.limits
+        self._phase = _Phase.HEAD
+        self._since = self.loop.time()
+        # In this phase, so far.
+        self._received = 0
+        self._head_bytes = 0
+        self._head_is_new = True
+        self._refusal = 0
+        # The unsent bytes of an answer, and since when they are unchanged.
+        self._unsent = (0, 0.0)
+        self._output: _Output
+
+    # What the transport calls.
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn
+        """Begin, or refuse."""
+        super().connection_made(transport)
+        self._output = _Output(self, transport)
+        self.address = _limited_address(self.client)
+        if not self.shared.admit(self):
+            # Not counted, and not to be taken from the counts either.
+            self.address = None
+            self._write_refusal(_BUSY)
+            transport.close()
+            self._phase = _Phase.LINGER
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        self.shared.forget(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on, within the limits."""
+        self._received += len(data)
+        if self._phase is _Phase.LINGER:
+            self._count_discarded()
+            return
+        if self._phase is _Phase.IDLE:
+            self._enter(_Phase.HEAD)
+            self._received = len(data)
+        super().data_received(data)
+        if self._phase is _Phase.HEAD:
+            self._count_head(len(data))
+        elif self._phase is _Phase.DISCARD:
+            self._count_discarded()
+
+    def handle_websocket_upgrade(self) -> None:
+        """Leave the connection to another protocol."""
+        self.shared.forget(self)
+        super().handle_websocket_upgrade()
+
+    # What the parser calls.
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        super().on_message_begin()
+        self._head_bytes = 0
+        self._head_is_new = True
+
+    def on_headers_complete(self) -> None:
+        """Check a head that is complete."""
+        size = len(self.url) + sum(
+            len(name) + len(value) + _LINE_EXTRA
+            for name, value in self.headers
+        )
+        if size > self._limits.head_bytes:
+            self._refusal = _HEAD_TOO_LARGE
+            # The parser stops and has `send_400_response` called.
+            raise httptools.HttpParserError
+        super().on_headers_complete()
+        if self._latest is not None:
+            self.cycle.transport = cast("asyncio.Transport", self._output)
+            self._enter(_Phase.BODY)
+
+    def on_message_complete(self) -> None:
+        """Note that a request is whole."""
+        super().on_message_complete()
+        cycle = self._latest
+        done = cycle is None or cycle.response_complete
+        self._enter(_Phase.IDLE if done else _Phase.ANSWER)
+
+    # What uvicorn calls.
+
+    def on_response_complete(self) -> None:
+        """Note that an answer is whole."""
+        more_body = self.cycle.more_body and not self.pipeline
+        super().on_response_complete()
+        if self._phase is _Phase.LINGER:
+            return
+        if self.pipeline or not self.cycle.response_complete:
+            self._enter(_Phase.ANSWER)
+        else:
+            self._enter(_Phase.DISCARD if more_body else _Phase.IDLE)
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no request, or one with too large a head."""
+        del msg
+        self.refuse(self._refusal or 400)
+
+    # Our own.
+
+    def check(self, now: float) -> None:
+        """End the connection if it took too long; called every so often."""
+        if self.transport.is_closing():
+            return
+        if self.flow.write_paused:
+            self._check_writing(now)
+            return
+        self._unsent = (0, now)
+        elapsed = now - self._since
+        limits = self._limits
+        match self._phase:
+            case _Phase.HEAD if elapsed > limits.head_seconds:
+                self._end_head()
+            case _Phase.IDLE if elapsed > limits.idle_seconds:
+                self.transport.close()
+            case _Phase.LINGER if elapsed > limits.linger_seconds:
+                self.transport.close()
+            case _Phase.BODY | _Phase.DISCARD:
+                self._check_progress(elapsed)
+
+    def drop(self) -> None:
+        """End the connection now: another one needs its place."""
+        self.shared.forget(self)
+        self.transport.abort()
+
+    def refuse(self, status: int) -> None:
+        """Answer for the application, and end the connection."""
+        if self._phase is _Phase.LINGER:
+            return
+        cycle = self._latest
+        if cycle is None or cycle.response_complete:
+            self._write_refusal(status)
+        elif not cycle.response_started:
+            self._write_refusal(status)
+            self._tell_of_end()
+        self.linger()
+
+    def linger(self) -> None:
+        """Send nothing more; read what the client still sends, for a time.
+
+        A connection that is closed with unread bytes is reset, and the
+        client would lose its answer.
+        """
+        self._enter(_Phase.LINGER)
+        self.flow.resume_reading()
+        if self.transport.can_write_eof() and not self.transport.is_closing():
+            self.transport.write_eof()
+
+    @property
+    def has_unread_body(self) -> bool:
+        """Tell whether the client has more of its request to send."""
+        return self._phase is _Phase.BODY
+
+    @property
+    def _latest(self) -> RequestResponseCycle | None:
+        # uvicorn's type leaves out that there is none at first.
+        return cast("RequestResponseCycle | None", self.cycle)
+
+    def _enter(self, phase: _Phase) -> None:
+        if (phase in _QUIET) != (self._phase in _QUIET):
+            self.shared.moved(self, is_quiet=phase in _QUIET)
+        self._phase = phase
+        self._since = self.loop.time()
+        self._received = 0
+
+    def _count_head(self, size: int) -> None:
+        # A piece may begin with the end of the request before.
+        if self._head_is_new:
+            self._head_is_new = False
+        else:
+            self._head_bytes += size
+        if self._head_bytes > self._limits.head_bytes:
+            self.refuse(_HEAD_TOO_LARGE)
+
+    def _count_discarded(self) -> None:
+        if self._received > self._limits.discard_bytes:
+            self.transport.abort()
+
+    def _end_head(self) -> None:
+        if self._received:
+            self.refuse(_TOO_SLOW)
+        else:
+            self.transport.close()
+
+    def _check_progress(self, elapsed: float) -> None:
+        limits = self._limits
+        if self.flow.read_paused:
+            # We do not read: the client cannot be faster.
+            self._since += limits.sweep_seconds
+            return
+        beyond_grace = elapsed - limits.body_grace_seconds
+        if self._received < beyond_grace * limits.body_bytes_per_second:
+            self.refuse(_TOO_SLOW)
+
+    def _check_writing(self, now: float) -> None:
+        size = self.transport.get_write_buffer_size()
+        before, since = self._unsent
+        if size != before:
+            self._unsent = (size, now)
+        elif now - since > self._limits.write_seconds:
+            self.transport.abort()
+
+    def _write_refusal(self, status: int) -> None:
+        body = json.dumps({"detail": _DETAILS[status]}).encode()
+        retry = b"retry-after: 2\r\n" if status == _BUSY else b""
+        self.transport.write(
+            b"%scontent-type: application/json\r\ncontent-length: %d\r\n"
+            b"%sconnection: close\r\n\r\n%s"
+            % (STATUS_LINE[status], len(body), retry, body)
+        )
+
+    def _tell_of_end(self) -> None:
+        # The application must not answer a second time.
+        self.cycle.disconnected = True
+        self.cycle.message_event.set()
+
+
+_DETAILS = {
+    400: "Invalid HTTP request received.",
+    _TOO_SLOW: "The request came too slowly",
+    _HEAD_TOO_LARGE: "The request's address and headers are too large",
+    _BUSY: "The server has as many connections as it can; try again",
+}
+
+
+class _Output:
+    """The transport as an answer sees it: it may linger when it closes."""
+
+    __slots__ = ("_protocol", "_transport")
+
+    def __init__(
+        self, protocol: BoundedHttpProtocol, transport: asyncio.Transport
+    ) -> None:
+        self._protocol = protocol
+        self._transport = transport
+
+    def write(self, data: bytes) -> None:
+        self._transport.write(data)
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+    def close(self) -> None:
+        if self._protocol.has_unread_body:
+            self._protocol.linger()
+        else:
+            self._transport.close()
+
+
+def http_protocol(limits: ConnectionLimits) -> type[BoundedHttpProtocol]:
+    """Make the protocol class of one server: for uvicorn's `http`."""
+    members = {"shared": Connections(limits)}
+    return type("LimitedHttpProtocol", (BoundedHttpProtocol,), members)
+
+
+def server_config(app: ASGIApp, settings: Settings) -> Config:
+    """Give uvicorn's configuration, with our limits."""
+    limits = ConnectionLimits(
+        connections=most_connections(settings.max_connections),
+        connections_per_address=settings.max_connections_per_address,
+    )
+    return Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http=http_protocol(limits),
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=round(settings.stop_grace_seconds) + 1,
+    )
+
+
+def bound_sockets(host: str, port: int) -> list[socket.socket]:
+    """Take the server's port on every address of `host`.
+
+    Raises:
+        PortError: it cannot be had; says what to do.
+    """
+    taken: list[socket.socket] = []
+    try:
+        for family, kind, protocol, _, address in socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        ):
+            sock = socket.socket(family, kind, protocol)
+            taken.append(sock)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.bind(address)
+    except OSError as error:
+        for sock in taken:
+            sock.close()
+        raise PortError(_cannot_listen(host, port, error)) from None
+    return taken
+
+
+class PortError(SettingsError):
+    """HOST and PORT cannot be listened on."""
+
+
+def _cannot_listen(host: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"Port {port} on {host} cannot be used: address already in use. "
+            "Stop the other program, or set PORT to another one (0: any that "
+            "is free)."
+        )
+    return (
+        f"Port {port} on {host} cannot be listened on: "
+        f"{error.strerror or error}. Set HOST and PORT."
+    )
+
+
+def _limited_address(client: tuple[str, int] | None) -> str | None:
+    """Name whom a connection counts for; None if for nobody."""
+    if client is None:
+        return None
+    host = client[0].removeprefix("::ffff:")
+    if host == "::1" or host.startswith("127."):
+        return None
+    if ":" in host:
+        # One customer of a provider has a whole /64.
+        return ":".join(host.split(":")[:4])
+    return host

@@ -1,0 +1,67 @@
+"""Failed logins: all counted, some of them logged."""
+
+import time
+from collections.abc import Callable
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.services.monitoring.observer import Observer
+
+_UNAUTHORIZED = 401
+# More would let anybody fill the disk.
+LINES_A_SECOND = 5
+
+log = structlog.get_logger(__name__)
+
+
+class FailedLoginsMiddleware:
+    """Notes every answer 401, with the caller's address and no credential."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        observer: Observer,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._app = app
+        self._observer = observer
+        self._clock = clock
+        self._second = 0
+        self._lines = 0
+        self._not_logged = 0
+
+    async def __call__(
+        self, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Pass the request on, watching."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def watching_send(message: Message) -> None:
+            if message.get("status") == _UNAUTHORIZED:
+                self._note(scope)
+            await send(message)
+
+        await self._app(scope, receive, watching_send)
+
+    def _note(self, scope: Scope) -> None:
+        self._observer.login_failed()
+        if not self._may_log():
+            self._not_logged += 1
+            return
+        client = scope.get("client")
+        log.warning(
+            "login_failed",
+            address=client[0] if client else None,
+            notLogged=self._not_logged,
+        )
+        self._not_logged = 0
+
+    def _may_log(self) -> bool:
+        second = int(self._clock())
+        if second != self._second:
+            self._second, self._lines = second, 0
+        self._lines += 1
+        return self._lines <= LINES_A_SECOND

@@ -1,0 +1,155 @@
+"""Hostile sizes against a process of its own: its memory and its pauses.
+
+`/health/live` is asked all the while. Nothing here may take long, either.
+"""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import httpx2
+import pytest
+
+from tests.support.api_user import ApiUser
+from tests.support.processes import ServiceProcess, service_process
+
+MIB = 1024 * 1024
+LONGEST_SILENCE = 0.3
+MOST_MEMORY = 100 * MIB
+
+
+@pytest.fixture(scope="module")
+def service(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[ServiceProcess]:
+    data_dir = tmp_path_factory.mktemp("flat") / "data"
+    with service_process(data_dir, NUM_LLM_WORKERS="2") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(service: ServiceProcess) -> Iterator[ApiUser]:
+    with httpx2.Client(base_url=service.url, timeout=60) as http:
+        yield ApiUser(http)
+
+
+def memory_of(service: ServiceProcess) -> int:
+    assert service.process is not None
+    status = Path(f"/proc/{service.process.pid}/status").read_text()
+    (line,) = [x for x in status.splitlines() if x.startswith("VmRSS")]
+    return int(line.split()[1]) * 1024
+
+
+class Watch:
+    """Asks whether the process lives, and how much memory it has."""
+
+    def __init__(self, service: ServiceProcess) -> None:
+        self._service = service
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.before = memory_of(service)
+        self.most = self.before
+        self.silence = 0.0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        with httpx2.Client(base_url=self._service.url, timeout=60) as http:
+            while not self._done.is_set():
+                started = time.perf_counter()
+                http.get("/health/live").raise_for_status()
+                self.silence = max(self.silence, time.perf_counter() - started)
+                self.most = max(self.most, memory_of(self._service))
+                self._done.wait(0.005)
+
+    @property
+    def grown(self) -> int:
+        return self.most - self.before
+
+
+@contextmanager
+def flat(service: ServiceProcess) -> Iterator[None]:
+    with Watch(service) as watch:
+        yield
+    assert watch.grown < MOST_MEMORY, f"{watch.grown / MIB:.0f} MiB"
+    assert watch.silence < LONGEST_SILENCE, f"{watch.silence:.3f} s"
+
+
+def post(
+    client: ApiUser, path: str, content: bytes, headers: dict[str, str]
+) -> httpx2.Response:
+    headers = {**headers, "content-type": "application/json"}
+    return client.http.post(path, content=content, headers=headers)
+
+
+@pytest.mark.parametrize("headers", [{}, {"admin_api_key": "wrong"}])
+def test_a_large_body_of_nobody_is_not_read(
+    service: ServiceProcess, client: ApiUser, headers: dict[str, str]
+) -> None:
+    body = b'{"a":[' + b"[]," * 11_000_000 + b"1]}"
+    with flat(service):
+        threads = [
+            threading.Thread(
+                target=post, args=(client, "/jobs", body, headers)
+            )
+            for _ in range(3)
+        ]
+        for thread in threads:
+            thread.start()
+        answer = post(client, "/jobs", body, headers)
+        for thread in threads:
+            thread.join()
+    assert answer.status_code == 401
+
+
+SHAPES: dict[str, Callable[[], bytes]] = {
+    "lists": lambda: b'{"requestData":{"a":[' + b"[]," * 9_000_000 + b"1]}}",
+    "objects": lambda: b'{"x":[' + b'{"a":1},' * 3_000_000 + b"1]}",
+    "names": lambda: (
+        b"{" + b",".join(b'"%x":0' % n for n in range(900_000)) + b"}"
+    ),
+    "texts": lambda: b'{"x":[' + b'"",' * 9_000_000 + b"1]}",
+    "commas": lambda: b'{"requestData":{"a":"' + b"," * 25_000_000 + b'"}}',
+    "escapes": lambda: b'{"a":"' + b"\\\\" * 5_000_000 + b'"}',
+    "quotes": lambda: b'"' * 25_000_000,
+    "digits": lambda: (
+        b'{"requestData":{"a":["' + b'","'.join([b"9" * 4299] * 2000) + b'"]}}'
+    ),
+    "numbers": lambda: (
+        b'{"requestData":{"a":[' + b",".join([b"9" * 4299] * 2000) + b"]}}"
+    ),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_hostile_body_of_a_client(
+    service: ServiceProcess, client: ApiUser, shape: str
+) -> None:
+    body = SHAPES[shape]()
+    with flat(service):
+        answer = post(client, "/jobs", body, client.headers)
+    assert answer.status_code in (413, 422), answer.text[:300]
+
+
+def test_references_that_repeat_their_names(
+    service: ServiceProcess, client: ApiUser
+) -> None:
+    deep: dict[str, Any] = {"k" * 200: {str(n): n for n in range(2000)}}
+    for _ in range(60):
+        deep = {"k" * 200: deep}
+    job = client.job_body("m", "p", clientReference=deep)
+    body = json.dumps({"jobs": [job] * 150}).encode()
+    with flat(service):
+        answer = post(client, "/jobs/batch", body, client.headers)
+    assert answer.status_code == 400
+    assert "levels deep" in answer.json()["detail"]
