@@ -205,6 +205,7 @@ async def raw_jobs(store: Store, ids: list[str]) -> list[Document]:
             for name, value in found.items()
             if name not in traces and value is not None
         }
+        | {"_metadata": {**found["_metadata"], "writeId": None}}
         for found in await documents.find(where)
     ]
 
