@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.columns import Columns
 from rich.console import Console
 
 from api.core.logging import configure_logging
@@ -97,8 +98,8 @@ def demo(demo_options: DemoOptions, console: Console) -> int:
     console.print(answers_table(rows, _texts(), demo_options.seed))
     if brain.options.sdk == _ECHO_SDK:
         console.print("An echo is no model: none of its answers is right.")
-    console.print(accuracy_table(rows))
-    console.print(summary_table(tally, cost_name="Cost (estimated)"))
+    figures = summary_table(tally, cost_name="Cost (estimated)")
+    console.print(Columns([accuracy_table(rows), figures], padding=(0, 2)))
     if tally.cost:
         console.print(f"[dim]{_price(brain.options)}[/]", highlight=False)
     for line in failure_lines(failures):

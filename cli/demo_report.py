@@ -76,8 +76,10 @@ def answers_table(
     table = Table(
         title="Some answers, at random", title_justify="left", box=ROUNDED
     )
-    for heading in ("Review", "Answer", "Label", ""):
-        table.add_column(heading, overflow="fold")
+    table.add_column("Review", overflow="fold")
+    table.add_column("Answer", overflow="ellipsis", no_wrap=True)
+    table.add_column("Label", overflow="fold")
+    table.add_column("")
     for row in _sample(rows, seed):
         mark = "[green]✓[/]" if row["correct"] else "[red]✗[/]"
         answer = payload.dump(row["response"])
@@ -100,7 +102,7 @@ def accuracy_table(rows: Sequence[Row]) -> Table:
     """Count right answers by class: the label."""
     table = Table(title="Accuracy by class", title_justify="left", box=ROUNDED)
     table.add_column("Class")
-    for heading in ("Right", "Answered", "Accuracy"):
+    for heading in ("Right", "Of", "Accuracy"):
         table.add_column(heading, justify="right")
     answered = Counter(row["label"] for row in _answered(rows))
     right = Counter(row["label"] for row in _answered(rows) if row["correct"])
