@@ -89,11 +89,11 @@ class AnswerReader:
             value = read_json(content)
         except ValueError:
             return self._from_events(content, status)
-        with self.keeping():
-            # Google's streams are lists, if not asked for as events.
-            if isinstance(value, list) and not failures.is_failure(value):
+        # Google's streams are lists, if not asked for as events.
+        if isinstance(value, list) and not failures.is_failure(value):
+            with self.keeping():
                 return self._assembled(value, content, status, is_done=True)
-            return self._whole(value, content, status)
+        return self._whole(value, content, status)
 
     def _whole(
         self, value: object, content: bytes | str, status: int
