@@ -147,11 +147,17 @@ def is_failure(body: object) -> bool:
         return False
     if body.get("error") or "error" in (body.get("type"), body.get("object")):
         return True
-    if "base_resp" in body and number_of(
-        section(body, "base_resp").get("status_code")
-    ):
-        return True
-    if not _ANSWERS.isdisjoint(body):
+    return "base_resp" in body and bool(
+        number_of(section(body, "base_resp").get("status_code"))
+    )
+
+
+def is_complaint(body: object) -> bool:
+    """Tell whether a JSON value is only words, in place of an answer.
+
+    In the middle of a stream that may be news, such as a place in a queue.
+    """
+    if not isinstance(body, dict) or not _ANSWERS.isdisjoint(body):
         return False
     message = body.get("message")
     return any(body.get(name) for name in _COMPLAINTS) or (
