@@ -45,6 +45,8 @@ class AnswerReader:
         self._headers = headers
         self._key = key
         self._answer = Answer(failures.request_id(headers, self._key))
+        # The last event that had only words.
+        self._complaint: object = None
         # The usage that was yielded last, if no text came after it.
         self._told: Usage | None = None
 
@@ -89,16 +91,16 @@ class AnswerReader:
             value = read_json(content)
         except ValueError:
             return self._from_events(content, status)
-        with self.keeping():
-            # Google's streams are lists, if not asked for as events.
-            if isinstance(value, list) and not failures.is_failure(value):
+        # Google's streams are lists, if not asked for as events.
+        if isinstance(value, list) and not failures.is_failure(value):
+            with self.keeping():
                 return self._assembled(value, content, status, is_done=True)
-            return self._whole(value, content, status)
+        return self._whole(value, content, status)
 
     def _whole(
         self, value: object, content: bytes | str, status: int
     ) -> Completion:
-        if failures.is_failure(value):
+        if failures.is_failure(value) or failures.is_complaint(value):
             raise self._failure(value)
         try:
             part = self._form.whole(value)
@@ -130,10 +132,10 @@ class AnswerReader:
     ) -> Completion:
         for value in values:
             self._answer.add(self._part(value, self._form.answer_name))
-        if not self._answer.has_begun:
+        if not self._answer.has_begun and self._complaint is None:
             raise self._unreadable(content, status)
-        if not self._answer.has_ended and not is_done:
-            raise failures.ended_early()
+        if not self._is_whole(is_done=is_done):
+            raise self._broken()
         return self._finish()
 
     def take(self, event: object) -> Iterator[StreamItem]:
@@ -152,10 +154,8 @@ class AnswerReader:
         Raises:
             LLMError: The answer is not whole, or not an answer.
         """
-        if not self._answer.has_ended and not (
-            is_done and self._answer.has_begun
-        ):
-            raise failures.ended_early()
+        if not self._is_whole(is_done=is_done):
+            raise self._broken()
         if text := self._answer.end_text():
             self._told = None
             yield text
@@ -175,9 +175,21 @@ class AnswerReader:
             usage=self._form.usage(counts),
         )
 
+    def _is_whole(self, *, is_done: bool) -> bool:
+        answer = self._answer
+        return answer.has_ended or (is_done and answer.has_begun)
+
+    def _broken(self) -> LLMError:
+        if self._complaint is not None:
+            return self._failure(self._complaint)
+        return failures.ended_early()
+
     def _part(self, event: object, what: str) -> Part:
         if failures.is_failure(event):
             raise self._failure(event)
+        if failures.is_complaint(event):
+            self._complaint = event
+            return Part()
         try:
             return self._form.part(event)
         except WRONG_SHAPE:

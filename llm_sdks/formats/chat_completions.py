@@ -1,6 +1,6 @@
 """OpenAI's format of chat completions, which others speak as well."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llm_sdks.base_sdk import CompletionRequest, LLMConfig, Usage
@@ -17,6 +17,8 @@ from llm_sdks.formats.reading import (
 )
 from llm_sdks.provider_sdk import ProviderSDK
 from llm_sdks.wires.wire import Json
+
+_NO_TOOLS: Sequence[tuple[str, str]] = ()
 
 
 class ChatCompletionsSDK(ProviderSDK):
@@ -148,10 +150,10 @@ def _counts(
     )
 
 
-def _tools(message: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _tools(message: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
     calls = items_of(message.get("tool_calls"))
-    if not calls and "function_call" not in message:
-        return []
+    if not calls and not message.get("function_call"):
+        return _NO_TOOLS
     functions = [section(call, "function") for call in calls]
     functions.append(section(message, "function_call"))
     return [

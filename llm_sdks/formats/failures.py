@@ -69,7 +69,9 @@ _REQUEST_IDS = (
     "x-ms-client-request-id",
 )
 # What whole answers and events of streams have, whatever the format.
-_ANSWERS = ("choices", "candidates", "content", "usage", "usageMetadata")
+_ANSWERS = frozenset(
+    {"choices", "candidates", "content", "usage", "usageMetadata"}
+)
 _COMPLAINTS = ("detail", "errors", "error_message", "error_msg", "msg")
 
 
@@ -141,14 +143,21 @@ def is_failure(body: object) -> bool:
     """Tell whether a JSON value says that something went wrong."""
     if isinstance(body, list):
         return bool(body) and is_failure(body[0])
-    if not isinstance(body, Mapping):
+    if not isinstance(body, dict):
         return False
     if body.get("error") or "error" in (body.get("type"), body.get("object")):
         return True
-    base = section(body, "base_resp").get("status_code")
-    if base and number_of(base):
-        return True
-    if any(name in body for name in _ANSWERS):
+    return "base_resp" in body and bool(
+        number_of(section(body, "base_resp").get("status_code"))
+    )
+
+
+def is_complaint(body: object) -> bool:
+    """Tell whether a JSON value is only words, in place of an answer.
+
+    In the middle of a stream that may be news, such as a place in a queue.
+    """
+    if not isinstance(body, dict) or not _ANSWERS.isdisjoint(body):
         return False
     message = body.get("message")
     return any(body.get(name) for name in _COMPLAINTS) or (
@@ -208,7 +217,10 @@ def request_id(headers: Mapping[str, str], key: str = "") -> str | None:
     """Return how the provider calls this request, for its support."""
     for name in _REQUEST_IDS:
         if value := headers.get(name):
-            return scrub(str(value), key, _LONGEST_ID)
+            is_plain = value.isascii() and len(value) <= _LONGEST_ID
+            if is_plain and (not key or key not in value):
+                return value
+            return scrub(value, key, _LONGEST_ID)
     return None
 
 

@@ -288,6 +288,21 @@ async def test_a_json_error_in_place_of_a_stream_has_its_words(
     assert str(error) == "model is loading"
 
 
+@every
+async def test_words_alone_are_news_in_a_stream_and_else_an_error(
+    provider: Recorder, name: str
+) -> None:
+    news = {"status": "waiting", "message": "model is loading"}
+    provider.answer = lambda _: events(news, *streamed(name))
+    assert text_of(await read(name, asked(provider, name))) == "yes"
+    assert (await ask(name, asked(provider, name))).text == "yes"
+    provider.answer = lambda _: web.json_response(news)
+    _, error = await until_error(name, asked(provider, name))
+    assert type(error) is errors.OverloadedError
+    with pytest.raises(errors.OverloadedError, match="model is loading"):
+        await ask(name, asked(provider, name))
+
+
 @every_chat
 async def test_an_error_in_a_choice_is_no_success(
     provider: Recorder, name: str
