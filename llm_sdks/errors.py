@@ -33,6 +33,8 @@ class LLMError(Exception):
         # What is no such number (a provider may send NaN) was not told.
         told = retry_after is not None and retry_after >= 0
         self.retry_after = retry_after if told else None
+        # Which of the call's options is to blame, where the provider says.
+        self.param: str | None = None
 
 
 class ConfigurationError(LLMError):

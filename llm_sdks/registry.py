@@ -17,6 +17,8 @@ import structlog
 import llm_sdks
 from llm_sdks.base_sdk import BaseLLMSDK
 from llm_sdks.errors import ConfigurationError
+from llm_sdks.profiles.learnt import LearntProfiles
+from llm_sdks.provider_sdk import ProviderSDK
 
 ENTRY_POINT_GROUP = "metasync.llm_sdks"
 
@@ -30,6 +32,8 @@ class SdkRegistry:
 
     def __init__(self, classes: Iterable[SdkClass] = ()) -> None:
         self._classes: dict[str, SdkClass] = {}
+        # What providers have refused, for all instances of this process.
+        self.learnt = LearntProfiles()
         for sdk in classes:
             self.register(sdk)
 
@@ -77,7 +81,10 @@ class SdkRegistry:
                 f"No SDK is registered as {name!r} in this process; "
                 f"registered are: {', '.join(self.names())}"
             )
-        return self._classes[name]()
+        sdk = self._classes[name]()
+        if isinstance(sdk, ProviderSDK):
+            sdk.share(self.learnt)
+        return sdk
 
 
 def _built_in() -> Iterator[SdkClass]:

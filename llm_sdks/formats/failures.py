@@ -94,12 +94,15 @@ def of_status(
             http_status=status,
             request_id=request_id(headers),
         )
-    return kind(
+    error = kind(
         message,
         http_status=status,
         request_id=request_id(headers),
         retry_after=retry_after(headers),
     )
+    param = problem.get("param")
+    error.param = param if isinstance(param, str) else None
+    return error
 
 
 def of_answer(
