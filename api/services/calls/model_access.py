@@ -14,6 +14,7 @@ from llm_sdks.registry import SdkRegistry
 from llm_sdks.resilience.model_gate import ModelGate, ModelGates
 from llm_sdks.resilience.policies import TimeoutPolicy
 from utilities import payload
+from utilities.log_summary import LogSummary
 
 log = structlog.get_logger(__name__)
 
@@ -130,12 +131,21 @@ class ModelAccess:
         )
 
 
+# For the whole process: a broken plug-in must not fill the log.
+_RAISED = LogSummary()
+
+
 def plugin_error(name: str, error: BaseException) -> PluginError:
     """Log what somebody else's code raised; give it a place in our family.
 
     The details go to the log only: they may hold anything.
     """
-    log.error("plugin_raised", sdk=name, exc_info=error)
+    _RAISED.tell(
+        (name, type(error)),
+        lambda count: log.error(
+            "plugin_raised", sdk=name, exc_info=error, count=count
+        ),
+    )
     return PluginError(
         f"The plug-in {name!r} raised {type(error).__name__}; the log has "
         "the details"

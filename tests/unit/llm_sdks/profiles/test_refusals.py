@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - the messages stand as providers send them
 from typing import Any
 
 import pytest
@@ -81,87 +82,235 @@ def refused(
 NO_TEMPERATURE = Profile(supports_temperature=False)
 NO_SCHEMA = Profile(supports_json_schema=False)
 LESSONS = [
-    ("Unsupported value: 'temperature' does not support 0.5 with this model."
-     " Only the default (1) value is supported.", "temperature", BODY,
-     NO_TEMPERATURE),
-    ("Unsupported parameter: 'temperature' is not supported with this model.",
-     None, BODY, NO_TEMPERATURE),
-    ("invalid temperature: only 1 is allowed for this model", None, BODY,
-     NO_TEMPERATURE),
-    ("temperature: Extra inputs are not permitted", None, BODY,
-     NO_TEMPERATURE),
-    ("`temperature` is deprecated for this model.", None, CLAUDE,
-     NO_TEMPERATURE),
-    ("Unrecognized request argument supplied: temperature", None, BODY,
-     NO_TEMPERATURE),
+    (
+        (
+            "Unsupported value: 'temperature' does not support 0.5 with this model."
+            " Only the default (1) value is supported."
+        ),
+        "temperature",
+        BODY,
+        NO_TEMPERATURE,
+    ),
+    (
+        "Unsupported parameter: 'temperature' is not supported with this model.",
+        None,
+        BODY,
+        NO_TEMPERATURE,
+    ),
+    (
+        "invalid temperature: only 1 is allowed for this model",
+        None,
+        BODY,
+        NO_TEMPERATURE,
+    ),
+    (
+        "temperature: Extra inputs are not permitted",
+        None,
+        BODY,
+        NO_TEMPERATURE,
+    ),
+    (
+        "`temperature` is deprecated for this model.",
+        None,
+        CLAUDE,
+        NO_TEMPERATURE,
+    ),
+    (
+        "Unrecognized request argument supplied: temperature",
+        None,
+        BODY,
+        NO_TEMPERATURE,
+    ),
     ("This model does not support temperature.", None, BODY, NO_TEMPERATURE),
     ("Parameter not supported: temperature", None, BODY, NO_TEMPERATURE),
-    ("Temperature is not configurable for reasoning models", None, BODY,
-     NO_TEMPERATURE),
+    (
+        "Temperature is not configurable for reasoning models",
+        None,
+        BODY,
+        NO_TEMPERATURE,
+    ),
     ("this model only supports temperature=1", None, BODY, NO_TEMPERATURE),
     ("temperature must be 1", None, BODY, NO_TEMPERATURE),
-    ("Invalid JSON payload received. Unknown name \"temperature\" at "
-     "'generation_config': Cannot find field.", None, GEMINI, NO_TEMPERATURE),
-    ("The temperature can't be set for this model", None, BODY,
-     NO_TEMPERATURE),
-    ("`temperature` and `top_p` cannot both be specified for this model. "
-     "Please use only one.", None, CLAUDE, Profile(supports_top_p=False)),
-    ("this model has beta-limitations, temperature, top_p and n are fixed at "
-     "1, while presence_penalty and frequency_penalty are fixed at 0", None,
-     BODY, Profile(supports_temperature=False, supports_top_p=False,
-                   supports_penalties=False)),
-    ("seed: Extra inputs are not permitted", None, BODY,
-     Profile(supports_seed=False)),
-    ("Unsupported parameter: 'max_tokens' is not supported with this model. "
-     "Use 'max_completion_tokens' instead.", "max_tokens", BODY,
-     Profile(token_limit_field=NEWER_LIMIT)),
-    ("max_completion_tokens: Extra inputs are not permitted", None, NEWER,
-     Profile(token_limit_field=OLDER_LIMIT)),
-    ("body.max_completion_tokens: extra fields not permitted", None, NEWER,
-     Profile(token_limit_field=OLDER_LIMIT)),
-    ("Unknown parameter: 'stream_options'", None, BODY,
-     Profile(supports_stream_usage=False)),
-    ("Unsupported parameter: reasoning_effort", None, BODY,
-     Profile(supports_reasoning_effort=False)),
-    ("parallel_tool_calls is not supported", None, BODY,
-     Profile(supports_parallel_tool_calls=False)),
-    ("Unsupported value: 'messages[0].role' does not support 'system' with "
-     "this model.", "messages[0].role", BODY, Profile(supports_system=False)),
+    (
+        (
+            'Invalid JSON payload received. Unknown name "temperature" at '
+            "'generation_config': Cannot find field."
+        ),
+        None,
+        GEMINI,
+        NO_TEMPERATURE,
+    ),
+    (
+        "The temperature can't be set for this model",
+        None,
+        BODY,
+        NO_TEMPERATURE,
+    ),
+    (
+        (
+            "`temperature` and `top_p` cannot both be specified for this model. "
+            "Please use only one."
+        ),
+        None,
+        CLAUDE,
+        Profile(supports_top_p=False),
+    ),
+    (
+        (
+            "this model has beta-limitations, temperature, top_p and n are fixed at "
+            "1, while presence_penalty and frequency_penalty are fixed at 0"
+        ),
+        None,
+        BODY,
+        Profile(
+            supports_temperature=False,
+            supports_top_p=False,
+            supports_penalties=False,
+        ),
+    ),
+    (
+        "seed: Extra inputs are not permitted",
+        None,
+        BODY,
+        Profile(supports_seed=False),
+    ),
+    (
+        (
+            "Unsupported parameter: 'max_tokens' is not supported with this model. "
+            "Use 'max_completion_tokens' instead."
+        ),
+        "max_tokens",
+        BODY,
+        Profile(token_limit_field=NEWER_LIMIT),
+    ),
+    (
+        "max_completion_tokens: Extra inputs are not permitted",
+        None,
+        NEWER,
+        Profile(token_limit_field=OLDER_LIMIT),
+    ),
+    (
+        "body.max_completion_tokens: extra fields not permitted",
+        None,
+        NEWER,
+        Profile(token_limit_field=OLDER_LIMIT),
+    ),
+    (
+        "Unknown parameter: 'stream_options'",
+        None,
+        BODY,
+        Profile(supports_stream_usage=False),
+    ),
+    (
+        "Unsupported parameter: reasoning_effort",
+        None,
+        BODY,
+        Profile(supports_reasoning_effort=False),
+    ),
+    (
+        "parallel_tool_calls is not supported",
+        None,
+        BODY,
+        Profile(supports_parallel_tool_calls=False),
+    ),
+    (
+        (
+            "Unsupported value: 'messages[0].role' does not support 'system' with "
+            "this model."
+        ),
+        "messages[0].role",
+        BODY,
+        Profile(supports_system=False),
+    ),
     ("System role not supported", None, BODY, Profile(supports_system=False)),
-    ("Developer instruction is not enabled for models/gemma-3-27b-it", None,
-     GEMINI, Profile(supports_system=False)),
-    ("Conversation roles must alternate user/assistant/user/...", None, BODY,
-     Profile(supports_system=False)),
+    (
+        "Developer instruction is not enabled for models/gemma-3-27b-it",
+        None,
+        GEMINI,
+        Profile(supports_system=False),
+    ),
+    (
+        "Conversation roles must alternate user/assistant/user/...",
+        None,
+        BODY,
+        Profile(supports_system=False),
+    ),
     ("This response_format type is unavailable now", None, BODY, NO_SCHEMA),
-    ("'response_format.type' must be 'text' or 'json_object'", None, BODY,
-     NO_SCHEMA),
-    ("response_format.type: Input should be 'text' or 'json_object'", None,
-     BODY, NO_SCHEMA),
-    ("This model does not support response format `json_schema`.",
-     "response_format", BODY, NO_SCHEMA),
-    ("'response_format.type' must be 'json_schema' or 'text'", None, OBJECT,
-     Profile(supports_json_object=False)),
+    (
+        "'response_format.type' must be 'text' or 'json_object'",
+        None,
+        BODY,
+        NO_SCHEMA,
+    ),
+    (
+        "response_format.type: Input should be 'text' or 'json_object'",
+        None,
+        BODY,
+        NO_SCHEMA,
+    ),
+    (
+        "This model does not support response format `json_schema`.",
+        "response_format",
+        BODY,
+        NO_SCHEMA,
+    ),
+    (
+        "'response_format.type' must be 'json_schema' or 'text'",
+        None,
+        OBJECT,
+        Profile(supports_json_object=False),
+    ),
     ("JSON mode is not enabled for models/x", None, GEMINI, NO_SCHEMA),
-    ("output_config: Extra inputs are not permitted", None, CLAUDE,
-     NO_SCHEMA),
-    ("Invalid schema for response_format 'x': In context=('properties', 'b'),"
-     " 'default' is not permitted.", "response_format", BODY,
-     Profile(schema_keywords_refused=("default",))),
-    ("Invalid schema for response_format 'x': In context=('properties', 'a'),"
-     " 'oneOf' is not permitted.", "response_format", BODY,
-     Profile(schema_keywords_refused=("oneOf",))),
-    ("output_config.format.schema: Schema type 'oneOf' is not supported",
-     None, CLAUDE, Profile(schema_keywords_refused=("oneOf",))),
-    ("output_config.format.schema: For 'integer' type, properties minimum, "
-     "default are not supported", None, CLAUDE,
-     Profile(schema_keywords_refused=("default", "minimum"))),
-    ("Invalid schema for response_format 'x': In context=(), "
-     "'additionalProperties' is required to be supplied and to be false.",
-     "response_format", BODY | {"response_format": {
-         "type": "json_schema",
-         "json_schema": {"strict": True, "schema": {"type": "object"}}}},
-     Profile(supports_strict_schema=False)),
-]  # fmt: skip
+    ("output_config: Extra inputs are not permitted", None, CLAUDE, NO_SCHEMA),
+    (
+        (
+            "Invalid schema for response_format 'x': In context=('properties', 'b'),"
+            " 'default' is not permitted."
+        ),
+        "response_format",
+        BODY,
+        Profile(schema_keywords_refused=("default",)),
+    ),
+    (
+        (
+            "Invalid schema for response_format 'x': In context=('properties', 'a'),"
+            " 'oneOf' is not permitted."
+        ),
+        "response_format",
+        BODY,
+        Profile(schema_keywords_refused=("oneOf",)),
+    ),
+    (
+        "output_config.format.schema: Schema type 'oneOf' is not supported",
+        None,
+        CLAUDE,
+        Profile(schema_keywords_refused=("oneOf",)),
+    ),
+    (
+        (
+            "output_config.format.schema: For 'integer' type, properties minimum, "
+            "default are not supported"
+        ),
+        None,
+        CLAUDE,
+        Profile(schema_keywords_refused=("default", "minimum")),
+    ),
+    (
+        (
+            "Invalid schema for response_format 'x': In context=(), "
+            "'additionalProperties' is required to be supplied and to be false."
+        ),
+        "response_format",
+        BODY
+        | {
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"strict": True, "schema": {"type": "object"}},
+            }
+        },
+        Profile(supports_strict_schema=False),
+    ),
+]
 
 
 @pytest.mark.parametrize(("message", "param", "body", "lesson"), LESSONS)
