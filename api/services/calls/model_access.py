@@ -7,6 +7,7 @@ import structlog
 from pydantic import SecretStr
 
 from api.models.model_models import ModelWithKey
+from api.services.models.llm_config import llm_config
 from config import MissingModelKeyError, ModelKeys
 from llm_sdks.base_sdk import BaseLLMSDK, CompletionRequest, LLMConfig
 from llm_sdks.errors import LLMError, PluginError
@@ -116,19 +117,7 @@ class ModelAccess:
 
     def _config(self, model: ModelWithKey, sdk: BaseLLMSDK) -> LLMConfig:
         key = self._keys.resolve(model.key) if sdk.needs_key else SecretStr("")
-        return LLMConfig(
-            name=model.name,
-            endpoint=model.endpoint,
-            api_type=model.api_type,
-            api_version=model.api_version,
-            deployment=model.deployment,
-            service=model.service,
-            api_key=key,
-            max_token=model.max_token,
-            max_completion_token=model.max_completion_token,
-            min_temperature=model.min_temperature,
-            max_temperature=model.max_temperature,
-        )
+        return llm_config(model, key)
 
 
 # For the whole process: a broken plug-in must not fill the log.
