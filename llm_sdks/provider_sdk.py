@@ -198,7 +198,8 @@ class ProviderSDK(BaseLLMSDK):
     ) -> T:
         """Send a request, again without what the provider refuses of it."""
         config = request.config
-        body = render(request, self._learnt.whole(config, self.profile))
+        profile = self._learnt.whole(config, self.profile)
+        body = render(request, profile)
         negotiation: Negotiation | None = None
         while True:
             try:
@@ -208,7 +209,7 @@ class ProviderSDK(BaseLLMSDK):
                 self._learn(config, negotiation)
                 raise
             except errors.BadRequestError as error:
-                negotiation = negotiation or self._negotiation(config)
+                negotiation = negotiation or self._negotiation(config, profile)
                 before = body
                 if not negotiation.refused(error, body):
                     raise
@@ -219,11 +220,12 @@ class ProviderSDK(BaseLLMSDK):
                 self._learn(config, negotiation)
                 return answer
 
-    def _negotiation(self, config: LLMConfig) -> Negotiation:
+    def _negotiation(self, config: LLMConfig, profile: Profile) -> Negotiation:
         return Negotiation(
+            profile,
             lambda pending: self._learnt.with_pending(
                 config, self.profile, pending
-            )
+            ),
         )
 
     def _learn(
@@ -231,13 +233,13 @@ class ProviderSDK(BaseLLMSDK):
     ) -> None:
         if negotiation is None or negotiation.pending == NOTHING:
             return
-        self._learnt.learn(config, negotiation.pending)
-        log.info(
-            "options_refused",
-            modelId=config.model_id,
-            model=config.name,
-            learnt=negotiation.pending.known(),
-        )
+        if self._learnt.learn(config, negotiation.pending):
+            log.info(
+                "options_refused",
+                modelId=config.model_id,
+                model=config.name,
+                learnt=negotiation.pending.known(),
+            )
 
     def _call(self, request: CompletionRequest, body: Json) -> Call:
         headers = dict(self.headers(body))

@@ -49,15 +49,17 @@ class LearntProfiles:
         by_name = known(config.provider_model, config.endpoint)
         return said.over(learnt).over(by_name).over(default)
 
-    def learn(self, config: LLMConfig, refused: Profile) -> None:
-        """Remember what a model's provider has refused."""
+    def learn(self, config: LLMConfig, refused: Profile) -> bool:
+        """Remember what a model's provider has refused; tell if it is new."""
         key = _key(config)
         with self._lock:
             before = self._learnt.pop(key, NOTHING)
-            self._learnt[key] = refused.over(before)
+            after = self._learnt[key] = refused.over(before)
             while len(self._learnt) > self._most:
                 del self._learnt[next(iter(self._learnt))]
-            self._whole.clear()
+            if after != before:
+                self._whole.clear()
+            return after != before
 
     def of(self, model_id: str) -> Profile:
         """Return what was learnt of a model in its latest state."""

@@ -285,11 +285,19 @@ def _is_strict(body: Json) -> bool:
 
 
 class Negotiation:
-    """What one call learns while its options are refused one by one."""
+    """What one call learns while its options are refused one by one.
+
+    `profile` is what the next try is rendered by.
+    """
 
     MOST_TRIES = 8
 
-    def __init__(self, whole: Callable[[Profile], Profile]) -> None:
+    def __init__(
+        self, profile: Profile, whole: Callable[[Profile], Profile]
+    ) -> None:
+        # By which the call was last rendered. Meanwhile other calls may
+        # have learnt the same.
+        self.profile = profile
         # Gives the model's whole profile with what is just being learnt.
         self._whole = whole
         self._tries = 0
@@ -300,16 +308,6 @@ class Negotiation:
         # For this call only.
         self._without_form = False
 
-    @property
-    def profile(self) -> Profile:
-        """The profile to render the next try by."""
-        whole = self._whole(self.pending)
-        if self._without_form:
-            return replace(
-                whole, supports_json_schema=False, supports_json_object=False
-            )
-        return whole
-
     def refused(self, error: errors.LLMError, body: Json) -> bool:
         """Tell whether another try, by `profile`, may be taken."""
         self._tries += 1
@@ -318,12 +316,20 @@ class Negotiation:
             return False
         if is_failed_generation(error):
             return self._after_failed_generation(body)
-        before = self.profile
         lesson = lesson_of(error, body)
         if _swaps_back(lesson, self.pending):
             return False
         self.pending = lesson.over(self.pending)
+        before, self.profile = self.profile, self._next()
         return self.profile != before
+
+    def _next(self) -> Profile:
+        whole = self._whole(self.pending)
+        if self._without_form:
+            return replace(
+                whole, supports_json_schema=False, supports_json_object=False
+            )
+        return whole
 
     def _after_failed_generation(self, body: Json) -> bool:
         if not self._has_repeated:
@@ -331,6 +337,7 @@ class Negotiation:
             return True
         had_form = not self._without_form and bool(_keys_of(body) & _FORM_KEYS)
         self._without_form = True
+        self.profile = self._next()
         return had_form
 
 

@@ -357,7 +357,7 @@ def test_any_words_can_be_read(message: str, param: str | None) -> None:
 
 
 def test_several_options_are_refused_one_after_the_other() -> None:
-    talk = Negotiation(lambda pending: pending.over(EVERYTHING))
+    talk = Negotiation(EVERYTHING, lambda pending: pending.over(EVERYTHING))
     assert talk.refused(refused("temperature is not supported"), BODY)
     assert not talk.profile.supports_temperature
     assert talk.refused(refused("seed is not supported"), BODY)
@@ -366,7 +366,7 @@ def test_several_options_are_refused_one_after_the_other() -> None:
 
 
 def test_both_names_of_the_limit_are_tried_once() -> None:
-    talk = Negotiation(lambda pending: pending.over(EVERYTHING))
+    talk = Negotiation(EVERYTHING, lambda pending: pending.over(EVERYTHING))
     assert talk.refused(refused("max_tokens is not supported"), BODY)
     no = refused("max_completion_tokens is not supported")
     assert not talk.refused(no, NEWER)
@@ -374,12 +374,15 @@ def test_both_names_of_the_limit_are_tried_once() -> None:
 
 def test_what_the_owner_says_is_not_given_up() -> None:
     said = Profile(supports_temperature=True)
-    talk = Negotiation(lambda pending: said.over(pending).over(EVERYTHING))
+    talk = Negotiation(
+        said.over(EVERYTHING),
+        lambda pending: said.over(pending).over(EVERYTHING),
+    )
     assert not talk.refused(refused("temperature is not supported"), BODY)
 
 
 def test_tries_are_bounded() -> None:
-    talk = Negotiation(lambda pending: pending.over(EVERYTHING))
+    talk = Negotiation(EVERYTHING, lambda pending: pending.over(EVERYTHING))
     names = ["temperature", "top_p", "seed", "presence_penalty"] * 5
     tries = [
         talk.refused(refused(f"{name} is not supported"), BODY)
@@ -389,7 +392,7 @@ def test_tries_are_bounded() -> None:
 
 
 def test_what_the_model_failed_to_write_is_asked_for_again() -> None:
-    talk = Negotiation(lambda pending: pending.over(EVERYTHING))
+    talk = Negotiation(EVERYTHING, lambda pending: pending.over(EVERYTHING))
     failed = refused("Failed to generate JSON. See 'failed_generation'.")
     assert talk.refused(failed, BODY)
     assert talk.repeats
