@@ -100,7 +100,7 @@ class ModelGate:
 
         Raises:
             ModelUnavailableError: no place came free in time, or the
-                provider is left alone just now; says for how long.
+                model is paused just now; says for how long.
         """
         # While the model is paused nobody waits for a place.
         if (wait := self.wait_seconds()) > 0:
@@ -283,8 +283,8 @@ class ModelGate:
 
 def _unavailable(wait: float) -> errors.ModelUnavailableError:
     return errors.ModelUnavailableError(
-        "The provider is left alone for a moment, after failures or a rate "
-        "limit",
+        "No calls are made to this model for a moment, after failures or a "
+        "rate limit",
         retry_after=wait,
     )
 
