@@ -27,8 +27,8 @@ class LLMConfig:
     """How to reach one model. The key does not show in its `repr`.
 
     `profile` is what its owner says that it supports. `model_id` and
-    `revision` name the model's document and its state; both are empty where
-    there is none.
+    `revision` name the model's document and its state, empty where there is
+    none; they are no settings.
     """
 
     name: str
@@ -43,8 +43,8 @@ class LLMConfig:
     min_temperature: float = 0.0
     max_temperature: float = 2.0
     profile: Profile | None = None
-    model_id: str = ""
-    revision: str = ""
+    model_id: str = field(default="", compare=False)
+    revision: str = field(default="", compare=False)
 
     @property
     def provider_model(self) -> str:
