@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
-from structlog.testing import capture_logs
 
 from llm_sdks import errors
+from llm_sdks.resilience import gate_log
 from llm_sdks.resilience.backoff import LONGEST_PAUSE_SECONDS
 from llm_sdks.resilience.circuit_breaker import BreakerState
 from llm_sdks.resilience.model_gate import ModelGate, ModelGates
@@ -17,6 +17,7 @@ from llm_sdks.resilience.policies import (
     Resilience,
     RetryPolicy,
 )
+from tests.support.samples import logged
 
 
 class Timer:
@@ -323,36 +324,36 @@ async def test_gates_are_kept_by_model_and_tell_whom_to_leave_alone(
 
 
 async def test_the_log_tells_of_an_outage_and_of_its_end(
-    timer: Timer,
+    timer: Timer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = ModelGate(Resilience(), timer, "id-1")
-    with capture_logs() as logs:
-        for _ in range(5):
-            await fail(gate, errors.ProviderError("x"))
-        timer.now += 1
-        await fail(gate, errors.ProviderError("a trial"))
-        timer.now += 1
-        async with gate.passing():
-            pass
-        await refuse(gate, retry_after=3)
+    logs = logged(monkeypatch, gate_log)
+    for _ in range(5):
+        await fail(gate, errors.ProviderError("x"))
+    timer.now += 1
+    await fail(gate, errors.ProviderError("a trial"))
+    timer.now += 1
+    async with gate.passing():
+        pass
+    await refuse(gate, retry_after=3)
     told = [(log["event"], log["modelId"]) for log in logs]
     events = ("circuit_open", "circuit_closed", "model_paused")
     assert told == [(event, "id-1") for event in events]
 
 
 async def test_a_provider_that_refuses_for_ever_is_called_a_few_times(
-    gate: ModelGate, timer: Timer
+    gate: ModelGate, timer: Timer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # What every waiting job does in vain is no call.
     calls: list[float] = []
-    with capture_logs() as logs:
-        while timer.now < 300:
-            for _ in range(50):
-                with contextlib.suppress(errors.LLMError):
-                    async with gate.passing():
-                        calls.append(timer.now)
-                        raise errors.RateLimitedError("x", retry_after=0.0)
-            timer.now += max(gate.wait_seconds(), 0.05)
+    logs = logged(monkeypatch, gate_log)
+    while timer.now < 300:
+        for _ in range(50):
+            with contextlib.suppress(errors.LLMError):
+                async with gate.passing():
+                    calls.append(timer.now)
+                    raise errors.RateLimitedError("x", retry_after=0.0)
+        timer.now += max(gate.wait_seconds(), 0.05)
     assert calls == pytest.approx(
         [0, 0, 0, 1, 3, 7, 15, 31, 63, 103, 143, 183, 223, 263]
     )
