@@ -59,7 +59,7 @@ _RANGE = _words(
     r"[<>]=?\s*-?\d",
 )
 _ABOUT_CONTENT = _words(
-    r"^\W*(invalid\s+(value\s+(for|in|of)\s+)?)?\W*(body\.)?"
+    r"^\W{0,5}(invalid\s+(value\s+(for|in|of)\s+)?)?\W{0,5}(body\.)?"
     r"(messages|contents|inputs?|prompt)\b(?!.{0,12}role)"
 )
 # What follows is a list of what would be right.

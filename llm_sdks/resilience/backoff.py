@@ -106,7 +106,7 @@ class Backoff:
         return False
 
     def recovered(self) -> None:
-        """Note that as many calls run again as are known to be borne."""
+        """Note that as many calls run again as the threshold allows."""
         if self.state is BackoffState.RAMP and self.level == 0:
             self.state = BackoffState.CLEAR
 

@@ -1,4 +1,4 @@
-"""How many calls at once a provider bears: found out by asking.
+"""How many calls at once a provider takes: found out by asking.
 
 As in TCP (Jacobson, Congestion avoidance and control, 1988): a rate limit
 sets the threshold to two thirds of what ran. After the pause that follows,

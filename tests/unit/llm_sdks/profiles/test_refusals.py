@@ -1,4 +1,5 @@
 # ruff: noqa: E501 - the messages stand as providers send them
+import time
 from typing import Any
 
 import pytest
@@ -401,3 +402,15 @@ def test_what_the_model_failed_to_write_is_asked_for_again() -> None:
     assert not talk.profile.supports_json_schema
     assert not talk.refused(failed, BODY)
     assert talk.pending == NOTHING
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["'", "not ", "only ", "properties a, ", "temperature ", "fields: x and "],
+)
+def test_no_message_takes_long_to_read(piece: str) -> None:
+    error = refused((piece * 1000)[:1000])
+    started = time.process_time()
+    for body in (BODY, CLAUDE, GEMINI):
+        lesson_of(error, body)
+    assert time.process_time() - started < 0.1
