@@ -69,8 +69,8 @@ def endpoint_problem(endpoint: str) -> str | None:
         return "must be a valid URL"
     if "@" in parts.netloc:
         return (
-            "must not hold a user name or password; the secret goes into the "
-            "environment"
+            "must not hold a user name or password; the model's key goes into "
+            "the environment"
         )
     if "?" in endpoint or "#" in endpoint:
         return "must be a base URL, without a query or fragment"
