@@ -222,6 +222,7 @@ def _services(process: _Process) -> Services:
             process.gates,
             process.spool.process_id,
             clock,
+            process.registry.learnt,
         ),
         prompts=prompts,
         prompt_flows=flows,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from llm_sdks.base_sdk import CompletionRequest, LLMConfig, Usage
-from llm_sdks.formats import schemas, settings
+from llm_sdks.formats import anthropic_request, settings
 from llm_sdks.formats.endings import reason_of
 from llm_sdks.formats.reading import (
     Part,
@@ -14,12 +14,11 @@ from llm_sdks.formats.reading import (
     text_of,
     tool,
 )
+from llm_sdks.profiles.profile import Profile
 from llm_sdks.provider_sdk import ProviderSDK
 from llm_sdks.wires.wire import Json
 
 settings.require("anthropic", "aiohttp", install="anthropic[aiohttp]")
-
-_HIGHEST_TEMPERATURE = 1.0
 
 
 class AnthropicSDK(ProviderSDK):
@@ -27,6 +26,7 @@ class AnthropicSDK(ProviderSDK):
 
     usual_key_variable = "ANTHROPIC_API_KEY"
     client_module = "llm_sdks.wires.anthropic_client"
+    profile = anthropic_request.PROFILE
     answer_name = "message"
 
     @classmethod
@@ -40,25 +40,9 @@ class AnthropicSDK(ProviderSDK):
         settings.check_endpoint(config, "https://api.anthropic.com")
         settings.need_token_limit(config)
 
-    def body(
-        self, request: CompletionRequest, temperature: float | None
-    ) -> Json:
-        """Give a call's body; a temperature of None is left out."""
-        body: Json = {
-            "model": request.config.provider_model,
-            "max_tokens": settings.token_limit(request.config),
-            "messages": [{"role": "user", "content": request.user}],
-        }
-        if request.system:
-            body["system"] = request.system
-        if temperature is not None:
-            body["temperature"] = min(temperature, _HIGHEST_TEMPERATURE)
-        schema = request.response_schema
-        # There is no looser mode: an open schema would be refused.
-        if schema is not None and schemas.is_closed(schema):
-            form = {"type": "json_schema", "schema": schemas.bare(schema)}
-            body["output_config"] = {"format": form}
-        return body
+    def body(self, request: CompletionRequest, profile: Profile) -> Json:
+        """Give a call's body."""
+        return anthropic_request.render(request, profile)
 
     def whole(self, answer: Any) -> Part:  # noqa: ANN401 - a provider's JSON
         """Read a whole answer; what the model thought is left out."""

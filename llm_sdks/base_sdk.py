@@ -11,10 +11,13 @@ import asyncio
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import SecretStr
+
+from llm_sdks.conversation import Conversation, ResponseFormat
+from llm_sdks.profiles.profile import Profile
 
 T = TypeVar("T")
 
@@ -24,7 +27,12 @@ COUNT_LIMIT = 2**53
 
 @dataclass(frozen=True, slots=True)
 class LLMConfig:
-    """How to reach one model. The key does not show in its `repr`."""
+    """How to reach one model. The key does not show in its `repr`.
+
+    `profile` is what its owner says that it supports. `model_id` and
+    `revision` name the model's document and its state, empty where there is
+    none; they are no settings.
+    """
 
     name: str
     endpoint: str = ""
@@ -37,6 +45,9 @@ class LLMConfig:
     max_completion_token: int | None = None
     min_temperature: float = 0.0
     max_temperature: float = 2.0
+    profile: Profile | None = None
+    model_id: str = field(default="", compare=False)
+    revision: str = field(default="", compare=False)
 
     @property
     def provider_model(self) -> str:
@@ -50,26 +61,112 @@ class LLMConfig:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class CompletionRequest:
-    """One call: a system prompt and one user message.
+    """One call: a model, a conversation and how long it may take.
 
     All times are in seconds: `timeout` is for the whole call,
     `connect_timeout` until there is a connection, `read_timeout` between
-    two pieces of the answer. `response_schema` (a JSON Schema) asks for an
-    answer of that form, where the provider can promise one. Two calls with
-    the same `idempotency_key` are one to providers that know such keys.
+    two pieces of the answer. Two calls with the same `idempotency_key` are
+    one to providers that know such keys.
+
+    Most calls are a system text, one user message and a temperature. Such a
+    call is made with `system`, `user`, `temperature` and `response_schema`
+    (a JSON Schema of the answer) in place of a `conversation`, and a plug-in
+    that knows no more than that reads the properties of these names. With
+    both, they change the conversation.
     """
 
     config: LLMConfig
-    system: str
-    user: str
-    temperature: float
+    conversation: Conversation
     timeout: float
-    connect_timeout: float = 5.0
-    read_timeout: float = 600.0
-    response_schema: Mapping[str, Any] | None = None
-    idempotency_key: str | None = None
+    connect_timeout: float
+    read_timeout: float
+    idempotency_key: str | None
+
+    def __init__(  # noqa: PLR0917 - the order that plug-ins rely on
+        self,
+        config: LLMConfig,
+        system: str | None = None,
+        user: str | None = None,
+        temperature: float | None = None,
+        timeout: float = 900.0,
+        connect_timeout: float = 5.0,
+        read_timeout: float = 600.0,
+        response_schema: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
+        *,
+        conversation: Conversation | None = None,
+    ) -> None:
+        if conversation is None:
+            conversation = Conversation.simple(
+                system or "", user or "", temperature, response_schema
+            )
+        else:
+            conversation = _changed(
+                conversation, system, user, temperature, response_schema
+            )
+        put = object.__setattr__
+        put(self, "config", config)
+        put(self, "conversation", conversation)
+        put(self, "timeout", timeout)
+        put(self, "connect_timeout", connect_timeout)
+        put(self, "read_timeout", read_timeout)
+        put(self, "idempotency_key", idempotency_key)
+
+    @property
+    def system(self) -> str:
+        """The system text; empty if there is none."""
+        return self.conversation.system
+
+    @property
+    def user(self) -> str:
+        """The text of the one user message.
+
+        Raises:
+            ConfigurationError: the conversation is more than that, which a
+                plug-in that asks for this text cannot send.
+        """
+        if not self.conversation.is_simple:
+            # It imports this module.
+            from llm_sdks.errors import ConfigurationError  # noqa: PLC0415
+
+            raise ConfigurationError(
+                "The provider's plug-in takes a system text and one user "
+                "message only: no further messages, images or tools"
+            )
+        return self.conversation.turns[0].text
+
+    @property
+    def temperature(self) -> float:
+        """The wanted temperature; 1, the providers' own, if none is."""
+        wanted = self.conversation.sampling.temperature
+        return 1.0 if wanted is None else wanted
+
+    @property
+    def response_schema(self) -> Mapping[str, Any] | None:
+        """The JSON Schema that the answer should follow, if any."""
+        return self.conversation.response_format.schema
+
+
+def _changed(
+    conversation: Conversation,
+    system: str | None,
+    user: str | None,
+    temperature: float | None,
+    response_schema: Mapping[str, Any] | None,
+) -> Conversation:
+    if system is not None:
+        conversation = conversation.with_system(system)
+    if user is not None:
+        conversation = conversation.with_user(user)
+    if temperature is not None:
+        sampling = replace(conversation.sampling, temperature=temperature)
+        conversation = replace(conversation, sampling=sampling)
+    if response_schema is not None:
+        form = ResponseFormat.of(response_schema)
+        conversation = replace(conversation, response_format=form)
+    return conversation
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,13 @@ settings.require(
 )
 
 # What the service itself knows; the rest is the model's own.
-_ITS_OWN = {"stream_options", "max_completion_tokens"}
+_OF_THE_SERVICE = frozenset(
+    {
+        "frequency_penalty", "max_tokens", "messages", "model",
+        "presence_penalty", "response_format", "seed", "stop", "stream",
+        "temperature", "tool_choice", "tools", "top_p",
+    }
+)  # fmt: skip
 
 
 class ChatCompletionsClientSDK(ChatCompletionsSDK):
@@ -37,6 +43,6 @@ class ChatCompletionsClientSDK(ChatCompletionsSDK):
 
     def headers(self, body: Json) -> Mapping[str, str]:
         """Have the service hand on what only the model knows."""
-        if body.keys() & _ITS_OWN:
+        if body.keys() - _OF_THE_SERVICE:
             return {"extra-parameters": "pass-through"}
         return {}

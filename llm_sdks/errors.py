@@ -109,7 +109,7 @@ class OverloadedError(LLMError):
 
 
 class ModelUnavailableError(LLMError):
-    """No call was made: the model is left alone for `retry_after` seconds.
+    """No call was made: the model is paused for `retry_after` seconds.
 
     Its gate (`llm_sdks.resilience.model_gate`) says so, not the provider.
     """

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from llm_sdks.base_sdk import CompletionRequest, LLMConfig, Usage
-from llm_sdks.formats import settings
+from llm_sdks.formats import gemini_request, settings
 from llm_sdks.formats.endings import reason_of
 from llm_sdks.formats.reading import (
     Part,
@@ -16,6 +16,7 @@ from llm_sdks.formats.reading import (
     tool,
     word_of,
 )
+from llm_sdks.profiles.profile import Profile
 from llm_sdks.provider_sdk import ProviderSDK
 from llm_sdks.wires.wire import Json
 
@@ -27,6 +28,7 @@ class GeminiSDK(ProviderSDK):
 
     usual_key_variable = "GEMINI_API_KEY"
     client_module = "llm_sdks.wires.gemini_client"
+    profile = gemini_request.PROFILE
     answer_name = "generated content"
 
     @classmethod
@@ -41,26 +43,15 @@ class GeminiSDK(ProviderSDK):
             config, "https://generativelanguage.googleapis.com"
         )
 
-    def body(
-        self, request: CompletionRequest, temperature: float | None
-    ) -> Json:
+    def body(self, request: CompletionRequest, profile: Profile) -> Json:
         """Give what the library's `generate_content` takes."""
-        config: Json = {
-            "max_output_tokens": settings.token_limit(request.config),
-            "temperature": temperature,
-        }
-        if request.system:
-            config["system_instruction"] = request.system
-        if request.response_schema is not None:
-            config["response_mime_type"] = "application/json"
-            config["response_json_schema"] = dict(request.response_schema)
-        return {"contents": request.user, "config": config}
+        return gemini_request.render(request, profile)
 
     def streaming_body(
-        self, request: CompletionRequest, temperature: float | None
+        self, request: CompletionRequest, profile: Profile
     ) -> Json:
         """Give the same: a stream is a method of its own."""
-        return self.body(request, temperature)
+        return self.body(request, profile)
 
     def whole(self, answer: Any) -> Part:  # noqa: ANN401 - a provider's JSON
         """Read a whole answer; what the model thought is left out."""

@@ -13,10 +13,14 @@ from collections.abc import (
 from contextlib import aclosing
 from typing import Any, ClassVar, Self, TypeVar, cast
 
+import structlog
+
+from llm_sdks import errors
 from llm_sdks.base_sdk import (
     BaseLLMSDK,
     Completion,
     CompletionRequest,
+    LLMConfig,
     StreamItem,
     Usage,
     in_daemon_thread,
@@ -26,54 +30,63 @@ from llm_sdks.formats import failures
 from llm_sdks.formats.answer_reader import AnswerReader
 from llm_sdks.formats.reading import Part
 from llm_sdks.formats.sse import EventReader, json_events
+from llm_sdks.profiles.learnt import LearntProfiles
+from llm_sdks.profiles.profile import EVERYTHING, NOTHING, Profile
+from llm_sdks.profiles.refusals import Negotiation
 from llm_sdks.wires import blocking
 from llm_sdks.wires.wire import (
     Call,
     ClientModule,
     Json,
-    Reply,
     Stream,
     Wire,
 )
 
 T = TypeVar("T")
 
+log = structlog.get_logger(__name__)
+
 
 class ProviderSDK(BaseLLMSDK):
     """A provider behind its vendor's asynchronous library.
 
-    An instance keeps one client an endpoint and credential, and learns
-    which models take no temperature.
+    An instance keeps one client for each endpoint and credential. An option
+    that a provider refuses is left out, or said otherwise, and the call is
+    made again at once; what was learnt is kept for all calls to that model.
     """
 
     # The module that imports the vendor's library; imported by a first call.
     client_module: ClassVar[str]
+    # What is known of all models of this format.
+    profile: ClassVar[Profile] = EVERYTHING
     # What the provider calls an answer, for error messages.
     answer_name = "chat completion"
     # The headers that carry a call's idempotency key. Gateways know the
     # first even where the provider behind them promises nothing.
     key_headers: ClassVar[tuple[str, ...]] = ("Idempotency-Key",)
 
-    def __init__(
-        self, without_temperature: set[tuple[str, str]] | None = None
-    ) -> None:
+    def __init__(self, learnt: LearntProfiles | None = None) -> None:
         self._wires: dict[tuple[str, str, str], Wire] = {}
         self._loading = asyncio.Lock()
-        self._without_temperature = (
-            set() if without_temperature is None else without_temperature
-        )
+        self._learnt = LearntProfiles() if learnt is None else learnt
+
+    def share(self, learnt: LearntProfiles) -> None:
+        """Learn together with the other instances of this process."""
+        self._learnt = learnt
 
     @abstractmethod
-    def body(
-        self, request: CompletionRequest, temperature: float | None
-    ) -> Json:
-        """Give a call's body; a temperature of None is left out."""
+    def body(self, request: CompletionRequest, profile: Profile) -> Json:
+        """Give a call's body, of what the model supports.
+
+        Raises:
+            ConfigurationError: names what it does not support.
+        """
 
     def streaming_body(
-        self, request: CompletionRequest, temperature: float | None
+        self, request: CompletionRequest, profile: Profile
     ) -> Json:
         """Give the body of a call whose answer is to be streamed."""
-        return {**self.body(request, temperature), "stream": True}
+        return {**self.body(request, profile), "stream": True}
 
     @abstractmethod
     def whole(self, answer: Any) -> Part:  # noqa: ANN401 - a provider's JSON
@@ -95,11 +108,9 @@ class ProviderSDK(BaseLLMSDK):
         """Return the whole answer."""
         try:
             async with asyncio.timeout(request.timeout):
-                reply = await self._ask(request)
+                return await self._ask(request)
         except TimeoutError:
             raise failures.timed_out() from None
-        reader = self._reader(request, reply.headers)
-        return reader.whole(reply.content, reply.status)
 
     async def astream(
         self, request: CompletionRequest
@@ -151,43 +162,81 @@ class ProviderSDK(BaseLLMSDK):
 
     def _twin(self) -> Self:
         # Clients belong to one event loop; what was learnt belongs to all.
-        return type(self)(self._without_temperature)
+        return type(self)(self._learnt)
 
-    async def _ask(self, request: CompletionRequest) -> Reply:
+    async def _ask(self, request: CompletionRequest) -> Completion:
         wire = await self._wire(request)
 
-        async def send(temperature: float | None) -> Reply:
-            body = self.body(request, temperature)
-            return await wire.ask(self._call(request, body))
+        async def send(body: Json) -> Completion:
+            reply = await wire.ask(self._call(request, body))
+            reader = self._reader(request, reply.headers)
+            return reader.whole(reply.content, reply.status)
 
-        return await self._unless_refused(request, send)
+        return await self._negotiated(request, self.body, send)
 
     async def _open(self, request: CompletionRequest, until: float) -> Stream:
-        async def send(temperature: float | None) -> Stream:
-            body = self.streaming_body(request, temperature)
+        async def send(body: Json) -> Stream:
             return await wire.open(self._call(request, body))
 
         try:
             async with asyncio.timeout_at(until):
                 wire = await self._wire(request)
-                return await self._unless_refused(request, send)
+                return await self._negotiated(
+                    request, self.streaming_body, send
+                )
         except TimeoutError:
             raise failures.timed_out() from None
 
-    async def _unless_refused(
+    async def _negotiated(
         self,
         request: CompletionRequest,
-        send: Callable[[float | None], Awaitable[T]],
+        render: Callable[[CompletionRequest, Profile], Json],
+        send: Callable[[Json], Awaitable[T]],
     ) -> T:
-        """Send a temperature until a model says that it takes none."""
-        model = request.config.endpoint, request.config.provider_model
-        if model in self._without_temperature:
-            return await send(None)
-        try:
-            return await send(request.config.clamp(request.temperature))
-        except failures.TemperatureRefusedError:
-            self._without_temperature.add(model)
-        return await send(None)
+        """Send a request, again without what the provider refuses of it."""
+        config = request.config
+        profile = self._learnt.whole(config, self.profile)
+        body = render(request, profile)
+        negotiation: Negotiation | None = None
+        while True:
+            try:
+                answer = await send(body)
+            except errors.PartialAnswerError:
+                # The provider took every option.
+                self._learn(config, negotiation)
+                raise
+            except errors.BadRequestError as error:
+                negotiation = negotiation or self._negotiation(config, profile)
+                before = body
+                if not negotiation.refused(error, body):
+                    raise
+                body = render(request, negotiation.profile)
+                if body == before and not negotiation.repeats:
+                    raise
+            else:
+                self._learn(config, negotiation)
+                return answer
+
+    def _negotiation(self, config: LLMConfig, profile: Profile) -> Negotiation:
+        return Negotiation(
+            profile,
+            lambda pending: self._learnt.with_pending(
+                config, self.profile, pending
+            ),
+        )
+
+    def _learn(
+        self, config: LLMConfig, negotiation: Negotiation | None
+    ) -> None:
+        if negotiation is None or negotiation.pending == NOTHING:
+            return
+        if self._learnt.learn(config, negotiation.pending):
+            log.info(
+                "options_refused",
+                modelId=config.model_id,
+                model=config.name,
+                learnt=negotiation.pending.known(),
+            )
 
     def _call(self, request: CompletionRequest, body: Json) -> Call:
         headers = dict(self.headers(body))

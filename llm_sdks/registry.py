@@ -15,8 +15,10 @@ from typing import Self, TypeGuard
 import structlog
 
 import llm_sdks
-from llm_sdks.base_sdk import BaseLLMSDK
+from llm_sdks.base_sdk import BaseLLMSDK, LLMConfig
 from llm_sdks.errors import ConfigurationError
+from llm_sdks.profiles.learnt import LearntProfiles
+from llm_sdks.provider_sdk import ProviderSDK
 
 ENTRY_POINT_GROUP = "metasync.llm_sdks"
 
@@ -30,6 +32,8 @@ class SdkRegistry:
 
     def __init__(self, classes: Iterable[SdkClass] = ()) -> None:
         self._classes: dict[str, SdkClass] = {}
+        # What providers have refused, for all instances of this process.
+        self.learnt = LearntProfiles()
         for sdk in classes:
             self.register(sdk)
 
@@ -77,7 +81,31 @@ class SdkRegistry:
                 f"No SDK is registered as {name!r} in this process; "
                 f"registered are: {', '.join(self.names())}"
             )
-        return self._classes[name]()
+        sdk = self._classes[name]()
+        if isinstance(sdk, ProviderSDK):
+            sdk.share(self.learnt)
+        return sdk
+
+    def check(self, name: str, config: LLMConfig) -> None:
+        """Let a plug-in check a model's settings.
+
+        Raises:
+            ConfigurationError: says what is missing or wrong.
+        """
+        sdk = self.create(name)
+        try:
+            sdk.validate_config(config)
+        except ConfigurationError:
+            raise
+        except Exception as error:  # noqa: BLE001 - somebody else's code; logged
+            # It says nothing of the settings; calls will fail by it.
+            log.warning(
+                "settings_not_checked", sdk=name, error=type(error).__name__
+            )
+
+    def needs_key(self, name: str) -> bool:
+        """Tell whether models of a plug-in must have a key."""
+        return self._classes[name].needs_key
 
 
 def _built_in() -> Iterator[SdkClass]:

@@ -64,16 +64,20 @@ class TestSDK(BaseLLMSDK):
             yield item
 
 
+def _asked(request: CompletionRequest) -> str:
+    turns = request.conversation.turns
+    return "\n\n".join(turn.text for turn in turns if turn.text)
+
+
 def _answer(request: CompletionRequest) -> str:
     answer = {"result": "ok", "model": request.config.name}
+    asked = _asked(request)
     try:
-        return payload.dump({**answer, "echo": _read(request.user)})
+        return payload.dump({**answer, "echo": _read(asked)})
     except payload.PayloadError:
         # The echo is one level deeper than the request, which may be as
         # deep as anything that is stored can be: then it is text.
-        return payload.dump(
-            {**answer, "echo": payload.printable(request.user)}
-        )
+        return payload.dump({**answer, "echo": payload.printable(asked)})
 
 
 def _read(text: str) -> object:
@@ -84,5 +88,5 @@ def _read(text: str) -> object:
 
 
 def _usage(request: CompletionRequest, answer: str) -> Usage:
-    asked = f"{request.system} {request.user}"
+    asked = f"{request.system} {_asked(request)}"
     return Usage(len(asked.split()), len(answer.split()))

@@ -18,6 +18,14 @@ class Cost(ApiModel):
     currency: str
     input: float
     output: float
+    cached_input: Annotated[
+        float | None,
+        Field(description="Input read from the provider's cache."),
+    ] = None
+    cache_write: Annotated[
+        float | None,
+        Field(description="Input written to the provider's cache."),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from api.models.base import ApiModel, example
+from api.models.profile_models import ProfileSettings
 from llm_sdks.resilience.circuit_breaker import BreakerState
 
 Count = Annotated[int, Field(ge=0)]
@@ -50,6 +51,10 @@ class ProcessHealth(ApiModel):
     last_error_seconds: Annotated[
         float | None, Field(description="How long ago that was.")
     ] = None
+    learnt: Annotated[
+        ProfileSettings | None,
+        Field(description="What refused calls have taught this process."),
+    ] = None
 
 
 class ModelHealth(ApiModel):
@@ -91,6 +96,17 @@ class ModelHealth(ApiModel):
     running: Count
     succeeded: Count
     failed: dict[str, int]
+    learnt: Annotated[
+        ProfileSettings | None,
+        Field(
+            description="What refused calls have taught, in the form of the "
+            "model's `profile`. A change of the model forgets it."
+        ),
+    ] = None
+    refused_options: Annotated[
+        tuple[str, ...],
+        Field(description="The options that calls go without since then."),
+    ] = ()
     processes: Annotated[
         list[ProcessHealth],
         Field(description="Those that have called it and are alive."),

@@ -2,22 +2,44 @@
 
 from typing import Annotated, ClassVar, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from api.models.base import ApiModel, Name, StoredModel, Text, example
 from api.models.metrics import Cost
+from api.models.profile_models import ProfileSettings
 from api.models.resilience_models import ResilienceSettings
+from api.models.secret_check import looks_secret
+from llm_sdks.formats.settings import endpoint_problem
 
 Tokens = Annotated[int, Field(ge=1, le=100_000_000)]
 Temperature = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)]
 # A price above it would make costs that the store cannot add up.
 Price = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
+
+
+def _refuse_secret(reference: str) -> str:
+    if looks_secret(reference):
+        raise ValueError(
+            "looks like a key itself; name the environment variable that "
+            "holds it instead"
+        )
+    return reference
+
+
+def _check_endpoint(endpoint: str) -> str:
+    """Refuse what no base URL has; the message never quotes it."""
+    problem = endpoint_problem(endpoint)
+    if problem is not None:
+        raise ValueError(problem)
+    return endpoint
+
+
 KeyReference = Annotated[
     Text,
+    AfterValidator(_refuse_secret),
     Field(
         min_length=1,
         max_length=256,
-        # A secret pasted here by mistake has other characters or is longer.
         pattern=r"^[A-Za-z0-9_.\-]+$",
         description="Names the environment variable that holds the key: "
         "`KEY-GPT-4` is read from `KEY_GPT_4`. Never the key itself.",
@@ -31,6 +53,8 @@ Sdk = Annotated[
 ]
 Endpoint = Annotated[
     Text,
+    AfterValidator(_check_endpoint),
+    AfterValidator(str.strip),
     Field(
         max_length=2048,
         description="The provider's base URL; empty for its own.",
@@ -45,13 +69,25 @@ Deployment = Annotated[
 ]
 
 
+_SAID = Field(
+    description="What it supports, where that is not to be found out: "
+    "otherwise it is known by the model's name, or learnt when the provider "
+    "refuses an option."
+)
+
+
 class CostInput(Cost):
-    """A model's price: `input` and `output` per `tokens` tokens."""
+    """A model's price per `tokens` tokens.
+
+    Without `cachedInput` and `cacheWrite`, all input costs `input`.
+    """
 
     tokens: Annotated[int, Field(gt=0, le=10**12)] = 1_000_000
     currency: Annotated[Text, Field(min_length=1, max_length=16)] = "USD"
     input: Price
     output: Price
+    cached_input: Price | None = None
+    cache_write: Price | None = None
 
 
 class ModelFields(ApiModel):
@@ -67,6 +103,7 @@ class ModelFields(ApiModel):
     min_temperature: Temperature = 0.0
     max_temperature: Temperature = 2.0
     resilience: ResilienceSettings = ResilienceSettings()
+    profile: Annotated[ProfileSettings | None, _SAID] = None
 
 
 class ModelCreate(ModelFields):
@@ -126,6 +163,7 @@ class ModelUpdate(ApiModel):
     max_temperature: Temperature | None = None
     cost: CostInput | None = None
     resilience: ResilienceSettings | None = None
+    profile: Annotated[ProfileSettings | None, _SAID] = None
 
     @model_validator(mode="after")
     def _limits_make_sense(self) -> Self:
@@ -154,6 +192,7 @@ class Model(StoredModel):
     max_temperature: float = 2.0
     cost: Cost
     resilience: ResilienceSettings = ResilienceSettings()
+    profile: Annotated[ProfileSettings | None, _SAID] = None
 
 
 class ModelWithKey(Model):

@@ -27,7 +27,11 @@ class TimeoutSettings(ApiModel):
 
 
 class RetrySettings(ApiModel):
-    """How often and how late a failed call is made again."""
+    """How often and how late a failed call is made again.
+
+    A provider that refuses calls for their rate pauses the whole model, for
+    `minWait` at first and up to `maxWait` while it goes on refusing.
+    """
 
     max_attempts: Annotated[
         int,
@@ -50,11 +54,11 @@ class RetrySettings(ApiModel):
             ge=1,
             le=10,
             allow_inf_nan=False,
-            description="Each wait is so many times the one before.",
+            description="Each wait is this many times the one before.",
         ),
     ] = 2.0
     jitter: Annotated[
-        bool, Field(description="Waits are cut by up to a half, by chance.")
+        bool, Field(description="Waits vary by up to a half, by chance.")
     ] = True
 
     @model_validator(mode="after")
@@ -67,7 +71,7 @@ class RetrySettings(ApiModel):
 
 
 class BreakerSettings(ApiModel):
-    """When a provider that keeps failing is left alone."""
+    """When no calls are made to a provider that keeps failing."""
 
     failure_threshold: Annotated[
         int, Field(ge=1, le=1000, description="Failed calls in a row.")

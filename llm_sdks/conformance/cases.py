@@ -30,6 +30,7 @@ from llm_sdks.conformance.stand_in import (
     TalksNonsense,
     Truncates,
 )
+from llm_sdks.conversation import Conversation, Message, Sampling
 
 # A call that is meant to fail in time.
 _SHORT_SECONDS = 0.5
@@ -39,6 +40,15 @@ _SCHEMA = {
     "required": ["answer"],
     "additionalProperties": False,
 }
+_TALK = Conversation(
+    (
+        Message.of("system", "Be brief."),
+        Message.of("user", "Is it so?"),
+        Message.of("assistant", "It is."),
+        Message.of("user", "Is it really?"),
+    ),
+    sampling=Sampling(temperature=0.5),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +228,18 @@ async def _takes_a_schema(bench: Bench) -> None:
         expect(await way(request), '{"answer":"yes"}', way.__name__)
 
 
+async def _sends_a_whole_conversation_or_says_no(bench: Bench) -> None:
+    bench.stand_in.behave(Answers())
+    for way in bench.ways:
+        request = bench.request(conversation=_TALK)
+        try:
+            text = await way(request)
+        except errors.ConfigurationError:
+            expect(bench.stand_in.calls(), 0, "calls with a part of it")
+        else:
+            expect(text, TEXT, f"text of {way.__name__}")
+
+
 async def _takes_an_idempotency_key(bench: Bench) -> None:
     bench.stand_in.behave(Answers())
     request = bench.request(idempotency_key="job-1/working")
@@ -249,6 +271,7 @@ CASES: tuple[Case, ...] = (
     Case("connection-refused", _tells_a_refused_connection),
     Case("nonsense", _tells_nonsense),
     Case("schema", _takes_a_schema),
+    Case("conversation", _sends_a_whole_conversation_or_says_no),
     Case("idempotency-key", _takes_an_idempotency_key),
     Case("many-at-once", _makes_many_calls_at_once),
 )

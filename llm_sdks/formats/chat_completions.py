@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from llm_sdks.base_sdk import CompletionRequest, LLMConfig, Usage
-from llm_sdks.formats import schemas
+from llm_sdks.base_sdk import CompletionRequest, Usage
+from llm_sdks.formats import openai_request
 from llm_sdks.formats.endings import reason_of
 from llm_sdks.formats.reading import (
     Part,
@@ -15,6 +15,7 @@ from llm_sdks.formats.reading import (
     text_of,
     tool,
 )
+from llm_sdks.profiles.profile import Profile
 from llm_sdks.provider_sdk import ProviderSDK
 from llm_sdks.wires.wire import Json
 
@@ -24,29 +25,18 @@ _NO_TOOLS: Sequence[tuple[str, str]] = ()
 class ChatCompletionsSDK(ProviderSDK):
     """Speaks `POST .../chat/completions`."""
 
-    def body(
-        self, request: CompletionRequest, temperature: float | None
-    ) -> Json:
-        """Give a call's body; a temperature of None is left out."""
-        body: Json = {
-            "model": request.config.provider_model,
-            "messages": _messages(request),
-            **_token_limit(request.config),
-        }
-        if temperature is not None:
-            body["temperature"] = temperature
-        if request.response_schema is not None:
-            body["response_format"] = _format(request.response_schema)
-        return body
+    def body(self, request: CompletionRequest, profile: Profile) -> Json:
+        """Give a call's body."""
+        return openai_request.render(request, profile)
 
     def streaming_body(
-        self, request: CompletionRequest, temperature: float | None
+        self, request: CompletionRequest, profile: Profile
     ) -> Json:
-        """Ask for a stream, and for its usage."""
-        return {
-            **super().streaming_body(request, temperature),
-            "stream_options": {"include_usage": True},
-        }
+        """Ask for a stream and, where the model knows that, for its usage."""
+        body = super().streaming_body(request, profile)
+        if profile.supports_stream_usage:
+            body["stream_options"] = {"include_usage": True}
+        return body
 
     def whole(self, answer: Any) -> Part:  # noqa: ANN401 - a provider's JSON
         """Read a whole answer."""
@@ -96,32 +86,6 @@ class ChatCompletionsSDK(ProviderSDK):
         if cached > prompt:
             prompt += cached
         return Usage(prompt, output, cached, thought, written)
-
-
-def _messages(request: CompletionRequest) -> list[Json]:
-    user = {"role": "user", "content": request.user}
-    if not request.system:
-        return [user]
-    return [{"role": "system", "content": request.system}, user]
-
-
-def _token_limit(config: LLMConfig) -> Json:
-    if config.max_completion_token is not None:
-        return {"max_completion_tokens": config.max_completion_token}
-    if config.max_token is not None:
-        return {"max_tokens": config.max_token}
-    return {}
-
-
-def _format(schema: Mapping[str, Any]) -> Json:
-    return {
-        "type": "json_schema",
-        "json_schema": {
-            "name": schemas.name_of(schema),
-            "schema": schema,
-            "strict": schemas.is_strict(schema),
-        },
-    }
 
 
 def _part(

@@ -1,7 +1,7 @@
 """JSON Schemas as providers take them for structured answers."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 Schema = Mapping[str, Any]
@@ -16,9 +16,9 @@ _STRICT = frozenset(
         "pattern", "properties", "required", "title", "type",
     }
 )  # fmt: skip
-_ANNOTATIONS = frozenset({"$schema", "$id", "$comment"})
+ANNOTATIONS = frozenset({"$schema", "$id", "$comment"})
 # They only narrow what is allowed: without them more is, never less.
-_NARROWING = frozenset(
+NARROWING = frozenset(
     {
         "exclusiveMaximum", "exclusiveMinimum", "format", "maxItems",
         "maxLength", "maximum", "minItems", "minLength", "minimum",
@@ -26,7 +26,43 @@ _NARROWING = frozenset(
         "minProperties", "examples", "default",
     }
 )  # fmt: skip
-_MAPS = ("properties", "$defs", "definitions")
+# Others that may be left out: more is allowed without them, too.
+_LOOSENING = frozenset(
+    {
+        "additionalProperties", "const", "contains", "contentEncoding",
+        "contentMediaType", "dependentRequired", "deprecated", "description",
+        "enum", "maxContains", "minContains", "not", "propertyNames",
+        "readOnly", "title", "unevaluatedItems", "unevaluatedProperties",
+        "writeOnly",
+    }
+)  # fmt: skip
+_DROPPABLE = NARROWING | ANNOTATIONS | _LOOSENING
+# Without these there is no schema that means the same.
+_NEEDED = frozenset(
+    {
+        "$ref", "allOf", "anyOf", "else", "if", "oneOf",
+        "patternProperties", "prefixItems", "then",
+    }
+)  # fmt: skip
+# What providers may refuse in a schema.
+REFUSABLE = _DROPPABLE | _NEEDED
+# Where less said in their parts means that they allow less.
+_INVERTING = (
+    ("not", ("not",)),
+    ("if", ("if", "then", "else")),
+    ("contains", ("contains", "minContains", "maxContains")),
+)
+# Their values are schemas by names, which are no keywords.
+_MAPS = (
+    "properties",
+    "patternProperties",
+    "dependentSchemas",
+    "$defs",
+    "definitions",
+)
+# Their values are no schemas, whatever they look like.
+_VALUES = ("enum", "const", "default", "examples")
+_ANY_FOR_ONE = {"oneOf": "anyOf"}
 _DEEPEST = 10
 
 
@@ -59,24 +95,54 @@ def is_closed(schema: Schema) -> bool:
     )
 
 
-def bare(schema: Schema) -> dict[str, Any]:
-    """Leave out what only narrows a schema.
+def without(schema: Schema, refused: Iterable[str]) -> dict[str, Any] | None:
+    """Return a schema that does without some keywords.
 
-    For providers that refuse such keywords; the answer is checked against
-    the whole schema elsewhere.
+    It allows what the schema allows, or more; the answer is checked against
+    the whole schema elsewhere. None if there is no such schema.
     """
-    return _map_parts(
-        schema,
-        lambda part: {
-            name: value
-            for name, value in part.items()
-            if name not in _NARROWING | _ANNOTATIONS
-        },
+    banned = frozenset(refused)
+    loose = _map_parts(schema, lambda part: _loosened(part, banned))
+    return None if keywords_of(loose) & banned else loose
+
+
+def keywords_of(schema: Schema) -> frozenset[str]:
+    """Return the keywords that occur anywhere in a schema."""
+    return frozenset(name for part in _parts(schema) for name in part)
+
+
+def _loosened(part: Schema, banned: frozenset[str]) -> dict[str, Any]:
+    loose = dict(part)
+    for name, group in _INVERTING:
+        if _mentions(part.get(name), banned):
+            loose = {k: v for k, v in loose.items() if k not in group}
+    if "anyOf" not in banned | part.keys() and (
+        "oneOf" in banned or _mentions(part.get("oneOf"), banned)
+    ):
+        loose = {_ANY_FOR_ONE.get(k, k): v for k, v in loose.items()}
+    if (
+        "enum" not in banned | loose.keys()
+        and "const" in banned & loose.keys()
+    ):
+        loose["enum"] = [loose.pop("const")]
+    return {
+        name: value
+        for name, value in loose.items()
+        if name not in banned or name not in _DROPPABLE
+    }
+
+
+def _mentions(value: Any, banned: frozenset[str]) -> bool:  # noqa: ANN401 - JSON is any of six types
+    parts = value if isinstance(value, list) else [value]
+    return any(
+        keywords_of(part) & banned
+        for part in parts
+        if isinstance(part, Mapping)
     )
 
 
 def _is_closed(part: Schema) -> bool:
-    if not part.keys() <= _STRICT | _ANNOTATIONS:
+    if not part.keys() <= _STRICT | ANNOTATIONS:
         return False
     if not _is_object(part):
         return True
@@ -102,10 +168,10 @@ def _children(schema: Schema) -> Iterator[Schema]:
     for name, value in schema.items():
         if name in _MAPS and isinstance(value, Mapping):
             values = list(value.values())
-        elif isinstance(value, list) and name not in ("enum", "examples"):
-            values = value
+        elif name in _VALUES:
+            values = []
         else:
-            values = [value] if name not in ("const", "default") else []
+            values = value if isinstance(value, list) else [value]
         yield from (item for item in values if isinstance(item, Mapping))
 
 
@@ -122,7 +188,7 @@ def _map_parts(
             changed[name] = {
                 key: _map_one(item, change) for key, item in value.items()
             }
-        elif name not in ("enum", "const"):
+        elif name not in _VALUES:
             changed[name] = _map_one(value, change)
     return changed
 

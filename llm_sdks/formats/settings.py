@@ -42,15 +42,39 @@ def check_endpoint(config: LLMConfig, example: str) -> None:
     """
     if not config.endpoint:
         return
+    problem = endpoint_problem(config.endpoint)
+    if problem is not None:
+        raise ConfigurationError(f"endpoint {problem}")
     if not _is_base_url(config.endpoint):
         raise ConfigurationError(
             f"endpoint must be an http(s) base URL, such as {example}"
         )
-    if "@" in urlsplit(config.endpoint).netloc:
-        raise ConfigurationError(
-            "endpoint must not hold a user name or password; the model's "
-            "key goes into the environment"
+
+
+def endpoint_problem(endpoint: str) -> str | None:
+    """Tell what is wrong with an endpoint, of whatever scheme.
+
+    Spaces around it are allowed. The text never quotes the endpoint: it may
+    hold a password.
+    """
+    endpoint = endpoint.strip()
+    if any(
+        letter.isspace() or not letter.isprintable() for letter in endpoint
+    ):
+        return "must not contain spaces or control characters"
+    try:
+        parts = urlsplit(endpoint)
+        _ = parts.port  # raises for what is no number
+    except ValueError:
+        return "must be a valid URL"
+    if "@" in parts.netloc:
+        return (
+            "must not hold a user name or password; the model's key goes into "
+            "the environment"
         )
+    if "?" in endpoint or "#" in endpoint:
+        return "must be a base URL, without a query or fragment"
+    return None
 
 
 def need_endpoint(config: LLMConfig, example: str) -> None:

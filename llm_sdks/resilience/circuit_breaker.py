@@ -1,4 +1,4 @@
-"""A circuit breaker: leaves a provider alone that keeps failing.
+"""A circuit breaker: makes no calls to a provider that keeps failing.
 
 The pattern is Michael Nygard's (Release It!, 2nd edition, chapter 5).
 """
@@ -24,7 +24,7 @@ class BreakerState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """Leave to make one call; given back with what came of it."""
+    """Permission for one call; handed back with the call's outcome."""
 
     generation: int
     is_trial: bool
@@ -40,6 +40,8 @@ class CircuitBreaker:
         self.failures = 0
         self.opened_at: float | None = None
         self._next_trial = 0.0
+        # When a trial that has not ended is no longer waited for.
+        self._trial_ends = 0.0
         # Calls that began before the last change of state say nothing new.
         self._generation = 0
 
@@ -51,15 +53,17 @@ class CircuitBreaker:
             case BreakerState.OPEN:
                 return max(self._next_trial - now, 0.0)
             case BreakerState.HALF_OPEN:
-                # The trial that is under way decides.
-                return _FIRST_TRIAL_SECONDS
+                # The trial under way decides, unless it hangs.
+                left = max(self._trial_ends - now, 0.0)
+                return min(left, _FIRST_TRIAL_SECONDS)
 
     def admit(self, now: float) -> Pass | None:
         """Let one call pass, or None."""
         if self.wait_seconds(now) > 0:
             return None
-        is_trial = self.state is BreakerState.OPEN
+        is_trial = self.state is not BreakerState.CLOSED
         if is_trial:
+            self._trial_ends = now + self.policy.recovery_timeout
             self._turn(BreakerState.HALF_OPEN)
         return Pass(self._generation, is_trial)
 

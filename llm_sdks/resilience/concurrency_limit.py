@@ -1,22 +1,23 @@
-"""How many calls at once a provider bears: found out by asking.
+"""How many calls at once a provider takes: found out by asking.
 
-Additive increase, multiplicative decrease, as in TCP (Chiu and Jain, 1989):
-a rate limit takes a third of the concurrency, every round of calls without
-one gives a place back.
+As in TCP (Jacobson, Congestion avoidance and control, 1988): a rate limit
+sets the threshold to two thirds of what ran. After the pause that follows,
+calls start few and each answer adds one, up to the threshold; from there on
+every round of answers adds one.
 """
 
 _KEPT = 2 / 3
-# Of the many calls that meet one limit together, the first counts.
-_DECREASE_EVERY_SECONDS = 1.0
+# The part of the threshold that calls start with after a pause.
+_FIRST_SHARE = 1 / 8
 
 
 class ConcurrencyLimit:
-    """One model's limit. Not thread-safe; `now` is in seconds."""
+    """One model's limit. Not thread-safe."""
 
     def __init__(self, most: int | None) -> None:
         self.most = most
         self._found: float | None = None
-        self._last_decrease: float | None = None
+        self._threshold = 0.0
 
     @property
     def value(self) -> int | None:
@@ -26,20 +27,30 @@ class ConcurrencyLimit:
             limits.append(int(self._found))
         return min(limits, default=None)
 
+    @property
+    def has_recovered(self) -> bool:
+        """Whether as many calls run again as the threshold allows."""
+        return self._found is None or self._found >= self._threshold
+
     def allows(self, running: int) -> bool:
-        """Tell whether one more may run beside so many."""
+        """Tell whether one more may run beside those that are running."""
         value = self.value
         return value is None or running < value
 
     def succeeded(self) -> None:
-        """A call went through: a little more may be tried."""
-        if self._found is not None:
+        """Note an answer: a little more may be tried."""
+        if self._found is None:
+            return
+        if self._found < self._threshold:
+            self._found = min(self._found + 1, self._threshold)
+        else:
             self._found += 1 / self._found
 
-    def rate_limited(self, running: int, now: float) -> None:
-        """A call met the provider's limit while so many were running."""
-        last = self._last_decrease
-        if last is not None and now - last < _DECREASE_EVERY_SECONDS:
-            return
-        self._last_decrease = now
-        self._found = max(running * _KEPT, 1.0)
+    def rate_limited(self, running: int) -> None:
+        """Note that the provider's limit was met with so many running."""
+        self._threshold = self._found = max(running * _KEPT, 1.0)
+
+    def restart(self) -> None:
+        """Start with few calls again, after a pause."""
+        if self._found is not None:
+            self._found = max(self._threshold * _FIRST_SHARE, 1.0)

@@ -6,6 +6,7 @@ call that waits.
 """
 
 import asyncio
+import random
 import threading
 import time
 from collections import Counter, deque
@@ -13,26 +14,18 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-import structlog
-
 from llm_sdks import errors
+from llm_sdks.resilience.backoff import Backoff, Ticket
 from llm_sdks.resilience.circuit_breaker import (
     BreakerState,
     CircuitBreaker,
     Pass,
 )
 from llm_sdks.resilience.concurrency_limit import ConcurrencyLimit
+from llm_sdks.resilience.gate_log import GateLog
 from llm_sdks.resilience.policies import Resilience
 
-log = structlog.get_logger(__name__)
-
 Timer = Callable[[], float]
-
-# A rate limit stops the whole model no longer than this, so that a raised
-# limit is found soon.
-_LONGEST_PAUSE_SECONDS = 30.0
-_FEWEST_REFUSED = 3
-_REFUSED_SHARE = 0.5
 
 # What says that the provider is not well, and what, though no success,
 # that it is there.
@@ -46,7 +39,6 @@ _ANSWERS = (
     errors.BadRequestError,
     errors.NotAuthorizedError,
     errors.PartialAnswerError,
-    errors.RateLimitedError,
 )
 
 
@@ -76,8 +68,8 @@ class ModelGate:
         policy: Resilience,
         timer: Timer = time.monotonic,
         model_id: str = "",
+        chance: Callable[[], float] = random.random,
     ) -> None:
-        self._model_id = model_id
         self._policy = policy
         self._timer = timer
         self._lock = threading.Lock()
@@ -85,8 +77,10 @@ class ModelGate:
         self._limit = ConcurrencyLimit(policy.bulkhead.max_concurrency)
         self._running = 0
         self._waiting: deque[_Place] = deque()
-        self._paused_until = 0.0
-        self._refused_in_a_row = 0
+        self._chance = chance
+        self._backoff = Backoff(policy.retry, chance)
+        self._pauses = 0
+        self._log = GateLog(model_id, timer)
         self._succeeded = 0
         self._failed: Counter[str] = Counter()
         self._last_error: tuple[str, float] | None = None
@@ -96,6 +90,7 @@ class ModelGate:
         with self._lock:
             self._policy = policy
             self._breaker.policy = policy.circuit_breaker
+            self._backoff.policy = policy.retry
             self._limit.most = policy.bulkhead.max_concurrency
             self._admit_waiting()
 
@@ -105,12 +100,15 @@ class ModelGate:
 
         Raises:
             ModelUnavailableError: no place came free in time, or the
-                provider is left alone just now; says for how long.
+                model is paused just now; says for how long.
         """
+        # While the model is paused nobody waits for a place.
+        if (wait := self.wait_seconds()) > 0:
+            raise _unavailable(wait)
         await self._take_place()
         ended = _Ended()
         try:
-            passed = self._pass_breaker()
+            passed = self._pass()
         except errors.ModelUnavailableError:
             self._leave(None, ended)
             raise
@@ -126,10 +124,7 @@ class ModelGate:
     def wait_seconds(self) -> float:
         """Return how long no job of this model need be claimed."""
         with self._lock:
-            now = self._timer()
-            return max(
-                self._breaker.wait_seconds(now), self._paused_until - now, 0.0
-            )
+            return self._wait_seconds(self._timer())
 
     @property
     def is_full(self) -> bool:
@@ -159,12 +154,17 @@ class ModelGate:
                 concurrency_limit=self._limit.value,
                 running=self._running,
                 waiting=len(self._waiting),
-                paused_seconds=max(self._paused_until - now, 0.0),
+                paused_seconds=self._backoff.paused_seconds(now),
                 succeeded=self._succeeded,
                 failed=dict(self._failed),
                 last_error=error[0] if error else None,
                 last_error_seconds=now - error[1] if error else None,
             )
+
+    def _wait_seconds(self, now: float) -> float:
+        return max(
+            self._breaker.wait_seconds(now), self._backoff.wait_seconds(now)
+        )
 
     async def _take_place(self) -> None:
         with self._lock:
@@ -196,79 +196,82 @@ class ModelGate:
                 self._running -= 1
                 self._admit_waiting()
 
-    def _pass_breaker(self) -> Pass:
+    def _pass(self) -> "_Passed":
         with self._lock:
             now = self._timer()
-            passed = None
-            if self._paused_until <= now:
+            wait = self._wait_seconds(now)
+            if wait == 0:
                 passed = self._breaker.admit(now)
-            if passed is not None:
-                return passed
-            wait = max(
-                self._breaker.wait_seconds(now), self._paused_until - now
-            )
-        raise errors.ModelUnavailableError(
-            "The provider is left alone for a moment, after failures or a "
-            "rate limit",
-            retry_after=wait,
-        )
+                ticket = self._backoff.admit(now)
+                if passed is not None and ticket is not None:
+                    return _Passed(passed, ticket)
+        raise _unavailable(wait)
 
-    def _leave(self, passed: Pass | None, ended: "_Ended") -> None:
+    def _leave(self, passed: "_Passed | None", ended: "_Ended") -> None:
         with self._lock:
-            before = self._breaker.state, self._paused_until
+            now = self._timer()
+            before = self._breaker.state, self._pauses
             if passed is not None:
-                self._learn(passed, ended, self._timer())
+                self._learn(passed, ended, now)
             self._running -= 1
             self._admit_waiting()
-            after = self._breaker.state, self._paused_until
-        if after[1] > before[1]:
-            self._tell_of_pause(after[1])
-        if after[0] is not before[0]:
-            self._tell_of_breaker(before[0], after[0])
-
-    def _tell_of_pause(self, until: float) -> None:
-        seconds = round(until - self._timer(), 1)
-        log.warning("model_paused", modelId=self._model_id, seconds=seconds)
-
-    def _tell_of_breaker(
-        self, before: BreakerState, after: BreakerState
-    ) -> None:
-        if after is BreakerState.CLOSED:
-            log.info("circuit_closed", modelId=self._model_id)
-        # That a trial has failed is no news.
-        elif before is BreakerState.CLOSED:
+            after = self._breaker.state, self._pauses
+            pause = self._backoff.paused_seconds(now)
             kind = self._last_error[0] if self._last_error else None
-            log.warning("circuit_open", modelId=self._model_id, lastError=kind)
+        if isinstance(ended.error, errors.RateLimitedError):
+            self._log.refused(pause, begins=after[1] > before[1])
+        if after[0] is not before[0]:
+            self._log.breaker(before[0], after[0], kind)
 
-    def _learn(self, passed: Pass, ended: "_Ended", now: float) -> None:
-        error = ended.error
+    def _learn(self, passed: "_Passed", ended: "_Ended", now: float) -> None:
+        error, ticket = ended.error, passed.ticket
         if ended.well:
             self._succeeded += 1
-            self._refused_in_a_row = 0
-            self._limit.succeeded()
         elif error is not None:
             self._failed[error.kind] += 1
             self._last_error = (error.kind, now)
         if isinstance(error, errors.RateLimitedError):
-            self._slow_down(error, now)
+            self._refused(ticket, error, now)
+            self._breaker.succeeded(passed.breaker)
+        elif ended.well or isinstance(error, _ANSWERS):
+            self._answered(ticket, well=ended.well)
+            self._breaker.succeeded(passed.breaker)
+        else:
+            self._backoff.abandoned(ticket, now)
+            self._failed_or_abandoned(passed.breaker, error, now)
+
+    def _failed_or_abandoned(
+        self, passed: Pass, error: errors.LLMError | None, now: float
+    ) -> None:
         if isinstance(error, _OUTAGES):
             self._breaker.failed(passed, now, self._running)
-        elif ended.well or isinstance(error, _ANSWERS):
-            self._breaker.succeeded(passed)
         else:
             self._breaker.abandoned(passed, now)
 
-    def _slow_down(self, error: errors.RateLimitedError, now: float) -> None:
-        # One refusal among answers costs only its own job a wait. Many
-        # in a row, for as many calls as run, say that the limit is met:
-        # refusals are quicker than answers, as failures are.
-        self._refused_in_a_row += 1
-        share = self._running * _REFUSED_SHARE
-        if self._refused_in_a_row < max(_FEWEST_REFUSED, share):
+    def _refused(
+        self, ticket: Ticket, error: errors.RateLimitedError, now: float
+    ) -> None:
+        told, running = error.retry_after, self._running
+        if self._backoff.refused(ticket, now, told, running):
+            # A refused trial says nothing of how many may run at once.
+            if not ticket.is_trial:
+                self._limit.rate_limited(running)
+            self._pauses += 1
+        wait = self._backoff.wait_seconds(now)
+        if wait == 0:
+            wait = self._policy.retry.pause_seconds(1, self._chance)
+        # Whoever asked need not come back sooner.
+        error.retry_after = max(told or 0.0, wait)
+
+    def _answered(self, ticket: Ticket, *, well: bool) -> None:
+        if not self._backoff.is_current(ticket):
             return
-        self._limit.rate_limited(self._running, now)
-        pause = min(error.retry_after or 0.0, _LONGEST_PAUSE_SECONDS)
-        self._paused_until = max(self._paused_until, now + pause)
+        if self._backoff.answered(ticket):
+            self._limit.restart()
+        elif well:
+            self._limit.succeeded()
+        if self._limit.has_recovered:
+            self._backoff.recovered()
 
     def _admit_waiting(self) -> None:
         while self._waiting and self._limit.allows(self._running):
@@ -276,6 +279,22 @@ class ModelGate:
             self._running += 1
             if not place.offer():
                 self._running -= 1
+
+
+def _unavailable(wait: float) -> errors.ModelUnavailableError:
+    return errors.ModelUnavailableError(
+        "No calls are made to this model for a moment, after failures or a "
+        "rate limit",
+        retry_after=wait,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Passed:
+    """Permission of both the breaker and the backoff."""
+
+    breaker: Pass
+    ticket: Ticket
 
 
 @dataclass(frozen=True, slots=True)

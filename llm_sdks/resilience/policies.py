@@ -43,6 +43,25 @@ class RetryPolicy:
         wait = min(wait, self.max_wait)
         return wait * (0.5 + chance() / 2) if self.jitter else wait
 
+    def pause_seconds(
+        self, refusals: int, chance: Callable[[], float] = random.random
+    ) -> float:
+        """Return how long to pause after refusals in a row, from 1 on.
+
+        Never less than `min_wait` and never more than `max_wait`; jitter
+        adds up to a half, so that processes do not come back together.
+        """
+        shortest = min(self.min_wait, self.max_wait)
+        longest = self.max_wait / 1.5 if self.jitter else self.max_wait
+        try:
+            wait = shortest * self.exponential_base ** (refusals - 1)
+        except OverflowError:
+            wait = longest
+        wait = max(min(wait, longest), shortest)
+        if self.jitter:
+            wait *= 1 + chance() / 2
+        return min(wait, self.max_wait)
+
 
 @dataclass(frozen=True, slots=True)
 class BreakerPolicy:

@@ -45,6 +45,7 @@ from llm_workers.execution.error_data import (
 from utilities import json_schema, payload
 from utilities.clock import Clock, now_ms
 from utilities.cosmos_connector import StoreError
+from utilities.log_summary import LogSummary
 
 JSON_PARSING_ERROR = "JSON_PARSING_ERROR"
 # The meta step gave nothing that could be kept as a prompt.
@@ -230,9 +231,7 @@ class Pipeline:
         if isinstance(error, FailedCallError) and error.error.retryable:
             later = self._retry(job, error)
         if later is None:
-            log.warning(
-                "step_failed", errorType=kind_of(error), reason=said(error)
-            )
+            _tell_of_failure(job, error)
         return later
 
     def _retry(
@@ -266,6 +265,25 @@ class Pipeline:
         return Requeued(
             due, counted, reason=said(error), failures=job.failures
         )
+
+
+# For all workers of the process: a model that refuses every call must not
+# fill the log.
+_FAILURES = LogSummary()
+
+
+def _tell_of_failure(job: ClaimedJob, error: StepError) -> None:
+    kind = kind_of(error)
+    _FAILURES.tell(
+        (job.model, kind),
+        lambda count: log.warning(
+            "step_failed",
+            errorType=kind,
+            reason=said(error),
+            model=job.model,
+            count=count,
+        ),
+    )
 
 
 class _PaidInVainError(Exception):

@@ -17,6 +17,7 @@ MODEL = {
     "maxTemperature": 1,
     "cost": {"tokens": 1000, "currency": "USD", "input": 3, "output": 6},
 }
+SECRET = "sk-proj-a1b2c3d4e5f6g7h8i9j0"
 
 
 def test_a_model_shows_its_key_reference_at_creation_only(
@@ -50,6 +51,14 @@ def test_a_model_shows_its_key_reference_at_creation_only(
         ({"cost": {**MODEL["cost"], "input": -1}}, "input"),  # type: ignore[dict-item]
         ({"name": ""}, "name"),
         ({"key": "sk-a secret/with+other=characters"}, "key"),
+        ({"key": SECRET}, "key"),
+        ({"endpoint": "http://a b/v1"}, "endpoint"),
+        ({"endpoint": "https://me:pass@host/v1"}, "endpoint"),
+        ({"endpoint": "https://host/v1?x=1"}, "endpoint"),
+        ({"endpoint": "host/v1"}, "body"),
+        ({"endpoint": "ftp://host/v1"}, "body"),
+        ({"profile": {"tokenLimitField": "limit"}}, "profile"),
+        ({"cost": {**MODEL["cost"], "cachedInput": -1}}, "cachedInput"),  # type: ignore[dict-item]
     ],
 )
 def test_a_model_that_makes_no_sense_is_refused(
@@ -60,8 +69,110 @@ def test_a_model_that_makes_no_sense_is_refused(
     assert answer.status_code == 422
     problems = answer.json()["detail"]
     assert any(field in problem["loc"] for problem in problems)
+    assert SECRET not in answer.text
+    assert "me:pass" not in answer.text
     if field == "sdk":
         assert any("SDK" in problem["msg"] for problem in problems)
+
+
+AZURE = {
+    **MODEL,
+    "sdk": "AzureOpenAI",
+    "endpoint": "https://name.openai.azure.com",
+    "apiVersion": "2024-10-21",
+    "deployment": "my-gpt",
+}
+
+
+@pytest.mark.parametrize("field", ["endpoint", "apiVersion", "deployment"])
+def test_a_plugin_judges_a_models_settings_when_it_is_made_and_changed(
+    http: httpx2.Client, field: str
+) -> None:
+    wrong = {**AZURE, "name": unique("azure"), field: ""}
+    refused = http.post("/models", headers=ADMIN, json=wrong)
+    assert refused.status_code == 422
+    assert field in refused.json()["detail"][0]["msg"]
+    whole = {**AZURE, "name": unique("azure")}
+    made = http.post("/models", headers=ADMIN, json=whole)
+    assert made.status_code == 201
+    path = f"/models/{made.json()['model_id']}"
+    changed = http.patch(path, headers=ADMIN, json={field: ""})
+    assert changed.status_code == 422
+    kept = http.get(path, headers=ADMIN).json()
+    assert kept[field] == AZURE[field]
+
+
+def test_a_change_of_the_sdk_is_judged_as_well(http: httpx2.Client) -> None:
+    body = {**MODEL, "name": unique("sdk"), "deployment": ""}
+    made = http.post("/models", headers=ADMIN, json=body).json()
+    path = f"/models/{made['model_id']}"
+    change = {"sdk": "AzureOpenAI"}
+    assert http.patch(path, headers=ADMIN, json=change).status_code == 422
+    change = {"sdk": "Anthropic"}
+    assert http.patch(path, headers=ADMIN, json=change).status_code == 200
+
+
+def test_a_key_that_is_a_secret_is_not_stored_by_a_change(
+    http: httpx2.Client,
+) -> None:
+    body = {**MODEL, "name": unique("secret")}
+    made = http.post("/models", headers=ADMIN, json=body).json()
+    path = f"/models/{made['model_id']}"
+    answer = http.patch(path, headers=ADMIN, json={"key": SECRET})
+    assert answer.status_code == 422
+    assert SECRET not in answer.text
+
+
+def test_an_endpoint_is_trimmed(http: httpx2.Client) -> None:
+    body = {**MODEL, "name": unique("trim"), "endpoint": " https://h/v1\n"}
+    made = http.post("/models", headers=ADMIN, json=body)
+    assert made.status_code == 201
+    assert made.json()["endpoint"] == "https://h/v1"
+
+
+def test_a_profile_is_kept_and_changed_field_by_field(
+    http: httpx2.Client,
+) -> None:
+    said = {"supportsTemperature": False, "schemaKeywordsRefused": ["oneOf"]}
+    body = {**MODEL, "name": unique("profile"), "profile": said}
+    made = http.post("/models", headers=ADMIN, json=body).json()
+    assert made["profile"]["supportsTemperature"] is False
+    assert made["profile"]["supportsTopP"] is None
+    path = f"/models/{made['model_id']}"
+    change = {"profile": {"tokenLimitField": "max_completion_tokens"}}
+    changed = http.patch(path, headers=ADMIN, json=change).json()["profile"]
+    assert changed["supportsTemperature"] is False
+    assert changed["tokenLimitField"] == "max_completion_tokens"
+    assert changed["schemaKeywordsRefused"] == ["oneOf"]
+    gone = http.patch(path, headers=ADMIN, json={"profile": None}).json()
+    assert gone["profile"] is None
+    health = http.get(f"{path}/health", headers=ADMIN).json()
+    assert health["learnt"] is None
+    assert health["refusedOptions"] == []
+
+
+def test_changes_of_one_model_at_once_are_all_kept(
+    http: httpx2.Client,
+) -> None:
+    body = {**MODEL, "name": unique("at-once")}
+    made = http.post("/models", headers=ADMIN, json=body).json()
+    path = f"/models/{made['model_id']}"
+    changes = [
+        {"resilience": {"timeout": {"total": 60}}},
+        {"resilience": {"retry": {"maxWait": 30}}},
+        {"cost": {"input": 1, "output": 2, "cachedInput": 0.5}},
+    ]
+    with ThreadPoolExecutor(3) as threads:
+        answers = threads.map(
+            lambda change: http.patch(path, headers=ADMIN, json=change),
+            changes,
+        )
+        assert {answer.status_code for answer in answers} == {200}
+    model = http.get(path, headers=ADMIN).json()
+    assert model["resilience"]["timeout"]["total"] == 60
+    assert model["resilience"]["retry"]["maxWait"] == 30
+    assert model["cost"]["cachedInput"] == 0.5
+    assert model["cost"]["cacheWrite"] is None
 
 
 def test_a_models_name_is_unique_until_it_is_deleted(
@@ -254,6 +365,8 @@ def test_a_change_of_price_keeps_what_it_leaves_out(user: ApiUser) -> None:
         "currency": "USD",
         "input": 5.0,
         "output": 6.0,
+        "cachedInput": None,
+        "cacheWrite": None,
     }
     user.request("GET", path, 200, headers=ADMIN)
 
@@ -356,6 +469,8 @@ def test_the_health_of_a_model_that_nobody_called(
         "running": 0,
         "succeeded": 0,
         "failed": {},
+        "learnt": None,
+        "refusedOptions": [],
         "processes": [],
     }
     assert user.get(path, 401)["detail"] == "Admin API key is required"

@@ -7,6 +7,7 @@ import structlog
 from pydantic import SecretStr
 
 from api.models.model_models import ModelWithKey
+from api.services.models.llm_config import llm_config
 from config import MissingModelKeyError, ModelKeys
 from llm_sdks.base_sdk import BaseLLMSDK, CompletionRequest, LLMConfig
 from llm_sdks.errors import LLMError, PluginError
@@ -14,6 +15,7 @@ from llm_sdks.registry import SdkRegistry
 from llm_sdks.resilience.model_gate import ModelGate, ModelGates
 from llm_sdks.resilience.policies import TimeoutPolicy
 from utilities import payload
+from utilities.log_summary import LogSummary
 
 log = structlog.get_logger(__name__)
 
@@ -115,19 +117,11 @@ class ModelAccess:
 
     def _config(self, model: ModelWithKey, sdk: BaseLLMSDK) -> LLMConfig:
         key = self._keys.resolve(model.key) if sdk.needs_key else SecretStr("")
-        return LLMConfig(
-            name=model.name,
-            endpoint=model.endpoint,
-            api_type=model.api_type,
-            api_version=model.api_version,
-            deployment=model.deployment,
-            service=model.service,
-            api_key=key,
-            max_token=model.max_token,
-            max_completion_token=model.max_completion_token,
-            min_temperature=model.min_temperature,
-            max_temperature=model.max_temperature,
-        )
+        return llm_config(model, key)
+
+
+# For the whole process: a broken plug-in must not fill the log.
+_RAISED = LogSummary()
 
 
 def plugin_error(name: str, error: BaseException) -> PluginError:
@@ -135,7 +129,12 @@ def plugin_error(name: str, error: BaseException) -> PluginError:
 
     The details go to the log only: they may hold anything.
     """
-    log.error("plugin_raised", sdk=name, exc_info=error)
+    _RAISED.tell(
+        (name, type(error)),
+        lambda count: log.error(
+            "plugin_raised", sdk=name, exc_info=error, count=count
+        ),
+    )
     return PluginError(
         f"The plug-in {name!r} raised {type(error).__name__}; the log has "
         "the details"

@@ -8,6 +8,9 @@ from api.models.model_health_models import (
     ProcessHealth,
 )
 from api.models.model_models import Model
+from api.models.profile_models import ProfileSettings
+from llm_sdks.profiles.learnt import LearntProfiles
+from llm_sdks.profiles.profile import NOTHING, Profile
 from llm_sdks.resilience.circuit_breaker import BreakerState
 from llm_sdks.resilience.model_gate import GateState, ModelGates
 from utilities.clock import Clock, now_ms, to_datetime
@@ -26,11 +29,13 @@ class ModelHealthService:
         gates: ModelGates,
         process_id: str,
         clock: Clock = now_ms,
+        learnt: LearntProfiles | None = None,
     ) -> None:
         self._documents = documents
         self._gates = gates
         self._process_id = process_id
         self._clock = clock
+        self._learnt = learnt or LearntProfiles()
 
     async def report(self) -> None:
         """Tell how this process's calls go."""
@@ -64,6 +69,7 @@ class ModelHealthService:
         failed = Counter[str]()
         for process in processes:
             failed.update(process.failed)
+        learnt = _learnt_by(processes)
         return ModelHealth(
             model_id=model.model_id,
             name=model.name,
@@ -71,12 +77,15 @@ class ModelHealthService:
             running=sum(each.running for each in processes),
             succeeded=sum(each.succeeded for each in processes),
             failed=dict(failed),
+            learnt=learnt,
+            refused_options=learnt.refused_options if learnt else (),
             processes=processes,
         )
 
     def _document(self, model_id: str, state: GateState) -> Document:
         now = self._clock()
-        health = _health_of(self._process_id, now, state)
+        learnt = self._learnt.of(model_id)
+        health = _health_of(self._process_id, now, state, learnt)
         return {
             "_id": f"{self._process_id}/{model_id}",
             "process": self._process_id,
@@ -87,7 +96,17 @@ class ModelHealthService:
         }
 
 
-def _health_of(process: str, now: int, state: GateState) -> ProcessHealth:
+def _learnt_by(processes: list[ProcessHealth]) -> ProfileSettings | None:
+    whole = NOTHING
+    for process in processes:
+        if process.learnt is not None:
+            whole = process.learnt.profile.over(whole)
+    return None if whole == NOTHING else ProfileSettings.of(whole)
+
+
+def _health_of(
+    process: str, now: int, state: GateState, learnt: Profile
+) -> ProcessHealth:
     return ProcessHealth(
         process=process,
         reported_at=to_datetime(now),
@@ -105,6 +124,7 @@ def _health_of(process: str, now: int, state: GateState) -> ProcessHealth:
         failed=state.failed,
         last_error=state.last_error,
         last_error_seconds=_rounded(state.last_error_seconds),
+        learnt=None if learnt == NOTHING else ProfileSettings.of(learnt),
     )
 
 

@@ -3,7 +3,7 @@
 from typing import Any, Protocol
 
 from fastapi.exceptions import RequestValidationError
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from api.core.errors import NotFoundError, RuleError
 from api.models.model_models import (
@@ -13,37 +13,57 @@ from api.models.model_models import (
     ModelWithKey,
 )
 from api.models.resilience_models import ResilienceSettings
+from api.services.models.llm_config import settings_of
 from api.services.shared.paging import Page, PageRequest, fetch_page
 from api.services.shared.repository import Repository
 from config import default_key_reference
-from utilities.cosmos_connector import (
-    Document,
-    Documents,
-    Filter,
-    ObjectId,
-)
+from llm_sdks.base_sdk import LLMConfig
+from llm_sdks.errors import ConfigurationError
+from utilities.cosmos_connector import Document, Documents, Filter, ObjectId
 
 
-class SdkNames(Protocol):
-    """Knows which plug-ins are registered."""
+class Sdks(Protocol):
+    """Knows which plug-ins are registered, and what they need."""
 
     def names(self) -> list[str]:
         """Return their names."""
+
+    def needs_key(self, name: str) -> bool:
+        """Tell whether models of a plug-in must have a key."""
+
+    def check(self, name: str, config: LLMConfig) -> None:
+        """Let a plug-in check a model's settings.
+
+        Raises:
+            ConfigurationError: says what is missing or wrong.
+        """
+
+
+# Changes of one model at once: each merge is made again with what the
+# others have stored.
+_MOST_TRIES = 5
+# Stands for the secret, which need not be set yet where models are made.
+_NO_KEY_YET = SecretStr("set-later")
 
 
 class ModelService:
     """Rules of models."""
 
-    def __init__(self, documents: Documents, sdks: SdkNames) -> None:
+    def __init__(self, documents: Documents, sdks: Sdks) -> None:
         self._documents = documents
         self._sdks = sdks
         self._models = Repository(documents, ModelWithKey, "Model")
 
     async def create(self, request: ModelCreate) -> ModelWithKey:
-        """Store a model; its name must be free among the undeleted."""
+        """Store a model; its name must be free among the undeleted.
+
+        Raises:
+            RequestValidationError: the plug-in refuses its settings.
+        """
         self._check_sdk(request.sdk)
         fields = request.model_dump(by_alias=True)
         fields["key"] = request.key or default_key_reference(request.name)
+        self._check_by_plugin(fields)
         return await self._models.add({**fields, "liveKey": request.name})
 
     async def page(self, page: PageRequest) -> Page[Model]:
@@ -59,11 +79,16 @@ class ModelService:
         return await self._models.get(model_id, {})
 
     async def update(self, model_id: str, request: ModelUpdate) -> Model:
-        """Change what is given; the result must be a valid model."""
+        """Change what is given; the result must be a valid model.
+
+        Raises:
+            ConflictError: others changed it again and again meanwhile.
+            RequestValidationError: the plug-in refuses its settings.
+        """
         if request.sdk is not None:
             self._check_sdk(request.sdk)
         return await self._models.change(
-            model_id, {}, lambda current: _changes(current, request)
+            model_id, {}, lambda current: self._changes(current, request)
         )
 
     async def delete(self, model_id: str) -> None:
@@ -98,36 +123,56 @@ class ModelService:
         if name not in names:
             raise _unknown_sdk(name, names)
 
+    def _changes(self, current: Model, request: ModelUpdate) -> Document:
+        """Give the fields that a change of a model sets.
 
-def _changes(current: Model, request: ModelUpdate) -> Document:
-    """Give the fields that a change of a model sets.
+        Raises:
+            RuleError: the result would be no valid model.
+        """
+        changes = request.model_dump(by_alias=True, exclude_unset=True)
+        _merge(current, changes)
+        self._check_whole(current, changes)
+        if "name" in changes:
+            changes["liveKey"] = changes["name"]
+        return changes
 
-    Raises:
-        RuleError: the result would be no valid model.
-    """
-    changes = request.model_dump(by_alias=True, exclude_unset=True)
-    if request.cost is not None:
+    def _check_whole(self, current: Model, changes: Document) -> None:
+        for name, value in changes.items():
+            if value is None and name not in _MAY_BE_NULL:
+                raise RuleError(f"{name} must not be null")
+        fields: dict[str, Any] = current.model_dump(by_alias=True) | changes
+        if fields["maxToken"] is None and fields["maxCompletionToken"] is None:
+            raise RuleError(
+                "At least one of maxToken and maxCompletionToken is needed"
+            )
+        if fields["minTemperature"] > fields["maxTemperature"]:
+            raise RuleError("minTemperature must not be above maxTemperature")
+        if changes.keys() & _OF_THE_PLUGIN:
+            self._check_by_plugin(fields)
+
+    def _check_by_plugin(self, fields: Document) -> None:
+        """Let the plug-in judge a model's settings, but for its secret."""
+        name = fields["sdk"]
+        if name not in self._sdks.names():
+            return  # of another installation; its calls say so
+        needs_key = self._sdks.needs_key(name)
+        key = _NO_KEY_YET if needs_key else SecretStr("")
+        try:
+            self._sdks.check(name, settings_of(fields, key))
+        except ConfigurationError as error:
+            raise _refused_settings(str(error)) from None
+
+
+def _merge(current: Model, changes: Document) -> None:
+    """Put the given parts of nested objects over what is there."""
+    if changes.get("cost") is not None:
         before = current.cost.model_dump(by_alias=True)
         changes["cost"] = _merged(before, changes["cost"])
     if "resilience" in changes:
         changes["resilience"] = _resilience(current, changes["resilience"])
-    _check_whole(current, changes)
-    if "name" in changes:
-        changes["liveKey"] = changes["name"]
-    return changes
-
-
-def _check_whole(current: Model, changes: Document) -> None:
-    for name, value in changes.items():
-        if value is None and name not in _MAY_BE_NULL:
-            raise RuleError(f"{name} must not be null")
-    fields: dict[str, Any] = current.model_dump(by_alias=True) | changes
-    if fields["maxToken"] is None and fields["maxCompletionToken"] is None:
-        raise RuleError(
-            "At least one of maxToken and maxCompletionToken is needed"
-        )
-    if fields["minTemperature"] > fields["maxTemperature"]:
-        raise RuleError("minTemperature must not be above maxTemperature")
+    if changes.get("profile") is not None and current.profile is not None:
+        said = current.profile.model_dump(by_alias=True)
+        changes["profile"] = _merged(said, changes["profile"])
 
 
 def _resilience(current: Model, given: Document | None) -> Document:
@@ -154,7 +199,17 @@ def _merged(before: Document, given: Document) -> Document:
     return merged
 
 
-_MAY_BE_NULL = frozenset({"service", "maxToken", "maxCompletionToken"})
+_MAY_BE_NULL = frozenset(
+    {"service", "maxToken", "maxCompletionToken", "profile"}
+)
+# What a plug-in's check of the settings depends on.
+_OF_THE_PLUGIN = frozenset(
+    {
+        "sdk", "name", "endpoint", "apiType", "apiVersion", "deployment",
+        "service", "maxToken", "maxCompletionToken", "minTemperature",
+        "maxTemperature", "profile",
+    }
+)  # fmt: skip
 
 
 def _named(reference: str) -> Filter:
@@ -168,4 +223,10 @@ def _unknown_sdk(name: str, names: list[str]) -> RequestValidationError:
     message = f"Unknown SDK {name!r}; registered are: {', '.join(names)}"
     return RequestValidationError(
         [{"type": "unknown_sdk", "loc": ("body", "sdk"), "msg": message}]
+    )
+
+
+def _refused_settings(message: str) -> RequestValidationError:
+    return RequestValidationError(
+        [{"type": "model_settings", "loc": ("body",), "msg": message}]
     )

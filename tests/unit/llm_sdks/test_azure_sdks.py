@@ -1,4 +1,5 @@
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 from aiohttp import web
@@ -84,3 +85,18 @@ async def test_azure_inference_hands_on_what_only_the_model_knows(
     ] * 2
     assert provider.paths[0].endswith("?api-version=v9")
     assert provider.bodies[0]["max_completion_tokens"] == 7
+
+
+async def test_what_only_the_model_knows_is_passed_through(
+    provider: Recorder,
+) -> None:
+    provider.answer = lambda _: chat()
+    asked = question(provider)
+    talk = asked.conversation
+    sampling = replace(talk.sampling, reasoning_effort="low")
+    thinking = replace(talk, sampling=sampling)
+    for each in (talk, thinking):
+        request = replace(asked, conversation=each)
+        await ask("ChatCompletionsClient", request)
+    sent = [each.get("extra-parameters") for each in provider.headers]
+    assert sent == [None, "pass-through"]

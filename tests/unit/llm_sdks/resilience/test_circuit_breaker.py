@@ -139,6 +139,7 @@ class Breaker(RuleBasedStateMachine):
         self.bench = Bench()
         self.trials: set[Pass] = set()
         self.in_a_row = 0
+        self.began = 0.0
 
     @rule(seconds=st.floats(0, 100))
     def time_passes(self, seconds: float) -> None:
@@ -151,8 +152,12 @@ class Breaker(RuleBasedStateMachine):
         passed = breaker.admit(now)
         assert (passed is not None) == (wait == 0)
         if passed is not None and passed.is_trial:
-            assert before is BreakerState.OPEN
-            self.trials.add(passed)
+            assert before is not BreakerState.CLOSED
+            hangs = before is BreakerState.HALF_OPEN
+            assert not hangs or now - self.began >= POLICY.recovery_timeout
+            self.began = now
+            # A trial that hangs decides nothing any more.
+            self.trials = {passed}
         return passed
 
     @rule(passed=consumes(calls))

@@ -1,16 +1,23 @@
 import asyncio
 import contextlib
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
-from structlog.testing import capture_logs
 
 from llm_sdks import errors
+from llm_sdks.resilience import gate_log
+from llm_sdks.resilience.backoff import LONGEST_PAUSE_SECONDS
 from llm_sdks.resilience.circuit_breaker import BreakerState
 from llm_sdks.resilience.model_gate import ModelGate, ModelGates
-from llm_sdks.resilience.policies import BulkheadPolicy, Resilience
+from llm_sdks.resilience.policies import (
+    BulkheadPolicy,
+    Resilience,
+    RetryPolicy,
+)
+from tests.support.samples import logged
 
 
 class Timer:
@@ -34,7 +41,7 @@ def timer() -> Timer:
 
 @pytest.fixture
 def gate(timer: Timer) -> ModelGate:
-    return ModelGate(Resilience(), timer)
+    return ModelGate(Resilience(), timer, chance=lambda: 0.0)
 
 
 async def fail(gate: ModelGate, error: errors.LLMError) -> None:
@@ -105,7 +112,6 @@ async def test_calls_pass_and_are_counted(gate: ModelGate) -> None:
         (errors.ProviderError("x"), BreakerState.OPEN),
         (errors.BadRequestError("x"), BreakerState.CLOSED),
         (errors.NotAuthorizedError("x"), BreakerState.CLOSED),
-        (errors.RateLimitedError("x"), BreakerState.CLOSED),
         (errors.TruncatedError("x"), BreakerState.CLOSED),
         (errors.PluginError("x"), BreakerState.CLOSED),
     ],
@@ -181,7 +187,7 @@ async def test_a_rate_limit_of_a_day_is_asked_about_sooner(
     gate: ModelGate,
 ) -> None:
     await refuse(gate, retry_after=86_400)
-    assert gate.wait_seconds() == 30
+    assert gate.wait_seconds() == LONGEST_PAUSE_SECONDS
 
 
 async def test_concurrency_shrinks_at_a_rate_limit_and_grows_again(
@@ -195,13 +201,17 @@ async def test_concurrency_shrinks_at_a_rate_limit_and_grows_again(
         )
         assert gate.state().concurrency_limit == 22
         assert gate.is_full
-    # Each round of calls without a rate limit gives one place back.
-    assert gate.state().concurrency_limit == 23
-    for _ in range(41):
+    assert gate.state().breaker is BreakerState.CLOSED
+    timer.now += 1
+    # After the trial calls are few, and each that is answered adds one.
+    limits = []
+    for _ in range(65):
         async with gate.passing():
             pass
-    assert gate.state().concurrency_limit == 25
-    timer.now += 2
+        limits.append(gate.state().concurrency_limit)
+    assert limits[:4] == [2, 3, 4, 5]
+    # From the threshold on, each round adds one.
+    assert [limits[at] for at in (20, 30, -1)] == [22, 23, 24]
     await refuse(gate, retry_after=None)
     assert gate.state().concurrency_limit == 1
 
@@ -314,21 +324,110 @@ async def test_gates_are_kept_by_model_and_tell_whom_to_leave_alone(
 
 
 async def test_the_log_tells_of_an_outage_and_of_its_end(
-    timer: Timer,
+    timer: Timer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = ModelGate(Resilience(), timer, "id-1")
-    with capture_logs() as logs:
-        for _ in range(5):
-            await fail(gate, errors.ProviderError("x"))
-        timer.now += 1
-        await fail(gate, errors.ProviderError("a trial"))
-        timer.now += 1
-        async with gate.passing():
-            pass
-        await refuse(gate, retry_after=3)
+    logs = logged(monkeypatch, gate_log)
+    for _ in range(5):
+        await fail(gate, errors.ProviderError("x"))
+    timer.now += 1
+    await fail(gate, errors.ProviderError("a trial"))
+    timer.now += 1
+    async with gate.passing():
+        pass
+    await refuse(gate, retry_after=3)
     told = [(log["event"], log["modelId"]) for log in logs]
     events = ("circuit_open", "circuit_closed", "model_paused")
     assert told == [(event, "id-1") for event in events]
+
+
+async def test_a_provider_that_refuses_for_ever_is_called_a_few_times(
+    gate: ModelGate, timer: Timer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What every waiting job does in vain is no call.
+    calls: list[float] = []
+    logs = logged(monkeypatch, gate_log)
+    while timer.now < 300:
+        for _ in range(50):
+            with contextlib.suppress(errors.LLMError):
+                async with gate.passing():
+                    calls.append(timer.now)
+                    raise errors.RateLimitedError("x", retry_after=0.0)
+        timer.now += max(gate.wait_seconds(), 0.05)
+    assert calls == pytest.approx(
+        [0, 0, 0, 1, 3, 7, 15, 31, 63, 103, 143, 183, 223, 263]
+    )
+    assert [log["seconds"] for log in logs[:3]] == [1, 2, 4]
+    assert sum(log["refused"] for log in logs) == len(calls)
+
+
+async def test_who_was_refused_need_not_come_back_before_the_pause_ends(
+    gate: ModelGate,
+) -> None:
+    waits = []
+    for _ in range(3):
+        error = errors.RateLimitedError("x", retry_after=0.0)
+        await fail(gate, error)
+        waits.append(error.retry_after)
+    assert waits == [1.0, 1.0, 1.0]
+    later = errors.RateLimitedError("x", retry_after=7.5)
+    other = ModelGate(Resilience(), chance=lambda: 0.0)
+    await fail(other, later)
+    assert later.retry_after == 7.5
+
+
+async def test_while_a_model_is_paused_nobody_waits_for_a_place(
+    timer: Timer,
+) -> None:
+    gate = ModelGate(at_most(1), timer, chance=lambda: 0.0)
+    await refuse(gate, retry_after=None)
+    timer.now += 1
+    async with held(gate):
+        # The trial holds the only place; the others are told at once.
+        with pytest.raises(errors.ModelUnavailableError) as refused:
+            async with gate.passing():
+                raise AssertionError
+        assert refused.value.retry_after == 1.0
+
+
+async def test_a_breakers_trial_that_hangs_is_followed_by_another(
+    gate: ModelGate, timer: Timer
+) -> None:
+    for _ in range(5):
+        await fail(gate, errors.ProviderError("x"))
+    timer.now += 1.0
+    async with held(gate):
+        timer.now += 29.9
+        assert gate.wait_seconds() == pytest.approx(0.1)
+        timer.now += 0.1
+        async with gate.passing():
+            pass
+        assert gate.state().breaker is BreakerState.CLOSED
+
+
+def test_threads_that_are_all_refused_make_few_calls() -> None:
+    policy = Resilience(retry=RetryPolicy(min_wait=0.1, max_wait=0.4))
+    gate, calls = ModelGate(policy), []
+    end = time.monotonic() + 1.5
+
+    async def job() -> None:
+        while time.monotonic() < end:
+            wait = 0.0
+            try:
+                async with gate.passing():
+                    calls.append(time.monotonic())
+                    raise errors.RateLimitedError("x", retry_after=0.0)
+            except errors.LLMError as error:
+                wait = error.retry_after or 0.0
+            await asyncio.sleep(wait)
+
+    async def jobs() -> None:
+        await asyncio.gather(*(job() for _ in range(20)))
+
+    run_in_threads(lambda: asyncio.run(jobs()), 4)
+    state = gate.state()
+    assert len(calls) < 80 + 20
+    assert (state.running, state.waiting) == (0, 0)
 
 
 def test_gates_are_told_by_their_models_names() -> None:

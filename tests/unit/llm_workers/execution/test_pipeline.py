@@ -500,12 +500,13 @@ async def test_a_rate_limit_puts_back_without_counting(bench: Bench) -> None:
     )
 
 
-async def test_a_rate_limit_without_a_time_waits_as_after_a_first_failure(
-    bench: Bench,
+@pytest.mark.parametrize("told", [None, 0.0, 0.001])
+async def test_a_rate_limit_without_a_time_waits_the_shortest_wait_at_least(
+    bench: Bench, told: float | None
 ) -> None:
-    limited = errors.RateLimitedError("HTTP 429")
+    limited = errors.RateLimitedError("HTTP 429", retry_after=told)
     outcome = await bench.is_requeued(limited, attempts=MAX_ATTEMPTS)
-    assert outcome.available_at == NOW + 1000
+    assert NOW + 1000 <= outcome.available_at <= NOW + 1500
     assert outcome.counted is False
 
 
@@ -1265,3 +1266,17 @@ def test_a_job_of_a_document_has_all_that_the_pipeline_needs() -> None:
         "operation": "sort",
     }
     assert ClaimedJob.from_document(document) == job
+
+
+async def test_a_model_that_refuses_every_call_does_not_fill_the_log(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class OnlyHereError(errors.BadRequestError):
+        kind = "ONLY_HERE"
+
+    logs = logged(monkeypatch, pipeline_module)
+    for _ in range(200):
+        await bench.fails(OnlyHereError("no"))
+    told = [log["count"] for log in logs if log["event"] == "step_failed"]
+    assert len(told) <= 10
+    assert told[0] == 1

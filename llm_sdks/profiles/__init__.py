@@ -1,0 +1,1 @@
+"""What models support: said, learnt from refusals, known by name."""
