@@ -11,8 +11,10 @@ from contextvars import ContextVar
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
+import bson
 import stamina
 from bson import ObjectId
+from bson.raw_bson import RawBSONDocument
 from pymongo import AsyncMongoClient, UpdateOne
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
@@ -26,6 +28,7 @@ from pymongo.errors import (
 from pymongo.results import UpdateResult
 
 from utilities.clock import Clock, now_ms
+from utilities.slices import in_slices
 
 __all__ = [
     "ClientManager",
@@ -202,11 +205,15 @@ class Documents:
         `_id` was already taken.
         """
         metadata = self._new_metadata()
-        stored = [doc | {"_metadata": dict(metadata)} for doc in documents]
+        stored = await in_slices(
+            lambda doc: doc | {"_metadata": dict(metadata)}, documents
+        )
+        # Encoded here, since the driver would encode all in one stretch.
+        encoded = await in_slices(_encoded, stored)
 
         async def operation() -> list[int]:
             try:
-                await self.raw.insert_many(stored, ordered=False)
+                await self.raw.insert_many(encoded, ordered=False)
             except BulkWriteError as error:
                 return _duplicate_indexes(error)
             return []
@@ -356,6 +363,10 @@ class Documents:
             "_metadata.updatedAt": self._clock(),
             "_metadata.updatedBy": current_actor.get(),
         }
+
+
+def _encoded(document: Document) -> Any:  # noqa: ANN401 - the driver takes both kinds
+    return RawBSONDocument(bson.encode(document))
 
 
 def _living(where: Filter) -> Document:
