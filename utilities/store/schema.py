@@ -83,6 +83,11 @@ async def _indexes_of_worker_leases(database: Database) -> None:
     await database["worker_holds"].drop()
 
 
+async def _indexes_of_prompts(database: Database) -> None:
+    # To find the highest version of a name, where its counter starts.
+    await database["prompts"].create_index([("clientId", 1), ("name", 1)])
+
+
 STEPS: tuple[Step, ...] = (
     _first_indexes,
     _indexes_of_streams,
@@ -90,6 +95,7 @@ STEPS: tuple[Step, ...] = (
     _indexes_of_holds,
     _index_of_jobs_by_status,
     _indexes_of_worker_leases,
+    _indexes_of_prompts,
 )
 
 

@@ -10,8 +10,9 @@ import base64
 import binascii
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
+import structlog
 from pydantic_core import from_json, to_json
 
 from api.core.errors import RuleError
@@ -34,6 +35,8 @@ _VALUE_BYTES = 8
 _FIRST_TOO_LARGE = 2**63
 
 T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +75,34 @@ async def fetch_page(
     found = await reader.read(request)
     more = len(found) > request.limit or reader.is_cut
     shown = found[: request.limit]
-    items = await in_slices(read, shown)
+    items = await read_all(read, shown)
     return Page(items, _encode(shown[-1], order) if more else None)
+
+
+async def read_all(
+    read: Callable[[Document], T], documents: Sequence[Document]
+) -> list[T]:
+    """Read documents, without those that cannot be read.
+
+    One that is broken, by a fault of an earlier version or by hand, is
+    logged; it must not take the others of its list with it.
+    """
+    broken = object()
+
+    def attempt(document: Document) -> T | object:
+        try:
+            return read(document)
+        # What pydantic raises is a ValueError.
+        except (ValueError, TypeError, KeyError) as error:
+            log.error(  # noqa: TRY400 - the traceback would show its content
+                "document_unreadable",
+                documentId=str(document["_id"]),
+                error=type(error).__name__,
+            )
+            return broken
+
+    items = await in_slices(attempt, documents)
+    return [cast("T", item) for item in items if item is not broken]
 
 
 def fields_of(kind: type[StoredModel]) -> list[str]:

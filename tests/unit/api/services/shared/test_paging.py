@@ -23,6 +23,7 @@ from api.services.shared.paging import (
     fetch_page,
     fields_of,
 )
+from tests.support.samples import logged
 from utilities.cosmos_connector import ClientManager, Document, Documents
 
 SOME_ID = "0123456789abcdef01234567"
@@ -345,3 +346,26 @@ async def test_only_the_fields_of_a_list_are_read(
     wanted = set(fields_of(Job))
     assert {"_metadata", "responseData", "clientReference"} <= wanted
     assert not wanted & {"checkpoint", "referenceIndex", "jobId"}
+
+
+async def test_a_broken_document_harms_only_itself(
+    documents: Documents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await add(documents, *range(10))
+    entries = logged(monkeypatch, paging)
+
+    def read(document: Document) -> int:
+        if document["name"] == 4:
+            raise ValueError("a secret of the document")
+        return int(document["name"])
+
+    first = await fetch_page(documents, {}, PageRequest(6), read)
+    assert list(first.items) == [0, 1, 2, 3, 5]
+    rest = await fetch_page(
+        documents, {}, PageRequest(6, first.next_cursor), read
+    )
+    assert list(rest.items) == [6, 7, 8, 9]
+    (entry,) = entries
+    assert entry["event"] == "document_unreadable"
+    assert entry["documentId"] == f"{4:024x}"
+    assert "secret" not in str(entry)
