@@ -11,8 +11,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import bson
 from bson import ObjectId
 from bson.errors import BSONError, InvalidDocument, InvalidId
+from bson.raw_bson import RawBSONDocument
 from pymongo import AsyncMongoClient, UpdateOne
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
@@ -24,6 +26,7 @@ from pymongo.errors import (
 )
 
 from utilities.clock import Clock, now_ms
+from utilities.slices import in_slices
 from utilities.store import metadata
 from utilities.store.conditions import living, unchanged
 from utilities.store.metadata import WRITE_ID, current_actor
@@ -195,14 +198,18 @@ class Documents:
         `_id` was already taken.
         """
         made = metadata.created(self._clock())
-        stored = [doc | {"_metadata": dict(made)} for doc in documents]
+        stored = await in_slices(
+            lambda doc: doc | {"_metadata": dict(made)}, documents
+        )
+        # Encoded here, since the driver would encode all in one stretch.
+        encoded = await in_slices(_encoded, stored)
         tries = 0
 
         async def operation() -> list[int]:
             nonlocal tries
             tries += 1
             try:
-                await self.raw.insert_many(stored, ordered=False)
+                await self.raw.insert_many(encoded, ordered=False)
             except BulkWriteError as error:
                 return duplicate_indexes(error)
             return []
@@ -390,3 +397,7 @@ class Documents:
             lambda: self.raw.find(marked, ["_id"]).to_list()
         )
         return {document["_id"] for document in found}
+
+
+def _encoded(document: Document) -> Any:  # noqa: ANN401 - the driver takes both kinds
+    return RawBSONDocument(bson.encode(document))

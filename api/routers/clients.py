@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from fastapi import APIRouter, Depends, Response
 
+from api.core.problems import overtaken, problems
 from api.dependencies.callers import verify_admin_api_key
 from api.dependencies.services import Clients
 from api.models.client_models import (
@@ -22,6 +23,7 @@ router = APIRouter(
     route_class=ResourceRoute,
     dependencies=[Depends(verify_admin_api_key)],
 )
+_CHANGED = overtaken("Client")
 
 
 @router.post("", status_code=201)
@@ -46,7 +48,7 @@ async def get_client(client_id: str, clients: Clients) -> Client:
     return await clients.get(client_id)
 
 
-@router.patch("/{client_id}")
+@router.patch("/{client_id}", responses=problems(_CHANGED))
 async def update_client(
     client_id: str, request: ClientUpdate, clients: Clients
 ) -> Client:
@@ -60,13 +62,13 @@ async def delete_client(client_id: str, clients: Clients) -> None:
     await clients.delete(client_id)
 
 
-@router.post("/{client_id}/toggle")
+@router.post("/{client_id}/toggle", responses=problems(_CHANGED))
 async def toggle_client(client_id: str, clients: Clients) -> Client:
     """Disable an enabled client, enable a disabled one."""
     return await clients.toggle(client_id)
 
 
-@router.post("/{client_id}/rotate-key")
+@router.post("/{client_id}/rotate-key", responses=problems(_CHANGED))
 async def rotate_client_key(client_id: str, clients: Clients) -> RotatedKey:
     """Give the client a new `api_key`, shown only here."""
     return await clients.rotate_key(client_id)

@@ -60,6 +60,67 @@ def test_a_disabled_client_is_refused_like_a_wrong_key(
     assert answer == {"detail": "Invalid client credentials"}
 
 
+def test_toggling_a_client_twice_leaves_its_workers_as_they_were(
+    user: ApiUser,
+) -> None:
+    model, prompt = user.model(), user.prompt()
+    running, toggle = user.worker(), f"/clients/{user.client_id}/toggle"
+    config = {"pollInterval": 1, "maxItemsPerBatch": 1}
+    made = user.post("/workers", {"workerId": "w", "config": config})
+    stopped = made["workerId"]
+    user.request("POST", toggle, 200, headers=ADMIN)
+
+    def status(worker: str) -> str:
+        path = f"/workers/{worker}"
+        seen = user.request("GET", path, 200, headers=ADMIN)
+        return str(seen["status"])
+
+    assert (status(running), status(stopped)) == ("stopped", "stopped")
+    summary = user.request("GET", "/workers/summary", 200, headers=ADMIN)
+    assert running in summary["stopped_ids"]
+    overview = user.request("GET", "/workers/overview", 200, headers=ADMIN)
+    (counts,) = [
+        each
+        for each in overview["clients"]
+        if each["clientId"] == user.client_id
+    ]
+    assert (counts["running"], counts["stopped"]) == (0, 2)
+    user.request("POST", toggle, 200, headers=ADMIN)
+    assert (status(running), status(stopped)) == ("running", "stopped")
+    assert user.ended(user.job(model, prompt)["jobId"])
+
+
+@pytest.mark.parametrize("how", ["disabled", "deleted"])
+def test_no_worker_is_started_for_a_client_that_is_shut_out(
+    user: ApiUser, how: str
+) -> None:
+    config = {"pollInterval": 1, "maxItemsPerBatch": 1}
+    made = user.post("/workers", {"workerId": "w", "config": config})
+    path = f"/clients/{user.client_id}"
+    if how == "disabled":
+        user.request("POST", f"{path}/toggle", 200, headers=ADMIN)
+    else:
+        user.request("DELETE", path, 204, headers=ADMIN)
+    start = f"/workers/{made['workerId']}/start"
+    answer = user.request("POST", start, 400, headers=ADMIN)
+    assert "disabled or deleted" in answer["detail"]
+    body = {"action": "start", "workerIds": [made["workerId"]]}
+    batch = user.request(
+        "PATCH", "/workers/batch", 200, headers=ADMIN, json=body
+    )
+    assert "disabled or deleted" in batch["failed"][0]["error"]
+
+
+def test_the_worker_of_a_disabled_client_can_be_stopped_for_good(
+    user: ApiUser,
+) -> None:
+    worker, toggle = user.worker(), f"/clients/{user.client_id}/toggle"
+    user.request("POST", toggle, 200, headers=ADMIN)
+    user.request("POST", f"/workers/{worker}/stop", 200, headers=ADMIN)
+    user.request("POST", toggle, 200, headers=ADMIN)
+    assert user.get(f"/workers/{worker}")["status"] == "stopped"
+
+
 @pytest.mark.parametrize("how", ["disabled", "deleted"])
 def test_the_workers_of_a_client_that_is_shut_out_stop(
     user: ApiUser, how: str

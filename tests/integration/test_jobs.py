@@ -241,6 +241,25 @@ def test_a_batch_whose_500th_item_is_bad_stores_nothing(
     assert user.get("/jobs/summary")["total"] == 0
 
 
+def test_a_batch_may_name_as_many_things_as_it_has_jobs(
+    user: ApiUser, body: dict[str, Any]
+) -> None:
+    jobs = [
+        {
+            **body,
+            "model": f"no such model {n}",
+            "workingPrompts": [f"{n:024x}", f"{n + 5000:024x}"],
+        }
+        for n in range(3000)
+    ]
+    answer = user.post("/jobs/batch", {"jobs": jobs}, 400)
+    assert "batch item 0: the model 'no such model 0'" in answer["detail"]
+    for job in jobs:
+        job["model"] = body["model"]
+    answer = user.post("/jobs/batch", {"jobs": jobs}, 400)
+    assert "batch item 0: the prompt" in answer["detail"]
+
+
 def test_a_batch_sent_again_with_its_key_makes_nothing_new(
     user: ApiUser, body: dict[str, Any]
 ) -> None:

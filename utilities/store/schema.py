@@ -128,6 +128,11 @@ async def _defer_waiting_jobs(jobs: AsyncCollection[Document]) -> None:
         )
 
 
+async def _indexes_of_prompts(database: Database) -> None:
+    # To find the highest version of a name, where its counter starts.
+    await database["prompts"].create_index([("clientId", 1), ("name", 1)])
+
+
 STEPS: tuple[Step, ...] = (
     _first_indexes,
     _indexes_of_streams,
@@ -136,6 +141,7 @@ STEPS: tuple[Step, ...] = (
     _index_of_jobs_by_status,
     _indexes_of_worker_leases,
     _indexes_of_claims,
+    _indexes_of_prompts,
 )
 
 

@@ -62,9 +62,10 @@ class JobReferences:
         Raises:
             RuleError: names the item of a batch, and what was not found.
         """
-        numbered = [
-            (_where(job, index), job) for index, job in enumerate(requests)
-        ]
+        numbered = await in_slices(
+            lambda each: (_where(each[1], each[0]), each[1]),
+            enumerate(requests),
+        )
         await self._check(numbered, client_id)
 
     async def check_changes(
@@ -78,10 +79,14 @@ class JobReferences:
             RuleError: as above.
         """
         by_client: dict[str, list[tuple[str, JobUpdate]]] = {}
-        for where, client_id, request in changes:
+
+        def collect(change: tuple[str, str, JobUpdate]) -> None:
+            where, client_id, request = change
             if names_any(request):
                 named = by_client.setdefault(client_id, [])
                 named.append((where, request))
+
+        await in_slices(collect, changes)
         for client_id, numbered in by_client.items():
             await self._check(numbered, client_id)
 
@@ -102,11 +107,15 @@ class JobReferences:
         )
         if not (no_models or no_prompts):
             return
-        for where, job in requests:
+
+        def refuse(numbered: tuple[str, R]) -> None:
+            where, job = numbered
             for name in sorted(_models_of(job) & no_models):
                 raise RuleError(f"{where}the model {name!r} was not found")
             for name in sorted(_prompts_of(job) & no_prompts):
                 raise RuleError(f"{where}the prompt {name!r} was not found")
+
+        await in_slices(refuse, requests)
 
 
 def names_any(request: JobUpdate) -> bool:

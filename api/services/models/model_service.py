@@ -20,6 +20,10 @@ from config import default_key_reference
 from llm_sdks.base_sdk import LLMConfig
 from llm_sdks.errors import ConfigurationError
 from utilities.cosmos_connector import Document, Documents, Filter, ObjectId
+from utilities.slices import blocks
+
+# Names and ids of one question to the database.
+_BLOCK = 500
 
 
 class Sdks(Protocol):
@@ -111,11 +115,12 @@ class ModelService:
     async def missing(self, references: set[str]) -> set[str]:
         """Tell which of the models that jobs name do not exist."""
         found: set[str] = set()
-        for document in await self._documents.find(
-            {"$or": [_named(reference) for reference in references]},
-            fields=["name"],
-        ):
-            found |= {document["name"], str(document["_id"])}
+        for block in blocks(sorted(references), _BLOCK):
+            ids = [ObjectId(each) for each in block if ObjectId.is_valid(each)]
+            named = {"name": {"$in": list(block)}}
+            where = {"$or": [named, {"_id": {"$in": ids}}]} if ids else named
+            for document in await self._documents.find(where, fields=["name"]):
+                found |= {document["name"], str(document["_id"])}
         return references - found
 
     def _check_sdk(self, name: str) -> None:

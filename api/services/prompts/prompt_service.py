@@ -28,11 +28,14 @@ from utilities.cosmos_connector import (
     ObjectId,
     StoreError,
 )
+from utilities.slices import blocks
 
 _WHAT = "prompt"
 # A number is taken already where a client named it itself, or where the
 # counter has just started again.
 _VERSION_ATTEMPTS = 20
+# Ids of one question to the database.
+_BLOCK = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,12 +179,13 @@ class PromptService:
         Also for an administrator, who sees more than the work will.
         """
         wanted = set(prompt_ids)
-        usable = Caller(client_id).own_or_public
-        found = await self._documents.find(
-            {**usable, "_id": {"$in": _object_ids(wanted)}},
-            fields=["_id"],
-        )
-        return wanted - {str(document["_id"]) for document in found}
+        own_or_public = Caller(client_id).own_or_public
+        found: set[str] = set()
+        for block in blocks(_object_ids(wanted), _BLOCK):
+            where = {**own_or_public, "_id": {"$in": list(block)}}
+            for document in await self._documents.find(where, fields=["_id"]):
+                found.add(str(document["_id"]))
+        return wanted - found
 
     async def usable(
         self, prompt_ids: Iterable[str], client_id: str

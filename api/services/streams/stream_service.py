@@ -34,10 +34,15 @@ from api.services.prompts.prompt_service import PromptService
 from api.services.shared import client_reference, usage
 from api.services.shared.caller import Caller
 from api.services.shared.date_range import TimeRange
-from api.services.shared.paging import Page, PageRequest, fetch_page
+from api.services.shared.paging import (
+    Page,
+    PageRequest,
+    fetch_page,
+    fields_of,
+)
 from api.services.shared.repository import Repository
 from utilities import payload
-from utilities.clock import Clock, now_ms
+from utilities.clock import Clock, now_ms, to_datetime
 from utilities.cosmos_connector import (
     Document,
     Documents,
@@ -46,6 +51,7 @@ from utilities.cosmos_connector import (
 )
 
 MOST_DATA_POINTS = 10_000
+_POINT_FIELDS = ("startedAt", "groupKey", "processingMetrics")
 _STOP_SECONDS = 5.0
 # A document ends at 16 MiB; a character may take four bytes.
 _MOST_CHARACTERS = 3 * 1024 * 1024
@@ -130,7 +136,11 @@ class StreamService:
         """List streams in order of their start."""
         where = {**caller.own, **wanted.to_query()}
         return await fetch_page(
-            self._documents, where, page, Stream.from_document
+            self._documents,
+            where,
+            page,
+            Stream.from_document,
+            fields=fields_of(Stream),
         )
 
     async def get(self, stream_id: str, caller: Caller) -> Stream:
@@ -158,15 +168,26 @@ class StreamService:
     async def analytics(
         self, caller: Caller, times: TimeRange
     ) -> StreamAnalytics:
-        """Chart the completed streams of a range, newest points last."""
+        """Chart the completed streams of a range.
+
+        The points are the newest ones, in order of time, at most
+        `MOST_DATA_POINTS` and less where their references are large; the
+        groups are of all streams of the range.
+        """
         wanted = StreamFilter(status=StreamStatus.COMPLETED, times=times)
         where = {**caller.own, **wanted.to_query()}
-        found = await self._documents.find(
-            where, sort=[("startedAt", 1)], limit=MOST_DATA_POINTS
+        newest = await fetch_page(
+            self._documents,
+            where,
+            PageRequest(MOST_DATA_POINTS),
+            _point,
+            order="startedAt",
+            fields=_POINT_FIELDS,
+            newest_first=True,
         )
         groups = await usage.sum_by(self._documents, where, "groupKey")
         return StreamAnalytics(
-            data_points=[_point(Stream.from_document(d)) for d in found],
+            data_points=list(reversed(newest.items)),
             groups=[
                 StreamGroup(
                     **payload.load(key), count=n, processing_metrics=sums
@@ -286,13 +307,12 @@ def _failed(message: str, kind: str) -> Document:
     }
 
 
-def _point(stream: Stream) -> StreamDataPoint:
-    assert stream.processing_metrics is not None  # noqa: S101 - completed
+def _point(document: Document) -> StreamDataPoint:
+    """Read a point of a stream; its group has all but the numbers."""
+    started = to_datetime(document["startedAt"])
     return StreamDataPoint(
-        stream_id=stream.stream_id,
-        timestamp=stream.metadata.created_at,
-        model=stream.model,
-        client_reference=stream.client_reference,
-        prompt_ids=stream.request_data["additionalPrompts"],
-        processing_metrics=stream.processing_metrics,
+        **payload.load(document["groupKey"]),
+        stream_id=str(document["_id"]),
+        timestamp=started,
+        processing_metrics=document["processingMetrics"],
     )

@@ -12,14 +12,12 @@ from typing import Any
 
 from api.core.errors import MetasyncError, RuleError
 from api.models.worker_models import (
-    ClientWorkerCounts,
     Worker,
     WorkerBatchCreate,
     WorkerBatchCreated,
     WorkerBatchUpdate,
     WorkerBatchUpdated,
     WorkerConfigInput,
-    WorkerCounts,
     WorkerCreate,
     WorkerFailure,
     WorkerOverview,
@@ -30,8 +28,18 @@ from api.models.worker_models import (
 from api.services.queue.worker_leases import WorkerLease, WorkerLeases
 from api.services.shared.caller import Caller
 from api.services.shared.client_reference import index_of
-from api.services.shared.paging import Page, PageRequest, fetch_page
+from api.services.shared.paging import (
+    Page,
+    PageRequest,
+    fetch_page,
+    fields_of,
+    read_all,
+)
 from api.services.shared.repository import Repository
+from api.services.workers.worker_counts import (
+    counted_by_client,
+    summarized,
+)
 from utilities import payload
 from utilities.clock import Clock, now_ms, to_datetime
 from utilities.cosmos_connector import Document, Documents
@@ -214,52 +222,19 @@ class WorkerService:
         self, caller: Caller, wanted: WorkerFilter
     ) -> WorkerSummary:
         """Count the caller's workers and name them, by status."""
-        documents = await self._documents.find(caller.own)
+        documents = await self._documents.find(
+            caller.own, fields=fields_of(Worker)
+        )
         workers = await self._as_clients_are(
-            [Worker.from_document(document) for document in documents], caller
+            await read_all(Worker.from_document, documents), caller
         )
-        ids: dict[WorkerStatus, list[str]] = {s: [] for s in WorkerStatus}
-        for worker in filter(wanted.matches, workers):
-            ids[worker.status].append(worker.worker_id)
-        running, stopped, error = (
-            ids[WorkerStatus.RUNNING],
-            ids[WorkerStatus.STOPPED],
-            ids[WorkerStatus.ERROR],
-        )
-        return WorkerSummary(
-            running=len(running),
-            stopped=len(stopped),
-            error=len(error),
-            total=len(running) + len(stopped) + len(error),
-            running_ids=running,
-            stopped_ids=stopped,
-            error_ids=error,
-        )
+        return summarized(filter(wanted.matches, workers))
 
     async def overview(self) -> WorkerOverview:
         """Count everybody's workers, in all and by client."""
-        counts: dict[str, dict[str, int]] = {}
         found = await self._documents.find({}, fields=["clientId", "status"])
         enabled = await self._enabled_of({each["clientId"] for each in found})
-        for document in found:
-            client_id, status = document["clientId"], document["status"]
-            if status == WorkerStatus.RUNNING and client_id not in enabled:
-                status = WorkerStatus.STOPPED
-            row = counts.setdefault(client_id, {})
-            row[status] = row.get(status, 0) + 1
-        clients = [
-            ClientWorkerCounts(
-                client_id=client_id, **row, total=sum(row.values())
-            )
-            for client_id, row in sorted(counts.items())
-        ]
-        totals = WorkerCounts(
-            running=sum(client.running for client in clients),
-            stopped=sum(client.stopped for client in clients),
-            error=sum(client.error for client in clients),
-            total=sum(client.total for client in clients),
-        )
-        return WorkerOverview(clients=clients, **totals.model_dump())
+        return counted_by_client(found, enabled)
 
     async def _want(
         self,

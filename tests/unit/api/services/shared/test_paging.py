@@ -2,6 +2,7 @@ import base64
 import json
 import uuid
 from collections.abc import AsyncIterator
+from typing import Any
 
 import bson
 import pytest
@@ -10,6 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from api.core.errors import RuleError
+from api.models.job_models import Job
+from api.services.shared import paging
 from api.services.shared.paging import (
     DEFAULT_LIMIT,
     MAX_LIMIT,
@@ -18,7 +21,9 @@ from api.services.shared.paging import (
     _decode,
     _encode,
     fetch_page,
+    fields_of,
 )
+from tests.support.samples import logged
 from utilities.cosmos_connector import ClientManager, Document, Documents
 
 SOME_ID = "0123456789abcdef01234567"
@@ -240,3 +245,127 @@ def test_reading_a_cursor_raises_nothing_else(text: str) -> None:
             continue
         assert type(value) is (type(None) if order == "_id" else int)
         assert bson.encode({"value": value, "last": last_id})
+
+
+async def add_texts(documents: Documents, *sizes: int) -> None:
+    await documents.insert_many(
+        [
+            {
+                "_id": ObjectId(f"{n:024x}"),
+                "name": n,
+                "sequence": n,
+                "text": "x" * size,
+            }
+            for n, size in enumerate(sizes)
+        ]
+    )
+
+
+@pytest.mark.parametrize("order", ["_id", "sequence"])
+async def test_a_page_of_large_documents_ends_early(
+    documents: Documents, order: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paging, "PAGE_BYTES", 10_000)
+    large, small = [4_000] * 5, [10] * 30
+    await add_texts(documents, *small, 30_000, *large, *small)
+    pages = await all_pages(documents, 1000, order)
+    assert [n for each in pages for n in each] == list(range(66))
+    assert all(pages)
+    # What is larger than a page is a page of its own.
+    assert [30] in pages
+    assert all(sum(31 <= n < 36 for n in each) <= 2 for each in pages)
+
+
+async def test_no_more_is_read_than_a_page_may_hold(
+    documents: Documents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paging, "PAGE_BYTES", 30_000)
+    await add_texts(documents, *[1_000] * 300)
+    read = 0
+    find = documents.find
+
+    async def counting(*args: Any, **options: Any) -> list[Document]:
+        nonlocal read
+        found = await find(*args, **options)
+        read += len(found)
+        return found
+
+    monkeypatch.setattr(documents, "find", counting)
+    first = await page(documents, 300)
+    assert 20 < len(first.items) < 31
+    assert read < 40
+
+
+async def test_a_long_page_of_small_documents_is_whole(
+    documents: Documents,
+) -> None:
+    await add(documents, *range(1500))
+    first = await page(documents, 1200)
+    assert len(first.items) == 1200
+    assert first.next_cursor is not None
+    rest = await page(documents, 1200, first.next_cursor)
+    assert len(rest.items) == 300
+    assert rest.next_cursor is None
+
+
+async def test_the_newest_come_first_where_asked_for(
+    documents: Documents,
+) -> None:
+    await add(documents, *range(50))
+
+    async def newest(after: str | None) -> Page[int]:
+        return await fetch_page(
+            documents,
+            {},
+            PageRequest(20, after),
+            lambda found: found["name"],
+            order="sequence",
+            newest_first=True,
+        )
+
+    first = await newest(None)
+    assert list(first.items) == list(range(49, 29, -1))
+    second = await newest(first.next_cursor)
+    assert list(second.items) == list(range(29, 9, -1))
+
+
+async def test_only_the_fields_of_a_list_are_read(
+    documents: Documents,
+) -> None:
+    await add_texts(documents, 10)
+    read: list[Document] = []
+    await fetch_page(
+        documents,
+        {},
+        PageRequest(5),
+        read.append,
+        order="sequence",
+        fields=["name"],
+    )
+    assert read[0].keys() == {"_id", "name", "sequence"}
+    wanted = set(fields_of(Job))
+    assert {"_metadata", "responseData", "clientReference"} <= wanted
+    assert not wanted & {"checkpoint", "referenceIndex", "jobId"}
+
+
+async def test_a_broken_document_harms_only_itself(
+    documents: Documents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await add(documents, *range(10))
+    entries = logged(monkeypatch, paging)
+
+    def read(document: Document) -> int:
+        if document["name"] == 4:
+            raise ValueError("a secret of the document")
+        return int(document["name"])
+
+    first = await fetch_page(documents, {}, PageRequest(6), read)
+    assert list(first.items) == [0, 1, 2, 3, 5]
+    rest = await fetch_page(
+        documents, {}, PageRequest(6, first.next_cursor), read
+    )
+    assert list(rest.items) == [6, 7, 8, 9]
+    (entry,) = entries
+    assert entry["event"] == "document_unreadable"
+    assert entry["documentId"] == f"{4:024x}"
+    assert "secret" not in str(entry)
