@@ -6,6 +6,7 @@ Code outside the store takes the driver's names that it needs from here.
 """
 
 import asyncio
+import logging
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -87,6 +88,8 @@ class ClientManager:
         `timeout_seconds` is how long an operation looks for a server that
         cannot be reached.
         """
+        # At DEBUG, the driver logs commands with prompts and answers.
+        logging.getLogger("pymongo").setLevel(logging.INFO)
         self._connection_string = connection_string
         self._db_name = db_name
         self._timeout_ms = round(timeout_seconds * 1000)

@@ -8,13 +8,14 @@ import pytest
 from bson import ObjectId
 
 from api.services.monitoring.queue_state import QueueState
+from tests.support.store import clients_of
 from utilities.cosmos_connector import ClientManager, Documents
 from utilities.store.schema import migrate
 
 
 @pytest.fixture
 async def clients(address: str) -> AsyncIterator[ClientManager]:
-    clients = ClientManager(address, f"test-{uuid.uuid4().hex[:12]}")
+    clients = clients_of(address, f"test-{uuid.uuid4().hex[:12]}")
     await migrate(clients)
     yield clients
     await clients.close()

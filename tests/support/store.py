@@ -19,7 +19,7 @@ from api.services.shared.caller import Caller
 from config import ModelKeys
 from main_app import Application
 from tests.support.live_server import make_settings
-from utilities.cosmos_connector import Documents
+from utilities.cosmos_connector import ClientManager, Documents
 from utilities.store.in_memory import InMemoryClientManager
 from utilities.store.schema import migrate
 
@@ -87,7 +87,7 @@ async def open_store(address: str, tmp_path: Path) -> AsyncIterator[Store]:
         make_settings(tmp_path),
         ModelKeys({}),
         address,
-        InMemoryClientManager() if address == IN_MEMORY else None,
+        clients_of(address) if address == IN_MEMORY else None,
     )
     await migrate(application.clients)
     services, time = application.services, Time()
@@ -111,6 +111,13 @@ async def open_store(address: str, tmp_path: Path) -> AsyncIterator[Store]:
     )
     yield Store(application, queue, time, client, name, prompt.prompt_id)
     await application.clients.close()
+
+
+def clients_of(address: str, database: str = "metasync") -> ClientManager:
+    """Give the clients of a server, or of the store in memory."""
+    if address == IN_MEMORY:
+        return InMemoryClientManager()
+    return ClientManager(address, database)
 
 
 def new_prompt(name: str, **fields: object) -> PromptCreate:

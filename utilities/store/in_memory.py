@@ -248,7 +248,8 @@ class InMemoryCollection:
     def _candidates(self, where: Where) -> list[bytes]:
         match where.get("_id"):
             case {"$in": ids}:
-                keys = dict.fromkeys(order_key(each) for each in ids)
+                # In the order of the index, as a server reads it.
+                keys = dict.fromkeys(sorted(map(order_key, ids)))
             case ObjectId() | str() as one:
                 keys = {order_key(one): None}
             case _:

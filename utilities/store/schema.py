@@ -9,6 +9,7 @@ one.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import structlog
 from pymongo import UpdateOne
@@ -17,7 +18,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import ConnectionFailure, PyMongoError
 
 from utilities.clock import now_ms
-from utilities.cosmos_connector import ClientManager, Document
+from utilities.cosmos_connector import ClientManager, Document, retrying
 
 Database = AsyncDatabase[Document]
 Step = Callable[[Database], Awaitable[None]]
@@ -172,14 +173,19 @@ async def migrate_when_up(clients: ClientManager) -> None:
 
 
 async def migrate(clients: ClientManager) -> None:
-    """Bring the database to this version's schema."""
+    """Bring the database to this version's schema.
+
+    Indexes are built here: on some servers the first start takes half a
+    minute, and the log names the step that it waits for.
+    """
     database = clients.database()
     steps = database["schema_steps"]
     done = {document["_id"] for document in await steps.find().to_list()}
     for number, step in enumerate(STEPS, start=1):
         if number in done:
             continue
-        await step(database)
+        log.info("schema_step_started", step=number, of=len(STEPS))
+        await retrying(partial(step, database))
         record = {"$set": {"appliedAt": now_ms()}}
         await steps.update_one({"_id": number}, record, upsert=True)
         log.info("schema_step_applied", step=number)

@@ -1,4 +1,5 @@
 import asyncio
+import logging
 import threading
 import time
 import uuid
@@ -479,6 +480,17 @@ async def test_the_driver_itself_repeats_no_write() -> None:
     clients = ClientManager(uri, "test")
     assert clients.database().client.options.retry_writes is False
     await clients.close()
+
+
+async def test_the_driver_logs_no_texts(
+    database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    logging.getLogger("pymongo").setLevel(logging.NOTSET)
+    with caplog.at_level(logging.DEBUG):
+        clients = ClientManager(database, "test-quiet")
+        await Documents(clients, "things").insert(thing(prompt="hush"))
+        await clients.close()
+    assert "hush" not in caplog.text
 
 
 async def test_many_are_updated_and_counted(things: Things) -> None:
