@@ -189,8 +189,8 @@ def test_the_same_idempotency_key_answers_the_first_job(
 ) -> None:
     key = {"Idempotency-Key": "k1"}
     first = user.post("/jobs", body, **key)
-    changed = {**body, "operation": "changed"}
-    assert user.post("/jobs", changed, **key) == first
+    assert user.post("/jobs", body, **key) == first
+    user.post("/jobs", {**body, "operation": "changed"}, 422, **key)
     assert len(user.get("/jobs")) == 1
     theirs = {**body, "workingPrompts": [other.prompt()]}
     assert other.post("/jobs", theirs, **key)["jobId"] != first["jobId"]
