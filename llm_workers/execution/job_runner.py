@@ -92,6 +92,14 @@ class JobRunner:
 
     async def run(self, grace: Callable[[], float]) -> None:
         """Work until stopped, then give running calls `grace()` seconds."""
+        try:
+            await self._run(grace)
+        finally:
+            # Whatever ended it: the answers are stored or on disk.
+            await cancel_until_ended(self._running)
+            await self._writer.close()
+
+    async def _run(self, grace: Callable[[], float]) -> None:
         async with asyncio.TaskGroup() as helpers:
             tasks = [
                 helpers.create_task(self._writer.run()),
@@ -110,7 +118,7 @@ class JobRunner:
             free = (
                 self._read_config().concurrency + self._prefetch.count - held
             )
-            if free > 0 and self._may_be_more:
+            if free > 0 and self._may_be_more and not self._writer.is_full:
                 await self._claim(free)
             else:
                 await self._wait_for_news(free)
@@ -255,7 +263,4 @@ class JobRunner:
         if self._running:
             log.info("jobs_returned", count=len(self._running))
             await cancel_until_ended(self._running)
-        if not await self._writer.drain(_DRAIN_SECONDS):
-            log.warning(
-                "results_left_in_spool", count=len(self._writer.pending)
-            )
+        await self._writer.drain(_DRAIN_SECONDS)

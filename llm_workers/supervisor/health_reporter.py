@@ -14,6 +14,9 @@ log = structlog.get_logger(__name__)
 class HealthReporter(Loop):
     """Runs beside the workers and the streams of a process."""
 
+    name = "modelHealth"
+    vital = False
+
     def __init__(self, health: ModelHealthService) -> None:
         super().__init__()
         self._health = health

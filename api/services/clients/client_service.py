@@ -60,19 +60,19 @@ class ClientService:
     async def update(self, client_id: str, request: ClientUpdate) -> Client:
         """Change the name, or whether the client is let in.
 
-        Disabling it stops its workers; they stay stopped.
+        Disabling it stops its workers; enabling it starts those again.
         """
         client = await self._change(
             client_id, request.model_dump(exclude_none=True, by_alias=True)
         )
-        await self._stop_if_disabled(client)
+        await self._tell_workers(client)
         return client
 
     async def toggle(self, client_id: str) -> Client:
         """Disable an enabled client, enable a disabled one."""
         client = await self.get(client_id)
         client = await self._change(client_id, {"enabled": not client.enabled})
-        await self._stop_if_disabled(client)
+        await self._tell_workers(client)
         return client
 
     async def rotate_key(self, client_id: str) -> RotatedKey:
@@ -106,9 +106,11 @@ class ClientService:
         if not (right and document.get("enabled")):
             raise AuthenticationError("Invalid client credentials")
 
-    async def _stop_if_disabled(self, client: Client) -> None:
-        # Nobody pays for the jobs of a client that was shut out.
-        if not client.enabled:
+    async def _tell_workers(self, client: Client) -> None:
+        if client.enabled:
+            await self._workers.restart_all_of(client.client_id)
+        else:
+            # Nobody pays for the jobs of a client that was shut out.
             await self._workers.stop_all_of(client.client_id)
 
     async def _change(self, client_id: str, changes: Document) -> Client:

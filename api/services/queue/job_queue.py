@@ -105,10 +105,17 @@ class JobQueue:
         )
         return [ClaimedJob.from_document(document) for document in found]
 
-    async def has_work(self, client_id: str, config: WorkerConfig) -> bool:
+    async def has_work(
+        self,
+        client_id: str,
+        config: WorkerConfig,
+        unavailable: Collection[str] = (),
+    ) -> bool:
         """Tell whether a job waits that a worker of this config may take."""
         return bool(
-            await self._waiting_ids(client_id, config, self._clock(), 1)
+            await self._waiting_ids(
+                client_id, config, self._clock(), 1, unavailable
+            )
         )
 
     async def store(self, results: Sequence[Result]) -> int:

@@ -7,10 +7,11 @@ repeat nor hide old ones.
 
 import base64
 import binascii
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+import structlog
 from bson import ObjectId
 from pydantic_core import from_json, to_json
 
@@ -25,6 +26,8 @@ MAX_LIMIT = 10_000
 _FIRST_TOO_LARGE = 2**63
 
 T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +66,24 @@ async def fetch_page(
     shown = found[: request.limit]
     more = len(found) > request.limit
     return Page(
-        [read(document) for document in shown],
+        list(_readable(shown, read)),
         _encode(shown[-1], order) if more else None,
     )
+
+
+def _readable(
+    documents: Iterable[Document], read: Callable[[Document], T]
+) -> Iterable[T]:
+    """Read documents; one that is broken is left out of the list."""
+    for document in documents:
+        try:
+            yield read(document)
+        except ValueError as error:
+            log.warning(
+                "stored_document_broken",
+                id=str(document.get("_id")),
+                error=type(error).__name__,
+            )
 
 
 def _after(where: Filter, cursor: str | None, order: str) -> Filter:

@@ -1,4 +1,4 @@
-"""Workers: the state that is wanted. The pool brings the threads to it."""
+"""Workers: the state that is wanted. The pool reconciles the threads."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,15 +20,21 @@ from api.models.worker_models import (
     WorkerStatus,
     WorkerSummary,
     WorkerUpdate,
+    read_worker,
 )
 from api.services.queue.worker_leases import WorkerLease, WorkerLeases
 from api.services.shared.caller import Caller
 from api.services.shared.client_reference import index_of
+from api.services.shared.client_states import ClientStates
 from api.services.shared.paging import Page, PageRequest, fetch_page
 from api.services.shared.repository import Repository
+from utilities import payload
 from utilities.clock import Clock, now_ms, to_datetime
 from utilities.cosmos_connector import Document, Documents
 from utilities.signals import WORKERS_CHANGED, Signals
+
+# Marks workers that were stopped because their client was disabled.
+SUSPENDED = "suspended"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,14 @@ class WorkerFilter:
         return wanted <= index_of(config.client_reference_filters).items()
 
 
+class _Workers(Repository[Worker]):
+    """Workers; one that cannot be read is one with an error."""
+
+    def read(self, document: Document) -> Worker:
+        """Turn a document into its typed value."""
+        return read_worker(document)
+
+
 class WorkerService:
     """Rules and ownership of workers."""
 
@@ -68,10 +82,12 @@ class WorkerService:
         signals: Signals,
         defaults: WorkerDefaults,
         clock: Clock = now_ms,
+        clients: ClientStates | None = None,
     ) -> None:
         self._documents = documents
+        self._clients = clients
         self._leases = leases
-        self._workers = Repository(documents, Worker, "Worker")
+        self._workers = _Workers(documents, Worker, "Worker")
         self._signals = signals
         self._defaults = defaults
         self._clock = clock
@@ -114,7 +130,7 @@ class WorkerService:
     async def page(self, caller: Caller, page: PageRequest) -> Page[Worker]:
         """List the caller's workers."""
         found = await fetch_page(
-            self._documents, caller.own, page, Worker.from_document
+            self._documents, caller.own, page, read_worker
         )
         return replace(found, items=await self._with_threads(found.items))
 
@@ -154,13 +170,17 @@ class WorkerService:
                 "A running worker cannot be deleted: stop it first with "
                 f"POST /workers/{worker_id}/stop"
             )
-        await self._workers.remove(worker_id, {"status": worker.status})
+        # One that is shown with an error may have any status.
+        is_broken = worker.status is WorkerStatus.ERROR
+        expected = {} if is_broken else {"status": worker.status}
+        await self._workers.remove(worker_id, expected)
 
     async def start(self, worker_id: str, caller: Caller) -> Worker:
         """Want a worker running."""
         worker = await self.get(worker_id, caller)
         if worker.status is WorkerStatus.RUNNING:
             raise RuleError("The worker is already running")
+        await self._require_enabled(worker.client_id)
         started = to_datetime(self._clock()).isoformat()
         return await self._want(
             worker, WorkerStatus.RUNNING, {"startedAt": started}
@@ -174,13 +194,37 @@ class WorkerService:
         return await self._want(worker, WorkerStatus.STOPPED, None)
 
     async def stop_all_of(self, client_id: str) -> None:
-        """Want every running worker of a client stopped."""
-        stopped = await self._documents.update_many(
+        """Want every running worker of a client stopped for now.
+
+        They are marked, so that `restart_all_of` finds them.
+        """
+        await self._documents.update_many(
             {"clientId": client_id, "status": WorkerStatus.RUNNING},
-            {"status": WorkerStatus.STOPPED, "threadInfo": None},
+            {
+                "status": WorkerStatus.STOPPED,
+                "threadInfo": {"stoppedBecause": "the client was disabled"},
+                SUSPENDED: True,
+            },
         )
-        if stopped:
-            self._signals.publish(WORKERS_CHANGED)
+        # In any case: one that was started in this moment must not run.
+        self._signals.publish(WORKERS_CHANGED)
+
+    async def restart_all_of(self, client_id: str) -> None:
+        """Want those running again that `stop_all_of` has stopped."""
+        started = to_datetime(self._clock()).isoformat()
+        await self._documents.update_many(
+            {
+                "clientId": client_id,
+                "status": WorkerStatus.STOPPED,
+                SUSPENDED: True,
+            },
+            {
+                "status": WorkerStatus.RUNNING,
+                "threadInfo": {"startedAt": started},
+                SUSPENDED: False,
+            },
+        )
+        self._signals.publish(WORKERS_CHANGED)
 
     async def update_batch(
         self, request: WorkerBatchUpdate, caller: Caller
@@ -202,7 +246,7 @@ class WorkerService:
     ) -> WorkerSummary:
         """Count the caller's workers and name them, by status."""
         documents = await self._documents.find(caller.own)
-        workers = [Worker.from_document(document) for document in documents]
+        workers = [read_worker(document) for document in documents]
         ids: dict[WorkerStatus, list[str]] = {s: [] for s in WorkerStatus}
         for worker in filter(wanted.matches, workers):
             ids[worker.status].append(worker.worker_id)
@@ -227,8 +271,9 @@ class WorkerService:
         for document in await self._documents.find(
             {}, fields=["clientId", "status"]
         ):
-            row = counts.setdefault(document["clientId"], {})
-            row[document["status"]] = row.get(document["status"], 0) + 1
+            row = counts.setdefault(str(document.get("clientId")), {})
+            status = _status_of(document)
+            row[status] = row.get(status, 0) + 1
         clients = [
             ClientWorkerCounts(
                 client_id=client_id, **row, total=sum(row.values())
@@ -251,11 +296,23 @@ class WorkerService:
     ) -> Worker:
         changed = await self._workers.change(
             worker.worker_id,
-            {"status": status, "threadInfo": thread_info},
-            {"status": worker.status},
+            {"status": status, "threadInfo": thread_info, SUSPENDED: False},
+            {}
+            if worker.status is WorkerStatus.ERROR
+            else {"status": worker.status},
         )
         self._signals.publish(WORKERS_CHANGED)
         return changed
+
+    async def _require_enabled(self, client_id: str) -> None:
+        """Refuse a start that the supervisor would not carry out."""
+        if self._clients is None:
+            return
+        if client_id not in await self._clients.enabled({client_id}):
+            raise RuleError(
+                "The worker's client is disabled or deleted: enable the "
+                "client first"
+            )
 
     async def _named(
         self, request: WorkerBatchUpdate, caller: Caller
@@ -276,6 +333,10 @@ class WorkerService:
             config.max_items_per_batch or self._defaults.max_items_per_batch
         )
         fields["replicas"] = config.replicas or 1
+        if config.client_reference_filters is not None:
+            fields["clientReferenceFilters"] = payload.dump(
+                config.client_reference_filters
+            )
         return fields
 
     async def _with_threads(self, workers: Sequence[Worker]) -> list[Worker]:
@@ -286,6 +347,13 @@ class WorkerService:
         ]
         leases = await self._leases.of_workers(running) if running else []
         return [_showing(worker, leases) for worker in workers]
+
+
+def _status_of(document: Document) -> WorkerStatus:
+    try:
+        return WorkerStatus(str(document.get("status")))
+    except ValueError:
+        return WorkerStatus.ERROR
 
 
 def _showing(worker: Worker, leases: Sequence[WorkerLease]) -> Worker:
