@@ -8,6 +8,7 @@ from api.dependencies.services import Services
 from api.services.calls.model_access import ModelAccess
 from api.services.clients.client_service import ClientService
 from api.services.jobs.job_service import JobService
+from api.services.jobs.job_waiting import JobWaiting
 from api.services.models.model_health import ModelHealthService
 from api.services.models.model_service import ModelService
 from api.services.monitoring.health_service import HealthService
@@ -101,16 +102,20 @@ def build_services(shared: Shared) -> Services:
         documents("jobs"), models, prompts, flows, shared.signals, clock
     )
     workers = _workers(shared)
+    health = ModelHealthService(
+        documents("model_health"), shared.gates, shared.process_id, clock
+    )
     pepper = settings.api_key_pepper.get_secret_value()
     return Services(
         clients=ClientService(documents("clients"), workers, pepper),
         models=models,
-        model_health=ModelHealthService(
-            documents("model_health"), shared.gates, shared.process_id, clock
-        ),
+        model_health=health,
         prompts=prompts,
         prompt_flows=flows,
         jobs=jobs,
+        job_waiting=JobWaiting(
+            documents("workers"), shared.leases, models, health, clock
+        ),
         runs=RunService(
             documents("runs"), models, prompts, jobs, shared.signals
         ),

@@ -7,10 +7,12 @@
 import logging
 import sys
 from collections.abc import MutableMapping
-from typing import Any, Literal
+from io import StringIO
+from typing import Any, Literal, TextIO
 
 import structlog
 from asgi_correlation_id import correlation_id
+from structlog.typing import ExcInfo
 
 LogFormat = Literal["json", "console"]
 
@@ -60,12 +62,41 @@ def _shared_processors() -> list[structlog.types.Processor]:
 def _renderers(log_format: LogFormat) -> list[structlog.types.Processor]:
     if log_format == "console":
         # Not with the variables of each frame: a key may be among them.
-        plain = structlog.dev.plain_traceback
-        return [structlog.dev.ConsoleRenderer(exception_formatter=plain)]
+        return [
+            _escape_control_characters,
+            structlog.dev.ConsoleRenderer(exception_formatter=_traceback),
+        ]
     return [
         structlog.processors.format_exc_info,
         structlog.processors.JSONRenderer(),
     ]
+
+
+def _escape_control_characters(
+    _logger: object, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Escape what a terminal would obey: names and texts are anybody's."""
+    for name, value in event.items():
+        if isinstance(value, str):
+            event[name] = _visible(value)
+    return event
+
+
+def _traceback(stream: TextIO, exc_info: ExcInfo) -> None:
+    text = StringIO()
+    structlog.dev.plain_traceback(text, exc_info)
+    stream.write(_visible(text.getvalue()))
+
+
+def _visible(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(
+        each
+        if each.isprintable() or each in "\n\t"
+        else each.encode("unicode_escape").decode()
+        for each in text
+    )
 
 
 def _add_correlation_id(

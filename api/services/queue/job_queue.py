@@ -97,6 +97,7 @@ class JobQueue:
             "leaseProcess": claimant.process_id,
             "leaseWorker": claimant.worker_id,
             "leaseExpiresAt": self._lease_end(now),
+            "claimedAt": now,
         }
         update = {"$set": changes, "$inc": {"attempts": 1}}
         await retrying(lambda: self._documents.raw.update_many(where, update))
