@@ -1,6 +1,7 @@
 """One worker's event loop: claim a block, run its jobs, store results."""
 
 import asyncio
+import contextlib
 import heapq
 import math
 import time
@@ -107,7 +108,7 @@ class JobRunner:
             ]
             try:
                 await self._work()
-                await self._wind_down(grace())
+                await self._wind_down(grace)
             finally:
                 await cancel_until_ended(tasks)
 
@@ -255,11 +256,19 @@ class JobRunner:
             else:
                 wait = third
 
-    async def _wind_down(self, grace: float) -> None:
+    async def _wind_down(self, grace: Callable[[], float]) -> None:
         while self._ready:
             self._writer.put(Result(self._ready.popleft(), self._stopped()))
-        if self._running:
-            await asyncio.wait(self._running, timeout=grace)
+        began = time.monotonic()
+        while self._running:
+            # Asked again each time: less may be granted meanwhile.
+            left = began + grace() - time.monotonic()
+            if left <= 0:
+                break
+            self._news.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._news.wait()
         if self._running:
             log.info("jobs_returned", count=len(self._running))
             await cancel_until_ended(self._running)

@@ -19,10 +19,10 @@ from llm_workers.supervisor.assignment import Assignment
 from llm_workers.supervisor.fairness import (
     FairnessTimes,
     OwnThread,
-    Rotation,
     Shares,
 )
 from llm_workers.supervisor.snapshot import Snapshot, SnapshotSource
+from llm_workers.supervisor.work_search import WorkSearch
 from llm_workers.supervisor.worker_thread import WorkerParts, WorkerThread
 from utilities.cosmos_connector import StoreError
 from utilities.signals import WORKERS_CHANGED
@@ -103,7 +103,7 @@ class WorkerPool(Loop):
         self._next_snapshot = 0.0
         self._next_reap = 0.0
         self._warned_full = False
-        self._rotation = Rotation()
+        self._search = WorkSearch(parts.queue, parts.gates, self._times.asking)
 
     async def run(self) -> None:
         """Supervise until told to stop, then stop every worker in time."""
@@ -150,8 +150,14 @@ class WorkerPool(Loop):
 
     async def _stop_disabled(self) -> None:
         """Stop the workers of clients that are no longer let in, at once."""
-        clients = {thread.client_id for thread in self._threads.values()}
+        leaving = [each.thread for each in self._leaving]
+        clients = {
+            thread.client_id for thread in (*self._threads.values(), *leaving)
+        }
         enabled = await self._source.enabled(clients)
+        for thread in leaving:
+            if thread.client_id not in enabled:
+                thread.stop(0.0)
         for slot, thread in list(self._threads.items()):
             if thread.client_id not in enabled:
                 # Nobody pays for its calls: they are cut off.
@@ -228,17 +234,15 @@ class WorkerPool(Loop):
         self, waiting: Sequence[Slot], snapshot: Snapshot
     ) -> None:
         """Give threads to workers that have jobs waiting, one each."""
-        await self._ask(waiting, snapshot)
-        first: dict[str, Slot] = {}
-        for slot in waiting:
-            if slot.worker_id in self._rotation.hungry:
-                first.setdefault(slot.worker_id, slot)
+        found = await self._search.found(waiting, snapshot)
         shares = Shares(snapshot.held, snapshot.clients)
-        for slot in shares.in_turn(first.values()):
+        for slot in shares.in_turn(found):
             donor = shares.donor(
                 slot, self._own_threads(snapshot), self._times.fairness
             )
-            if donor is None or not await self._has_work(slot, snapshot):
+            if donor is None or not await self._search.confirms(
+                slot, snapshot
+            ):
                 continue
             if not await self._take(slot, snapshot):
                 continue
@@ -246,31 +250,6 @@ class WorkerPool(Loop):
             await self._release([donor.slot])
             if donor.idle_seconds <= self._times.fairness.idle:
                 return  # of those that are busy, one in a round
-
-    async def _ask(self, waiting: Sequence[Slot], snapshot: Snapshot) -> None:
-        """Ask workers that wait whether they have jobs, for a short time."""
-        pairs = {
-            slot.worker_id: snapshot.clients[slot.worker_id]
-            for slot in waiting
-        }
-        slots = {slot.worker_id: slot for slot in waiting}
-        deadline = time.monotonic() + self._times.asking
-        for worker_id in self._rotation.order(list(pairs.items())):
-            await self._has_work(slots[worker_id], snapshot)
-            if time.monotonic() > deadline:
-                return
-
-    async def _has_work(self, slot: Slot, snapshot: Snapshot) -> bool:
-        worker_id = slot.worker_id
-        if not self._rotation.knows(worker_id):
-            worker = snapshot.workers[worker_id]
-            has_work = await self._parts.queue.has_work(
-                worker.client_id,
-                worker.config,
-                self._parts.gates.unavailable().names,
-            )
-            self._rotation.asked(worker_id, has_work=has_work)
-        return worker_id in self._rotation.hungry
 
     def _own_threads(self, snapshot: Snapshot) -> list[OwnThread]:
         """Return the threads that may be given to others."""
@@ -385,8 +364,9 @@ class WorkerPool(Loop):
         for thread in threads:
             thread.stop(grace)
         # They take no more jobs, so others may go on at once.
-        with contextlib.suppress(StoreError):
-            await self._leases.release_all(self.pool_id)
+        with contextlib.suppress(StoreError, TimeoutError):
+            async with asyncio.timeout(self._times.tick):
+                await self._leases.release_all(self.pool_id)
         deadline = time.monotonic() + grace + self._times.stuck
         while threads and time.monotonic() < deadline:
             await asyncio.sleep(0.05)

@@ -1,8 +1,11 @@
 """Parts that fail are shown, and nobody's work harms another's."""
 
 import asyncio
+import signal
 import time
+import uuid
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +13,14 @@ import httpx2
 import pytest
 from bson import ObjectId
 
+from chaos.network import Cut, line_to
+from chaos.processes import address
 from tests.conftest import PROVIDER_KEY
 from tests.integration.test_workers import provider_model
 from tests.support.api_user import ADMIN, ApiUser
 from tests.support.fake_provider import FakeProvider
 from tests.support.live_server import LiveServer, live_server, make_settings
+from tests.support.processes import ServiceProcess, service_process
 from tests.support.waiting import eventually
 
 THREADS = 3
@@ -209,9 +215,8 @@ def test_idle_workers_hide_none_that_has_work(
     small_http: httpx2.Client,
 ) -> None:
     user = ApiUser(small_http)
-    filters = {"maxItemsPerBatch": 1, "operationFilter": "nothing"}
     for _ in range(45):
-        user.worker(**filters)
+        user.worker(maxItemsPerBatch=1, operationFilter="nothing")
     user.worker()
     job = user.job(user.model(), user.prompt())["jobId"]
     assert user.ended(job, seconds=20)["status"] == "PROCESSED"
@@ -326,3 +331,94 @@ def test_a_job_tells_why_it_waits(user: ApiUser) -> None:
     user.post(f"/workers/{worker}/start", None, 200)
     assert user.ended(job)["status"] == "PROCESSED"
     assert user.get(f"/jobs/{job}")["waitingFor"] is None
+
+
+@pytest.mark.slow
+def test_an_ordinary_stop_with_open_streams_is_quiet(
+    data_dir: Path, provider: FakeProvider
+) -> None:
+    provider.pieces = ["x"] * 1000
+    provider.piece_delay = 0.05
+    with (
+        service_process(data_dir, PROVIDER_KEY=PROVIDER_KEY) as service,
+        httpx2.Client(base_url=service.url, timeout=30) as http,
+        ExitStack() as stack,
+    ):
+        user = ApiUser(http)
+        body = {"userPrompt": "hi", "model": provider_model(user, provider)}
+        answers = [
+            stack.enter_context(
+                http.stream("POST", "/stream", headers=user.headers, json=body)
+            )
+            for _ in range(3)
+        ]
+        texts = [answer.iter_text() for answer in answers]
+        for each in texts:
+            next(each)
+        assert service.process is not None
+        service.process.send_signal(signal.SIGTERM)
+        for each in texts:
+            assert "".join(each).endswith("[Error: The service was stopped]")
+        assert service.process.wait(30) == 0
+        log = service.log.read_text()
+    assert "Traceback" not in log
+    assert '"level": "error"' not in log
+
+
+@pytest.mark.slow
+def test_answers_that_come_while_the_database_hangs_are_on_disk_at_the_end(
+    database: str, tmp_path: Path, provider: FakeProvider
+) -> None:
+    provider.delay = 2.0
+    port = int(database.split(":")[2].split("/", maxsplit=1)[0])
+    with line_to(port) as line:
+        data_dir = tmp_path / "data"
+        variables = {
+            "DB_CONNECTION_STRING": address(line.port),
+            "DB_NAME": f"hang-{uuid.uuid4().hex[:8]}",
+            "PROVIDER_KEY": PROVIDER_KEY,
+            "STOP_GRACE_SECONDS": "4",
+        }
+        with (
+            service_process(data_dir, **variables) as service,
+            httpx2.Client(base_url=service.url, timeout=30) as http,
+        ):
+            user = ApiUser(http)
+            user.worker()
+            model, prompt = provider_model(user, provider), user.prompt()
+            for _ in range(5):
+                user.job(model, prompt)
+            eventually(lambda: len(provider.requests) == 5)
+            line.cut(Cut.DELAY)
+            assert service.end(signal.SIGTERM) == 0
+            log = service.log.read_text()
+        lines = [
+            line
+            for path in data_dir.glob("spool/*/*.jsonl")
+            for line in path.read_text().splitlines()
+        ]
+    assert len(lines) == 5
+    assert "results_left_in_spool" in log
+    assert "results_lost" not in log
+
+
+@pytest.mark.slow
+def test_a_second_signal_does_not_cut_off_the_cleanup(
+    database: str, tmp_path: Path
+) -> None:
+    process = ServiceProcess(
+        tmp_path / "data",
+        DB_CONNECTION_STRING=database,
+        DB_NAME=f"twice-{uuid.uuid4().hex[:8]}",
+    )
+    process.spawn("worker")
+    eventually(
+        lambda: list((tmp_path / "data").glob("spool/*/lock")), seconds=40
+    )
+    assert process.process is not None
+    process.process.send_signal(signal.SIGTERM)
+    while process.process.poll() is None:
+        process.process.send_signal(signal.SIGTERM)
+        time.sleep(0.005)
+    assert process.process.returncode == 0
+    assert list((tmp_path / "data" / "spool").iterdir()) == []
