@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from socket import socket
+from types import FrameType
 
 import structlog
 import uvicorn
@@ -179,8 +180,7 @@ def database_of(settings: Settings) -> Iterator[str]:
 
 def serve(settings: Settings, keys: ModelKeys, *, run_workers: bool) -> None:
     """Run the API, and the workers unless told otherwise, until stopped."""
-    _end_on_signals()
-    with database_of(settings) as connection_string:
+    with _ending_on_signals(), database_of(settings) as connection_string:
         application = build(settings, keys, connection_string)
         uvloop.run(_prepare(application))
         app = create_app(application, run_workers=run_workers)
@@ -205,8 +205,7 @@ def serve(settings: Settings, keys: ModelKeys, *, run_workers: bool) -> None:
 
 def work(settings: Settings, keys: ModelKeys) -> None:
     """Run workers without the API, until stopped."""
-    _end_on_signals()
-    with database_of(settings) as connection_string:
+    with _ending_on_signals(), database_of(settings) as connection_string:
         application = build(settings, keys, connection_string)
         collect_seldom()
         with _metrics_port(application):
@@ -235,12 +234,25 @@ async def _prepare(application: Application) -> None:
     await application.clients.close()
 
 
-def _end_on_signals() -> None:
+@contextlib.contextmanager
+def _ending_on_signals() -> Iterator[None]:
     # uvicorn and the worker loop handle these while they run; before and
     # after, a signal must still unwind the stack, so that the embedded
     # database ends cleanly.
+    _on_signals(lambda *_: sys.exit(0))
+    try:
+        yield
+    finally:
+        # Everything is cleaned up: a repeated signal would only kill the
+        # interpreter while it ends.
+        _on_signals(signal.SIG_IGN)
+
+
+def _on_signals(
+    handler: Callable[[int, FrameType | None], None] | signal.Handlers,
+) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: sys.exit(0))
+        signal.signal(number, handler)
 
 
 async def _work_until_stopped(application: Application) -> None:
@@ -248,8 +260,7 @@ async def _work_until_stopped(application: Application) -> None:
     loop = asyncio.get_running_loop()
     # Not `loop.add_signal_handler`: the end of the loop would take these
     # away, and a second signal would then kill the process in its cleanup.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: _call_soon(loop, stopped.set))
+    _on_signals(lambda *_: _call_soon(loop, stopped.set))
     await application.prepare()
     parts = (*application.helpers(), *application.workers())
     async with application.shared.parts.running(*parts):

@@ -9,7 +9,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 import uvloop
@@ -24,9 +24,9 @@ from api.services.prompts.prompt_service import PromptService
 from api.services.queue.job_queue import JobQueue
 from api.services.queue.job_work import Claimant
 from llm_sdks.resilience.model_gate import ModelGates
-from llm_workers.execution.job_runner import JobRunner
+from llm_workers.execution.job_runner import JobRunner, RunnerTimes
 from llm_workers.execution.pipeline import Pipeline
-from llm_workers.results.result_writer import ResultWriter
+from llm_workers.results.result_writer import ResultWriter, WriterTimes
 from llm_workers.results.spool import Spool
 from utilities.clock import Clock
 from utilities.cosmos_connector import ClientManager, current_actor
@@ -49,6 +49,8 @@ class WorkerParts:
     gates: ModelGates
     clock: Clock
     observer: Observer = NOBODY
+    runner_times: RunnerTimes = field(default_factory=RunnerTimes)
+    writer_times: WriterTimes = field(default_factory=WriterTimes)
 
 
 class WorkerThread:
@@ -157,7 +159,11 @@ class WorkerThread:
             max_attempts=parts.queue.max_attempts,
             clock=parts.clock,
         )
-        writer = ResultWriter(parts.queue, parts.spool.file(self.worker_id))
+        writer = ResultWriter(
+            parts.queue,
+            parts.spool.file(self.worker_id),
+            parts.writer_times,
+        )
         return JobRunner(
             Claimant(parts.spool.process_id, self.worker_id),
             self.client_id,
@@ -167,6 +173,7 @@ class WorkerThread:
             writer,
             parts.gates,
             parts.clock,
+            times=parts.runner_times,
         )
 
     def _open(self, runner: JobRunner) -> None:
