@@ -28,9 +28,11 @@ class Server:
         self.returned: list[str] = []
         self.released: list[str] = []
         self.away = False
+        self.tries = 0
         self.refuses_token: str | None = None
 
     async def store(self, results: Sequence[Result]) -> int:
+        self.tries += 1
         if self.away:
             raise AutoReconnect("gone")
         self.blocks.append(len(results))
@@ -126,7 +128,7 @@ async def test_while_the_database_is_away_everything_stays_on_disk(
     server.away = True
     dead(data_dir, *results)
     async with recovering(data_dir, server):
-        await asyncio.sleep(0.05)
+        await becomes(lambda: server.tries >= 2)
         assert server.returned == []
         server.away = False
         await becomes(lambda: server.released)

@@ -164,6 +164,7 @@ def test_clients_take_turns_in_being_asked() -> None:
 
 
 @given(st.integers(1, 60), st.integers(1, 10))
+@settings(deadline=None)
 def test_everybody_is_asked_within_a_full_turn(
     workers: int, clients: int
 ) -> None:
