@@ -1,4 +1,4 @@
-"""The composition root: builds every part and wires it to the others."""
+"""The entry and the lifespan of a process; rooms bring their own parts."""
 
 import os
 import signal
@@ -10,11 +10,12 @@ if __name__ == "__main__":
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from asyncio import create_task, to_thread
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Protocol
+from dataclasses import dataclass
+from socket import socket
+from types import FrameType
 
 import structlog
 import uvicorn
@@ -22,36 +23,21 @@ import uvloop
 from fastapi import FastAPI
 
 from api.application import body_limits, new_app
+from api.build import Shared, build_services
 from api.core.http_server import bound_sockets, server_config
 from api.core.logging import configure_logging
-from api.core.scrape_access import ScrapeAccess
 from api.dependencies.services import Services
-from api.services.calls.model_access import ModelAccess
-from api.services.clients.client_service import ClientService
-from api.services.jobs.job_service import JobService
-from api.services.models.model_health import ModelHealthService
-from api.services.models.model_service import ModelService
-from api.services.monitoring.health_service import HealthService
 from api.services.monitoring.metrics_server import metrics_server
-from api.services.monitoring.metrics_service import MetricsService
-from api.services.monitoring.observed_queue import ObservedJobQueue
 from api.services.monitoring.queue_state import QueueState
-from api.services.prompts.prompt_flow_service import PromptFlowService
-from api.services.prompts.prompt_service import PromptService
-from api.services.prompts.version_counters import VersionCounters
-from api.services.queue.worker_leases import WorkerLeases
-from api.services.runs.run_service import RunService
+from api.services.streams.stream_guard import StreamGuard
 from api.services.streams.stream_service import StreamService
-from api.services.workers.worker_service import WorkerDefaults, WorkerService
 from config import ModelKeys, Settings, SettingsError
 from llm_optimizers.orchestrator import RunOrchestrator
-from llm_sdks.registry import SdkRegistry
-from llm_sdks.resilience.model_gate import ModelGates
-from llm_workers.results.spool import Spool
+from llm_workers.build import build_worker_parts, build_workers
+from llm_workers.results.spool import Spool, new_process_id
 from llm_workers.supervisor.health_reporter import HealthReporter
-from llm_workers.supervisor.pool import PoolLimits, WorkerPool
 from llm_workers.supervisor.worker_thread import WorkerParts
-from utilities.cosmos_connector import ClientManager, Documents
+from utilities.cosmos_connector import ClientManager
 from utilities.descriptors import raise_descriptor_limit
 from utilities.embedded.database import (
     EmbeddedDatabase,
@@ -59,12 +45,16 @@ from utilities.embedded.database import (
 )
 from utilities.interpreter import collect_seldom, switch_threads_often
 from utilities.private_files import make_private
-from utilities.signals import Signals
 from utilities.store.address import check_address
 from utilities.store.change_feed import ChangeFeed
 from utilities.store.change_watcher import ChangeWatcher
-from utilities.store.database_clock import ClockKeeper, DatabaseClock
+from utilities.store.database_clock import ClockKeeper
 from utilities.store.schema import DatabaseError, migrate, migrate_when_up
+from utilities.supervision import Part
+from utilities.tasks import cancel_until_ended
+
+# As `uvicorn.run` does where a port is taken, for example.
+_NOT_STARTED = 3
 
 log = structlog.get_logger(__name__)
 
@@ -73,79 +63,45 @@ log = structlog.get_logger(__name__)
 class Application:
     """The parts of one process, wired."""
 
-    settings: Settings
-    clients: ClientManager
-    clock: DatabaseClock
+    shared: Shared
     services: Services
     worker_parts: WorkerParts
-    worker_documents: Documents
-    worker_leases: WorkerLeases
 
-    def workers(self) -> "tuple[_Runnable, ...]":
-        """Make the workers' supervisor, and what wakes and feeds them."""
-        services, parts = self.services, self.worker_parts
-        limits = PoolLimits(
-            self.settings.num_llm_workers, self.settings.stop_grace_seconds
-        )
-        pool = WorkerPool(
-            self.worker_documents, self.worker_leases, parts, limits
-        )
+    @property
+    def settings(self) -> Settings:
+        """The settings of the process."""
+        return self.shared.settings
+
+    @property
+    def clients(self) -> ClientManager:
+        """The way to the database."""
+        return self.shared.clients
+
+    def workers(self) -> tuple[Part, ...]:
+        """Make what runs workers and runs, and what wakes them."""
+        shared, services = self.shared, self.services
         main = (
-            pool,
-            RunOrchestrator(services.runs, services.jobs, parts.signals),
+            *build_workers(shared, self.worker_parts),
+            RunOrchestrator(services.runs, services.jobs, shared.signals),
         )
         if not self.settings.change_streams:
             return main
-        return (*main, ChangeWatcher(ChangeFeed(self.clients), parts.signals))
+        feed = ChangeFeed(shared.clients)
+        return (*main, ChangeWatcher(feed, shared.signals, shared.clock))
 
-    def helpers(self) -> tuple[ClockKeeper, HealthReporter]:
-        """Make what keeps the time, and what tells how calls go."""
+    def helpers(self) -> tuple[Part, ...]:
+        """Make what every process runs."""
+        shared, services = self.shared, self.services
         return (
-            ClockKeeper(self.clock, self.clients),
-            HealthReporter(self.services.model_health),
+            ClockKeeper(shared.clock, shared.clients, shared.clock_record),
+            HealthReporter(services.model_health),
+            StreamGuard(services.streams, shared.client_states),
         )
 
-
-@dataclass(frozen=True)
-class _Process:
-    """What all parts of this process share."""
-
-    settings: Settings
-    keys: ModelKeys
-    clients: ClientManager
-    # All who write to the database go by it.
-    clock: DatabaseClock = field(default_factory=DatabaseClock)
-    signals: Signals = field(default_factory=Signals)
-    registry: SdkRegistry = field(default_factory=SdkRegistry.discover)
-    gates: ModelGates = field(default_factory=ModelGates)
-
-    def documents(self, name: str) -> Documents:
-        return Documents(self.clients, name, self.clock)
-
-    @cached_property
-    def access(self) -> ModelAccess:
-        return ModelAccess(
-            self.registry,
-            self.keys,
-            self.gates,
-            self.settings.llm_timeout_seconds,
-        )
-
-    @cached_property
-    def spool(self) -> Spool:
-        return Spool(self.settings.data_dir)
-
-    @cached_property
-    def metrics(self) -> MetricsService:
-        return MetricsService(self.clock)
-
-    @cached_property
-    def leases(self) -> WorkerLeases:
-        return WorkerLeases(
-            self.documents("worker_leases"),
-            self.documents("worker_pools"),
-            self.clock,
-        )
+    async def prepare(self) -> None:
+        """Bring the schema up to date, and take the database's time."""
+        await migrate_when_up(self.clients)
+        await self.shared.measure_clock()
 
 
 def build(
@@ -161,163 +117,58 @@ def build(
     clients = clients or ClientManager(
         connection_string, settings.db_name, settings.db_timeout_seconds
     )
-    process = _Process(settings, keys, clients)
-    services = _services(process)
-    process.metrics.watch(
-        process.gates, process.spool.size, QueueState(process.documents)
+    shared = Shared(settings, keys, clients, new_process_id())
+    spool = Spool(settings.data_dir, shared.process_id)
+    services = build_services(shared)
+    shared.metrics.watch(
+        shared.gates, spool.size, QueueState(shared.documents)
     )
-    return Application(
-        settings,
-        clients,
-        process.clock,
-        services,
-        _worker_parts(process, services),
-        process.documents("workers"),
-        process.leases,
-    )
-
-
-def _worker_parts(process: _Process, services: Services) -> WorkerParts:
-    settings, observer = process.settings, process.metrics.observer
-    return WorkerParts(
-        clients=process.clients,
-        queue=ObservedJobQueue(
-            process.documents("jobs"),
-            observer,
-            lease_seconds=settings.lease_seconds,
-            max_attempts=settings.max_attempts,
-            signals=process.signals,
-            clock=process.clock,
-        ),
-        models=services.models,
-        prompts=services.prompts,
-        access=process.access,
-        signals=process.signals,
-        spool=process.spool,
-        gates=process.gates,
-        clock=process.clock,
-        observer=observer,
-    )
-
-
-def _services(process: _Process) -> Services:
-    settings, clock = process.settings, process.clock
-    documents = process.documents
-    models = ModelService(documents("models"), process.registry)
-    prompts = PromptService(
-        documents("prompts"),
-        VersionCounters(documents("prompt_versions"), documents("prompts")),
-    )
-    flows = PromptFlowService(documents("prompt_flows"))
-    jobs = JobService(
-        documents("jobs"), models, prompts, flows, process.signals, clock
-    )
-    workers = _worker_service(process)
-    pepper = settings.api_key_pepper.get_secret_value()
-    return Services(
-        clients=ClientService(documents("clients"), workers, pepper),
-        models=models,
-        model_health=ModelHealthService(
-            documents("model_health"),
-            process.gates,
-            process.spool.process_id,
-            clock,
-            process.registry.learnt,
-        ),
-        prompts=prompts,
-        prompt_flows=flows,
-        jobs=jobs,
-        runs=RunService(
-            documents("runs"), models, prompts, jobs, process.signals
-        ),
-        streams=_stream_service(process, models, prompts),
-        workers=workers,
-        health=HealthService(process.clients),
-        metrics=process.metrics,
-        scrape_access=_scrape_access(settings),
-        admin_api_key=settings.admin_api_key.get_secret_value(),
-        docs_user=settings.docs_user,
-        docs_secret=settings.docs_secret.get_secret_value(),
-    )
-
-
-def _worker_service(process: _Process) -> WorkerService:
-    settings = process.settings
-    return WorkerService(
-        process.documents("workers"),
-        process.leases,
-        process.signals,
-        WorkerDefaults(settings.poll_interval, settings.max_items_per_batch),
-        process.documents("clients"),
-        process.clock,
-    )
-
-
-def _stream_service(
-    process: _Process, models: ModelService, prompts: PromptService
-) -> StreamService:
-    return StreamService(
-        process.documents("streams"),
-        models,
-        prompts,
-        process.access,
-        clock=process.clock,
-        observer=process.metrics.observer,
-    )
-
-
-def _scrape_access(settings: Settings) -> ScrapeAccess:
-    token = settings.metrics_token
-    return ScrapeAccess(
-        settings.admin_api_key.get_secret_value(),
-        token.get_secret_value() if token is not None else None,
-        settings.metrics_public,
-    )
+    parts = build_worker_parts(shared, services, spool)
+    return Application(shared, services, parts)
 
 
 def create_app(application: Application, *, run_workers: bool) -> FastAPI:
     """Make the HTTP application; its lifespan runs the worker pool."""
+    services, shared = application.services, application.shared
+    if run_workers:
+        # Answers are kept there while the database is away.
+        spool = application.worker_parts.spool
+        services.health.watch("dataDir", lambda: to_thread(spool.check))
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         await migrate(application.clients)
-        await application.clock.measure(application.clients)
+        await shared.measure_clock()
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(application.clients.close)
-            streams = application.services.streams
-            await streams.close_interrupted()
-            stack.push_async_callback(streams.stop)
+            await services.streams.close_interrupted()
+            stack.push_async_callback(services.streams.stop)
             parts = application.workers() if run_workers else ()
             await stack.enter_async_context(
-                running(*application.helpers(), *parts)
+                shared.parts.running(*application.helpers(), *parts)
             )
             yield
 
-    return new_app(
-        application.services, lifespan, body_limits(application.settings)
-    )
+    return new_app(services, lifespan, body_limits(application.settings))
 
 
-class _Runnable(Protocol):
-    async def run(self) -> None: ...
+class ApiServer(uvicorn.Server):
+    """Ends open streams in time for their answers to end well."""
 
-    def stop(self) -> None: ...
+    def __init__(
+        self, config: uvicorn.Config, streams: StreamService, grace: float
+    ) -> None:
+        super().__init__(config)
+        self._streams = streams
+        self._grace = grace
 
-
-@asynccontextmanager
-async def running(*parts: _Runnable) -> AsyncIterator[None]:
-    """Run these beside what is inside."""
-    tasks = [asyncio.create_task(part.run()) for part in parts]
-    try:
-        yield
-    finally:
-        for part in parts:
-            part.stop()
-        # What waits for the database need not wait on. Told before: it may
-        # lose a cancellation (see `utilities.tasks`).
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        """Close the listeners, wait for requests; see `uvicorn.Server`."""
+        ending = create_task(self._streams.end_within(self._grace))
+        try:
+            await super().shutdown(sockets)
+        finally:
+            await cancel_until_ended([ending])
 
 
 @contextlib.contextmanager
@@ -345,11 +196,12 @@ def database_of(settings: Settings) -> Iterator[str]:
 
 def serve(settings: Settings, keys: ModelKeys, *, run_workers: bool) -> None:
     """Run the API, and the workers unless told otherwise, until stopped."""
-    _end_on_signals()
-    raise_descriptor_limit()
-    # Before the database starts, so that a port in use is told at once.
-    sockets = bound_sockets(settings.host, settings.port)
-    with database_of(settings) as connection_string:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_ending_on_signals())
+        raise_descriptor_limit()
+        # Before the database starts, so that a port in use is told at once.
+        sockets = bound_sockets(settings.host, settings.port)
+        connection_string = stack.enter_context(database_of(settings))
         application = build(settings, keys, connection_string)
         uvloop.run(_prepare(application))
         app = create_app(application, run_workers=run_workers)
@@ -358,13 +210,19 @@ def serve(settings: Settings, keys: ModelKeys, *, run_workers: bool) -> None:
         for sock in sockets:
             host, port = sock.getsockname()[:2]
             log.info("listening", host=host, port=port)
-        uvicorn.Server(server_config(app, settings)).run(sockets)
+        server = ApiServer(
+            server_config(app, settings),
+            application.services.streams,
+            settings.stop_grace_seconds,
+        )
+        server.run(sockets)
+        if not server.started:
+            sys.exit(_NOT_STARTED)
 
 
 def work(settings: Settings, keys: ModelKeys) -> None:
     """Run workers without the API, until stopped."""
-    _end_on_signals()
-    with database_of(settings) as connection_string:
+    with _ending_on_signals(), database_of(settings) as connection_string:
         application = build(settings, keys, connection_string)
         collect_seldom()
         with _metrics_port(application):
@@ -393,24 +251,45 @@ async def _prepare(application: Application) -> None:
     await application.clients.close()
 
 
-def _end_on_signals() -> None:
+@contextlib.contextmanager
+def _ending_on_signals() -> Iterator[None]:
     # uvicorn and the worker loop handle these while they run; before and
     # after, a signal must still unwind the stack, so that the embedded
     # database ends cleanly.
+    _on_signals(lambda *_: sys.exit(0))
+    try:
+        yield
+    finally:
+        # Everything is cleaned up: a repeated signal would only kill the
+        # interpreter while it ends.
+        _on_signals(signal.SIG_IGN)
+
+
+def _on_signals(
+    handler: Callable[[int, FrameType | None], None] | signal.Handlers,
+) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: sys.exit(0))
+        signal.signal(number, handler)
 
 
 async def _work_until_stopped(application: Application) -> None:
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopped.set)
-    await migrate_when_up(application.clients)
-    await application.clock.measure(application.clients)
-    async with running(*application.helpers(), *application.workers()):
+    # Not `loop.add_signal_handler`: the end of the loop would take these
+    # away, and a second signal would then kill the process in its cleanup.
+    _on_signals(lambda *_: _call_soon(loop, stopped.set))
+    await application.prepare()
+    parts = (*application.helpers(), *application.workers())
+    async with application.shared.parts.running(*parts):
         await stopped.wait()
     await application.clients.close()
+
+
+def _call_soon(
+    loop: asyncio.AbstractEventLoop, action: Callable[[], None]
+) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop has ended
+        loop.call_soon_threadsafe(action)
 
 
 def main() -> None:

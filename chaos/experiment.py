@@ -30,6 +30,7 @@ def run(plan: Plan, directory: Path) -> Verdict:
             stage.heal()
             _wait_for_the_end(stage)
             submission.join(_TICK_SECONDS)
+            _wait_for_all_processes(stage)
         seconds = time.monotonic() - began
         statuses = {each.name: each.end() for each in stage.workers}
         return judge(stage, submission.repeated, statuses, seconds)
@@ -86,6 +87,19 @@ def _let_pass(stage: Stage, ended: int) -> None:
                 return
             next_look = time.monotonic() + _LOOK_SECONDS
         time.sleep(_TICK_SECONDS)
+
+
+def _wait_for_all_processes(stage: Stage) -> None:
+    """Wait until every process runs and has recovered the dead ones.
+
+    One that is told to end while it starts would die of the signal, and
+    leave what a dead process before it has left. One that was still ending
+    when all faults were undone is started only now.
+    """
+    deadline = time.monotonic() + stage.plan.patience
+    while time.monotonic() < deadline and not stage.is_settled:
+        stage.heal()
+        time.sleep(_LOOK_SECONDS)
 
 
 def _wait_for_the_end(stage: Stage) -> None:

@@ -57,6 +57,20 @@ class Stage:
         """The processes with workers, of all machines."""
         return [each for machine in self.machines for each in machine.workers]
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether all processes with workers run, and nothing else is left.
+
+        Each has a directory of its own in its machine's spool; that of a
+        dead one is there until it has been recovered.
+        """
+        return all(each.alive for each in self.workers) and all(
+            len(list(machine.data_dir.glob("spool/*/")))
+            == len(machine.workers)
+            and not list(machine.data_dir.glob("spool/*/*.jsonl"))
+            for machine in self.machines
+        )
+
     def strike(self, fault: str) -> None:
         """Let one fault happen; it passes by itself."""
         self.struck[fault] += 1

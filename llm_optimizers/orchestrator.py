@@ -35,6 +35,8 @@ log = structlog.get_logger(__name__)
 class RunOrchestrator(Loop):
     """Brings every running run as far as it can go."""
 
+    name = "runs"
+
     def __init__(
         self, runs: RunService, jobs: JobService, signals: Signals
     ) -> None:

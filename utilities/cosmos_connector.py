@@ -23,6 +23,7 @@ from pymongo.errors import (
     BulkWriteError,
     DocumentTooLarge,
     DuplicateKeyError,
+    OperationFailure,
     PyMongoError,
 )
 
@@ -51,6 +52,7 @@ __all__ = [
     "InvalidDocument",
     "InvalidId",
     "ObjectId",
+    "OperationFailure",
     "Sort",
     "StoreError",
     "current_actor",

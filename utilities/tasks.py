@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -23,20 +24,40 @@ async def cancel_until_ended(tasks: Iterable[asyncio.Task[Any]]) -> None:
 
 
 class Loop:
-    """What something that goes on until it is told to stop is made of.
+    """Base of a background part that repeats until it is told to stop.
 
-    Told, not cancelled: see `cancel_until_ended`. All but `wake_safely`
-    belongs to its own event loop, which it enters by `attach`.
+    It is told to stop, not only cancelled: see `cancel_until_ended`. All
+    methods but `wake_safely` belong to the loop's own thread, which
+    `attach` sets. It fulfils `utilities.supervision.Part`.
     """
+
+    name = "loop"
+    # Whether the process is not ready while this part has a problem.
+    vital = True
+    # After how many seconds without a pause it counts as stalled.
+    stalls_after: float | None = None
 
     def __init__(self) -> None:
         self.stopping = False
+        # What it cannot do now; set by the part itself.
+        self.complaint: str | None = None
         self._news = asyncio.Event()
         self._event_loop: asyncio.AbstractEventLoop | None = None
+        self._last_pause: float | None = None
+
+    @property
+    def problem(self) -> str | None:
+        """Say what it cannot do now; None if all is well."""
+        if self.stalls_after is not None and self._last_pause is not None:
+            seconds = time.monotonic() - self._last_pause
+            if seconds > self.stalls_after:
+                return "stalled: one of its rounds does not end"
+        return self.complaint
 
     def attach(self) -> None:
         """Belong to the running event loop."""
         self._event_loop = asyncio.get_running_loop()
+        self._last_pause = time.monotonic()
 
     def stop(self) -> None:
         """Have it end soon."""
@@ -54,8 +75,10 @@ class Loop:
                 self._event_loop.call_soon_threadsafe(self._news.set)
 
     async def pause(self, seconds: float) -> None:
-        """Wait so long, or until there is news."""
+        """Wait for this time, or until it is woken."""
+        self._last_pause = time.monotonic()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._news.wait()
             self._news.clear()
+        self._last_pause = time.monotonic()

@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from api.core.scrape_access import ScrapeAccess
 from api.services.clients.client_service import ClientService
 from api.services.jobs.job_service import JobService
+from api.services.jobs.job_waiting import JobWaiting
 from api.services.models.model_health import ModelHealthService
 from api.services.models.model_service import ModelService
 from api.services.monitoring.health_service import HealthService
@@ -29,6 +30,7 @@ class Services:
     prompts: PromptService
     prompt_flows: PromptFlowService
     jobs: JobService
+    job_waiting: JobWaiting
     streams: StreamService
     runs: RunService
     workers: WorkerService
@@ -78,6 +80,11 @@ def get_job_service(services: AllServices) -> JobService:
     return services.jobs
 
 
+def get_job_waiting(services: AllServices) -> JobWaiting:
+    """Return what knows why jobs wait."""
+    return services.job_waiting
+
+
 def get_stream_service(services: AllServices) -> StreamService:
     """Return the streams' service."""
     return services.streams
@@ -109,6 +116,7 @@ ModelHealths = Annotated[ModelHealthService, Depends(get_model_health_service)]
 Prompts = Annotated[PromptService, Depends(get_prompt_service)]
 PromptFlows = Annotated[PromptFlowService, Depends(get_prompt_flow_service)]
 Jobs = Annotated[JobService, Depends(get_job_service)]
+Waiting = Annotated[JobWaiting, Depends(get_job_waiting)]
 Streams = Annotated[StreamService, Depends(get_stream_service)]
 Runs = Annotated[RunService, Depends(get_run_service)]
 Workers = Annotated[WorkerService, Depends(get_worker_service)]

@@ -1,9 +1,11 @@
-"""What the service says of itself."""
+"""What the service reports about its own health."""
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Literal
+from enum import StrEnum
+from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from api.models.base import ApiModel
 
@@ -34,22 +36,52 @@ class Liveness(ApiModel):
     """`GET /health/live`: the process lives."""
 
     status: Literal["alive"]
+    service: str
+    timestamp: datetime
 
 
-class DatabaseCheck(ApiModel):
-    """Whether the database answers."""
+class CheckStatus(StrEnum):
+    """How something is; what is degraded keeps nobody from working."""
 
-    status: Literal["healthy", "unhealthy"]
+    HEALTHY = "healthy"
+    DEGRADED = "degraded"
+    UNHEALTHY = "unhealthy"
+
+
+class Check(ApiModel):
+    """How one part of the process is, and since when."""
+
+    status: CheckStatus
+    since: datetime | None = None
+    error: Annotated[
+        str | None, Field(description="What is wrong, or left out.")
+    ] = None
+
+
+class DatabaseCheck(Check):
+    """Whether the database answers, and takes writes."""
+
+    database: Literal["connected", "disconnected"]
 
 
 class ReadinessChecks(ApiModel):
-    """What work depends on."""
+    """What work depends on: the database, and each part by its name."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Check]
 
     database: DatabaseCheck
+
+    @classmethod
+    def of(cls, database: DatabaseCheck, parts: Mapping[str, Check]) -> Self:
+        """Put the checks together."""
+        return cls.model_validate({**parts, "database": database})
 
 
 class Readiness(ApiModel):
     """`GET /health/ready`: whether work can be taken."""
 
     status: Literal["ready", "not_ready"]
+    service: str
+    timestamp: datetime
     checks: ReadinessChecks

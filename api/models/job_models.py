@@ -1,5 +1,7 @@
 """Jobs: one piece of LLM work, from request to answer."""
 
+from collections.abc import Mapping
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Self
 
@@ -16,6 +18,7 @@ from api.models import reference
 from api.models.attempt_models import AttemptRecord
 from api.models.base import ApiModel, Name, StoredModel, Text, example
 from api.models.job_status import JobStatus
+from api.models.job_waiting import WaitingFor
 from api.models.metrics import MetricsInput, ProcessingMetrics
 from api.models.usage_models import SummedMetrics
 from utilities import json_schema, payload
@@ -334,6 +337,41 @@ class Job(StoredModel):
         list[AttemptRecord] | None,
         Field(description="Tries without an answer: the latest 20."),
     ] = None
+    started_at: Annotated[
+        datetime | None,
+        Field(description="Since when a worker has it, or had it last."),
+    ] = None
+    finished_at: Annotated[
+        datetime | None, Field(description="When its worker was done with it.")
+    ] = None
+    worker_id: Annotated[
+        str | None, Field(description="The worker that has it, or had it.")
+    ] = None
+    waiting_for: Annotated[
+        WaitingFor | None,
+        Field(description="Why it is PENDING; only in `GET /jobs/{jobId}`."),
+    ] = None
+    # When a PENDING job may be claimed; shown by `waitingFor`.
+    available_at: Annotated[datetime | None, Field(exclude=True)] = None
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Self:
+        """Read a document; its times and its worker by the status."""
+        fields = {**document, **_times_of(document)}
+        return super().from_document(fields)
+
+
+def _times_of(document: Mapping[str, Any]) -> dict[str, Any]:
+    # What a job keeps from an earlier attempt is not shown while it waits.
+    status = document.get("status")
+    claimed = status != JobStatus.PENDING
+    ended = claimed and status != JobStatus.PROCESSING
+    return {
+        # The store's `startedAt` is when the job came into the queue.
+        "startedAt": document.get("claimedAt") if claimed else None,
+        "workerId": document.get("leaseWorker") if claimed else None,
+        "finishedAt": document.get("finishedAt") if ended else None,
+    }
 
 
 class JobSummary(ApiModel):

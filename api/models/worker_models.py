@@ -1,5 +1,7 @@
 """Workers: threads that run one client's jobs."""
 
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -12,7 +14,14 @@ from pydantic import (
 )
 
 from api.models import reference
-from api.models.base import ApiModel, Name, StoredModel, Text, example
+from api.models.base import (
+    ApiModel,
+    Metadata,
+    Name,
+    StoredModel,
+    Text,
+    example,
+)
 from utilities import payload
 from utilities.cosmos_connector import is_storable
 
@@ -159,9 +168,39 @@ class Worker(StoredModel):
         Field(
             description="While it is to run: `startedAt`, and in `threads` "
             "each `replica` that runs, with its `pool` (process) and since "
-            "when."
+            "when. `error` says why a worker cannot run."
         ),
     ] = None
+
+
+_UNREADABLE = "The stored worker cannot be read; make a new one"
+_LONG_AGO = datetime.fromtimestamp(0, UTC)
+
+
+def read_worker(document: Mapping[str, Any]) -> Worker:
+    """Read a stored worker; a broken one is shown with status `error`."""
+    try:
+        return Worker.from_document(document)
+    except ValueError:
+        return _broken(document)
+
+
+def _broken(document: Mapping[str, Any]) -> Worker:
+    group = document.get("group")
+    try:
+        metadata = Metadata.model_validate(document.get("_metadata"))
+    except ValueError:
+        metadata = Metadata(created_at=_LONG_AGO, updated_at=_LONG_AGO)
+    return Worker(
+        worker_id=str(document.get("_id")),
+        name=str(document.get("name")),
+        client_id=str(document.get("clientId")),
+        status=WorkerStatus.ERROR,
+        config=WorkerConfig(poll_interval=10, max_items_per_batch=1),
+        group=group if isinstance(group, str) else None,
+        thread_info={"error": _UNREADABLE},
+        metadata=metadata,
+    )
 
 
 class WorkerBatchCreate(ApiModel):

@@ -13,7 +13,8 @@ SERVICE = "metasync-api"
 router = APIRouter(prefix="/health", tags=["health"])
 _NOT_READY = {
     "model": answers.Readiness,
-    "description": "The database cannot be reached.",
+    "description": "The database takes no writes, or a part of the process "
+    "has failed: `checks` says which.",
 }
 
 
@@ -31,16 +32,27 @@ async def health() -> answers.Health:
 @router.get("/live")
 async def liveness() -> answers.Liveness:
     """Say that the process lives."""
-    return answers.Liveness(status="alive")
+    return answers.Liveness(
+        status="alive", service=SERVICE, timestamp=datetime.now(UTC)
+    )
 
 
-@router.get("/ready", responses={503: _NOT_READY})
+@router.get(
+    "/ready",
+    responses={503: _NOT_READY},
+    response_model_exclude_none=True,
+)
 async def readiness(health: Health, response: Response) -> answers.Readiness:
-    """Say whether work can be taken: 503 while the database is away."""
-    up = await health.database_is_up()
-    response.status_code = 200 if up else 503
-    check = answers.DatabaseCheck(status="healthy" if up else "unhealthy")
+    """Say whether work can be taken: 503 while something is missing.
+
+    Ready means that a write to the database works, that `DATA_DIR` can be
+    written where workers run, and that no part of the process has failed.
+    """
+    report = await health.report()
+    response.status_code = 200 if report.ready else 503
     return answers.Readiness(
-        status="ready" if up else "not_ready",
-        checks=answers.ReadinessChecks(database=check),
+        status="ready" if report.ready else "not_ready",
+        service=SERVICE,
+        timestamp=datetime.now(UTC),
+        checks=report.checks,
     )

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Header, Query, Response
 
 from api.core.problems import overtaken, problems
 from api.dependencies.callers import AnyCaller, ClientCaller
-from api.dependencies.services import Jobs
+from api.dependencies.services import Jobs, Waiting
 from api.models.job_models import (
     Job,
     JobBatchCreate,
@@ -164,9 +164,11 @@ async def delete_jobs(
 
 
 @router.get("/{job_id}")
-async def get_job(job_id: str, jobs: Jobs, caller: AnyCaller) -> Job:
-    """Return one job."""
-    return await jobs.get(job_id, caller)
+async def get_job(
+    job_id: str, jobs: Jobs, waiting: Waiting, caller: AnyCaller
+) -> Job:
+    """Return one job; of one that is PENDING, say why it waits."""
+    return await waiting.explain(await jobs.get(job_id, caller))
 
 
 @router.patch(

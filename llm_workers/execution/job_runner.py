@@ -1,11 +1,13 @@
 """One worker's event loop: claim a block, run its jobs, store results."""
 
 import asyncio
+import contextlib
 import heapq
 import math
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import structlog
 
@@ -21,15 +23,8 @@ from utilities.clock import Clock, now_ms
 from utilities.cosmos_connector import StoreError
 from utilities.tasks import cancel_until_ended
 
-# Ended calls are gathered this long before the next claim, so that one
-# claim fills several slots.
-_GATHER_SECONDS = 0.01
 # Others wait while the embedded database writes a claim down.
 _MOST_AT_ONCE = 200
-# Work submitted through another process is looked for this soon after the
-# last work, then less and less often, down to `pollInterval`.
-_FIRST_POLL_SECONDS = 0.25
-_DRAIN_SECONDS = 5.0
 # Jobs that are due within one tick are claimed together.
 _TICK_SECONDS = 0.1
 # Leases that could not be extended are tried again after this part of the
@@ -37,6 +32,22 @@ _TICK_SECONDS = 0.1
 _SOON = 10
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerTimes:
+    """A worker's time constants, in seconds.
+
+    Ended calls are gathered for `gather` before the next claim, so that one
+    claim fills several slots. Work submitted through another process is
+    looked for `first_poll` after the last work, then less and less often,
+    down to the worker's `pollInterval`. At the end, results are stored for
+    up to `drain`; what is left is in the spool.
+    """
+
+    gather: float = 0.01
+    first_poll: float = 0.25
+    drain: float = 5.0
 
 
 class JobRunner:
@@ -52,7 +63,10 @@ class JobRunner:
         writer: ResultWriter,
         gates: ModelGates,
         clock: Clock = now_ms,
+        *,
+        times: RunnerTimes | None = None,
     ) -> None:
+        self._times = times or RunnerTimes()
         self._claimant = claimant
         self._client_id = client_id
         self._read_config = config
@@ -68,8 +82,8 @@ class JobRunner:
         self._news = asyncio.Event()
         self._stopping = False
         self._may_be_more = True
-        self._poll_seconds = _FIRST_POLL_SECONDS
-        # When jobs that were put back are due: ticks of `_TICK_SECONDS`.
+        self._poll_seconds = self._times.first_poll
+        # When jobs that were requeued are due: ticks of `_TICK_SECONDS`.
         self._due: list[int] = []
         self._last_busy = time.monotonic()
 
@@ -92,6 +106,14 @@ class JobRunner:
 
     async def run(self, grace: Callable[[], float]) -> None:
         """Work until stopped, then give running calls `grace()` seconds."""
+        try:
+            await self._run(grace)
+        finally:
+            # Whatever ended it: the answers are stored or on disk.
+            await cancel_until_ended(self._running)
+            await self._writer.close()
+
+    async def _run(self, grace: Callable[[], float]) -> None:
         async with asyncio.TaskGroup() as helpers:
             tasks = [
                 helpers.create_task(self._writer.run()),
@@ -99,7 +121,7 @@ class JobRunner:
             ]
             try:
                 await self._work()
-                await self._wind_down(grace())
+                await self._wind_down(grace)
             finally:
                 await cancel_until_ended(tasks)
 
@@ -110,7 +132,7 @@ class JobRunner:
             free = (
                 self._read_config().concurrency + self._prefetch.count - held
             )
-            if free > 0 and self._may_be_more:
+            if free > 0 and self._may_be_more and not self._writer.is_full:
                 await self._claim(free)
             else:
                 await self._wait_for_news(free)
@@ -140,7 +162,7 @@ class JobRunner:
         # A full block says that more may wait.
         self._may_be_more |= len(jobs) == limit
         if jobs:
-            self._poll_seconds = _FIRST_POLL_SECONDS
+            self._poll_seconds = self._times.first_poll
 
     async def _wait_for_news(self, free: int) -> None:
         self._news.clear()
@@ -154,7 +176,7 @@ class JobRunner:
             )
             return
         if not self._stopping:
-            await asyncio.sleep(_GATHER_SECONDS if self._running else 0)
+            await asyncio.sleep(self._times.gather if self._running else 0)
 
     def _wait_seconds(self, free: int) -> float | None:
         if free <= 0:
@@ -247,15 +269,20 @@ class JobRunner:
             else:
                 wait = third
 
-    async def _wind_down(self, grace: float) -> None:
+    async def _wind_down(self, grace: Callable[[], float]) -> None:
         while self._ready:
             self._writer.put(Result(self._ready.popleft(), self._stopped()))
-        if self._running:
-            await asyncio.wait(self._running, timeout=grace)
+        began = time.monotonic()
+        while self._running:
+            # Asked again each time: less may be granted meanwhile.
+            left = began + grace() - time.monotonic()
+            if left <= 0:
+                break
+            self._news.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._news.wait()
         if self._running:
             log.info("jobs_returned", count=len(self._running))
             await cancel_until_ended(self._running)
-        if not await self._writer.drain(_DRAIN_SECONDS):
-            log.warning(
-                "results_left_in_spool", count=len(self._writer.pending)
-            )
+        await self._writer.drain(self._times.drain)

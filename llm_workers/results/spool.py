@@ -1,9 +1,12 @@
 """Paid answers on disk, while the database is away.
 
 Each process has a directory under `DATA_DIR/spool`, named after it and
-held by a lock; in it, each worker has one file of JSON lines. Who finds a
-directory whose lock is free knows that its process is dead: it stores
-what it finds there and need not wait for that process's leases to end.
+locked by it; in it, each worker has one file of JSON lines. A directory
+whose lock is free belongs to a dead process: another process stores its
+results and need not wait for its leases to end.
+
+What cannot be read is moved to `DATA_DIR/spool-unreadable`, so that it
+neither gets lost nor stops anybody.
 """
 
 import contextlib
@@ -11,6 +14,7 @@ import os
 import secrets
 import shutil
 import socket
+import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
@@ -33,6 +37,9 @@ from api.services.queue.job_work import (
 )
 from utilities import payload
 from utilities.cosmos_connector import InvalidId, ObjectId
+from utilities.supervision import PartError
+
+UNREADABLE = "spool-unreadable"
 
 _KINDS: dict[str, type[Outcome]] = {
     kind.__name__: kind for kind in (Succeeded, Failed, Requeued)
@@ -42,48 +49,92 @@ log = structlog.get_logger(__name__)
 
 
 class SpoolFile:
-    """One worker's results that could not be stored yet."""
+    """One worker's results that could not be stored yet.
 
-    def __init__(self, path: Path) -> None:
+    Its methods block: call them outside of an event loop.
+    """
+
+    def __init__(self, path: Path, aside: Path | None = None) -> None:
         self._path = path
+        self._aside = aside or path.parent / UNREADABLE
+        # A write that was given up may still run in its thread.
+        self._lock = threading.Lock()
 
     def write(self, results: Iterable[Result]) -> None:
-        """Replace the file's content; on disk when this returns."""
+        """Replace the file's content; on disk when this returns.
+
+        Raises:
+            OSError: the disk does not take it.
+            ValueError: a result cannot be written as JSON.
+        """
         lines = "".join(f"{encode(result)}\n" for result in results)
         temporary = self._path.with_suffix(".tmp")
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(lines)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._path)
+        with self._lock:
+            with temporary.open("w", encoding="utf-8") as file:
+                file.write(lines)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self._path)
+            _sync_directory(self._path.parent)
 
     def clear(self) -> None:
         """Remove the file; everything in it has been stored."""
-        self._path.unlink(missing_ok=True)
+        with self._lock:
+            self._path.unlink(missing_ok=True)
+
+    def keep_aside(self, results: Iterable[Result]) -> None:
+        """Keep results that the database takes in no form.
+
+        Raises:
+            OSError: the disk does not take them.
+        """
+        append_lines(self._aside, self._path.stem, map(encode, results))
 
 
 class Spool:
     """This process's directory, and the way to those of dead processes."""
 
-    def __init__(self, data_dir: Path) -> None:
-        self.process_id = f"{socket.gethostname()}-{secrets.token_hex(6)}"
+    def __init__(self, data_dir: Path, process_id: str | None = None) -> None:
+        self.process_id = process_id or new_process_id()
+        self._data_dir = data_dir
         self._root = data_dir / "spool"
         self._own = self._root / self.process_id
         self._lock: FileLock | None = None
         self._guard = threading.Lock()
+        # Directories that could be neither read nor moved.
+        self._given_up: set[Path] = set()
 
     def open(self) -> None:
-        """Make the directory and hold it; doing so twice is harmless."""
-        with self._guard:
+        """Make the directory and lock it; doing so twice is harmless.
+
+        Raises:
+            PartError: `DATA_DIR` cannot be written.
+        """
+        with self._guard, self._explained():
             while self._lock is None:
                 self._own.mkdir(parents=True, mode=0o700, exist_ok=True)
                 self._lock = _held(_lock_of(self._own))
+
+    def check(self) -> None:
+        """Make sure that answers could be written to disk now.
+
+        Raises:
+            PartError: `DATA_DIR` cannot be written.
+        """
+        self.open()
+        with self._explained():
+            descriptor, name = tempfile.mkstemp(dir=self._own, suffix=".tmp")
+            try:
+                os.write(descriptor, b"x")
+            finally:
+                os.close(descriptor)
+                Path(name).unlink(missing_ok=True)
 
     def file(self, worker_id: str) -> SpoolFile:
         """Return a file of its own for a worker's thread."""
         self.open()
         name = f"{worker_id}-{secrets.token_hex(4)}.jsonl"
-        return SpoolFile(self._own / name)
+        return SpoolFile(self._own / name, self._data_dir / UNREADABLE)
 
     def size(self) -> SpoolSize:
         """Tell how much of this process waits on disk."""
@@ -97,31 +148,132 @@ class Spool:
     def recover(self) -> Iterator[tuple[Path, Sequence[Result]]]:
         """Yield the directories of dead processes with their results.
 
-        The caller stores them and then calls `discard`.
+        The caller stores them and then calls `discard`. A directory is
+        locked until the next one is asked for. One that cannot be read is
+        moved away.
         """
         for directory in sorted(self._root.glob("*/")):
-            if directory == self._own or not (directory / "lock").exists():
+            if directory == self._own or directory in self._given_up:
                 continue
-            try:
-                with _lock_of(directory).acquire(blocking=False):
-                    yield directory, list(_read(directory))
-            except Timeout:
+            if not (directory / "lock").exists():
                 continue
+            lock = self._locked(directory)
+            if lock is None:
+                continue
+            with lock:
+                results = self._read_safely(directory)
+                if results is not None:
+                    yield directory, results
 
     def discard(self, directory: Path) -> None:
-        """Remove an adopted directory, whose results are stored."""
+        """Remove a recovered directory, whose results are stored."""
         shutil.rmtree(directory, ignore_errors=True)
 
-    def close(self) -> None:
-        """Give the lock back; remove the directory if nothing is in it."""
+    def close(self, *, keep: bool = False) -> None:
+        """Give the lock back; remove the directory if nothing is in it.
+
+        `keep` leaves it there: something may still be written to it.
+        """
         with self._guard:
             if self._lock is None:
                 return
-            leftover = any(self._own.glob("*.jsonl"))
+            leftover = keep or any(self._own.glob("*.jsonl"))
             self._lock.release()
             self._lock = None
         if not leftover:
             shutil.rmtree(self._own, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise PartError(
+                f"DATA_DIR {self._data_dir} cannot be written "
+                f"({error.strerror or type(error).__name__}): answers are "
+                "kept there while the database is away. Make it writable, "
+                "or set DATA_DIR to another directory."
+            ) from error
+
+    def _locked(
+        self, directory: Path
+    ) -> contextlib.AbstractContextManager[object] | None:
+        try:
+            return _lock_of(directory).acquire(blocking=False)
+        except Timeout:
+            return None  # its process lives
+        except OSError as error:
+            self._move_away(directory, error)
+            return None
+
+    def _read_safely(self, directory: Path) -> Sequence[Result] | None:
+        try:
+            return self._read(directory)
+        except OSError as error:
+            self._move_away(directory, error)
+            return None
+
+    def _read(self, directory: Path) -> Sequence[Result]:
+        results, damaged = [], []
+        for path in sorted(directory.glob("*.jsonl")):
+            text = path.read_text(encoding="utf-8", errors="replace")
+            # Not splitlines(): JSON may hold what other alphabets end
+            # lines with.
+            for line in filter(None, text.split("\n")):
+                try:
+                    results.append(decode(line))
+                except ValueError:
+                    damaged.append(line)
+        if damaged:
+            self._keep_damaged(directory.name, damaged)
+        return results
+
+    def _keep_damaged(self, process: str, lines: Sequence[str]) -> None:
+        aside = self._data_dir / UNREADABLE
+        if (aside / f"{process}.jsonl").exists():
+            return  # it is read again, because its results were not stored
+        path = append_lines(aside, process, lines)
+        log.warning(
+            "spool_lines_damaged",
+            process=process,
+            count=len(lines),
+            keptIn=str(path),
+        )
+
+    def _move_away(self, directory: Path, error: OSError) -> None:
+        target = self._data_dir / UNREADABLE
+        try:
+            target.mkdir(parents=True, mode=0o700, exist_ok=True)
+            directory.rename(target / directory.name)
+        except OSError:
+            # Left where it is, for this process's lifetime.
+            self._given_up.add(directory)
+        log.error(
+            "spool_directory_unreadable",
+            directory=str(directory),
+            error=error.strerror or type(error).__name__,
+            keptIn=str(directory if directory in self._given_up else target),
+        )
+
+
+def append_lines(directory: Path, name: str, lines: Iterable[str]) -> Path:
+    """Add lines to a file among what could not be read or stored.
+
+    Raises:
+        OSError: the disk does not take them.
+    """
+    directory.mkdir(parents=True, mode=0o700, exist_ok=True)
+    path = directory / f"{name}.jsonl"
+    with path.open("a", encoding="utf-8", errors="replace") as file:
+        file.writelines(f"{line}\n" for line in lines)
+        file.flush()
+        os.fsync(file.fileno())
+    return path
+
+
+def new_process_id() -> str:
+    """Make a name for this process that no other one has."""
+    return f"{socket.gethostname()}-{secrets.token_hex(6)}"
 
 
 def encode(result: Result) -> str:
@@ -154,19 +306,17 @@ def decode(line: str) -> Result:
             outcome["checkpoint"] = load_checkpoint(outcome["checkpoint"])
         kind = _KINDS[fields["kind"]]
         return Result(ClaimedJob(**job), kind(**outcome))
-    except (KeyError, TypeError, InvalidId) as error:
+    except (KeyError, TypeError, AttributeError, InvalidId) as error:
         raise ValueError(f"damaged spool line: {error}") from None
 
 
-def _read(directory: Path) -> Iterator[Result]:
-    for path in sorted(directory.glob("*.jsonl")):
-        text = path.read_text(encoding="utf-8", errors="replace")
-        # Not splitlines(): JSON may hold what other alphabets end lines with.
-        for line in filter(None, text.split("\n")):
-            try:
-                yield decode(line)
-            except ValueError:
-                log.warning("spool_line_damaged", file=path.name)
+def _sync_directory(directory: Path) -> None:
+    # Otherwise a power cut may undo the renaming of a file.
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _held(lock: FileLock) -> FileLock | None:

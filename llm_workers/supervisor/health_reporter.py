@@ -1,5 +1,7 @@
 """Tells every few seconds how this process's calls to models go."""
 
+import asyncio
+
 import structlog
 
 from api.services.models.model_health import ModelHealthService
@@ -13,6 +15,9 @@ log = structlog.get_logger(__name__)
 
 class HealthReporter(Loop):
     """Runs beside the workers and the streams of a process."""
+
+    name = "modelHealth"
+    vital = False
 
     def __init__(self, health: ModelHealthService) -> None:
         super().__init__()
@@ -36,7 +41,8 @@ class HealthReporter(Loop):
 
     async def _withdraw(self) -> None:
         try:
-            await self._health.withdraw()
-        except StoreError as error:
+            async with asyncio.timeout(_EVERY_SECONDS):
+                await self._health.withdraw()
+        except (StoreError, TimeoutError) as error:
             # They are forgotten soon.
             log.info("health_not_withdrawn", error=type(error).__name__)

@@ -1,46 +1,32 @@
-"""The supervisor: brings the threads in line with the worker documents.
+"""The supervisor: reconciles the threads with the worker documents.
 
-A worker's document says what is wanted. Each process leases the slots it
-runs, for a lease: no two processes run one slot, and a dead process's
-slots are taken over by others, or by itself after a restart.
+A worker's document says what is wanted. Each process leases the slots that
+it runs: no two processes run one slot, and a dead process's slots are
+taken over by others, or by itself after a restart.
 """
 
 import asyncio
 import contextlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
-from api.models.worker_models import Worker, WorkerStatus
+from api.models.worker_models import Worker
 from api.services.queue.worker_leases import Slot, WorkerLeases
 from llm_workers.supervisor.assignment import Assignment
-from llm_workers.supervisor.snapshot import Snapshot, take_snapshot
+from llm_workers.supervisor.fairness import (
+    FairnessTimes,
+    OwnThread,
+    Shares,
+)
+from llm_workers.supervisor.snapshot import Snapshot, SnapshotSource
+from llm_workers.supervisor.work_search import WorkSearch
 from llm_workers.supervisor.worker_thread import WorkerParts, WorkerThread
-from utilities.cosmos_connector import Documents, ObjectId, StoreError
+from utilities.cosmos_connector import StoreError
 from utilities.signals import WORKERS_CHANGED
 from utilities.tasks import Loop
-
-_TICK_SECONDS = 1.0
-# With very many workers and leases, they are read less often than every tick.
-_READ_PER_SECOND = 500
-_MAX_SECONDS_BETWEEN_SNAPSHOTS = 5.0
-# A worker that is stopped through the API may finish longer calls than one
-# whose process ends.
-_DRAIN_SECONDS = 30.0
-# Beyond its grace time, a thread stores results and closes connections.
-_STUCK_SECONDS = 6.0
-_CRASHES_ALLOWED = 4
-_CRASHES_REMEMBERED_SECONDS = 300.0
-# A slot that is another process's to take, and is not taken, may be taken
-# out of turn.
-_OUT_OF_TURN_SECONDS = 3.0
-# With more slots than threads: how long a thread must have had nothing to
-# do before another slot gets it, and how many workers that wait are asked
-# in one look whether they have jobs.
-_IDLE_SECONDS = 1.0
-_WAITING_EXAMINED = 20
 
 log = structlog.get_logger(__name__)
 
@@ -54,8 +40,35 @@ class PoolLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class PoolTimes:
+    """The pool's time constants, in seconds.
+
+    `tick` lies between two rounds. `drain` is what running calls get when
+    a worker is stopped through the API, which may be longer than when the
+    process ends; `stuck` is what a thread gets beyond that to store its
+    results. A slot that is another process's to take is taken out of turn
+    after `out_of_turn`. Workers that wait are asked for `asking` in one
+    round whether they have jobs.
+    """
+
+    tick: float = 1.0
+    drain: float = 30.0
+    stuck: float = 8.0
+    out_of_turn: float = 3.0
+    asking: float = 0.3
+    crashes_remembered: float = 300.0
+    fairness: FairnessTimes = field(default_factory=FairnessTimes)
+
+
+# With very many workers and leases, they are read less often than every tick.
+_READ_PER_SECOND = 500
+_MAX_SECONDS_BETWEEN_SNAPSHOTS = 5.0
+_CRASHES_ALLOWED = 4
+
+
+@dataclass(frozen=True, slots=True)
 class _Leaving:
-    """A thread that was told to end, and until when it may take."""
+    """A thread that was told to end, and when it must have ended."""
 
     slot: Slot
     thread: WorkerThread
@@ -65,16 +78,21 @@ class _Leaving:
 class WorkerPool(Loop):
     """Runs this process's share of the workers."""
 
+    name = "workers"
+    stalls_after = 120.0
+
     def __init__(
         self,
-        documents: Documents,
+        source: SnapshotSource,
         leases: WorkerLeases,
         parts: WorkerParts,
         limits: PoolLimits,
+        times: PoolTimes | None = None,
     ) -> None:
         super().__init__()
+        self._times = times or PoolTimes()
         self.pool_id = parts.spool.process_id
-        self._documents = documents
+        self._source = source
         self._leases = leases
         self._parts = parts
         self._limits = limits
@@ -85,17 +103,18 @@ class WorkerPool(Loop):
         self._next_snapshot = 0.0
         self._next_reap = 0.0
         self._warned_full = False
+        self._search = WorkSearch(parts.queue, parts.gates, self._times.asking)
 
     async def run(self) -> None:
         """Supervise until told to stop, then stop every worker in time."""
-        self._parts.spool.open()
+        await asyncio.to_thread(self._parts.spool.open)
         self.attach()
         signals = self._parts.signals
         signals.subscribe(WORKERS_CHANGED, self._refresh_soon)
         try:
             while not self.stopping:
                 await self._tick_safely()
-                await self.pause(_TICK_SECONDS)
+                await self.pause(self._times.tick)
         finally:
             signals.unsubscribe(WORKERS_CHANGED, self._refresh_soon)
             await self._shut_down()
@@ -110,14 +129,18 @@ class WorkerPool(Loop):
         except StoreError as error:
             # The workers go on; what they finish waits for the database.
             log.warning("pool_tick_failed", error=type(error).__name__)
-        except Exception:
-            # Whatever it was: without its supervisor a process looks alive
-            # and does nothing. The next tick may do better.
-            log.exception("pool_tick_defect")
+        except Exception as error:
+            # Whatever it was: the next tick may do better, and the workers
+            # go on. Readiness shows it.
+            if self.complaint is None:
+                log.exception("pool_tick_defect")
+            self.complaint = f"unexpected {type(error).__name__}"
+        else:
+            self.complaint = None
 
     async def _tick(self) -> None:
-        await self._recover_dead_processes()
         await self._leases.renew(self.pool_id, self._limits.max_threads)
+        await self._stop_disabled()
         if time.monotonic() >= self._next_snapshot:
             snapshot = await self._snapshot()
             await self._reconcile(snapshot)
@@ -125,8 +148,23 @@ class WorkerPool(Loop):
             await self._rebalance(snapshot)
         await self._return_expired()
 
+    async def _stop_disabled(self) -> None:
+        """Stop the workers of clients that are no longer let in, at once."""
+        leaving = [each.thread for each in self._leaving]
+        clients = {
+            thread.client_id for thread in (*self._threads.values(), *leaving)
+        }
+        enabled = await self._source.enabled(clients)
+        for thread in leaving:
+            if thread.client_id not in enabled:
+                thread.stop(0.0)
+        for slot, thread in list(self._threads.items()):
+            if thread.client_id not in enabled:
+                # Nobody pays for its calls: they are cut off.
+                self._stop_thread(slot, 0.0)
+
     async def _snapshot(self) -> Snapshot:
-        snapshot = await take_snapshot(self._documents, self._leases)
+        snapshot = await self._source.take(self._leases)
         read = len(snapshot.workers) + len(snapshot.leases)
         seconds = read / _READ_PER_SECOND
         self._next_snapshot = time.monotonic() + min(
@@ -139,7 +177,7 @@ class WorkerPool(Loop):
         for slot, thread in list(self._threads.items()):
             worker = snapshot.workers.get(slot.worker_id)
             if worker is None:
-                self._stop_thread(slot, _DRAIN_SECONDS)
+                self._stop_thread(slot, self._times.drain)
             elif slot not in mine or not snapshot.wants(slot):
                 self._stop_thread(slot)
             elif not thread.alive:
@@ -176,7 +214,7 @@ class WorkerPool(Loop):
         }
         assigned = self._assignment(snapshot).assign(snapshot.waiting)
         for slot in snapshot.waiting:
-            late = now - self._waiting_since[slot] > _OUT_OF_TURN_SECONDS
+            late = now - self._waiting_since[slot] > self._times.out_of_turn
             if self._has_capacity and (
                 late or assigned.get(slot) == self.pool_id
             ):
@@ -196,44 +234,38 @@ class WorkerPool(Loop):
         self, waiting: Sequence[Slot], snapshot: Snapshot
     ) -> None:
         """Give threads to workers that have jobs waiting, one each."""
-        # Those who have been idle longest give way first.
-        idle = [
-            slot
-            for slot in self._longest_idle_last()
-            if self._threads[slot].idle_seconds > _IDLE_SECONDS
-        ]
-        first: dict[str, Slot] = {}
-        for slot in waiting:
-            first.setdefault(slot.worker_id, slot)
-        for worker_id, slot in list(first.items())[:_WAITING_EXAMINED]:
-            donor = self._donor(slot, idle, snapshot)
-            if donor is None:
+        found = await self._search.found(waiting, snapshot)
+        shares = Shares(snapshot.held, snapshot.clients)
+        for slot in shares.in_turn(found):
+            donor = shares.donor(
+                slot, self._own_threads(snapshot), self._times.fairness
+            )
+            if donor is None or not await self._search.confirms(
+                slot, snapshot
+            ):
                 continue
-            worker = snapshot.workers[worker_id]
-            if await self._parts.queue.has_work(
-                worker.client_id, worker.config
-            ) and await self._take(slot, snapshot):
-                await self._release([donor])
-                if donor not in idle:
-                    return
-                idle.remove(donor)
+            if not await self._take(slot, snapshot):
+                continue
+            shares.move(donor.slot, slot)
+            await self._release([donor.slot])
+            if donor.idle_seconds <= self._times.fairness.idle:
+                return  # of those that are busy, one in a round
 
-    def _donor(
-        self, slot: Slot, idle: Sequence[Slot], snapshot: Snapshot
-    ) -> Slot | None:
-        if idle:
-            others = (s for s in idle if s.worker_id != slot.worker_id)
-            return max(others, key=idle.index, default=None)
-        if snapshot.threads_of(slot.worker_id):
-            return None
-        # One thread for each worker goes before a second one for any.
-        replicas = [
-            each
-            for each in self._threads
-            if snapshot.threads_of(each.worker_id) > 1
-            and each in snapshot.held
+    def _own_threads(self, snapshot: Snapshot) -> list[OwnThread]:
+        """Return the threads that may be given to others."""
+        # Threads that drain run beside those that took over; not too many.
+        busy_may_go = len(self._leaving) < max(self._limits.max_threads, 2) / 2
+        return [
+            OwnThread(
+                slot,
+                snapshot.clients.get(slot.worker_id, ""),
+                thread.idle_seconds,
+                thread.held_seconds,
+            )
+            for slot, thread in self._threads.items()
+            if slot in snapshot.held
+            if busy_may_go or thread.idle_seconds > self._times.fairness.idle
         ]
-        return max(replicas, key=lambda each: each.replica, default=None)
 
     async def _rebalance(self, snapshot: Snapshot) -> None:
         """Give threads up to processes that have fewer, and room."""
@@ -284,7 +316,7 @@ class WorkerPool(Loop):
         seconds = longest if grace is None else grace
         thread = self._threads.pop(slot)
         thread.stop(seconds)
-        deadline = time.monotonic() + seconds + _STUCK_SECONDS
+        deadline = time.monotonic() + seconds + self._times.stuck
         self._leaving.append(_Leaving(slot, thread, deadline))
         self._crashes.pop(slot, None)
         log.info(
@@ -299,7 +331,7 @@ class WorkerPool(Loop):
         recent = [
             when
             for when in self._crashes.get(slot, ())
-            if now - when < _CRASHES_REMEMBERED_SECONDS
+            if now - when < self._times.crashes_remembered
         ]
         self._crashes[slot] = [*recent, now]
         if len(recent) < _CRASHES_ALLOWED:
@@ -307,13 +339,7 @@ class WorkerPool(Loop):
             return
         self._crashes.pop(slot)
         info = {**(worker.thread_info or {}), "error": thread.error}
-        await self._documents.update(
-            {
-                "_id": ObjectId(slot.worker_id),
-                "status": WorkerStatus.RUNNING,
-            },
-            {"status": WorkerStatus.ERROR, "threadInfo": info},
-        )
+        await self._source.give_up(slot.worker_id, info)
         log.error(
             "worker_given_up", workerId=slot.worker_id, error=thread.error
         )
@@ -329,24 +355,6 @@ class WorkerPool(Loop):
             for thread in self._threads.values():
                 thread.wake()
 
-    async def _recover_dead_processes(self) -> None:
-        queue, spool = self._parts.queue, self._parts.spool
-        for directory, results in spool.recover():
-            taken = await queue.store(results) if results else 0
-            # Its answers first: they need their leases.
-            dead = directory.name
-            returned, ended = await queue.return_of_process(dead)
-            await self._leases.release_all(dead)
-            spool.discard(directory)
-            log.warning(
-                "dead_process_recovered",
-                process=dead,
-                resultsFound=len(results),
-                resultsTaken=taken,
-                jobsReturned=returned,
-                jobsEnded=ended,
-            )
-
     async def _shut_down(self) -> None:
         threads = [
             *self._threads.values(),
@@ -356,16 +364,18 @@ class WorkerPool(Loop):
         for thread in threads:
             thread.stop(grace)
         # They take no more jobs, so others may go on at once.
-        with contextlib.suppress(StoreError):
-            await self._leases.release_all(self.pool_id)
-        deadline = time.monotonic() + grace + _STUCK_SECONDS
+        with contextlib.suppress(StoreError, TimeoutError):
+            async with asyncio.timeout(self._times.tick):
+                await self._leases.release_all(self.pool_id)
+        deadline = time.monotonic() + grace + self._times.stuck
         while threads and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
             threads = [thread for thread in threads if thread.alive]
         for thread in threads:
             log.error("worker_stuck", workerId=thread.worker_id)
         self._threads.clear()
-        self._parts.spool.close()
+        # A thread that is stuck may still write its answers to it.
+        await asyncio.to_thread(self._parts.spool.close, keep=bool(threads))
 
     def _warn_if_full(self, *, full: bool) -> None:
         if full and not self._warned_full:

@@ -1,26 +1,32 @@
-"""What is wanted and who has it, as a process sees it in one look."""
+"""Which workers are to run and who runs them, at one moment."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import structlog
 
 from api.models.worker_models import Worker, WorkerStatus
 from api.services.queue.worker_leases import Slot, WorkerLease, WorkerLeases
-from utilities.cosmos_connector import Documents
+from api.services.shared.client_states import ClientStates
+from utilities.cosmos_connector import Document, Documents, ObjectId
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """All workers that are to run, and their slots.
 
-    `held` are the slots that live processes have; `waiting` those that
-    nobody has, in the order in which they are to be served; `unwanted`
-    have an old lease and no worker any more. `capacities` are the
-    processes and
-    their sizes.
+    `clients` names the client of each of them. `held` are the slots that
+    live processes have; `waiting` those that nobody has, in the order in
+    which they are to be served; `unwanted` have an old lease and no worker
+    any more. `capacities` are the processes and their sizes.
     """
 
     workers: Mapping[str, Worker]
+    clients: Mapping[str, str]
     held: Mapping[Slot, str]
     waiting: Sequence[Slot]
     unwanted: Sequence[Slot]
@@ -37,27 +43,89 @@ class Snapshot:
         return worker is not None and slot.replica <= worker.config.replicas
 
 
-async def take_snapshot(
-    documents: Documents, leases: WorkerLeases
-) -> Snapshot:
-    """Read the workers and the leases."""
-    found = await documents.find({"status": WorkerStatus.RUNNING})
-    workers = {str(doc["_id"]): Worker.from_document(doc) for doc in found}
-    known = {lease.slot: lease for lease in await leases.all()}
-    capacities = await leases.capacities()
-    wanted = {
-        Slot(worker_id, number)
-        for worker_id, worker in workers.items()
-        for number in range(1, worker.config.replicas + 1)
-    }
-    held = {
-        slot: lease.pool
-        for slot, lease in known.items()
-        if lease.pool is not None and leases.is_live(lease)
-    }
-    waiting = in_turn(wanted - held.keys(), held, known)
-    unwanted = [slot for slot in known if slot not in wanted | held.keys()]
-    return Snapshot(workers, held, waiting, unwanted, capacities, known)
+class SnapshotSource:
+    """Reads workers and their clients; one broken document harms itself."""
+
+    def __init__(self, workers: Documents, clients: ClientStates) -> None:
+        self._workers = workers
+        self._clients = clients
+        self._reported: set[str] = set()
+
+    async def take(self, leases: WorkerLeases) -> Snapshot:
+        """Read the workers that are to run, and the leases."""
+        workers = await self._of_enabled_clients(await self._running())
+        known = {lease.slot: lease for lease in await leases.all()}
+        capacities = await leases.capacities()
+        wanted = {
+            Slot(worker_id, number)
+            for worker_id, worker in workers.items()
+            for number in range(1, worker.config.replicas + 1)
+        }
+        held = {
+            slot: lease.pool
+            for slot, lease in known.items()
+            if lease.pool is not None and leases.is_live(lease)
+        }
+        return Snapshot(
+            workers,
+            {worker_id: each.client_id for worker_id, each in workers.items()},
+            held,
+            in_turn(wanted - held.keys(), held, known),
+            [slot for slot in known if slot not in wanted | held.keys()],
+            capacities,
+            known,
+        )
+
+    async def enabled(self, client_ids: Collection[str]) -> set[str]:
+        """Return those of the given clients that are let in."""
+        return await self._clients.enabled(client_ids)
+
+    async def give_up(self, worker_id: str, info: Mapping[str, Any]) -> None:
+        """Show a worker that cannot run as one with an error."""
+        await self._show_error(ObjectId(worker_id), info)
+
+    async def _running(self) -> dict[str, Worker]:
+        found = await self._workers.find({"status": WorkerStatus.RUNNING})
+        workers = {}
+        for document in found:
+            try:
+                worker = Worker.from_document(document)
+            except ValueError as error:
+                await self._set_aside(document, error)
+            else:
+                workers[worker.worker_id] = worker
+        return workers
+
+    async def _of_enabled_clients(
+        self, workers: Mapping[str, Worker]
+    ) -> dict[str, Worker]:
+        clients = {worker.client_id for worker in workers.values()}
+        enabled = await self._clients.enabled(clients)
+        return {
+            worker_id: worker
+            for worker_id, worker in workers.items()
+            if worker.client_id in enabled
+        }
+
+    async def _set_aside(self, document: Document, error: ValueError) -> None:
+        worker_id = str(document["_id"])
+        if worker_id not in self._reported:
+            self._reported.add(worker_id)
+            log.error(
+                "worker_document_broken",
+                workerId=worker_id,
+                error=type(error).__name__,
+            )
+        info = {"error": "The stored worker cannot be read; make a new one"}
+        await self._show_error(document["_id"], info)
+
+    async def _show_error(
+        self, document_id: object, info: Mapping[str, Any]
+    ) -> None:
+        await self._workers.update_many(
+            {"_id": document_id, "status": WorkerStatus.RUNNING},
+            {"status": WorkerStatus.ERROR, "threadInfo": dict(info)},
+        )
 
 
 def in_turn(

@@ -5,9 +5,11 @@ cannot stall another.
 """
 
 import asyncio
+import contextlib
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 
 import structlog
 import uvloop
@@ -22,9 +24,9 @@ from api.services.prompts.prompt_service import PromptService
 from api.services.queue.job_queue import JobQueue
 from api.services.queue.job_work import Claimant
 from llm_sdks.resilience.model_gate import ModelGates
-from llm_workers.execution.job_runner import JobRunner
+from llm_workers.execution.job_runner import JobRunner, RunnerTimes
 from llm_workers.execution.pipeline import Pipeline
-from llm_workers.results.result_writer import ResultWriter
+from llm_workers.results.result_writer import ResultWriter, WriterTimes
 from llm_workers.results.spool import Spool
 from utilities.clock import Clock
 from utilities.cosmos_connector import ClientManager, current_actor
@@ -47,6 +49,8 @@ class WorkerParts:
     gates: ModelGates
     clock: Clock
     observer: Observer = NOBODY
+    runner_times: RunnerTimes = field(default_factory=RunnerTimes)
+    writer_times: WriterTimes = field(default_factory=WriterTimes)
 
 
 class WorkerThread:
@@ -55,7 +59,7 @@ class WorkerThread:
     def __init__(self, worker: Worker, parts: WorkerParts) -> None:
         self.worker_id = worker.worker_id
         self.error: str | None = None
-        self._client_id = worker.client_id
+        self.client_id = worker.client_id
         self._config = worker.config
         self._parts = parts
         self._grace = 0.0
@@ -63,6 +67,7 @@ class WorkerThread:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._runner: JobRunner | None = None
         self._lock = threading.Lock()
+        self._created = time.monotonic()
         # A daemon: a plug-in that blocks for ever cannot keep the process.
         self._thread = threading.Thread(
             target=self._main, name=f"worker-{self.worker_id}", daemon=True
@@ -78,6 +83,11 @@ class WorkerThread:
         """How long it has had nothing to do."""
         runner = self._runner
         return runner.idle_seconds if runner is not None else 0.0
+
+    @property
+    def held_seconds(self) -> float:
+        """How long the worker has had this thread."""
+        return time.monotonic() - self._created
 
     def start(self) -> None:
         """Start the thread."""
@@ -122,20 +132,21 @@ class WorkerThread:
 
     async def _work(self) -> None:
         current_actor.set("worker")
-        parts, topic = self._parts, jobs_waiting(self._client_id)
+        parts, topic = self._parts, jobs_waiting(self.client_id)
         catalog = Catalog(parts.models, parts.prompts)
-        # Plug-ins live in one event loop.
-        caller = ModelCaller(parts.access.anew(), observer=parts.observer)
-        runner = self._build(catalog, caller)
-        parts.signals.subscribe(topic, self.wake)
-        self._open(runner)
-        try:
+        async with contextlib.AsyncExitStack() as stack:
+            # One that fails must not skip the others, nor look like a
+            # crash of a worker that has done its work.
+            stack.push_async_callback(_closing, parts.clients.close)
+            # Plug-ins live in one event loop.
+            caller = ModelCaller(parts.access.anew(), observer=parts.observer)
+            stack.push_async_callback(_closing, caller.close)
+            runner = self._build(catalog, caller)
+            parts.signals.subscribe(topic, self.wake)
+            stack.callback(parts.signals.unsubscribe, topic, self.wake)
+            self._open(runner)
+            stack.callback(self._close)
             await runner.run(lambda: self._grace)
-        finally:
-            self._close()
-            parts.signals.unsubscribe(topic, self.wake)
-            await caller.close()
-            await parts.clients.close()
 
     def _build(self, catalog: Catalog, caller: ModelCaller) -> JobRunner:
         parts = self._parts
@@ -146,16 +157,21 @@ class WorkerThread:
             max_attempts=parts.queue.max_attempts,
             clock=parts.clock,
         )
-        writer = ResultWriter(parts.queue, parts.spool.file(self.worker_id))
+        writer = ResultWriter(
+            parts.queue,
+            parts.spool.file(self.worker_id),
+            parts.writer_times,
+        )
         return JobRunner(
             Claimant(parts.spool.process_id, self.worker_id),
-            self._client_id,
+            self.client_id,
             lambda: self._config,
             parts.queue,
             pipeline,
             writer,
             parts.gates,
             parts.clock,
+            times=parts.runner_times,
         )
 
     def _open(self, runner: JobRunner) -> None:
@@ -167,3 +183,11 @@ class WorkerThread:
     def _close(self) -> None:
         with self._lock:
             self._loop = self._runner = None
+
+
+async def _closing(close: Callable[[], Awaitable[None]]) -> None:
+    try:
+        await close()
+    except Exception:
+        # A plug-in's, for example: the connections end with the loop.
+        log.exception("worker_cleanup_failed")

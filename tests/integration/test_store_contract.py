@@ -35,7 +35,7 @@ from api.services.queue.worker_leases import Slot, WorkerLeases
 from api.services.shared.caller import Caller
 from api.services.shared.paging import PageRequest
 from api.services.workers.worker_service import WorkerFilter
-from llm_workers.supervisor.snapshot import take_snapshot
+from llm_workers.supervisor.snapshot import SnapshotSource
 from tests.support.store import CONFIG, ME, Store, new_prompt
 from utilities.clock import now_ms
 from utilities.cosmos_connector import Document, Documents, ObjectId
@@ -377,15 +377,19 @@ async def test_pools_hold_a_worker_one_at_a_time(store: Store) -> None:
         Documents(application.clients, "worker_pools"),
         store.time,
     )
+    source = SnapshotSource(
+        application.shared.documents("workers"),
+        application.shared.client_states,
+    )
     slot = Slot(made.worker_id, 1)
-    snapshot = await take_snapshot(application.worker_documents, leases)
+    snapshot = await source.take(leases)
     assert slot in snapshot.waiting
     assert await leases.take(slot, "a", None)
     assert not await leases.take(slot, "b", None)
     store.time.now += 9_000
     await leases.renew("a", 7)
     store.time.now += 9_000
-    snapshot = await take_snapshot(application.worker_documents, leases)
+    snapshot = await source.take(leases)
     assert (snapshot.held[slot], snapshot.capacities["a"]) == ("a", 7)
     assert slot not in snapshot.waiting
     assert not await leases.take(slot, "b", snapshot.leases[slot])
@@ -393,7 +397,7 @@ async def test_pools_hold_a_worker_one_at_a_time(store: Store) -> None:
     assert shown.thread_info is not None
     await leases.release([slot], "b")
     store.time.now += 2_000
-    snapshot = await take_snapshot(application.worker_documents, leases)
+    snapshot = await source.take(leases)
     assert slot in snapshot.waiting
     assert await leases.take(slot, "b", snapshot.leases[slot])
     assert not await leases.take(slot, "a", snapshot.leases[slot])

@@ -34,6 +34,9 @@ log = structlog.get_logger(__name__)
 class ChangeWatcher(Loop):
     """Turns the database's change stream into this process's signals."""
 
+    name = "changes"
+    vital = False
+
     def __init__(
         self, feed: Feed, signals: Signals, clock: Clock = now_ms
     ) -> None:

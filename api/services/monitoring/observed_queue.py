@@ -1,13 +1,14 @@
 """The job queue, with somebody watching; its rules are `JobQueue`'s."""
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from api.services.monitoring.observer import Observer
+from api.services.queue.job_outcomes import Result
 from api.services.queue.job_queue import JobQueue
 from api.services.queue.job_work import ClaimedJob
-from utilities.cosmos_connector import Documents, StoreError
+from utilities.cosmos_connector import BulkWriteError, Documents, StoreError
 
 T = TypeVar("T")
 
@@ -39,16 +40,31 @@ class ObservedJobQueue(JobQueue):
 
     async def store(self, *args: Any, **options: Any) -> int:  # noqa: ANN401 - see above
         """Store, and tell what, and how long it took."""
-        taken, seconds = await self._timed(
-            "store",
-            lambda: super(ObservedJobQueue, self).store(*args, **options),
-        )
         (results,) = args
+        try:
+            taken, seconds = await self._timed(
+                "store",
+                lambda: super(ObservedJobQueue, self).store(*args, **options),
+            )
+        except BulkWriteError as error:
+            self._tell_accepted(results, error)
+            raise
         self._observer.stored(taken, len(results) - taken, seconds)
         # Where none was taken, all of them are somebody else's to tell of.
         for result in results if taken else ():
             self._observer.job_ended(result.job, result.outcome)
         return taken
+
+    def _tell_accepted(
+        self, results: Sequence[Result], error: BulkWriteError
+    ) -> None:
+        """Tell of the results that were stored although others were not."""
+        problems = error.details.get("writeErrors") or []
+        refused = {problem["index"] for problem in problems}
+        taken = error.details.get("nMatched", 0)
+        for index, result in enumerate(results if taken else ()):
+            if index not in refused:
+                self._observer.job_ended(result.job, result.outcome)
 
     async def extend_leases(self, *args: Any, **options: Any) -> int:  # noqa: ANN401 - see above
         """Extend leases, and tell if that failed."""

@@ -1,4 +1,4 @@
-"""Who is told what happens: the seam between the logic and its metrics."""
+"""Observers: the seam between the logic and its metrics."""
 
 from dataclasses import dataclass, field
 from typing import Final
@@ -34,17 +34,17 @@ class CallEnd:
 
 
 class Observer:
-    """Is told everything; this one forgets it.
+    """Gets every event; this one ignores them.
 
     Every method returns at once, never raises, and may be called by any
     thread.
     """
 
     def claimed(self, jobs: int, seconds: float) -> None:
-        """So many jobs were claimed at once."""
+        """Count the jobs of one claim."""
 
     def stored(self, taken: int, not_taken: int, seconds: float) -> None:
-        """So many results were stored at once; others came too late."""
+        """Count the results of one bulk; those not taken came too late."""
 
     def job_ended(self, job: ClaimedJob, outcome: Outcome) -> None:
         """A job's result, or that it runs again, was stored."""

@@ -1,4 +1,4 @@
-"""What becomes of a claimed job's document: answered, put back, let go.
+"""What happens to a claimed job's document: answered, requeued, freed.
 
 Pure: the queue sends what is made here, as conditional updates.
 """
@@ -47,7 +47,7 @@ _WHY = {
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A claimed job and what has come of it."""
+    """A claimed job and its outcome."""
 
     job: ClaimedJob
     outcome: Outcome
@@ -72,9 +72,10 @@ def changes(result: Result, now: int, max_attempts: int) -> Document:
     """Give the fields that a result sets."""
     match result.outcome:
         case Succeeded() as answer:
-            return _succeeded(answer)
+            return {**_succeeded(answer), "finishedAt": now}
         case Failed() as failed:
-            return _failed(result.job, failed, now, max_attempts)
+            ended = _failed(result.job, failed, now, max_attempts)
+            return {**ended, "finishedAt": now}
         case Requeued() as back:
             return _requeue(result.job, back, now)
 
@@ -115,6 +116,7 @@ def freed(
         "status": JobStatus.ERROR_PROCESSING,
         "errorData": payload.dump(error),
         "attemptHistory": history,
+        "finishedAt": now,
     }
 
 

@@ -140,6 +140,7 @@ class JobQueue:
             "leaseProcess": claimant.process_id,
             "leaseWorker": claimant.worker_id,
             "leaseExpiresAt": self._lease_end(now),
+            "claimedAt": now,
         }
         update = {"$set": changes, "$inc": {"attempts": 1}}
         try:
@@ -190,9 +191,14 @@ class JobQueue:
             [(where, job_outcomes.unreadable(error))], unset=["leaseToken"]
         )
 
-    async def has_work(self, client_id: str, config: WorkerConfig) -> bool:
+    async def has_work(
+        self,
+        client_id: str,
+        config: WorkerConfig,
+        unavailable: Collection[str] = (),
+    ) -> bool:
         """Tell whether a job waits that a worker of this config may take."""
-        return bool(await self._waiting.ids(client_id, config, 1))
+        return bool(await self._waiting.ids(client_id, config, 1, unavailable))
 
     async def store(self, results: Sequence[Result]) -> int:
         """Write results, each only where its lease token still stands.

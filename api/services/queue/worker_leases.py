@@ -1,21 +1,26 @@
-"""Who runs what: the threads of all workers, held by processes for a time.
+"""Which process runs which worker: leases of the workers' slots.
 
 A worker of n replicas is n slots, and a lease says which process has one of
 them. It ends by itself, so a dead process's slots are free soon. Each
-process also tells how many threads it has: that only guides how slots are
-assignment, and may be wrong without harm.
+process also tells how many threads it has: that only guides the assignment
+of slots, and may be wrong without harm.
 """
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypeVar
 
+import structlog
 from pymongo.errors import DuplicateKeyError
 
 from utilities.clock import Clock, now_ms
 from utilities.cosmos_connector import Document, Documents, Filter, retrying
 
 WORKER_LEASE_SECONDS = 10.0
+
+T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -42,21 +47,41 @@ class WorkerLease:
 
     @classmethod
     def from_document(cls, document: Document) -> Self:
-        """Read a stored one."""
+        """Read a stored one.
+
+        Raises:
+            ValueError: it is broken.
+        """
+        pool = document.get("pool")
         return cls(
-            Slot(document["workerId"], document["replica"]),
-            document["pool"],
-            document["since"],
-            document["expiresAt"],
+            Slot(
+                _field(document, "workerId", str),
+                _field(document, "replica", int),
+            ),
+            None if pool is None else _field(document, "pool", str),
+            _field(document, "since", int),
+            _field(document, "expiresAt", int),
         )
+
+
+def _field(document: Document, name: str, kind: type[T]) -> T:
+    value = document.get(name)
+    if not isinstance(value, kind):
+        raise ValueError(f"{name} is not of type {kind.__name__}")  # noqa: TRY004 - what the caller expects
+    return value
 
 
 class WorkerLeases:
     """Takes, renews and releases leases, by conditional writes only."""
 
     def __init__(
-        self, leases: Documents, pools: Documents, clock: Clock = now_ms
+        self,
+        leases: Documents,
+        pools: Documents,
+        clock: Clock = now_ms,
+        lease_seconds: float = WORKER_LEASE_SECONDS,
     ) -> None:
+        self._lease_seconds = lease_seconds
         self._leases = leases
         self._pools = pools
         self._clock = clock
@@ -96,7 +121,11 @@ class WorkerLeases:
         """Return the living processes and how many threads each may run."""
         where = {"expiresAt": {"$gte": self._clock()}}
         found = await retrying(lambda: self._pools.raw.find(where).to_list())
-        return {document["_id"]: document["threads"] for document in found}
+        return {
+            document["_id"]: document["threads"]
+            for document in found
+            if isinstance(document.get("threads"), int)
+        }
 
     async def take(
         self, slot: Slot, pool: str, seen: WorkerLease | None
@@ -157,7 +186,17 @@ class WorkerLeases:
 
     async def _find(self, where: Filter) -> list[WorkerLease]:
         found = await retrying(lambda: self._leases.raw.find(where).to_list())
-        return [WorkerLease.from_document(document) for document in found]
+        leases, broken = [], []
+        for document in found:
+            try:
+                leases.append(WorkerLease.from_document(document))
+            except ValueError:
+                broken.append(document["_id"])
+        if broken:
+            # Otherwise nobody could ever take these slots.
+            log.warning("worker_leases_broken", count=len(broken))
+            await self._leases.raw.delete_many({"_id": {"$in": broken}})
+        return leases
 
     def _end(self) -> int:
-        return self._clock() + round(WORKER_LEASE_SECONDS * 1000)
+        return self._clock() + round(self._lease_seconds * 1000)

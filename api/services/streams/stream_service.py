@@ -100,7 +100,8 @@ class StreamService:
         self._longest_call = access.timeout_seconds
         self._clock = clock
         self._limits = limits
-        self._live: set[LiveStream] = set()
+        # The streams that run, and whose they are.
+        self._live: dict[LiveStream, str] = {}
 
     async def start(
         self, request: StreamCreate, caller: Caller
@@ -126,8 +127,8 @@ class StreamService:
             self._limits,
             received,
         )
-        self._live.add(live)
-        live.task.add_done_callback(lambda _: self._live.discard(live))
+        self._live[live] = caller.require_client()
+        live.task.add_done_callback(lambda _: self._live.pop(live, None))
         return live, await self._first_piece(live)
 
     async def page(
@@ -208,6 +209,25 @@ class StreamService:
             },
             _failed("The service ended in the middle of the stream", STOPPED),
         )
+
+    def live_clients(self) -> set[str]:
+        """Return the clients that have streams running here."""
+        return set(self._live.values())
+
+    def end_of_client(self, client_id: str, kind: str, message: str) -> int:
+        """End a client's running streams; return how many."""
+        ended = [one for one, of in self._live.items() if of == client_id]
+        for live in ended:
+            live.stop(kind, message)
+        return len(ended)
+
+    async def end_within(self, seconds: float) -> None:
+        """Give running streams this time, then end them."""
+        tasks = [live.task for live in self._live]
+        if tasks:
+            await asyncio.wait(tasks, timeout=seconds)
+        for live in list(self._live):
+            live.stop(STOPPED, "The service was stopped")
 
     async def stop(self) -> None:
         """End every running stream and see its record written."""

@@ -1,9 +1,8 @@
-"""Workers: the state that is wanted. The pool brings the threads to it."""
+"""Workers: the state that is wanted. The pool reconciles the threads."""
 
 from collections.abc import (
     Awaitable,
     Callable,
-    Collection,
     Mapping,
     Sequence,
 )
@@ -24,16 +23,17 @@ from api.models.worker_models import (
     WorkerStatus,
     WorkerSummary,
     WorkerUpdate,
+    read_worker,
 )
 from api.services.queue.worker_leases import WorkerLease, WorkerLeases
 from api.services.shared.caller import Caller
 from api.services.shared.client_reference import index_of
+from api.services.shared.client_states import ClientStates
 from api.services.shared.paging import (
     Page,
     PageRequest,
     fetch_page,
     fields_of,
-    read_all,
 )
 from api.services.shared.repository import Repository
 from api.services.workers.worker_counts import (
@@ -73,6 +73,14 @@ class WorkerFilter:
         return wanted <= index_of(config.client_reference_filters).items()
 
 
+class _Workers(Repository[Worker]):
+    """Workers; one that cannot be read is one with an error."""
+
+    def read(self, document: Document) -> Worker:
+        """Turn a document into its typed value."""
+        return read_worker(document)
+
+
 class WorkerService:
     """Rules and ownership of workers."""
 
@@ -82,16 +90,16 @@ class WorkerService:
         leases: WorkerLeases,
         signals: Signals,
         defaults: WorkerDefaults,
-        clients: Documents,
+        clients: ClientStates,
         clock: Clock = now_ms,
     ) -> None:
         self._documents = documents
+        self._clients = clients
         self._leases = leases
         # The supervisor sets the status of a worker that keeps crashing.
-        self._workers = Repository(
+        self._workers = _Workers(
             documents, Worker, "Worker", guarded=("status",)
         )
-        self._clients = clients
         self._signals = signals
         self._defaults = defaults
         self._clock = clock
@@ -134,7 +142,7 @@ class WorkerService:
     async def page(self, caller: Caller, page: PageRequest) -> Page[Worker]:
         """List the caller's workers."""
         found = await fetch_page(
-            self._documents, caller.own, page, Worker.from_document
+            self._documents, caller.own, page, read_worker
         )
         return replace(found, items=await self._shown(found.items, caller))
 
@@ -172,7 +180,7 @@ class WorkerService:
             RuleError: it runs already, or its client is disabled.
         """
         worker = await self._workers.get(worker_id, caller.own)
-        if not await self._enabled_of({worker.client_id}):
+        if not await self._clients.enabled({worker.client_id}):
             raise RuleError(
                 "The client of this worker is disabled or deleted: its "
                 "workers cannot be started"
@@ -226,14 +234,16 @@ class WorkerService:
             caller.own, fields=fields_of(Worker)
         )
         workers = await self._as_clients_are(
-            await read_all(Worker.from_document, documents), caller
+            [read_worker(document) for document in documents], caller
         )
         return summarized(filter(wanted.matches, workers))
 
     async def overview(self) -> WorkerOverview:
         """Count everybody's workers, in all and by client."""
         found = await self._documents.find({}, fields=["clientId", "status"])
-        enabled = await self._enabled_of({each["clientId"] for each in found})
+        enabled = await self._clients.enabled(
+            {each["clientId"] for each in found}
+        )
         return counted_by_client(found, enabled)
 
     async def _want(
@@ -319,7 +329,7 @@ class WorkerService:
         }
         if not (caller.is_admin and running):
             return workers
-        enabled = await self._enabled_of(running)
+        enabled = await self._clients.enabled(running)
         stopped = {"status": WorkerStatus.STOPPED, "thread_info": None}
         return [
             worker
@@ -328,12 +338,6 @@ class WorkerService:
             else worker.model_copy(update=stopped)
             for worker in workers
         ]
-
-    async def _enabled_of(self, client_ids: Collection[str]) -> set[str]:
-        """Return which of these clients exist and are enabled."""
-        where = {"clientId": {"$in": list(client_ids)}, "enabled": True}
-        found = await self._clients.find(where, fields=["clientId"])
-        return {document["clientId"] for document in found}
 
 
 def _refuse_running(worker: Worker) -> None:

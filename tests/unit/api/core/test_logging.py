@@ -251,3 +251,19 @@ def test_a_traceback_does_not_show_what_variables_hold() -> None:
     )
     assert "RuntimeError: closed" in shown
     assert "hush" not in shown
+
+
+def test_a_terminal_obeys_nothing_that_is_logged() -> None:
+    script = """
+log.info("worker_started", name="a\\x1b[31mred\\x07", text="b\\x9bc\\r")
+try:
+    raise ValueError("\\x1b]0;title\\x07")
+except ValueError:
+    log.exception("failed")
+"""
+    text = run(script, log_format="console")
+    assert "\x07" not in text
+    assert "\x9b" not in text
+    assert "\r" not in text
+    assert "\x1b]" not in text
+    assert "\\x1b[31mred" in text

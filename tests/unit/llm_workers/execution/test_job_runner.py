@@ -39,6 +39,7 @@ class _Rig:
         self.running: list[asyncio.Event] = []
         self.results: list[Result] = []
         self.pending: list[Result] = []
+        self.closed = False
         self.runner = JobRunner(
             Claimant("p", "w"),
             "c",
@@ -54,6 +55,8 @@ class _Rig:
                     run=self._forever,
                     drain=self._drained,
                     pending=self.pending,
+                    is_full=False,
+                    close=self._closed,
                 ),
             ),
             ModelGates(),
@@ -74,6 +77,9 @@ class _Rig:
 
     async def _forever(self) -> None:
         await asyncio.Event().wait()
+
+    async def _closed(self) -> None:
+        self.closed = True
 
     async def _drained(self, _seconds: float) -> bool:
         return True

@@ -11,6 +11,7 @@ from bson import ObjectId
 from bson.errors import InvalidDocument
 from pymongo.errors import (
     AutoReconnect,
+    BulkWriteError,
     DocumentTooLarge,
     OperationFailure,
     PyMongoError,
@@ -20,9 +21,19 @@ from pymongo.errors import (
 from api.models.metrics import Metrics
 from api.services.queue.job_outcomes import Result
 from api.services.queue.job_queue import JobQueue
-from api.services.queue.job_work import Failed, Succeeded
+from api.services.queue.job_work import (
+    Failed,
+    Outcome,
+    Requeued,
+    Succeeded,
+)
+from llm_workers.results import judgement
 from llm_workers.results import result_writer as module
-from llm_workers.results.result_writer import ResultWriter
+from llm_workers.results.result_writer import (
+    ResultWriter,
+    WriterLimits,
+    WriterTimes,
+)
 from llm_workers.results.spool import SpoolFile, decode
 from tests.support.samples import becomes, claimed_job, logged
 from utilities.payload import PayloadError
@@ -38,6 +49,10 @@ class FakeQueue:
         self.tries = 0
         self.away: PyMongoError | None = None
         self.refuses: dict[ObjectId, Exception] = {}
+        # As a server does: the code of each write that it refuses, and
+        # how long an error it takes in its place.
+        self.writes_refused: dict[ObjectId, int] = {}
+        self.longest_error: int | None = None
         self.belongs_to_others: set[ObjectId] = set()
         self.gate = asyncio.Event()
         self.gate.set()
@@ -59,9 +74,31 @@ class FakeQueue:
             error = self.refuses.get(result.job.job_id)
             if error is not None and isinstance(result.outcome, Succeeded):
                 raise error
+        if refused := self._refused(batch):
+            details = {"writeErrors": refused, "nMatched": 0}
+            accepted = [r for r in batch if not self._is_refused(r)]
+            self.batches.append(accepted)
+            details["nMatched"] = len(accepted)
+            raise BulkWriteError(details)
         self.batches.append(batch)
         others = self.belongs_to_others
         return sum(result.job.job_id not in others for result in batch)
+
+    def _refused(self, batch: Sequence[Result]) -> list[dict[str, Any]]:
+        return [
+            {"index": index, "code": self.writes_refused[result.job.job_id]}
+            for index, result in enumerate(batch)
+            if self._is_refused(result)
+        ]
+
+    def _is_refused(self, result: Result) -> bool:
+        if result.job.job_id not in self.writes_refused:
+            return False
+        if self.longest_error is None or not isinstance(
+            result.outcome, Failed
+        ):
+            return True
+        return len(str(result.outcome.error)) > self.longest_error
 
 
 class Bench:
@@ -72,7 +109,17 @@ class Bench:
         self.path = path / "worker.jsonl"
         queue = cast("JobQueue", self.queue)
         self.writer = ResultWriter(queue, SpoolFile(self.path))
+        self._queue = queue
         self.task: asyncio.Task[None] | None = None
+
+    def impatient(self) -> None:
+        """Take another writer, which soon takes the database for slow."""
+        self.writer = ResultWriter(
+            self._queue,
+            SpoolFile(self.path),
+            WriterTimes(slow=0.01, first_retry=0.001, last_retry=0.001),
+            WriterLimits(tries=3),
+        )
 
     @property
     def ended(self) -> bool:
@@ -276,17 +323,19 @@ async def test_the_cost_of_a_result_that_cannot_be_stored_is_kept(
     assert isinstance(stored.outcome, Failed)
     assert isinstance(bad.outcome, Succeeded)
     assert stored.outcome.metrics == bad.outcome.metrics
+    assert stored.outcome.error["failedResponseData"] == '{"n":0}'
 
 
 async def test_a_result_that_cannot_be_stored_is_logged(
-    bench: Bench, events: Events
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    events = logged(monkeypatch, judgement)
     async with bench.running():
         (bad,) = bench.put(1)
         bench.queue.refuse(bad, DocumentTooLarge("17 MiB"))
         await bench.emptied()
     (event,) = events
-    assert event["event"] == "result_not_storable"
+    assert event["event"] == "result_refused"
     assert event["jobId"] == str(bad.job.job_id)
     assert event["log_level"] == "error"
 
@@ -311,9 +360,9 @@ async def test_an_outage_while_storing_one_by_one_loses_nothing(
 
 
 async def test_while_the_database_is_slow_answers_are_on_disk(
-    bench: Bench, events: Events, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, events: Events
 ) -> None:
-    monkeypatch.setattr(module, "_SLOW_SECONDS", 0.01)
+    bench.impatient()
     bench.queue.gate.clear()
     async with bench.running():
         results = bench.put(2)
@@ -381,3 +430,144 @@ async def test_draining_waits_for_a_store_that_is_under_way(
         bench.queue.gate.set()
         assert await bench.writer.drain(20) is True
     assert len(bench.queue.stored) == 1
+
+
+async def test_a_write_that_the_server_refuses_ends_its_own_job_only(
+    bench: Bench,
+) -> None:
+    bench.queue.longest_error = 5_000
+    async with bench.running():
+        first, bad, last = bench.put(3)
+        bench.queue.writes_refused[bad.job.job_id] = 17419
+        await bench.emptied()
+    stored = {result.job.job_id: result for result in bench.queue.stored}
+    assert stored[first.job.job_id] == first
+    assert stored[last.job.job_id] == last
+    replaced = stored[bad.job.job_id].outcome
+    assert isinstance(replaced, Failed)
+    assert replaced.error["errorType"] == "RESULT_NOT_STORABLE"
+    assert "17419" in replaced.error["message"]
+    assert not bench.path.exists()
+
+
+@pytest.mark.parametrize("makes", ["Succeeded", "Failed", "Requeued"])
+async def test_of_an_answer_that_is_too_large_is_kept_what_fits(
+    bench: Bench, makes: str
+) -> None:
+    text = "".join(f"{n:07d}" for n in range(300_000 // 7))
+    answered = Succeeded(text, Metrics(1, 2, 0.5))
+    outcomes: dict[str, Outcome] = {
+        "Succeeded": answered,
+        "Failed": Failed({"errorType": "X", "failedResponseData": text}),
+        "Requeued": Requeued(0, counted=True, reason="", checkpoint=answered),
+    }
+    outcome = outcomes[makes]
+    bench.queue.longest_error = 100_000
+    async with bench.running():
+        result = Result(claimed_job(), outcome)
+        bench.queue.writes_refused[result.job.job_id] = 17419
+        bench.writer.put(result)
+        await bench.emptied()
+    (stored,) = bench.queue.stored
+    assert isinstance(stored.outcome, Failed)
+    kept = stored.outcome.error["failedResponseData"]
+    assert len(kept) > 50_000
+    assert text.startswith(kept)
+    assert stored.outcome.error["shortened"] is True
+
+
+async def test_a_result_that_is_refused_in_every_form_is_kept_on_disk(
+    bench: Bench,
+) -> None:
+    async with bench.running():
+        (bad,) = bench.put(1)
+        bench.queue.writes_refused[bad.job.job_id] = 121
+        await bench.emptied()
+        assert not bench.writer.pending
+        (other,) = bench.put(1)
+        await bench.emptied()
+    assert bench.queue.stored == [other]
+    aside = bench.path.parent / "spool-unreadable" / "worker.jsonl"
+    assert decode(aside.read_text().strip()) == bad
+
+
+async def test_an_error_that_passes_is_waited_for_but_not_for_ever(
+    bench: Bench,
+) -> None:
+    bench.impatient()
+    bench.queue.longest_error = 100_000
+    async with bench.running():
+        busy, other = bench.put(2)
+        bench.queue.writes_refused[busy.job.job_id] = 16500
+        await becomes(lambda: bench.queue.tries >= 3)
+        assert bench.queue.stored[0] == other
+        assert busy in bench.writer.pending
+        await bench.emptied()
+    last = bench.queue.stored[-1]
+    assert last.job == busy.job
+    assert isinstance(last.outcome, Failed)
+
+
+async def test_an_error_that_has_passed_costs_nothing(bench: Bench) -> None:
+    async with bench.running():
+        (busy,) = bench.put(1)
+        bench.queue.writes_refused[busy.job.job_id] = 112
+        await becomes(lambda: bench.queue.tries >= 1)
+        del bench.queue.writes_refused[busy.job.job_id]
+        await bench.emptied()
+    assert bench.queue.stored == [busy]
+
+
+async def test_what_comes_while_the_database_hangs_is_on_disk_at_the_end(
+    bench: Bench, events: Events
+) -> None:
+    bench.impatient()
+    bench.queue.gate.clear()
+    async with bench.running():
+        first = bench.put(2)
+        await becomes(bench.path.exists)
+        second = bench.put(3)
+        assert await bench.writer.drain(0) is False
+    await bench.writer.close()
+    assert bench.spooled == first + second
+    assert events[-1]["event"] == "results_left_in_spool"
+    assert events[-1]["count"] == 5
+
+
+async def test_the_end_says_so_if_answers_are_lost(
+    bench: Bench, events: Events
+) -> None:
+    bench.path.with_suffix(".tmp").mkdir()
+    bench.put(2)
+    await bench.writer.close()
+    assert events[-1]["event"] == "results_lost"
+
+
+async def test_a_writer_that_holds_much_says_so(bench: Bench) -> None:
+    writer = ResultWriter(
+        bench._queue,
+        SpoolFile(bench.path),
+        limits=WriterLimits(results=5, characters=100),
+    )
+    for number in range(6):
+        assert not writer.is_full
+        writer.put(answer(number))
+    assert writer.is_full
+    bench.writer = writer
+    async with bench.running():
+        await bench.emptied()
+    assert not writer.is_full
+    writer.put(Result(claimed_job(), Succeeded("x" * 101, Metrics())))
+    assert writer.is_full
+
+
+async def test_one_result_that_is_no_json_keeps_no_other_from_the_disk(
+    bench: Bench,
+) -> None:
+    bench.queue.away = AutoReconnect("gone")
+    bad = Result(claimed_job(), Succeeded("\ud800", Metrics()))
+    async with bench.running():
+        bench.writer.put(bad)
+        (good,) = bench.put(1)
+        await becomes(bench.path.exists)
+        assert bench.spooled == [good]

@@ -1,8 +1,11 @@
+import os
+import shutil
 import signal
 import stat
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ from llm_workers.results import spool as module
 from llm_workers.results.spool import Spool, SpoolFile, decode, encode
 from tests.support.paths import ROOT
 from tests.support.samples import claimed_job, json_objects, logged
+from utilities.supervision import PartError
 
 METRICS = Metrics(7, 3, 0.5, 0.1, 0.2, frozenset({"USD"}))
 ANSWER = Succeeded('{"a":1}', METRICS)
@@ -145,17 +149,104 @@ def test_damaged_lines_are_skipped_and_logged(
     lines = [encode(first), "no line", encode(second), encode(first)[:40]]
     left_behind(data_dir, "\n".join(lines))
     assert adopted(data_dir) == {"dead": [first, second]}
-    assert (
-        events
-        == [
-            {
-                "event": "spool_line_damaged",
-                "file": "worker.jsonl",
-                "log_level": "warning",
-            }
-        ]
-        * 2
-    )
+    kept = data_dir / "spool-unreadable" / "dead.jsonl"
+    assert events == [
+        {
+            "event": "spool_lines_damaged",
+            "process": "dead",
+            "count": 2,
+            "keptIn": str(kept),
+            "log_level": "warning",
+        }
+    ]
+    assert kept.read_text().splitlines() == [lines[1], lines[3]]
+    # Found again, because its results could not be stored: said once.
+    assert adopted(data_dir) == {"dead": [first, second]}
+    assert len(events) == 1
+    assert kept.read_text().splitlines() == [lines[1], lines[3]]
+
+
+def _lock_is_a_directory(directory: Path) -> None:
+    (directory / "lock").unlink()
+    (directory / "lock").mkdir()
+
+
+def _file_is_a_directory(directory: Path) -> None:
+    (directory / "another.jsonl").mkdir()
+
+
+@pytest.mark.parametrize(
+    "broken", [_lock_is_a_directory, _file_is_a_directory]
+)
+def test_a_directory_that_cannot_be_read_is_moved_aside(
+    data_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    broken: Callable[[Path], None],
+) -> None:
+    events = logged(monkeypatch, module)
+    answer = result()
+    left_behind(data_dir, encode(answer))
+    good = data_dir / "spool" / "good"
+    shutil.copytree(data_dir / "spool" / "dead", good)
+    broken(data_dir / "spool" / "dead")
+    spool = Spool(data_dir)
+    assert [found.name for found, _ in spool.recover()] == ["good"]
+    assert [found.name for found, _ in spool.recover()] == ["good"]
+    assert [event["event"] for event in events] == [
+        "spool_directory_unreadable"
+    ]
+    kept = data_dir / "spool-unreadable" / "dead" / "worker.jsonl"
+    assert decode(kept.read_text()) == answer
+
+
+def test_what_can_neither_be_read_nor_moved_stops_nobody(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = logged(monkeypatch, module)
+    left_behind(data_dir, "")
+    _lock_is_a_directory(data_dir / "spool" / "dead")
+    (data_dir / "spool-unreadable").touch()
+    spool = Spool(data_dir)
+    assert list(spool.recover()) == []
+    assert list(spool.recover()) == []
+    assert len(events) == 1
+
+
+def test_a_data_directory_that_cannot_be_written_is_said(
+    data_dir: Path,
+) -> None:
+    data_dir.touch()
+    spool = Spool(data_dir)
+    for use in (spool.open, spool.check):
+        with pytest.raises(PartError, match=r"DATA_DIR .* cannot be written"):
+            use()
+
+
+def test_a_disk_that_was_full_is_found_well_again(data_dir: Path) -> None:
+    spool = Spool(data_dir)
+    spool.check()
+    own = data_dir / "spool" / spool.process_id
+    shutil.move(own, data_dir / "elsewhere")
+    with pytest.raises(PartError):
+        spool.check()
+    shutil.move(data_dir / "elsewhere", own)
+    spool.check()
+    assert [path.name for path in own.iterdir()] == ["lock"]
+
+
+def test_the_name_of_a_written_file_is_on_disk_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[bool] = []
+    fsync = os.fsync
+
+    def note(descriptor: int) -> None:
+        synced.append(stat.S_ISDIR(os.fstat(descriptor).st_mode))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    SpoolFile(tmp_path / "worker.jsonl").write([result()])
+    assert synced == [False, True]
 
 
 def test_bytes_that_are_no_text_damage_their_line_only(data_dir: Path) -> None:

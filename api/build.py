@@ -1,0 +1,172 @@
+"""Wires the API's services; no I/O happens here."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from api.core.scrape_access import ScrapeAccess
+from api.dependencies.services import Services
+from api.services.calls.model_access import ModelAccess
+from api.services.clients.client_service import ClientService
+from api.services.jobs.job_service import JobService
+from api.services.jobs.job_waiting import JobWaiting
+from api.services.models.model_health import ModelHealthService
+from api.services.models.model_service import ModelService
+from api.services.monitoring.health_service import HealthService
+from api.services.monitoring.metrics_service import MetricsService
+from api.services.prompts.prompt_flow_service import PromptFlowService
+from api.services.prompts.prompt_service import PromptService
+from api.services.prompts.version_counters import VersionCounters
+from api.services.queue.worker_leases import WorkerLeases
+from api.services.runs.run_service import RunService
+from api.services.shared.client_states import ClientStates
+from api.services.streams.stream_service import StreamService
+from api.services.workers.worker_service import WorkerDefaults, WorkerService
+from config import ModelKeys, Settings
+from llm_sdks.registry import SdkRegistry
+from llm_sdks.resilience.model_gate import ModelGates
+from utilities.cosmos_connector import ClientManager, Documents
+from utilities.signals import Signals
+from utilities.store.database_clock import DatabaseClock, StoredClockRecord
+from utilities.supervision import SupervisedGroup
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What all parts of one process share."""
+
+    settings: Settings
+    keys: ModelKeys
+    clients: ClientManager
+    process_id: str
+    # All who write to the database go by it.
+    clock: DatabaseClock = field(default_factory=DatabaseClock)
+    signals: Signals = field(default_factory=Signals)
+    registry: SdkRegistry = field(default_factory=SdkRegistry.discover)
+    gates: ModelGates = field(default_factory=ModelGates)
+
+    def documents(self, name: str) -> Documents:
+        """Return a collection's documents."""
+        return Documents(self.clients, name, self.clock)
+
+    @cached_property
+    def clock_record(self) -> StoredClockRecord:
+        """Where processes tell each other that the clock was set."""
+        return StoredClockRecord(self.clients)
+
+    async def measure_clock(self) -> None:
+        """Take the database's time."""
+        await self.clock.measure(self.clients, self.clock_record)
+
+    @cached_property
+    def parts(self) -> SupervisedGroup:
+        """What runs beside the requests."""
+        return SupervisedGroup(clock=self.clock)
+
+    @cached_property
+    def access(self) -> ModelAccess:
+        """The way to the models' providers."""
+        return ModelAccess(
+            self.registry,
+            self.keys,
+            self.gates,
+            self.settings.llm_timeout_seconds,
+        )
+
+    @cached_property
+    def metrics(self) -> MetricsService:
+        """What this process tells Prometheus."""
+        return MetricsService(self.clock)
+
+    @cached_property
+    def leases(self) -> WorkerLeases:
+        """Which process runs which worker."""
+        return WorkerLeases(
+            self.documents("worker_leases"),
+            self.documents("worker_pools"),
+            self.clock,
+        )
+
+    @cached_property
+    def client_states(self) -> ClientStates:
+        """Which clients are let in."""
+        return ClientStates(self.documents("clients"))
+
+
+def build_services(shared: Shared) -> Services:
+    """Make every service of the API."""
+    settings, clock = shared.settings, shared.clock
+    documents = shared.documents
+    models = ModelService(documents("models"), shared.registry)
+    prompts = PromptService(
+        documents("prompts"),
+        VersionCounters(documents("prompt_versions"), documents("prompts")),
+    )
+    flows = PromptFlowService(documents("prompt_flows"))
+    jobs = JobService(
+        documents("jobs"), models, prompts, flows, shared.signals, clock
+    )
+    workers = _workers(shared)
+    health = ModelHealthService(
+        documents("model_health"),
+        shared.gates,
+        shared.process_id,
+        clock,
+        shared.registry.learnt,
+    )
+    pepper = settings.api_key_pepper.get_secret_value()
+    return Services(
+        clients=ClientService(documents("clients"), workers, pepper),
+        models=models,
+        model_health=health,
+        prompts=prompts,
+        prompt_flows=flows,
+        jobs=jobs,
+        job_waiting=JobWaiting(
+            documents("workers"), shared.leases, models, health, clock
+        ),
+        runs=RunService(
+            documents("runs"), models, prompts, jobs, shared.signals
+        ),
+        streams=_streams(shared, models, prompts),
+        workers=workers,
+        health=HealthService(shared.clients, shared.parts.states, clock=clock),
+        metrics=shared.metrics,
+        scrape_access=_scrape_access(settings),
+        admin_api_key=settings.admin_api_key.get_secret_value(),
+        docs_user=settings.docs_user,
+        docs_secret=settings.docs_secret.get_secret_value(),
+    )
+
+
+def _workers(shared: Shared) -> WorkerService:
+    settings = shared.settings
+    return WorkerService(
+        shared.documents("workers"),
+        shared.leases,
+        shared.signals,
+        WorkerDefaults(settings.poll_interval, settings.max_items_per_batch),
+        shared.client_states,
+        shared.clock,
+    )
+
+
+def _streams(
+    shared: Shared, models: ModelService, prompts: PromptService
+) -> StreamService:
+    return StreamService(
+        shared.documents("streams"),
+        models,
+        prompts,
+        shared.access,
+        clock=shared.clock,
+        observer=shared.metrics.observer,
+    )
+
+
+def _scrape_access(settings: Settings) -> ScrapeAccess:
+    token = settings.metrics_token
+    return ScrapeAccess(
+        settings.admin_api_key.get_secret_value(),
+        token.get_secret_value() if token is not None else None,
+        settings.metrics_public,
+    )

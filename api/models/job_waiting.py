@@ -1,0 +1,39 @@
+"""Why a job waits."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from api.models.base import ApiModel
+
+
+class WaitingKind(StrEnum):
+    """What a PENDING job waits for, the first that applies."""
+
+    NOT_DUE = "NOT_DUE"
+    NO_WORKER = "NO_WORKER"
+    WORKER_STOPPED = "WORKER_STOPPED"
+    FILTER_MISMATCH = "FILTER_MISMATCH"
+    MODEL_UNAVAILABLE = "MODEL_UNAVAILABLE"
+    NO_THREAD = "NO_THREAD"
+    ITS_TURN = "ITS_TURN"
+
+
+class WaitingFor(ApiModel):
+    """What a PENDING job waits for, and until when if that is known."""
+
+    kind: Annotated[
+        WaitingKind,
+        Field(
+            description="`NOT_DUE`: it is tried again at `until`. "
+            "`NO_WORKER`: its client has none. `WORKER_STOPPED`: those that "
+            "would take it are stopped. `FILTER_MISMATCH`: no worker's "
+            "filters let it through. `MODEL_UNAVAILABLE`: its model's "
+            "circuit breaker is open, or a rate limit asked for a pause. "
+            "`NO_THREAD`: its workers wait for a thread. `ITS_TURN`: other "
+            "jobs run first."
+        ),
+    ]
+    until: datetime | None = None

@@ -1,0 +1,22 @@
+"""Which clients are let in: for whoever works on their behalf."""
+
+from collections.abc import Collection
+
+from utilities.cosmos_connector import Documents
+
+
+class ClientStates:
+    """Reads whether clients are enabled and not deleted."""
+
+    def __init__(self, clients: Documents) -> None:
+        self._clients = clients
+
+    async def enabled(self, client_ids: Collection[str]) -> set[str]:
+        """Return those of the given clients that are let in."""
+        if not client_ids:
+            return set()
+        found = await self._clients.find(
+            {"clientId": {"$in": sorted(client_ids)}, "enabled": True},
+            fields=["clientId"],
+        )
+        return {document["clientId"] for document in found}

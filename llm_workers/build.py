@@ -1,0 +1,48 @@
+"""Wires the workers of a process; no I/O happens here."""
+
+from api.build import Shared
+from api.dependencies.services import Services
+from api.services.monitoring.observed_queue import ObservedJobQueue
+from llm_workers.results.recovery import SpoolRecovery
+from llm_workers.results.spool import Spool
+from llm_workers.supervisor.pool import PoolLimits, WorkerPool
+from llm_workers.supervisor.snapshot import SnapshotSource
+from llm_workers.supervisor.worker_thread import WorkerParts
+from utilities.supervision import Part
+
+
+def build_worker_parts(
+    shared: Shared, services: Services, spool: Spool
+) -> WorkerParts:
+    """Make what every worker of the process is built from."""
+    settings, observer = shared.settings, shared.metrics.observer
+    return WorkerParts(
+        clients=shared.clients,
+        queue=ObservedJobQueue(
+            shared.documents("jobs"),
+            observer,
+            lease_seconds=settings.lease_seconds,
+            max_attempts=settings.max_attempts,
+            signals=shared.signals,
+            clock=shared.clock,
+        ),
+        models=services.models,
+        prompts=services.prompts,
+        access=shared.access,
+        signals=shared.signals,
+        spool=spool,
+        gates=shared.gates,
+        clock=shared.clock,
+        observer=observer,
+    )
+
+
+def build_workers(shared: Shared, parts: WorkerParts) -> tuple[Part, ...]:
+    """Make what runs the workers: their supervisor, and recovery."""
+    settings = shared.settings
+    limits = PoolLimits(settings.num_llm_workers, settings.stop_grace_seconds)
+    source = SnapshotSource(shared.documents("workers"), shared.client_states)
+    return (
+        WorkerPool(source, shared.leases, parts, limits),
+        SpoolRecovery(parts.spool, parts.queue, shared.leases),
+    )
