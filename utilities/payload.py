@@ -12,8 +12,9 @@ from typing import Any
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
 MAX_DEPTH = 100
-# Python refuses to read whole numbers of more digits.
-_LONG_NUMBER = re.compile(r"\d{4300}")
+# Python refuses to read whole numbers of more digits. Only tried where
+# digits begin: otherwise each digit would look at all that follow it.
+_LONG_NUMBER = re.compile(r"(?<![0-9])[0-9]{4300}")
 
 
 class PayloadError(ValueError):
