@@ -1,13 +1,17 @@
-"""What a failed job says of its failure: its `errorData`."""
+"""Describe the failure of a job: its `errorData` and its cost."""
 
 from typing import Any
 
 from api.core.errors import MetasyncError
+from api.models.metrics import Metrics
 from api.models.model_models import ModelWithKey
 from api.services.calls.llm_caller import Answer, FailedCallError
 from api.services.queue.job_work import ClaimedJob, Failed
 from config import MissingModelKeyError
 from utilities import payload
+
+# What is kept of an answer that came with an error.
+_LONGEST_TEXT = 100_000
 
 StepError = FailedCallError | MissingModelKeyError | MetasyncError
 
@@ -38,7 +42,33 @@ def error_data(job: ClaimedJob, error: StepError) -> dict[str, Any]:
         error.model,
         httpStatus=error.error.http_status,
         requestId=error.error.request_id,
+        failedResponseData=text_of(error) or None,
     )
+
+
+def text_of(error: StepError) -> str:
+    """Give what came of an answer that could not be read, or nothing."""
+    if not isinstance(error, FailedCallError):
+        return ""
+    text = getattr(error.error, "partial_text", None)
+    return text[:_LONGEST_TEXT] if isinstance(text, str) else ""
+
+
+def cost_of(error: StepError) -> Metrics:
+    """Count what a failed call cost, as far as the provider told."""
+    if not isinstance(error, FailedCallError):
+        return Metrics()
+    usage = getattr(error.error, "usage", None)
+    if usage is None:
+        return Metrics()
+    return Metrics.of_usage(usage, 0.0, error.model.cost)
+
+
+def was_paid_for(error: StepError) -> bool:
+    """Tell whether a failed call gave an answer that costs money."""
+    used = cost_of(error)
+    tokens = used.input_tokens + used.output_tokens
+    return bool(tokens or text_of(error))
 
 
 def unusable(

@@ -79,12 +79,7 @@ class StreamEnd:
         }
 
     def _counted(self, cost: Cost) -> Metrics:
-        return Metrics.of_call(
-            self.usage.input_tokens,
-            self.usage.output_tokens,
-            self.llm_duration,
-            cost,
-        )
+        return Metrics.of_usage(self.usage, self.llm_duration, cost)
 
 
 Record = Callable[[StreamEnd], Awaitable[None]]

@@ -121,10 +121,7 @@ class LLMCaller:
                 )
                 raise
             seconds = self._timer() - started
-        usage = completion.usage
-        metrics = Metrics.of_call(
-            usage.input_tokens, usage.output_tokens, seconds, model.cost
-        )
+        metrics = Metrics.of_usage(completion.usage, seconds, model.cost)
         outcome = OK if cut is None else cut.kind
         self._observer.call_ended(CallEnd(model, outcome, seconds, metrics))
         return Answer(completion, metrics, model, cut)

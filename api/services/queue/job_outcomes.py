@@ -1,4 +1,4 @@
-"""What becomes of a claimed job's document: answered, put back, let go.
+"""What becomes of a claimed job's document: answered, failed, requeued.
 
 Pure: the queue sends what is made here, as conditional updates.
 """
@@ -9,11 +9,13 @@ from typing import Any
 from api.models import attempt_models
 from api.models.attempt_models import AttemptEnd
 from api.models.job_status import JobStatus
+from api.models.metrics import Metrics
 from api.services.queue.job_work import (
     ClaimedJob,
     Failed,
     Outcome,
     Requeued,
+    Spent,
     Succeeded,
     dump_checkpoint,
 )
@@ -45,7 +47,7 @@ _WHY = {
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A claimed job and what has come of it."""
+    """A claimed job and its outcome."""
 
     job: ClaimedJob
     outcome: Outcome
@@ -70,7 +72,7 @@ def changes(result: Result, now: int, max_attempts: int) -> Document:
     """Give the fields that a result sets."""
     match result.outcome:
         case Succeeded() as answer:
-            return _succeeded(answer)
+            return _succeeded(result.job, answer)
         case Failed() as failed:
             return _failed(result.job, failed, now, max_attempts)
         case Requeued() as back:
@@ -120,14 +122,16 @@ def _gave_up(max_attempts: int) -> dict[str, Any]:
     }
 
 
-def _succeeded(answer: Succeeded) -> Document:
+def _succeeded(job: ClaimedJob, answer: Succeeded) -> Document:
     changes: Document = {
         "status": JobStatus.PROCESSED,
         "responseData": answer.response_json,
-        "processingMetrics": answer.metrics.to_document(),
+        "processingMetrics": _total(job, answer.metrics).to_document(),
         "errorData": None,
         "checkpoint": None,
     }
+    if answer.step_error is not None:
+        changes["stepError"] = answer.step_error
     if answer.eval_json is not None:
         changes["evalResult"] = answer.eval_json
     if answer.suggested_prompt_id is not None:
@@ -143,18 +147,21 @@ def _failed(
     history = _lengthened(job, AttemptEnd.FAILED, said, now)
     if job.attempts >= max_attempts:
         error["attemptHistory"] = payload.load(history)
+    total = _total(job, failed.metrics)
     return {
         "status": JobStatus.ERROR_PROCESSING,
         "errorData": payload.dump(error),
         "attemptHistory": history,
-        "processingMetrics": failed.metrics.to_document(),
+        "processingMetrics": total.to_document(),
         "checkpoint": None,
+        # Set to PENDING, the job goes on counting from here.
+        "spent": Spent(total).dump(),
     }
 
 
 def _requeue(job: ClaimedJob, back: Requeued, now: int) -> Document:
     failures = job.failures if back.failures is None else back.failures
-    return {
+    changes: Document = {
         "status": JobStatus.PENDING,
         "availableAt": back.available_at,
         "attempts": job.attempts - (0 if back.counted else 1),
@@ -164,6 +171,16 @@ def _requeue(job: ClaimedJob, back: Requeued, now: int) -> Document:
         ),
         "checkpoint": dump_checkpoint(back.checkpoint),
     }
+    if back.spent is not None:
+        changes["spent"] = back.spent
+    return changes
+
+
+def _total(job: ClaimedJob, metrics: Metrics) -> Metrics:
+    """Add what earlier tries have cost."""
+    if job.spent is None:
+        return metrics
+    return Spent.load(job.spent).metrics + metrics
 
 
 def _lengthened(
