@@ -11,7 +11,13 @@ import structlog
 from pydantic import ValidationError
 
 from api.core.errors import MetasyncError
-from api.models.prompt_models import Prompt, PromptCreate, PromptStatus
+from api.models.prompt_models import (
+    Prompt,
+    PromptCreate,
+    PromptDraft,
+    PromptSource,
+    PromptStatus,
+)
 from api.services.calls.catalog import Catalog
 from api.services.calls.llm_caller import (
     Answer,
@@ -20,6 +26,7 @@ from api.services.calls.llm_caller import (
     LLMCaller,
 )
 from api.services.prompts.prompt_service import PromptService
+from api.services.queue.job_queue import RUN_OPERATION
 from api.services.queue.job_work import (
     ClaimedJob,
     Failed,
@@ -248,7 +255,7 @@ class Pipeline:
                 "The meta step gave no text", done, NO_SUGGESTION
             )
         try:
-            draft = _draft(prompts[0], text)
+            draft = _draft(job, prompts[0], text)
             suggested = await self._keep(draft, job.client_id)
         except (ValidationError, MetasyncError) as error:
             raise _PaidInVainError(
@@ -354,10 +361,24 @@ def _first_problem(error: ValidationError | MetasyncError) -> str:
     return str(error)
 
 
-def _draft(original: Prompt, text: str) -> PromptCreate:
-    return PromptCreate(
+def _draft(job: ClaimedJob, original: Prompt, text: str) -> PromptDraft:
+    return PromptDraft(
         name=original.name,
         type=original.type,
         status=PromptStatus.DRAFT,
         prompt=text,
+        source=_source(job, original),
+    )
+
+
+def _source(job: ClaimedJob, original: Prompt) -> PromptSource:
+    notes: dict[str, Any] = {}
+    if job.operation == RUN_OPERATION and job.client_reference:
+        notes = payload.load(job.client_reference)
+    run_id, iteration = notes.get("runId"), notes.get("iteration")
+    return PromptSource(
+        job_id=str(job.job_id),
+        prompt_id=original.prompt_id,
+        run_id=run_id if isinstance(run_id, str) else None,
+        iteration=iteration if isinstance(iteration, int) else None,
     )

@@ -153,6 +153,16 @@ class JobService:
         self._announce(list(jobs.values()))
         return [jobs[job_id] for job_id in ids]
 
+    async def cancel_waiting(self, job_id: str, caller: Caller) -> bool:
+        """Cancel a job that waits; one that runs or has run stays."""
+        where = {
+            **caller.own,
+            "_id": object_id(job_id, "Job"),
+            "status": JobStatus.PENDING,
+        }
+        changes = {"status": JobStatus.CANCELED, "leaseToken": None}
+        return await self._documents.update(where, changes) is not None
+
     async def delete(self, job_id: str, caller: Caller) -> None:
         """Delete one; a worker's answer to it is dropped."""
         await self.get(job_id, caller)

@@ -55,6 +55,8 @@ class ClaimedJob:
     # What an earlier attempt has paid for: the steps it stands for are not
     # made again.
     checkpoint: "Succeeded | None" = None
+    # The client's notes, as JSON; a run's job names its run there.
+    client_reference: str | None = None
     # What earlier tries have cost, as JSON: see `Spent`.
     spent: str | None = None
 
@@ -83,6 +85,7 @@ class ClaimedJob:
             process_id=document.get("leaseProcess", ""),
             history=document.get("attemptHistory"),
             checkpoint=load_checkpoint(document.get("checkpoint")),
+            client_reference=document.get("clientReference"),
             spent=document.get("spent"),
         )
 
