@@ -18,6 +18,7 @@ from api.services.queue.job_work import (
     Spent,
     Succeeded,
     dump_checkpoint,
+    load_checkpoint,
 )
 from utilities import payload
 from utilities.cosmos_connector import Document, Filter
@@ -31,6 +32,8 @@ LEASE_FIELDS = (
     "leaseExpiresAt",
     "leaseWorker",
     "leaseProcess",
+    "spent",
+    "checkpoint",
 )
 _WORTH_AN_ANSWER = [
     JobStatus.PROCESSING,
@@ -109,6 +112,22 @@ def freed(
         "status": JobStatus.ERROR_PROCESSING,
         "errorData": payload.dump(error),
         "attemptHistory": history,
+        **_cost_so_far(document),
+    }
+
+
+def _cost_so_far(document: Document) -> Document:
+    """Give the fields for what a job that is given up has cost."""
+    paid = load_checkpoint(document.get("checkpoint"))
+    total = Spent.load(document.get("spent")).metrics
+    if paid is not None:
+        total += paid.metrics
+    if total == Metrics():
+        return {}
+    return {
+        "processingMetrics": total.to_document(),
+        "spent": Spent(total).dump(),
+        "checkpoint": None,
     }
 
 
