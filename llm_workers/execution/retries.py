@@ -30,6 +30,8 @@ _LONGEST_DELAY_SECONDS = 86_400.0
 _MOST_FAILURES = 100
 # An answer that is paid for and cannot be read is asked for so often.
 _MOST_UNREADABLE = 3
+# Waits grow with so many refusals in a row, and no further.
+_MOST_REFUSALS = 5
 # Waits are lengthened by up to this part, and by no more than this.
 _JITTER = 0.25
 _MOST_JITTER_SECONDS = 10.0
@@ -68,7 +70,7 @@ class Retries:
         spent = _spent(job, failed)
         if isinstance(error, RateLimitedError | ModelUnavailableError):
             # Not this job's doing: its attempts stay as they are.
-            refusals = max(spent.refusals, 1)
+            refusals = min(max(spent.refusals, 1), _MOST_REFUSALS)
             wait = self._wait(policy, refusals, error)
             return self._requeue(job, error, wait, spent, counted=False)
         if spent.unreadable >= _MOST_UNREADABLE:
