@@ -10,7 +10,7 @@ import structlog
 
 from api.core.errors import ConflictError, NotFoundError, RuleError
 from api.models.job_models import Job
-from api.models.run_models import Run
+from api.models.run_models import Run, RunStatus
 from api.services.jobs.job_service import JobService
 from api.services.runs.run_service import RunService
 from api.services.shared.caller import Caller
@@ -65,28 +65,32 @@ class RunOrchestrator(Loop):
             log.warning("runs_not_advanced", error=type(error).__name__)
 
     async def _advance_safely(self, run: Run) -> None:
+        structlog.contextvars.bind_contextvars(runId=run.run_id)
         try:
             await self._advance(run)
         except StoreError:
             raise
-        except Exception:
+        except Exception as error:
             # A run that cannot be advanced must not hold up the others.
-            log.exception("run_defect", runId=run.run_id)
-
-    async def _advance(self, run: Run) -> None:
-        structlog.contextvars.bind_contextvars(runId=run.run_id)
-        try:
-            step = next_step(run, await self._job_of(run))
-            if isinstance(step, Submit):
-                step = await self._submit(run, step)
-            if isinstance(step, Wait):
-                return
-            if await self._runs.advance(run, step.fields):
-                log.info("run_advanced", status=step.fields.get("status"))
-                # There may be a next step already.
-                self.wake()
+            log.exception("run_defect")
+            reason = f"Metasync failed on this run: {type(error).__name__}."
+            await self._runs.advance(run, fail(run, reason).fields)
         finally:
             structlog.contextvars.unbind_contextvars("runId")
+
+    async def _advance(self, run: Run) -> None:
+        """Bring one run as far as it can go."""
+        current: Run | None = run
+        while current is not None and current.status is RunStatus.RUNNING:
+            step = next_step(current, await self._job_of(current))
+            if isinstance(step, Submit):
+                step = await self._submit(current, step)
+            if isinstance(step, Wait):
+                return
+            # None: somebody else has changed it, and looks after it.
+            current = await self._runs.advance(current, step.fields)
+            if current is not None:
+                log.info("run_advanced", status=current.status)
 
     async def _job_of(self, run: Run) -> Job | None:
         if run.current_job_id is None:
@@ -105,5 +109,5 @@ class RunOrchestrator(Loop):
             )
         except (RuleError, ConflictError) as error:
             # A prompt or model is gone, or the job was deleted.
-            return fail(run, f"{error}. Mend that, then resume the run.")
+            return fail(run, f"{error}. Correct that, then resume the run.")
         return submitted(run, job)

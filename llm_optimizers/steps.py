@@ -11,7 +11,14 @@ from typing import Any
 from api.models.job_models import Job, JobCreate
 from api.models.job_status import JobStatus
 from api.models.metrics import add_up
-from api.models.run_models import ModelRun, Run, RunIteration, RunStatus
+from api.models.run_models import (
+    FinishReason,
+    ModelRun,
+    Run,
+    RunIteration,
+    RunStatus,
+    StepFailure,
+)
 from api.services.queue.job_queue import RUN_OPERATION
 from api.services.runs.run_service import dump_model_runs
 
@@ -64,6 +71,7 @@ def submitted(run: Run, job: Job) -> Change:
         job_id=job.job_id,
         working_prompt_id=job.working_prompts[0],
         status=job.status,
+        started_at=job.metadata.created_at,
     )
     return Change(
         {"currentJobId": job.job_id, **_with_iteration(run, iteration)}
@@ -72,13 +80,20 @@ def submitted(run: Run, job: Job) -> Change:
 
 def fail(run: Run, reason: str) -> Change:
     """End the run until a person resumes it."""
-    where = (
-        f"Model {run.working_models[run.current_model_index]!r}, iteration "
-        f"{run.current_iteration}: "
-    )
+    where = f"Model {_model_name(run)!r}, iteration {run.current_iteration}: "
     return Change(
-        {"status": RunStatus.FAILED, "failureReason": where + reason}
+        {
+            "status": RunStatus.FAILED,
+            "failureReason": where + reason,
+            "finishReason": FinishReason.FAILED,
+        }
     )
+
+
+def _model_name(run: Run) -> str:
+    index = run.current_model_index
+    known = 0 <= index < len(run.working_models)
+    return run.working_models[index] if known else f"number {index}"
 
 
 def working_prompts(run: Run) -> list[str]:
@@ -118,8 +133,13 @@ def _after(run: Run, job: Job) -> Change:
         working_prompt_id=job.working_prompts[0],
         status=job.status,
         eval_result=job.eval_result,
+        evaluation=_evaluation(job),
+        eval_error=_failure_of("eval", job),
+        meta_error=_failure_of("meta", job),
         suggested_prompt_id=job.suggested_prompt_id,
         processing_metrics=job.processing_metrics,
+        started_at=job.metadata.created_at,
+        finished_at=job.metadata.updated_at,
     )
     recorded = _with_iteration(run, iteration)
     problem = _problem(job)
@@ -128,14 +148,36 @@ def _after(run: Run, job: Job) -> Change:
     return Change({**recorded, **_onward(run)})
 
 
+def _evaluation(job: Job) -> Any:  # noqa: ANN401 - the model's JSON
+    """Give the evaluation without what a failed step has put into it."""
+    result = job.eval_result
+    if job.step_error is None or not isinstance(result, dict):
+        return result
+    rest = {
+        name: value
+        for name, value in result.items()
+        if name not in {"error", "errorType"}
+    }
+    return rest or None
+
+
+def _failure_of(step: str, job: Job) -> StepFailure | None:
+    error = job.step_error
+    if error is None or error.get("step") != step:
+        return None
+    return StepFailure(
+        error_type=str(error.get("errorType")), error=str(error.get("error"))
+    )
+
+
 def _problem(job: Job) -> str | None:
     if job.status not in _ANSWERED:
         return _ended_badly(job)
-    result = job.eval_result
-    if isinstance(result, dict) and "errorType" in result:
+    if (error := job.step_error) is not None:
+        step = "evaluation" if error.get("step") == "eval" else "meta step"
         return (
-            f"The evaluation or the meta step failed: {result['errorType']}: "
-            f"{result.get('error')}. Mend its prompt or model, then resume "
+            f"The {step} failed: {error.get('errorType')}: "
+            f"{error.get('error')}. Correct its prompt or model, then resume "
             "the run."
         )
     if job.suggested_prompt_id is None:
@@ -150,7 +192,7 @@ def _ended_badly(job: Job) -> str:
     return (
         f"The job {job.job_id} ended in {job.status}: "
         f"{error.get('errorType', 'unknown')}: {error.get('message', '')} "
-        "Mend the cause, then resume the run."
+        "Remove the cause, then resume the run."
     )
 
 
@@ -166,7 +208,10 @@ def _onward(run: Run) -> dict[str, Any]:
             "currentModelIndex": run.current_model_index + 1,
             "currentIteration": 0,
         }
-    return {"status": RunStatus.COMPLETED}
+    return {
+        "status": RunStatus.COMPLETED,
+        "finishReason": FinishReason.MAX_ITERATIONS,
+    }
 
 
 def _current(run: Run) -> ModelRun:

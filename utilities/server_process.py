@@ -59,7 +59,7 @@ class ServerProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=output,
-                env=_environment() | dict(variables or {}),
+                env=child_environment() | dict(variables or {}),
                 process_group=0,
             )
 
@@ -101,7 +101,8 @@ class ServerProcess:
             return self.process.wait()
 
 
-def _environment() -> dict[str, str]:
+def child_environment() -> dict[str, str]:
+    """Give the variables that a child process of ours gets."""
     kept = {
         name: value
         for name, value in os.environ.items()

@@ -50,7 +50,15 @@ ClientReference = Annotated[
 PromptIds = Annotated[
     list[Name], Field(min_length=1, max_length=100, fail_fast=True)
 ]
-Temperature = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Temperature = Annotated[
+    float,
+    Field(
+        ge=0,
+        le=2,
+        allow_inf_nan=False,
+        description="Brought into the range of the model.",
+    ),
+]
 # What names a model or a prompt.
 ModelName = Annotated[Name, Field(description="A model's name, or its id.")]
 PromptId = Annotated[Name, Field(description="A prompt's id.")]
@@ -287,6 +295,7 @@ class Job(StoredModel):
             "responseData",
             "errorData",
             "evalResult",
+            "stepError",
             "attemptHistory",
         }
     )
@@ -325,6 +334,13 @@ class Job(StoredModel):
     eval_result: Annotated[Any, Field(description=_EVALUATION)] = None
     suggested_prompt_id: Annotated[
         str | None, Field(description=_SUGGESTED)
+    ] = None
+    step_error: Annotated[
+        dict[str, Any] | None,
+        Field(
+            description="What ended the evaluation or the meta step: `step` "
+            "(`eval` or `meta`), `errorType`, `error`."
+        ),
     ] = None
     processing_metrics: ProcessingMetrics | None = None
     attempts: Annotated[

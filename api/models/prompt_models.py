@@ -67,6 +67,27 @@ class PromptCreate(ApiModel):
     ] = False
 
 
+class PromptSource(ApiModel):
+    """Where a suggested prompt comes from."""
+
+    job_id: Annotated[
+        str, Field(description="The job whose meta step suggested it.")
+    ]
+    prompt_id: Annotated[
+        str, Field(description="The prompt that it is to replace.")
+    ]
+    run_id: Annotated[
+        str | None, Field(description="The run of that job, if any.")
+    ] = None
+    iteration: int | None = None
+
+
+class PromptDraft(PromptCreate):
+    """A prompt that a meta step suggested."""
+
+    source: PromptSource
+
+
 class PromptUpdate(ApiModel):
     """`PATCH /prompts/{promptId}`; what is left out stays."""
 
@@ -94,3 +115,10 @@ class Prompt(StoredModel):
     prompt: str
     client_id: str | None
     is_public: bool
+    source: Annotated[
+        PromptSource | None,
+        Field(
+            exclude_if=lambda source: source is None,
+            description="Of a prompt that a meta step suggested.",
+        ),
+    ] = None

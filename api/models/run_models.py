@@ -1,5 +1,6 @@
 """Runs: metaprompting loops that improve a prompt, job by job."""
 
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 
@@ -24,6 +25,16 @@ class RunStatus(StrEnum):
     RUNNING = "RUNNING"
     PAUSED = "PAUSED"
     COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+
+class FinishReason(StrEnum):
+    """Why a run ended."""
+
+    # Every working model has had all its iterations.
+    MAX_ITERATIONS = "MAX_ITERATIONS"
+    # `failureReason` says more.
     FAILED = "FAILED"
     CANCELLED = "CANCELLED"
 
@@ -70,11 +81,20 @@ class RunCreate(ApiModel):
     ]
 
 
+class StepFailure(ApiModel):
+    """What ended the evaluation or the meta step of an iteration."""
+
+    error_type: str
+    error: str = ""
+
+
 class RunIteration(ApiModel):
-    """One job of a run and what came of it.
+    """One job of a run and its outcome.
 
     `workingPromptId` is the prompt that was tried: the first of the
     initial ones, later the one that the iteration before suggested.
+    `evalResult` is the job's: the evaluation, with `error` and `errorType`
+    if a step failed. `evaluation` is the evaluation alone.
     """
 
     iteration: int
@@ -82,8 +102,17 @@ class RunIteration(ApiModel):
     working_prompt_id: str
     status: str
     eval_result: Any = None
+    evaluation: Any = None
+    eval_error: StepFailure | None = None
+    meta_error: StepFailure | None = None
     suggested_prompt_id: str | None = None
     processing_metrics: ProcessingMetrics | None = None
+    started_at: Annotated[
+        datetime | None, Field(description="When its job was submitted.")
+    ] = None
+    finished_at: Annotated[
+        datetime | None, Field(description="When its job ended.")
+    ] = None
 
 
 class ModelRun(ApiModel):
@@ -95,7 +124,7 @@ class ModelRun(ApiModel):
 
 
 class Run(StoredModel):
-    """A run and how far it has come."""
+    """A run and its progress."""
 
     id_field: ClassVar[str] = "runId"
     payload_fields: ClassVar[frozenset[str]] = frozenset(
@@ -121,6 +150,7 @@ class Run(StoredModel):
     current_iteration: int = 0
     current_job_id: str | None = None
     failure_reason: str | None = None
+    finish_reason: FinishReason | None = None
     model_runs: list[ModelRun]
     processing_metrics: ProcessingMetrics = ProcessingMetrics()
     # Counts the resumptions after a failure: each tries with a new job.

@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from api.models.base import ApiModel
+from api.models.metrics import DetailCount
 
 
 class SummedMetrics(ApiModel):
@@ -17,6 +18,9 @@ class SummedMetrics(ApiModel):
     input_tokens: int = 0
     output_tokens: int = 0
     total_tokens: int = 0
+    cached_tokens: DetailCount = 0
+    cache_write_tokens: DetailCount = 0
+    reasoning_tokens: DetailCount = 0
     duration: Annotated[float, Field(description="seconds")] = 0.0
     input_cost: float | None = None
     output_cost: float | None = None

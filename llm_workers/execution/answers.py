@@ -1,79 +1,250 @@
-"""From a model's words to JSON. The one place that repairs it."""
+"""From a model's words to JSON. The one place that repairs it.
 
-import json
+The whole answer is taken if it is JSON. Otherwise the values in it are
+ranked: of a block marked as JSON before one among words, something before
+nothing (`{}`), and of several equal ones the last, as models think and
+quote before they answer. An answer that begins with a value is that
+value, whatever the model went on to write, unless it corrects itself.
+"""
+
 import re
+from collections import deque
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-import json_repair
 from pydantic_core import from_json
 
+from llm_workers.execution import json_scan, thinking
+from llm_workers.execution.json_scan import Value
 from utilities import payload
 
-# What stands behind the opening fence is its language and, rarely, more.
-_FENCE = re.compile(r"```([^\n`]*)\n(.*?)```", re.DOTALL)
-_LANGUAGES = frozenset({"", "json"})
-_decoder = json.JSONDecoder()
+# So many values of an answer are looked at: the first, and the last ones.
+MOST_VALUES = 8
+
+_STRONG, _FOREIGN, _WEAK, _SCALAR, _UNFIT = range(5)
+_FENCED = -1
+
+# Between a first value and the rest: words that take it back.
+_CORRECTION = re.compile(
+    r"\b(?:wait|correct(?:ion|ed|ing)?|actually|instead|revised?|improved|"
+    r"updated|final (?:answer|result|output|json|version)|should be|"
+    r"my mistake|on second thought|</?answer>)\b",
+    re.IGNORECASE,
+)
+# A line that only a program has.
+_CODE = re.compile(
+    r"^[ \t]*(?:def \w+\s?\(|class \w+\s?[:({]|"
+    r"import [\w.]+(?: as \w+|, [\w.]+)*;?[ \t]*$|import [{*]|"
+    r"from [\w.]+ import |#include\b|#define\b|package [\w.]+;?$|"
+    r"(?:export |async |static )*function\b[^\n]{0,40}\(|"
+    r"(?:const|let|var|auto|val) [\w{\[, :<>]{1,60}=|"
+    r"(?:public|private|protected|static) [\w<>\[\] ]{1,60}[({=;]|"
+    r"fn \w+\s?[(<]|func [\w(]|(?:int|void|char|float|double) \w+\(|"
+    r"(?:print|printf|println|echo|console\.log)\b ?[(\"]|"
+    r"(?:async )?for [\w, ]{1,60} in [^\n]{1,200}:[ \t]*$|"
+    r"(?:if|for|while|switch) ?\([^\n]{0,200}\) ?\{|"
+    r"(?:try|else) ?[:{][ \t]*$|return [^\n]{0,200};[ \t]*$|"
+    r"return [\w.]{0,60}[({\[])",
+    re.MULTILINE,
+)
+_MARKED_BLOCK = re.compile(r"```\w.*?(?:```|\Z)", re.DOTALL)
+# Before a value that is part of a statement.
+_STATEMENT = re.compile(
+    r"(?:\b(?:return|yield|await|raise|assert)|"
+    r"^[ \t]*(?:const|let|var|auto|val|final|static|public|private|my|local)"
+    r"\b[^\n]*=)\s*$"
+)
+_CALL = re.compile(r"[A-Za-z_]\w+!?\(\s*$")
+# As above, where the value itself is not quite JSON.
+_OPERATOR = re.compile(r"(?:[=-]>|[=!<>:+*%|&?]=|\bin)\s*$")
+_ASSIGNMENT = re.compile(r"[\w)\]]\s*=\s*$")
+# Words after which a short list of numbers, or nothing, is an answer.
+_INTRODUCED = re.compile(
+    r"(?:(?:^|[^\w])(?:is|are|be|answers?|results?|outputs?|lists?|json|"
+    r"array|values?|object)\s*:?|(?<!s):)\s*$",
+    re.IGNORECASE,
+)
+# A value that directly follows one of these is an index, a type or a part
+# of a name.
+_JOINED = re.compile(r"[\w)\]'\"”$\\!@.]$")
+_QUOTE = re.compile("[\"'“‘]")  # noqa: RUF001 - they are meant
+_LINE = 200
 
 
 class NoJsonError(Exception):
     """There is no JSON in the answer, not even nearly."""
 
 
-def to_json_text(answer: str) -> str:
+def to_json_text(answer: str, echoes: Iterable[str] = ()) -> str:
     """Find the JSON value in an answer; return it as compact text.
 
-    Tried in turn: the whole answer, a fenced block, the first object (or,
-    failing that, array) with words around it, and the same repaired.
+    Raises:
+        NoJsonError: there is none that could be kept.
+    """
+    return next(json_texts(answer, echoes))
+
+
+def json_texts(answer: str, echoes: Iterable[str] = ()) -> Iterator[str]:
+    """Yield the JSON values in an answer, best first, as compact text.
+
+    `echoes` are JSON texts that the model was given: one that comes back
+    is the answer only if there is no other.
 
     Raises:
-        NoJsonError: none of it worked.
+        NoJsonError: there is none that could be kept.
     """
     try:
         # Half of a surrogate pair is nothing that could be stored or parsed.
         answer.encode()
-        return payload.dump(_find(answer.strip()))
+        best, *others = _values(answer, set(echoes))
+        yield payload.dump(best)
     except (payload.PayloadError, UnicodeEncodeError) as error:
         raise NoJsonError(str(error)) from None
+    for value in others:
+        if (text := _storable(value)) is not None:
+            yield text
 
 
-def _find(answer: str) -> Any:  # noqa: ANN401 - JSON is any of six types
-    fenced = (
-        text
-        for info, text in _FENCE.findall(answer)
-        if _language(info) in _LANGUAGES
-    )
-    for candidate in (answer, *fenced):
+def _storable(value: object) -> str | None:
+    try:
+        return payload.dump(value)
+    except payload.PayloadError:
+        return None
+
+
+def _values(answer: str, echoes: set[str]) -> list[Any]:
+    text = answer.strip("\ufeff \t\r\n")
+    try:
+        return [from_json(text, allow_inf_nan=False)]
+    except ValueError:
+        pass
+    if thinking.mentions(text):
+        text = thinking.outside(text, json_scan.whole_spans(text)).strip()
         try:
-            return from_json(candidate, allow_inf_nan=False)
+            return [from_json(text, allow_inf_nan=False)]
         except ValueError:
+            pass
+    ranked = _ranked(text)
+    if not ranked:
+        raise NoJsonError("The answer contains no JSON")
+    return _without_echoes(ranked, echoes)
+
+
+def _without_echoes(values: list[Any], echoes: set[str]) -> list[Any]:
+    if not echoes or len(values) == 1:
+        return values
+    # Stable: what is no echo keeps its order.
+    return sorted(values, key=lambda value: _storable(value) in echoes)
+
+
+def _ranked(text: str) -> list[Any]:
+    """Give the values that may be the answer, best first."""
+    context = _Context(text)
+    first: Value | None = None
+    kept: dict[int, deque[Value]] = {}
+    for value in json_scan.values(text):
+        rank = context.rank(value)
+        if rank == _UNFIT:
             continue
-    for opening in "{[":
-        start = answer.find(opening)
-        if start >= 0:
-            return _first_value(answer[start:])
-    raise NoJsonError("The answer contains no JSON")
+        first = first or value
+        kept.setdefault(rank, deque(maxlen=MOST_VALUES)).append(value)
+    ranked = [value for rank in sorted(kept) for value in reversed(kept[rank])]
+    if first and context.begins_with(first, ranked):
+        ranked = [first, *(each for each in ranked if each is not first)]
+    return [each.value for each in ranked[:MOST_VALUES]]
 
 
-def _language(info: str) -> str:
-    return next(iter(info.lower().split()), "")
+class _Context:
+    """What stands around the values of one text."""
 
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._code: bool | None = None
 
-def _first_value(text: str) -> Any:  # noqa: ANN401 - JSON is any of six types
-    try:
-        return _decoder.raw_decode(text)[0]
-    except (ValueError, RecursionError):
-        repaired = _repaired(text)
-    if text.startswith("{") and isinstance(repaired, list) and repaired:
-        # Several objects in a row: the first is the answer, the others are
-        # what the model went on to make up.
-        repaired = repaired[0]
-    if isinstance(repaired, dict | list) and repaired:
-        return repaired
-    raise NoJsonError("The answer contains no JSON that could be repaired")
+    def rank(self, value: Value) -> int:
+        """Tell how likely a value is the answer; lower is better."""
+        if not isinstance(value.value, dict | list):
+            return _SCALAR if value.fence in {"json", "plain"} else _UNFIT
+        if value.fence == "json":
+            return _FENCED
+        if value.fence not in {None, "plain"}:
+            is_object = isinstance(value.value, dict) and bool(value.value)
+            return _FOREIGN if is_object else _UNFIT
+        if self._is_code(value):
+            return _UNFIT
+        return _FENCED if value.fence else self._rank_inline(value)
 
+    def _rank_inline(self, value: Value) -> int:
+        if self._is_strong(value):
+            return _STRONG
+        return _WEAK if self._is_introduced(value) else _UNFIT
 
-def _repaired(text: str) -> Any:  # noqa: ANN401 - JSON is any of six types
-    try:
-        return json_repair.loads(text, skip_json_loads=True)
-    except (ValueError, RecursionError) as error:
-        raise NoJsonError(f"The answer cannot be repaired: {error}") from None
+    def begins_with(self, first: Value, ranked: list[Value]) -> bool:
+        """Tell whether the answer is its first value."""
+        before = self._text[: first.start].strip().lower()
+        is_best = self.rank(first) == self.rank(ranked[0])
+        if before not in {"", "```", "```json"} or not is_best:
+            return False
+        others = [each.start for each in ranked if each is not first]
+        if not others:
+            return True
+        between = self._text[first.end : max(others)]
+        return not _CORRECTION.search(between)
+
+    def _is_code(self, value: Value) -> bool:
+        before = self._before(value)
+        if _STATEMENT.search(before):
+            return True
+        if value.repaired and _OPERATOR.search(before):
+            return True
+        if _CALL.search(before) and self._follows(value, (")", ",")):
+            return True
+        is_assigned = bool(_ASSIGNMENT.search(before))
+        if is_assigned and (
+            value.repaired or self._follows(value, (";",)) or self._has_code()
+        ):
+            return True
+        if not self._has_code():
+            return False
+        return bool(before.strip()) or value.repaired or not value.value
+
+    def _is_strong(self, value: Value) -> bool:
+        before = self._before(value)
+        joined = _JOINED.search(before)
+        if isinstance(value.value, dict):
+            has_quotes = not value.repaired or _QUOTE.search(
+                self._text, value.start, value.end
+            )
+            is_alone = has_quotes or not before.strip()
+            return (
+                bool(value.value)
+                and not (joined and value.repaired)
+                and bool(is_alone)
+            )
+        if joined or not value.value:
+            return False
+        if self._follows(value, ("[", "(")):
+            return False
+        return not all(isinstance(item, int | float) for item in value.value)
+
+    def _is_introduced(self, value: Value) -> bool:
+        before = self._before(value)
+        after = self._text[value.end : value.end + _LINE]
+        if _JOINED.search(before) or after.startswith(("(", "[", ":")):
+            return False
+        if not before.strip():
+            return not after.partition("\n")[0].strip(" \t.,;")
+        return bool(_INTRODUCED.search(before))
+
+    def _follows(self, value: Value, what: tuple[str, ...]) -> bool:
+        return self._text.startswith(what, value.end)
+
+    def _before(self, value: Value) -> str:
+        start = max(value.start - _LINE, 0)
+        return self._text[start : value.start].rpartition("\n")[2]
+
+    def _has_code(self) -> bool:
+        if self._code is None:
+            plain = _MARKED_BLOCK.sub("", self._text)
+            self._code = bool(_CODE.search(plain))
+        return self._code

@@ -1,13 +1,17 @@
-"""What a failed job says of its failure: its `errorData`."""
+"""Describe the failure of a job: its `errorData` and its cost."""
 
 from typing import Any
 
 from api.core.errors import MetasyncError
+from api.models.metrics import Metrics
 from api.models.model_models import ModelWithKey
 from api.services.calls.model_call import FailedCallError, ModelAnswer
 from api.services.queue.job_work import ClaimedJob, Failed
 from config import MissingModelKeyError
 from utilities import payload
+
+# What is kept of an answer that came with an error.
+_LONGEST_TEXT = 100_000
 
 StepError = FailedCallError | MissingModelKeyError | MetasyncError
 
@@ -38,8 +42,29 @@ def error_data(job: ClaimedJob, error: StepError) -> dict[str, Any]:
         error.model,
         httpStatus=error.error.http_status,
         requestId=error.error.request_id,
-        failedResponseData=error.error.partial_text or None,
+        failedResponseData=text_of(error) or None,
     )
+
+
+def text_of(error: StepError) -> str:
+    """Give what came of an answer that could not be read, or nothing."""
+    if not isinstance(error, FailedCallError):
+        return ""
+    return error.error.partial_text[:_LONGEST_TEXT]
+
+
+def cost_of(error: StepError) -> Metrics:
+    """Count what a failed call cost, as far as the provider told."""
+    if not isinstance(error, FailedCallError):
+        return Metrics()
+    return error.metrics
+
+
+def was_paid_for(error: StepError) -> bool:
+    """Tell whether a failed call gave an answer that costs money."""
+    used = cost_of(error)
+    tokens = used.input_tokens + used.output_tokens
+    return bool(tokens or text_of(error))
 
 
 def unusable(

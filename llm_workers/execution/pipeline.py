@@ -11,7 +11,13 @@ import structlog
 from pydantic import ValidationError
 
 from api.core.errors import MetasyncError
-from api.models.prompt_models import Prompt, PromptCreate, PromptStatus
+from api.models.prompt_models import (
+    Prompt,
+    PromptCreate,
+    PromptDraft,
+    PromptSource,
+    PromptStatus,
+)
 from api.services.calls.catalog import Catalog
 from api.services.calls.model_call import (
     FailedCallError,
@@ -20,6 +26,7 @@ from api.services.calls.model_call import (
 )
 from api.services.calls.model_caller import ModelCaller
 from api.services.prompts.prompt_service import PromptService
+from api.services.queue.job_queue import RUN_OPERATION
 from api.services.queue.job_work import (
     ClaimedJob,
     Failed,
@@ -28,37 +35,43 @@ from api.services.queue.job_work import (
     Succeeded,
 )
 from config import MissingModelKeyError
-from llm_sdks.errors import (
-    CallTimeoutError,
-    LLMError,
-    ModelUnavailableError,
-    RateLimitedError,
-)
-from llm_workers.execution.answers import NoJsonError, to_json_text
+from llm_workers.execution import thinking
+from llm_workers.execution.answers import NoJsonError
 from llm_workers.execution.error_data import (
     StepError,
+    cost_of,
     error_data,
     kind_of,
     said,
     unusable,
 )
-from utilities import json_schema, payload
+from llm_workers.execution.reading import (
+    AnswerReader,
+    ReadingLimitError,
+    SchemaMismatchError,
+    shared_reader,
+)
+from llm_workers.execution.retries import Retries
+from utilities import payload
 from utilities.clock import Clock, now_ms
 from utilities.cosmos_connector import StoreError
-from utilities.log_summary import LogSummary
+from utilities.schema_size import SchemaError
 
 JSON_PARSING_ERROR = "JSON_PARSING_ERROR"
 # The meta step gave nothing that could be kept as a prompt.
 NO_SUGGESTION = "NO_SUGGESTION"
 SCHEMA_MISMATCH = "SCHEMA_MISMATCH"
-_LONGEST_DELAY_SECONDS = 86_400.0
-# While its provider is down, a job's failures are not its own; but nothing
-# is tried for ever.
-_MOST_FAILURES = 100
+# Reading the answer, or checking it, was ended: it took too long.
+VALIDATION_LIMIT = "VALIDATION_LIMIT"
+# A text answer that has nothing but the model's thoughts.
+NO_ANSWER = "NO_ANSWER"
+INTERNAL_ERROR = "INTERNAL_ERROR"
+# What a step is sent has the answer within.
+_DEEPER = payload.MAX_DEPTH + 1
 # A meta step is paid for when its prompt is to be kept: the store gets
 # this long to come back before the step is given up and made again.
 _PATIENCE_SECONDS = 300.0
-_NO_STORE_DELAY_SECONDS = 1.0
+_NO_STORE_DELAY_MS = 1000
 
 # What a step can fail with; everything else is a defect of ours.
 _STEP_ERRORS = (FailedCallError, MissingModelKeyError, MetasyncError)
@@ -78,16 +91,17 @@ class Pipeline:
         max_attempts: int,
         clock: Clock = now_ms,
         chance: Callable[[], float] = random.random,
+        reader: AnswerReader | None = None,
     ) -> None:
         self._caller = caller
         self._catalog = catalog
         self._prompts = prompts
-        self._max_attempts = max_attempts
-        self._chance = chance
+        self._retries = Retries(max_attempts, clock, chance)
         self._clock = clock
+        self._reader = reader or shared_reader()
 
     async def run(self, job: ClaimedJob) -> Outcome:
-        """Make all calls of a job and say what has come of it.
+        """Make all calls of a job and give its outcome.
 
         Calls that an earlier attempt has paid for are not made again.
         """
@@ -97,7 +111,7 @@ class Pipeline:
             )
             done = job.checkpoint or await self._working_step(job, prompts)
         except _STEP_ERRORS as error:
-            return self._requeue_later(job, error) or _failed(job, error)
+            return self._retries.later(job, error) or _failed(job, error)
         if isinstance(done, Failed):
             return done
         return await self._further_steps(job, prompts, done)
@@ -118,40 +132,89 @@ class Pipeline:
         )
         if answer.cut is not None:
             return unusable(job, answer, answer.cut.kind, str(answer.cut))
-        return _read(job, answer)
+        try:
+            return await self._read(job, answer)
+        except Exception:
+            # A defect of ours must not lose what was paid for.
+            log.exception("answer_not_read")
+            message = "Metasync failed on this answer; see the worker's log"
+            return unusable(job, answer, INTERNAL_ERROR, message)
+
+    async def _read(
+        self, job: ClaimedJob, answer: ModelAnswer
+    ) -> Succeeded | Failed:
+        """Make of a whole answer what the job wants of it."""
+        text = answer.completion.text
+        if job.as_text:
+            return _as_text(job, answer)
+        try:
+            if job.response_schema is None:
+                found = await self._reader.json_of(text, [job.request_json])
+            else:
+                echoes = [job.request_json, job.response_schema]
+                found = await self._reader.fitting_json_of(
+                    text, job.response_schema, echoes
+                )
+        except NoJsonError as error:
+            return unusable(job, answer, JSON_PARSING_ERROR, str(error))
+        except ReadingLimitError as error:
+            return unusable(job, answer, VALIDATION_LIMIT, str(error))
+        except (SchemaMismatchError, SchemaError) as error:
+            message = f"The answer does not fit responseSchema: {error}"
+            return unusable(job, answer, SCHEMA_MISMATCH, message)
+        return Succeeded(found, answer.metrics)
 
     async def _further_steps(
         self, job: ClaimedJob, prompts: list[Prompt], done: Succeeded
     ) -> Succeeded | Requeued:
-        try:
-            if _wants_evaluation(job, done):
-                done = await self._eval_step(job, done)
-            if _wants_suggestion(job, done):
-                done = await self._meta_step(job, prompts, done)
-        except asyncio.CancelledError:
-            # The worker stops. What has been paid for goes with the job.
-            return Requeued(
-                self._clock(),
-                counted=False,
-                reason="the worker stopped",
-                checkpoint=done,
-            )
-        except StoreError as error:
-            # Found missing before a call: nothing paid for is lost.
-            due = self._clock() + _ms(_NO_STORE_DELAY_SECONDS)
-            reason = type(error).__name__
-            return Requeued(due, counted=False, reason=reason, checkpoint=done)
-        except _PaidInVainError as error:
-            return _with_step_error(error.done, error, error.kind)
-        except _STEP_ERRORS as error:
-            if (later := self._requeue_later(job, error)) is not None:
-                return replace(later, checkpoint=done)
-            # Without an evaluation there is nothing to learn from: the
-            # meta step is left out too.
-            return _with_step_error(done, error, kind_of(error))
+        for name, step in (
+            ("eval", self._eval_step),
+            ("meta", self._meta_step),
+        ):
+            try:
+                done = await step(job, prompts, done)
+            except asyncio.CancelledError:
+                # The worker stops. What has been paid for goes with the job.
+                return self._with_checkpoint(done, "the worker stopped", 0)
+            except StoreError as error:
+                # Found missing before a call: nothing paid for is lost.
+                reason = type(error).__name__
+                return self._with_checkpoint(done, reason, _NO_STORE_DELAY_MS)
+            except Exception as error:  # noqa: BLE001 - judged there
+                # Without an evaluation there is nothing to learn from: the
+                # meta step is left out too.
+                return self._step_failed(job, name, done, error)
         return done
 
-    async def _eval_step(self, job: ClaimedJob, done: Succeeded) -> Succeeded:
+    def _step_failed(
+        self, job: ClaimedJob, step: str, done: Succeeded, error: Exception
+    ) -> Succeeded | Requeued:
+        if isinstance(error, _PaidInVainError):
+            return _with_step_error(error.done, step, error, error.kind)
+        if not isinstance(error, _STEP_ERRORS):
+            # A defect of ours must not lose the answer, which is paid for.
+            log.error("step_defect", step=step, exc_info=error)
+            return _with_step_error(done, step, error, INTERNAL_ERROR)
+        if (later := self._retries.later(job, error)) is not None:
+            return replace(later, checkpoint=done)
+        done = replace(done, metrics=done.metrics + cost_of(error))
+        return _with_step_error(done, step, error, kind_of(error))
+
+    def _with_checkpoint(
+        self, done: Succeeded, reason: str, wait_ms: int
+    ) -> Requeued:
+        return Requeued(
+            self._clock() + wait_ms,
+            counted=False,
+            reason=reason,
+            checkpoint=done,
+        )
+
+    async def _eval_step(
+        self, job: ClaimedJob, _prompts: list[Prompt], done: Succeeded
+    ) -> Succeeded:
+        if not _wants_evaluation(job, done):
+            return done
         user = {
             "original_input": payload.load(job.request_json),
             "working_result": payload.load(done.response_json),
@@ -160,16 +223,24 @@ class Pipeline:
         answer = await self._step(job, step, user)
         done = _with_cost_of(answer, done)
         try:
-            evaluation = to_json_text(answer.completion.text)
+            evaluation = await self._reader.json_of(
+                answer.completion.text, [payload.dump(user, max_depth=_DEEPER)]
+            )
         except NoJsonError as error:
             raise _PaidInVainError(
                 str(error), done, JSON_PARSING_ERROR
+            ) from None
+        except ReadingLimitError as error:
+            raise _PaidInVainError(
+                str(error), done, VALIDATION_LIMIT
             ) from None
         return replace(done, eval_json=evaluation)
 
     async def _meta_step(
         self, job: ClaimedJob, prompts: list[Prompt], done: Succeeded
     ) -> Succeeded:
+        if not _wants_suggestion(job, done):
+            return done
         user = {
             "evaluation": done.eval_json and payload.load(done.eval_json),
             "original_prompts": [prompt.prompt for prompt in prompts],
@@ -178,13 +249,13 @@ class Pipeline:
         step = job.meta_prompt, job.meta_model, "meta"
         answer = await self._step(job, step, user)
         done = _with_cost_of(answer, done)
-        text = answer.completion.text.strip()
+        text = thinking.visible(answer.completion.text)
         if not text:
             raise _PaidInVainError(
                 "The meta step gave no text", done, NO_SUGGESTION
             )
         try:
-            draft = _draft(prompts[0], text)
+            draft = _draft(job, prompts[0], text)
             suggested = await self._keep(draft, job.client_id)
         except (ValidationError, MetasyncError) as error:
             raise _PaidInVainError(
@@ -217,73 +288,11 @@ class Pipeline:
             ModelCall(
                 await self._catalog.model(str(model)),
                 prompt.prompt,
-                payload.dump(user, max_depth=payload.MAX_DEPTH + 1),
+                payload.dump(user, max_depth=_DEEPER),
                 job.temperature,
                 _call_key(job, name),
             )
         )
-
-    def _requeue_later(
-        self, job: ClaimedJob, error: StepError
-    ) -> Requeued | None:
-        """Say when to try again, if that can help."""
-        later = None
-        if isinstance(error, FailedCallError) and error.error.retryable:
-            later = self._retry(job, error)
-        if later is None:
-            _tell_of_failure(job, error)
-        return later
-
-    def _retry(
-        self, job: ClaimedJob, failed: FailedCallError
-    ) -> Requeued | None:
-        error, policy = failed.error, failed.model.resilience.policy.retry
-        if isinstance(error, RateLimitedError | ModelUnavailableError):
-            # Not this job's doing: its attempts stay as they are.
-            wait = error.retry_after
-            if wait is None:
-                wait = policy.wait_seconds(1, self._chance)
-            return self._requeue(job, error, wait, counted=False)
-        job = replace(job, failures=job.failures + 1)
-        is_outage = failed.is_outage and not isinstance(
-            error, CallTimeoutError
-        )
-        ends_attempt = job.failures % policy.max_attempts == 0
-        counted = ends_attempt and not is_outage
-        if counted and job.attempts >= self._max_attempts:
-            return None
-        if job.failures >= _MOST_FAILURES:
-            return None
-        wait = policy.wait_seconds(job.failures, self._chance)
-        wait = max(wait, error.retry_after or 0.0)
-        return self._requeue(job, error, wait, counted=counted)
-
-    def _requeue(
-        self, job: ClaimedJob, error: LLMError, wait: float, *, counted: bool
-    ) -> Requeued:
-        due = self._clock() + _ms(wait)
-        return Requeued(
-            due, counted, reason=said(error), failures=job.failures
-        )
-
-
-# For all workers of the process: a model that refuses every call must not
-# fill the log.
-_FAILURES = LogSummary()
-
-
-def _tell_of_failure(job: ClaimedJob, error: StepError) -> None:
-    kind = kind_of(error)
-    _FAILURES.tell(
-        (job.model, kind),
-        lambda count: log.warning(
-            "step_failed",
-            errorType=kind,
-            reason=said(error),
-            model=job.model,
-            count=count,
-        ),
-    )
 
 
 class _PaidInVainError(Exception):
@@ -299,22 +308,14 @@ def _call_key(job: ClaimedJob, step: str) -> str:
     return f"metasync-{job.job_id}-{job.started_at}-{step}"
 
 
-def _read(job: ClaimedJob, answer: ModelAnswer) -> Succeeded | Failed:
-    """Make of a whole answer what the job wants of it."""
+def _as_text(job: ClaimedJob, answer: ModelAnswer) -> Succeeded | Failed:
     text = answer.completion.text
-    if job.as_text:
-        kept = payload.dump({"text": payload.printable(text)})
-        return Succeeded(kept, answer.metrics)
-    try:
-        response_json = to_json_text(text)
-    except NoJsonError as error:
-        return unusable(job, answer, JSON_PARSING_ERROR, str(error))
-    if job.response_schema is not None:
-        problem = json_schema.problem_of(response_json, job.response_schema)
-        if problem is not None:
-            message = f"The answer does not fit responseSchema: {problem}"
-            return unusable(job, answer, SCHEMA_MISMATCH, message)
-    return Succeeded(response_json, answer.metrics)
+    shown = thinking.visible(text) if thinking.mentions(text) else text
+    if text.strip() and not shown:
+        message = "The answer has only the model's thoughts"
+        return unusable(job, answer, NO_ANSWER, message)
+    kept = payload.dump({"text": payload.printable(shown)})
+    return Succeeded(kept, answer.metrics)
 
 
 def _with_cost_of(answer: ModelAnswer, done: Succeeded) -> Succeeded:
@@ -336,22 +337,21 @@ def _wants_suggestion(job: ClaimedJob, done: Succeeded) -> bool:
 
 
 def _failed(job: ClaimedJob, error: StepError) -> Failed:
-    return Failed(error_data(job, error))
-
-
-def _ms(seconds: float) -> int:
-    # No provider is believed that asks for more than a day.
-    return round(min(seconds, _LONGEST_DELAY_SECONDS) * 1000)
+    return Failed(error_data(job, error), cost_of(error))
 
 
 def _with_step_error(
-    done: Succeeded, error: Exception, kind: str
+    done: Succeeded, step: str, error: Exception, kind: str
 ) -> Succeeded:
     evaluation = payload.load(done.eval_json) if done.eval_json else {}
     if not isinstance(evaluation, dict):
         evaluation = {"result": evaluation}
-    evaluation |= {"error": said(error), "errorType": kind}
-    return replace(done, eval_json=payload.dump(evaluation))
+    failure = {"error": said(error), "errorType": kind}
+    return replace(
+        done,
+        eval_json=payload.dump(evaluation | failure),
+        step_error=payload.dump({"step": step, **failure}),
+    )
 
 
 def _first_problem(error: ValidationError | MetasyncError) -> str:
@@ -361,10 +361,24 @@ def _first_problem(error: ValidationError | MetasyncError) -> str:
     return str(error)
 
 
-def _draft(original: Prompt, text: str) -> PromptCreate:
-    return PromptCreate(
+def _draft(job: ClaimedJob, original: Prompt, text: str) -> PromptDraft:
+    return PromptDraft(
         name=original.name,
         type=original.type,
         status=PromptStatus.DRAFT,
         prompt=text,
+        source=_source(job, original),
+    )
+
+
+def _source(job: ClaimedJob, original: Prompt) -> PromptSource:
+    notes: dict[str, Any] = {}
+    if job.operation == RUN_OPERATION and job.client_reference:
+        notes = payload.load(job.client_reference)
+    run_id, iteration = notes.get("runId"), notes.get("iteration")
+    return PromptSource(
+        job_id=str(job.job_id),
+        prompt_id=original.prompt_id,
+        run_id=run_id if isinstance(run_id, str) else None,
+        iteration=iteration if isinstance(iteration, int) else None,
     )

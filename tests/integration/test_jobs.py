@@ -114,7 +114,7 @@ def test_more_than_a_document_can_hold_is_refused_clearly(
 @pytest.mark.parametrize(
     "change",
     [
-        {"temperature": 1.1},
+        {"temperature": 2.1},
         {"temperature": -0.1},
         {"priority": 0},
         {"priority": 1001},

@@ -172,8 +172,11 @@ def test_a_refused_key_does_not_show(
 
 
 def test_a_rate_limit_burns_no_attempt(
-    user: ApiUser, provider: FakeProvider, model: str
+    user: ApiUser, provider: FakeProvider
 ) -> None:
+    quick = {"retry": {"minWait": 0.1}}
+    model = provider_model(user, provider, resilience=quick)
+
     async def limiting(body: dict[str, Any]) -> web.StreamResponse:
         if len(provider.requests) <= 7:
             return failure(429, "slow down", **{"Retry-After": "0.05"})

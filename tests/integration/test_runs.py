@@ -116,7 +116,7 @@ def test_what_a_run_names_must_exist(
         {"maxIterations": 101},
         {"workingModels": []},
         {"requestData": None},
-        {"temperature": 1.5},
+        {"temperature": 2.5},
     ]
     for bad in changes:
         user.post("/runs", {**body, **bad}, 422)

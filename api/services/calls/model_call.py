@@ -57,9 +57,7 @@ class CallProgress:
     def metrics(self, model: ModelWithKey) -> Metrics:
         """Count and price the call as far as it went."""
         used = self.usage or Usage()
-        return Metrics.of_call(
-            used.input_tokens, used.output_tokens, self.seconds, model.cost
-        )
+        return Metrics.of_usage(used, self.seconds, model.cost)
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,6 +73,7 @@ def _with_status(
             "responseData": None,
             "evalResult": None,
             "suggestedPromptId": None,
+            "stepError": None,
         }
     return changes
 

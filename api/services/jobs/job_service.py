@@ -178,6 +178,16 @@ class JobService:
             self._publish({each.before["clientId"] for each in planned})
         return await self._all_of(ids, caller)
 
+    async def cancel_waiting(self, job_id: str, caller: Caller) -> bool:
+        """Cancel a job that waits; one that runs or has run stays."""
+        where = {
+            **caller.own,
+            "_id": object_id(job_id, "Job"),
+            "status": JobStatus.PENDING,
+        }
+        changes = {"status": JobStatus.CANCELED, "leaseToken": None}
+        return await self._documents.update(where, changes) is not None
+
     async def delete(self, job_id: str, caller: Caller) -> None:
         """Delete one; a worker's answer to it is dropped."""
         await self._jobs.remove(job_id, caller.own, _OUT_OF_THE_QUEUE)

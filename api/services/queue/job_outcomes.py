@@ -9,13 +9,16 @@ from typing import Any
 from api.models import attempt_models
 from api.models.attempt_models import AttemptEnd
 from api.models.job_status import JobStatus
+from api.models.metrics import Metrics
 from api.services.queue.job_work import (
     ClaimedJob,
     Failed,
     Outcome,
     Requeued,
+    Spent,
     Succeeded,
     dump_checkpoint,
+    load_checkpoint,
 )
 from api.services.queue.waiting_jobs import deferred
 from utilities import payload
@@ -31,6 +34,8 @@ LEASE_FIELDS = (
     "leaseExpiresAt",
     "leaseWorker",
     "leaseProcess",
+    "spent",
+    "checkpoint",
 )
 _WORTH_AN_ANSWER = [
     JobStatus.PROCESSING,
@@ -72,7 +77,7 @@ def changes(result: Result, now: int, max_attempts: int) -> Document:
     """Give the fields that a result sets."""
     match result.outcome:
         case Succeeded() as answer:
-            return {**_succeeded(answer), "finishedAt": now}
+            return {**_succeeded(result.job, answer), "finishedAt": now}
         case Failed() as failed:
             ended = _failed(result.job, failed, now, max_attempts)
             return {**ended, "finishedAt": now}
@@ -117,6 +122,7 @@ def freed(
         "errorData": payload.dump(error),
         "attemptHistory": history,
         "finishedAt": now,
+        **_cost_so_far(document),
     }
 
 
@@ -132,6 +138,21 @@ def unreadable(error: Exception) -> Document:
     }
 
 
+def _cost_so_far(document: Document) -> Document:
+    """Give the fields for what a job that is given up has cost."""
+    paid = load_checkpoint(document.get("checkpoint"))
+    total = Spent.load(document.get("spent")).metrics
+    if paid is not None:
+        total += paid.metrics
+    if total == Metrics():
+        return {}
+    return {
+        "processingMetrics": total.to_document(),
+        "spent": Spent(total).dump(),
+        "checkpoint": None,
+    }
+
+
 def _gave_up(max_attempts: int) -> dict[str, Any]:
     return {
         "errorType": LEASE_EXPIRED,
@@ -142,14 +163,16 @@ def _gave_up(max_attempts: int) -> dict[str, Any]:
     }
 
 
-def _succeeded(answer: Succeeded) -> Document:
+def _succeeded(job: ClaimedJob, answer: Succeeded) -> Document:
     changes: Document = {
         "status": JobStatus.PROCESSED,
         "responseData": answer.response_json,
-        "processingMetrics": answer.metrics.to_document(),
+        "processingMetrics": _total(job, answer.metrics).to_document(),
         "errorData": None,
         "checkpoint": None,
     }
+    if answer.step_error is not None:
+        changes["stepError"] = answer.step_error
     if answer.eval_json is not None:
         changes["evalResult"] = answer.eval_json
     if answer.suggested_prompt_id is not None:
@@ -165,18 +188,21 @@ def _failed(
     history = _lengthened(job, AttemptEnd.FAILED, said, now)
     if job.attempts >= max_attempts:
         error["attemptHistory"] = payload.load(history)
+    total = _total(job, failed.metrics)
     return {
         "status": JobStatus.ERROR_PROCESSING,
         "errorData": payload.dump(error),
         "attemptHistory": history,
-        "processingMetrics": failed.metrics.to_document(),
+        "processingMetrics": total.to_document(),
         "checkpoint": None,
+        # Set to PENDING, the job goes on counting from here.
+        "spent": Spent(total).dump(),
     }
 
 
 def _requeue(job: ClaimedJob, back: Requeued, now: int) -> Document:
     failures = job.failures if back.failures is None else back.failures
-    return {
+    changes: Document = {
         "status": JobStatus.PENDING,
         **deferred(back.available_at, now),
         "attempts": job.attempts - (0 if back.counted else 1),
@@ -186,6 +212,16 @@ def _requeue(job: ClaimedJob, back: Requeued, now: int) -> Document:
         ),
         "checkpoint": dump_checkpoint(back.checkpoint),
     }
+    if back.spent is not None:
+        changes["spent"] = back.spent
+    return changes
+
+
+def _total(job: ClaimedJob, metrics: Metrics) -> Metrics:
+    """Add what earlier tries have cost."""
+    if job.spent is None:
+        return metrics
+    return Spent.load(job.spent).metrics + metrics
 
 
 def _attempts_of(document: Document, max_attempts: int) -> int:

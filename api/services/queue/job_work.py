@@ -58,6 +58,10 @@ class ClaimedJob:
     # What an earlier attempt has paid for: the steps it stands for are not
     # made again.
     checkpoint: "Succeeded | None" = None
+    # The client's notes, as JSON; a run's job names its run there.
+    client_reference: str | None = None
+    # What earlier tries have cost, as JSON: see `Spent`.
+    spent: str | None = None
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:
@@ -89,6 +93,8 @@ class ClaimedJob:
             process_id=document.get("leaseProcess") or "",
             history=document.get("attemptHistory"),
             checkpoint=load_checkpoint(document.get("checkpoint")),
+            client_reference=document.get("clientReference"),
+            spent=document.get("spent"),
         )
 
 
@@ -100,6 +106,9 @@ class Succeeded:
     metrics: Metrics
     eval_json: str | None = None
     suggested_prompt_id: str | None = None
+    # What ended the evaluation or the meta step: `step`, `errorType` and
+    # `error`, as JSON.
+    step_error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +133,33 @@ class Requeued:
     checkpoint: Succeeded | None = None
     # Failed calls so far; None leaves the job's count as it is.
     failures: int | None = None
+    # What the job has cost so far, as JSON; None leaves it as it is.
+    spent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What the tries of a job that gave no answer have cost.
+
+    `refusals` counts rate limits since the last other end of a try;
+    `unreadable` counts answers that were paid for and could not be read.
+    """
+
+    metrics: Metrics = field(default_factory=Metrics)
+    refusals: int = 0
+    unreadable: int = 0
+
+    def dump(self) -> str:
+        """Turn it into the text that is stored."""
+        return payload.dump(asdict(self) | {"metrics": self.metrics.dump()})
+
+    @classmethod
+    def load(cls, text: str | None) -> Self:
+        """Read what `dump` wrote; None is nothing spent."""
+        if text is None:
+            return cls()
+        fields = payload.load(text)
+        return cls(**fields | {"metrics": Metrics.load(fields["metrics"])})
 
 
 def load_checkpoint(text: str | None) -> Succeeded | None:

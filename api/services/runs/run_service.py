@@ -3,16 +3,23 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from api.core.errors import ConflictError, MetasyncError, RuleError
-from api.models.job_models import JobUpdate
-from api.models.job_status import JobStatus
-from api.models.run_models import ModelRun, Run, RunCreate, RunStatus
+import structlog
+
+from api.core.errors import ConflictError, NotFoundError, RuleError
+from api.models.run_models import (
+    FinishReason,
+    ModelRun,
+    Run,
+    RunCreate,
+    RunStatus,
+)
 from api.services.jobs.job_service import JobService
 from api.services.models.model_service import ModelService
 from api.services.prompts.prompt_service import PromptService
+from api.services.runs import stored_runs
 from api.services.shared.caller import Caller
 from api.services.shared.paging import Page, PageRequest, fetch_page
-from api.services.shared.repository import Repository
+from api.services.shared.repository import Repository, object_id
 from utilities import payload
 from utilities.cosmos_connector import Document, Documents, ObjectId
 from utilities.signals import RUNS_CHANGED, Signals
@@ -27,6 +34,9 @@ _CANCELLABLE = (
     RunStatus.PAUSED,
     RunStatus.FAILED,
 )
+
+
+log = structlog.get_logger(__name__)
 
 
 class RunService:
@@ -67,6 +77,7 @@ class RunService:
             "currentIteration": 0,
             "currentJobId": None,
             "failureReason": None,
+            "finishReason": None,
             "attempt": 0,
             "revision": 0,
         }
@@ -81,9 +92,7 @@ class RunService:
         where = dict(caller.own)
         if status is not None:
             where["status"] = status
-        return await fetch_page(
-            self._documents, where, page, Run.from_document
-        )
+        return await fetch_page(self._documents, where, page, stored_runs.read)
 
     async def get(self, run_id: str, caller: Caller) -> Run:
         """Return one.
@@ -91,7 +100,11 @@ class RunService:
         Raises:
             NotFoundError: there is none, or it is another client's.
         """
-        return await self._runs.get(run_id, caller.own)
+        where = {**caller.own, "_id": object_id(run_id, "Run")}
+        document = await self._documents.find_one(where)
+        if document is None:
+            raise NotFoundError("Run")
+        return stored_runs.read(document)
 
     async def pause(self, run_id: str, caller: Caller) -> Run:
         """Start no further job; the current one may finish."""
@@ -122,20 +135,45 @@ class RunService:
         await self._cancel_job(run)
 
     async def running(self) -> Sequence[Run]:
-        """Return every client's running runs, for the orchestrator."""
-        found = await self._documents.find({"status": RunStatus.RUNNING})
-        return [Run.from_document(document) for document in found]
+        """Return every client's running runs, for the orchestrator.
 
-    async def advance(self, run: Run, changes: Mapping[str, Any]) -> bool:
+        A run whose document cannot be read is ended: it becomes FAILED.
+        """
+        found = await self._documents.find({"status": RunStatus.RUNNING})
+        runs = []
+        for document in found:
+            try:
+                runs.append(Run.from_document(document))
+            except (ValueError, TypeError, KeyError) as error:
+                await self._end_unreadable(document, error)
+        return runs
+
+    async def _end_unreadable(
+        self, document: Document, error: Exception
+    ) -> None:
+        log.error("run_unreadable", runId=str(document.get("_id")))
+        where = {"_id": document["_id"], "status": RunStatus.RUNNING}
+        await self._documents.update(
+            where,
+            {
+                "status": RunStatus.FAILED,
+                "failureReason": stored_runs.reason(error),
+                "finishReason": FinishReason.FAILED,
+            },
+        )
+
+    async def advance(
+        self, run: Run, changes: Mapping[str, Any]
+    ) -> Run | None:
         """Change a run that is still as it was seen, and still running.
 
-        Returns whether it was; if not, somebody else has changed it.
+        Returns the changed run; None if somebody else has changed it.
         """
         where = {**_as_seen(run), "status": RunStatus.RUNNING}
         changed = await self._documents.update(
             where, {**changes, "revision": run.revision + 1}
         )
-        return changed is not None
+        return None if changed is None else Run.from_document(changed)
 
     async def _switch(
         self,
@@ -168,21 +206,20 @@ class RunService:
                 "attempt": run.attempt + 1,
                 "currentJobId": None,
                 "failureReason": None,
+                "finishReason": None,
             }
+        if target is RunStatus.CANCELLED:
+            changes["finishReason"] = FinishReason.CANCELLED
         document = await self._documents.update(_as_seen(run), changes)
         return None if document is None else Run.from_document(document)
 
     async def _cancel_job(self, run: Run) -> None:
         if run.current_job_id is None:
             return
-        change = JobUpdate(status=JobStatus.CANCELED)
-        try:
-            await self._jobs.update(
-                run.current_job_id, change, Caller(run.client_id)
-            )
-        except MetasyncError:
-            # It runs or has ended, or is gone: there is nothing to cancel.
-            return
+        # One that has run was paid for: it stays in every sum.
+        await self._jobs.cancel_waiting(
+            run.current_job_id, Caller(run.client_id)
+        )
 
     async def _check_references(
         self, request: RunCreate, client_id: str

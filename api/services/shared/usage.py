@@ -3,6 +3,7 @@
 from collections.abc import Container, Sequence
 from typing import Any
 
+from api.models.metrics import add_money
 from api.models.usage_models import SummedMetrics
 from utilities.cosmos_connector import Document, Documents, Filter
 
@@ -10,7 +11,15 @@ from utilities.cosmos_connector import Document, Documents, Filter
 # not something that every server can do.
 _KEY_SEPARATOR = "\x1f"
 
-_SUMS = ("inputTokens", "outputTokens", "totalTokens", "duration")
+_SUMS = (
+    "inputTokens",
+    "outputTokens",
+    "totalTokens",
+    "cachedTokens",
+    "cacheWriteTokens",
+    "reasoningTokens",
+    "duration",
+)
 _COSTS = ("inputCost", "outputCost", "totalCost")
 
 
@@ -74,7 +83,7 @@ def _added_up(rows: Rows) -> SummedMetrics:
         if code is not None:
             sums = costs.setdefault(code, dict.fromkeys(_COSTS, 0.0))
             for name in _COSTS:
-                sums[name] += row[name]
+                sums[name] = add_money(sums[name], row[name])
     if len(costs) == 1:
         ((code, sums),) = costs.items()
         fields |= {name: _exact(total) for name, total in sums.items()}

@@ -81,7 +81,11 @@ def read(document: dict[str, Any]) -> Run:
 BAD_ENDS: list[dict[str, Any]] = [
     {"status": "ERROR_PROCESSING", "errorData": {"errorType": "X"}},
     {"status": "CANCELED"},
-    {"evalResult": {"errorType": "TIMEOUT", "error": "late"}},
+    {
+        "evalResult": {"score": 1, "errorType": "TIMEOUT", "error": "late"},
+        "stepError": {"step": "meta", "errorType": "TIMEOUT", "error": "late"},
+        "suggestedPromptId": None,
+    },
     {"suggestedPromptId": None},
 ]
 
@@ -185,7 +189,7 @@ def test_what_a_failed_iteration_cost_is_counted() -> None:
     document = make_run()
     submit = next_step(read(document), None)
     assert isinstance(submit, Submit)
-    job = make_job(submit, 1, evalResult={"errorType": "X"})
+    job = make_job(submit, 1, stepError={"step": "eval", "errorType": "X"})
     apply(document, submitted(read(document), job))
     step = next_step(read(document), job)
     assert isinstance(step, Change)
@@ -194,7 +198,7 @@ def test_what_a_failed_iteration_cost_is_counted() -> None:
 
 def test_failing_changes_nothing_but_the_status() -> None:
     change = fail(read(make_run()), "because")
-    assert set(change.fields) == {"status", "failureReason"}
+    assert set(change.fields) == {"status", "failureReason", "finishReason"}
 
 
 def test_sums_of_several_currencies_have_no_cost() -> None:
@@ -216,3 +220,47 @@ def test_sums_of_several_currencies_have_no_cost() -> None:
     assert mixed.total_tokens == 3
     assert add_up([mixed, used("EUR")]).currency is None
     assert add_up([]) == ProcessingMetrics()
+
+
+def ended(**end: Any) -> Run:
+    document = make_run()
+    submit = next_step(read(document), None)
+    assert isinstance(submit, Submit)
+    job = make_job(submit, 1, **end)
+    apply(document, submitted(read(document), job))
+    step = next_step(read(document), job)
+    assert isinstance(step, Change)
+    apply(document, step)
+    return read(document)
+
+
+def test_a_run_says_why_it_ended() -> None:
+    assert ended().finish_reason == "MAX_ITERATIONS"
+    assert ended(suggestedPromptId=None).finish_reason == "FAILED"
+
+
+def test_an_iteration_has_its_times() -> None:
+    (iteration,) = ended().model_runs[0].iterations
+    assert iteration.started_at == METADATA["createdAt"]
+    assert iteration.finished_at == METADATA["updatedAt"]
+
+
+def test_the_error_of_a_step_stands_apart_from_the_evaluation() -> None:
+    (iteration,) = ended(**BAD_ENDS[2]).model_runs[0].iterations
+    assert iteration.eval_result["errorType"] == "TIMEOUT"
+    assert iteration.evaluation == {"score": 1}
+    assert iteration.eval_error is None
+    assert iteration.meta_error is not None
+    assert iteration.meta_error.error_type == "TIMEOUT"
+
+
+def test_an_evaluation_may_speak_of_errors() -> None:
+    run = ended(evalResult={"errorType": "style", "error": "too long"})
+    assert run.status is RunStatus.COMPLETED
+    (iteration,) = run.model_runs[0].iterations
+    assert iteration.evaluation == {"errorType": "style", "error": "too long"}
+
+
+def test_a_run_that_points_nowhere_can_still_fail() -> None:
+    run = read({**make_run(), "currentModelIndex": 7})
+    assert "number 7" in fail(run, "because").fields["failureReason"]

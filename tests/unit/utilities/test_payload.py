@@ -1,3 +1,4 @@
+import contextlib
 import json
 import time
 from typing import Any
@@ -159,8 +160,33 @@ def test_damaged_text_is_not_read(text: str) -> None:
         load(text)
 
 
-def test_rows_of_digits_take_linear_time() -> None:
-    text = "9" * 4299
-    started = time.perf_counter()
-    dump([text] * 1000)
-    assert time.perf_counter() - started < 0.5
+def _seconds(value: object) -> float:
+    started = time.thread_time()
+    with contextlib.suppress(PayloadError):
+        load(dump(value))
+    return time.thread_time() - started
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(lambda n: ["9" * 4299] * n, id="digits, just too few"),
+        pytest.param(lambda n: ["9" * 4300] * n, id="digits"),
+        pytest.param(lambda n: ["9" * 4299 + "x"] * n, id="digits and more"),
+        pytest.param(lambda n: "9" * 4000 * n, id="one long string"),
+        pytest.param(lambda n: ["NaN Infinity" * 300] * n, id="words"),
+        pytest.param(lambda n: [10**4000] * n, id="long numbers"),
+        pytest.param(lambda n: [[0] * 1000] * n, id="many values"),
+        pytest.param(lambda n: ['\\"' * 2000] * n, id="escapes"),
+        pytest.param(lambda n: ["\ud800" * 4000] * n, id="half characters"),
+    ],
+)
+def test_work_grows_no_faster_than_the_value(make: Any) -> None:
+    small = max(min(_seconds(make(20)) for _ in range(3)), 0.001)
+    # Eight times as much: quadratic work would take 64 times as long.
+    assert _seconds(make(160)) < 28 * small
+
+
+def test_many_digits_in_strings_take_no_time() -> None:
+    # Seconds of processor time: linear work takes some milliseconds.
+    assert _seconds(["9" * 4299] * 1000) < 1

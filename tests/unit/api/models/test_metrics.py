@@ -1,4 +1,6 @@
 import json
+from dataclasses import dataclass
+from decimal import Decimal
 from fractions import Fraction
 from functools import reduce
 from operator import add
@@ -9,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.models.metrics import Cost, Metrics, ProcessingMetrics, add_up
+from llm_sdks.base_sdk import Usage
 
 USD = Cost(tokens=1000, currency="USD", input=1.0, output=2.0)
 EUR = Cost(tokens=1_000_000, currency="EUR", input=3.0, output=15.0)
@@ -78,7 +81,10 @@ def test_the_cost_is_what_exact_arithmetic_says(
     exact_out = Fraction(answered) * Fraction(price_out) / per
     assert document["inputCost"] == near(exact_in)
     assert document["outputCost"] == near(exact_out)
-    assert document["totalCost"] == near(exact_in + exact_out)
+    # The sum of the two amounts as they are shown.
+    assert document["totalCost"] == pytest.approx(
+        float(exact_in + exact_out), rel=1e-12, abs=1.02e-10
+    )
 
 
 def test_calls_add_up() -> None:
@@ -202,3 +208,123 @@ def test_no_jobs_add_up_to_nothing() -> None:
 def test_tokens_count_whatever_time_they_took() -> None:
     jobs = [job(1000, 100, 1.5, USD), job(7, 3, 0, USD)]
     assert add_up(jobs).input_tokens == 1007
+
+
+class CachedCost(Cost):
+    cached_input: float | None = None
+    cache_write: float | None = None
+
+
+def cached(**prices: float) -> CachedCost:
+    return CachedCost(
+        tokens=1_000_000, currency="USD", input=1.0, output=2.0, **prices
+    )
+
+
+def test_cached_tokens_have_a_price_of_their_own() -> None:
+    usage = Usage(10_000, 5, cached_tokens=9000)
+    document = Metrics.of_usage(
+        usage, 1.0, cached(cached_input=0.1)
+    ).to_document()
+    assert document["inputCost"] == 0.0019
+    assert document["totalCost"] == 0.00191
+    assert document["cachedTokens"] == 9000
+    assert "reasoningTokens" not in document
+
+
+def test_without_a_price_of_their_own_they_cost_what_input_costs() -> None:
+    usage = Usage(10_000, 5, cached_tokens=9000)
+    document = Metrics.of_usage(usage, 1.0, cached()).to_document()
+    assert document["inputCost"] == 0.01
+
+
+@dataclass(frozen=True)
+class Counted:
+    input_tokens: Any = 0
+    output_tokens: Any = 0
+    cached_tokens: Any = 0
+    cache_write_tokens: Any = 0
+    reasoning_tokens: Any = 0
+
+
+def test_tokens_written_to_a_cache_have_a_price_of_their_own() -> None:
+    usage = Counted(1000, 10, 200, 300, 4)
+    priced = Metrics.of_usage(usage, 0, cached(cache_write=2.0))
+    assert priced.to_document() == {
+        "inputTokens": 1000,
+        "outputTokens": 10,
+        "totalTokens": 1010,
+        "cachedTokens": 200,
+        "cacheWriteTokens": 300,
+        "reasoningTokens": 4,
+        "duration": 0,
+        "inputCost": 0.0013,
+        "outputCost": 0.00002,
+        "totalCost": 0.00132,
+        "currency": "USD",
+    }
+
+
+@pytest.mark.parametrize(
+    "odd", [18446744073709551615, -1, 1.5, None, "7", float("nan"), 10**40]
+)
+def test_numbers_that_no_call_has_are_zero(odd: Any) -> None:
+    usage = Counted(odd, odd, odd, odd, odd)
+    assert Metrics.of_usage(usage, 0.5, USD).to_document() == {
+        "inputTokens": 0,
+        "outputTokens": 0,
+        "totalTokens": 0,
+        "duration": 0.5,
+        "inputCost": 0.0,
+        "outputCost": 0.0,
+        "totalCost": 0.0,
+        "currency": "USD",
+    }
+
+
+def test_parts_are_never_more_than_the_whole() -> None:
+    metrics = Metrics.of_usage(Counted(10, 5, 99, 99, 99), 0, USD)
+    assert metrics.cached_tokens == 10
+    assert metrics.cache_write_tokens == 0
+    assert metrics.reasoning_tokens == 5
+
+
+@given(
+    st.lists(
+        st.builds(Counted, *(st.integers(0, 10**6) for _ in range(5))),
+        max_size=20,
+    ),
+    st.integers(10**6, 10**7),
+    st.lists(st.floats(0, 100), min_size=4, max_size=4),
+)
+def test_the_parts_that_are_shown_make_the_total_that_is_shown(
+    used: list[Counted], per: int, prices: list[float]
+) -> None:
+    cost = CachedCost(
+        tokens=per,
+        currency="USD",
+        input=prices[0],
+        output=prices[1],
+        cached_input=prices[2],
+        cache_write=prices[3],
+    )
+    each = [Metrics.of_usage(usage, 0, cost) for usage in used]
+    total = reduce(add, each, Metrics.of_call(0, 0, 0, cost)).to_document()
+    shown = [one.to_document() for one in each]
+    for name in ("inputCost", "outputCost", "totalCost"):
+        decimals = [Decimal(repr(one[name])) for one in shown]
+        assert total[name] == float(sum(decimals, Decimal(0)))
+    parts = Decimal(repr(total["inputCost"])) + Decimal(
+        repr(total["outputCost"])
+    )
+    assert total["totalCost"] == float(parts)
+
+
+def test_details_add_up() -> None:
+    jobs = [
+        ProcessingMetrics(input_tokens=5, total_tokens=5, cached_tokens=3),
+        ProcessingMetrics(output_tokens=5, total_tokens=5, reasoning_tokens=2),
+    ]
+    total = add_up(jobs).model_dump(by_alias=True)
+    assert (total["cachedTokens"], total["reasoningTokens"]) == (3, 2)
+    assert "cacheWriteTokens" not in total

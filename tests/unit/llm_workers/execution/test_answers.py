@@ -125,20 +125,13 @@ def test_what_is_nearly_json_is_repaired(
         '{"a": 1} {"a": 2} {"a": 3}',
         '{"a": 1}{"a": 2}',
         "{'a': 1}\n{'b': 2}\n{'c': 3}",
-        pytest.param(
-            "{'a': 1}\n{'a': 2}\n{'a': 3}",
-            marks=pytest.mark.xfail(
-                strict=True,
-                reason="of objects with the same keys, json_repair gives the "
-                "last",
-            ),
-        ),
+        "{'a': 1}\n{'a': 2}\n{'a': 3}",
         '{"a": 1}\n\nText: it was fine\nAnswer: {"a": 2}\n\nText: so',
         '{"a": 1}\n\nText: it was "fine" {\nAnswer: {"a"',
         ' {"a": 1}<end_of_turn>\n<start_of_turn>user\n[1]',
     ],
 )
-def test_of_several_objects_the_first_is_the_answer(answer: str) -> None:
+def test_an_answer_that_begins_with_its_object_ends_there(answer: str) -> None:
     assert to_json_text(answer) == '{"a":1}'
 
 
@@ -230,9 +223,9 @@ def test_a_model_that_wrote_empty_lines_for_ever_costs_no_time() -> None:
     assert time.thread_time() - started < 1
 
 
-@given(json_objects, prose, prose, st.sampled_from([None, 2]))
+@given(json_objects.filter(bool), prose, prose, st.sampled_from([None, 2]))
 @example({"a": "```\n1\n```"}, "Sure:", "done", 1)
-@example({}, "[1] says", "[2] too", None)
+@example({"a": 1}, "[1] says", "[2] too", None)
 @settings(deadline=None)
 def test_any_object_among_words_is_found(
     value: dict[str, Any], before: str, after: str, indent: int | None

@@ -19,11 +19,14 @@ from api.services.calls.catalog import Catalog
 from api.services.calls.model_caller import ModelCaller
 from api.services.models.model_service import ModelService
 from api.services.prompts.prompt_service import PromptService
+from api.services.queue import job_outcomes
+from api.services.queue.job_outcomes import Result
 from api.services.queue.job_work import (
     ClaimedJob,
     Failed,
     Outcome,
     Requeued,
+    Spent,
     Succeeded,
 )
 from config import ModelKeys
@@ -39,6 +42,7 @@ from llm_sdks.base_sdk import (
 from llm_sdks.registry import SdkRegistry
 from llm_sdks.resilience.model_gate import ModelGates
 from llm_workers.execution import pipeline as pipeline_module
+from llm_workers.execution import retries as retries_module
 from llm_workers.execution.pipeline import Pipeline
 from tests.support.samples import claimed_job, logged, nested
 from utilities import payload
@@ -184,6 +188,7 @@ class Bench:
         self.keys = ModelKeys({})
         self.gates = ModelGates()
         self.timeout = 30.0
+        self.chance = 1.0
         self.sdk: type[BaseLLMSDK] = self._scripted()
 
     @staticmethod
@@ -230,7 +235,7 @@ class Bench:
             prompts,
             max_attempts=MAX_ATTEMPTS,
             clock=lambda: NOW,
-            chance=lambda: 1.0,
+            chance=lambda: self.chance,
         )
 
     async def succeeds(self, *steps: Step, **job: Any) -> Succeeded:
@@ -252,7 +257,7 @@ class Bench:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """No logging to the terminal, and no long patience."""
-    for module in (pipeline_module, model_access):
+    for module in (pipeline_module, retries_module, model_access):
         logged(monkeypatch, module)
     monkeypatch.setattr(pipeline_module, "_PATIENCE_SECONDS", 2.0)
 
@@ -496,7 +501,11 @@ async def test_an_answer_that_is_nested_too_deep_is_kept_whole(
 async def test_a_rate_limit_puts_back_without_counting(bench: Bench) -> None:
     limited = errors.RateLimitedError("HTTP 429: slow", retry_after=2.5)
     assert await bench.run(limited) == Requeued(
-        NOW + 2500, counted=False, reason="HTTP 429: slow", failures=0
+        NOW + 2500,
+        counted=False,
+        reason="HTTP 429: slow",
+        failures=0,
+        spent=Spent(refusals=1).dump(),
     )
 
 
@@ -1069,7 +1078,12 @@ async def test_a_step_that_must_wait_keeps_what_was_paid_for(
     )
     paid = Succeeded('{"a":1}', one_call() + one_call(), '{"score":9}')
     assert outcome == Requeued(
-        NOW + wait, False, "x", checkpoint=paid, failures=failures
+        NOW + wait,
+        False,
+        "x",
+        checkpoint=paid,
+        failures=failures,
+        spent=None if failures else Spent(refusals=1).dump(),
     )
     bench.gates = ModelGates()
     again = await bench.succeeds(
@@ -1280,3 +1294,176 @@ async def test_a_model_that_refuses_every_call_does_not_fill_the_log(
     told = [log["count"] for log in logs if log["event"] == "step_failed"]
     assert len(told) <= 10
     assert told[0] == 1
+
+
+# --- What tries without an answer cost, and how long jobs wait
+
+
+class UnreadableError(errors.ProviderError):
+    """An answer that was paid for and could not be read."""
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__("unreadable")
+        self.usage = Usage(10, 5)
+        self.partial_text = text
+
+
+@pytest.mark.parametrize("retry_after", [0.0, 0.2, None, -3.0])
+async def test_no_job_comes_back_before_the_least_wait(
+    bench: Bench, retry_after: float | None
+) -> None:
+    for chance in (0.0, 0.5, 1.0):
+        bench.chance = chance
+        for error in (
+            errors.RateLimitedError("x", retry_after=retry_after),
+            errors.OverloadedError("x", retry_after=retry_after),
+        ):
+            bench.gates = ModelGates()  # none that is closed by the last one
+            outcome = await bench.is_requeued(error)
+            assert NOW + 1000 <= outcome.available_at <= NOW + 1250
+
+
+async def test_jobs_refused_together_do_not_come_back_together(
+    bench: Bench,
+) -> None:
+    due = set()
+    for chance in (0.0, 0.25, 0.5):
+        bench.chance = chance
+        limited = errors.RateLimitedError("x", retry_after=8)
+        due.add((await bench.is_requeued(limited)).available_at)
+    assert len(due) == 3
+    assert min(due) >= NOW + 8000
+
+
+async def test_the_wait_grows_with_refusals_in_a_row(bench: Bench) -> None:
+    waits, spent = [], None
+    for _ in range(4):
+        limited = errors.RateLimitedError("x", retry_after=0)
+        outcome = await bench.is_requeued(limited, spent=spent)
+        waits.append(outcome.available_at - NOW)
+        spent = outcome.spent
+    assert waits == [1000, 2000, 4000, 8000]
+    outcome = await bench.is_requeued(errors.OverloadedError("x"), spent=spent)
+    assert Spent.load(outcome.spent).refusals == 0
+
+
+async def test_failed_tries_that_were_paid_for_add_up(bench: Bench) -> None:
+    first = await bench.is_requeued(UnreadableError())
+    second = await bench.is_requeued(UnreadableError(), spent=first.spent)
+    spent = Spent.load(second.spent)
+    assert spent.metrics.input_tokens == 20
+    assert spent.metrics.input_cost == 0.02
+    job = claimed_job(spent=second.spent)
+    outcome = await bench.succeeds('{"a": 1}', spent=second.spent)
+    stored = job_outcomes.changes(Result(job, outcome), NOW, MAX_ATTEMPTS)
+    assert stored["processingMetrics"]["inputTokens"] == 30
+    assert stored["processingMetrics"]["totalCost"] == 0.06
+
+
+async def test_an_answer_that_cannot_be_read_is_asked_for_three_times(
+    bench: Bench,
+) -> None:
+    spent = None
+    for _ in range(2):
+        outcome = await bench.is_requeued(
+            UnreadableError("half of it"), spent=spent
+        )
+        spent = outcome.spent
+    failed = await bench.fails(UnreadableError("half of it"), spent=spent)
+    assert failed.error["failedResponseData"] == "half of it"
+    job = claimed_job(spent=spent)
+    stored = job_outcomes.changes(Result(job, failed), NOW, MAX_ATTEMPTS)
+    assert stored["processingMetrics"]["inputTokens"] == 30
+    # Submitted again, it goes on counting.
+    assert Spent.load(stored["spent"]).metrics.input_tokens == 30
+    assert Spent.load(stored["spent"]).unreadable == 0
+
+
+async def test_what_is_kept_of_an_unreadable_answer_is_bounded(
+    bench: Bench,
+) -> None:
+    spent = Spent(unreadable=2).dump()
+    failed = await bench.fails(UnreadableError("x" * 300_000), spent=spent)
+    assert len(failed.error["failedResponseData"]) == 100_000
+
+
+# --- Thoughts, limits and defects
+
+
+async def test_thoughts_are_no_part_of_a_suggested_prompt(
+    bench: Bench,
+) -> None:
+    thoughts = "<think>\nI will write: bad.\n</think>\n\n"
+    await bench.succeeds(
+        "{}", '<think>{"score": 1}</think>{"score": 9}',
+        f"{thoughts}Better", **THREE_STEPS,
+    )  # fmt: skip
+    ((draft, _),) = bench.prompts.added
+    assert draft.prompt == "Better"
+
+
+async def test_a_suggestion_of_thoughts_alone_is_none(bench: Bench) -> None:
+    outcome = await bench.succeeds("{}", "<think>hm", **META_ONLY)
+    assert bench.prompts.added == []
+    assert evaluation(outcome)["errorType"] == "NO_SUGGESTION"
+    assert outcome.step_error is not None
+    assert payload.load(outcome.step_error)["step"] == "meta"
+
+
+async def test_thoughts_are_no_part_of_a_text(bench: Bench) -> None:
+    outcome = await bench.succeeds("<think>hm</think>\nDear", as_text=True)
+    assert outcome.response_json == '{"text":"Dear"}'
+    failed = await bench.fails("<think>hm</think>", as_text=True)
+    assert failed.error["errorType"] == "NO_ANSWER"
+    assert failed.error["failedResponseData"] == "<think>hm</think>"
+
+
+async def test_of_several_values_the_one_that_fits_is_taken(
+    bench: Bench,
+) -> None:
+    outcome = await bench.succeeds(
+        'See [1, 2]: {"b": 1} and {"a": 2} or ["x"].', response_schema=SCHEMA
+    )
+    assert outcome.response_json == '{"a":2}'
+
+
+async def test_an_echo_of_the_request_is_not_the_answer(bench: Bench) -> None:
+    outcome = await bench.succeeds(
+        'Output {"a": 1} for {"t": 2}', request_json='{"t":2}'
+    )
+    assert outcome.response_json == '{"a":1}'
+
+
+RECURSIVE = (
+    '{"$ref":"#/$defs/n","$defs":{"n":{"anyOf":[{"properties":{"x":'
+    '{"$ref":"#/$defs/n"}},"required":["y"]},{"properties":{"x":{"$ref":'
+    '"#/$defs/n"}},"required":["y"]}]}}}'
+)
+
+
+async def test_a_check_that_takes_too_long_ends_the_job_and_keeps_the_answer(
+    bench: Bench,
+) -> None:
+    answer = '{"x":' * 60 + "{}" + "}" * 60
+    failed = await bench.fails(answer, response_schema=RECURSIVE)
+    assert failed.error["errorType"] == "VALIDATION_LIMIT"
+    assert failed.error["failedResponseData"] == answer
+    assert failed.metrics == one_call()
+
+
+async def test_a_long_answer_of_code_is_refused_soon(bench: Bench) -> None:
+    code = "def f():\n    return {k: v for k, v in d.items()}\n" * 4000
+    failed = await bench.fails(code)
+    assert failed.error["errorType"] == "JSON_PARSING_ERROR"
+
+
+async def test_a_defect_in_a_later_step_keeps_the_answer(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_args: object) -> None:
+        raise ZeroDivisionError("ours")
+
+    monkeypatch.setattr(pipeline_module, "_with_cost_of", broken)
+    outcome = await bench.succeeds('{"a": 1}', "{}", **EVAL_ONLY)
+    assert outcome.response_json == '{"a":1}'
+    assert evaluation(outcome)["errorType"] == "INTERNAL_ERROR"
