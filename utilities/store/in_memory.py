@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import bson
 from bson import ObjectId
+from bson.raw_bson import RawBSONDocument
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import (
     BulkWriteError,
@@ -191,11 +192,24 @@ class InMemoryCollection:
         """
         await asyncio.sleep(0)
         self._each(
-            [partial(self._insert, each) for each in documents],
+            [partial(self._insert, _plain(each)) for each in documents],
             ordered=ordered,
         )
         ids = [document["_id"] for document in documents]
         return InsertManyResult(ids, acknowledged=True)
+
+    async def find_one_and_update(
+        self, where: Where, update: Where, *, return_document: bool = False
+    ) -> Document | None:
+        """Update the first match; return it as it was, or as it is now."""
+        await asyncio.sleep(0)
+        with self._lock:
+            found = self._found(where)[:1]
+            for before in found:
+                after = changing.changed(before, update)
+                self._replace(before, after)
+                return after if return_document else before
+        return None
 
     async def update_one(
         self, where: Where, update: Where, *, upsert: bool = False
@@ -329,6 +343,13 @@ class InMemoryCollection:
                     continue
                 if _unique_key(bson.decode(raw), fields) == wanted:
                     raise _duplicate(name)
+
+
+def _plain(document: Document) -> Document:
+    # Whoever inserts many has encoded them already.
+    if isinstance(document, RawBSONDocument):
+        return bson.decode(document.raw)
+    return document
 
 
 def _encoded(document: Document) -> bytes:
