@@ -1,5 +1,6 @@
 """Describe the failure of a job: its `errorData` and its cost."""
 
+from dataclasses import replace
 from typing import Any
 
 from api.core.errors import MetasyncError
@@ -57,7 +58,11 @@ def cost_of(error: StepError) -> Metrics:
     """Count what a failed call cost, as far as the provider told."""
     if not isinstance(error, FailedCallError):
         return Metrics()
-    return error.metrics
+    used = error.metrics
+    if not used.input_tokens + used.output_tokens:
+        return Metrics()
+    # As the job's time counts only what has an answer.
+    return replace(used, duration=0.0)
 
 
 def was_paid_for(error: StepError) -> bool:

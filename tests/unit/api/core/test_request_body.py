@@ -50,7 +50,7 @@ def test_items_of_a_batch_become_models() -> None:
     ("item", "message"),
     [
         (7, "batch item 1: item: Input should be"),
-        ({**ITEM, "temperature": 2}, "batch item 1: temperature: Input"),
+        ({**ITEM, "temperature": 3}, "batch item 1: temperature: Input"),
         ({**ITEM, "prio": 1}, "batch item 1: prio: Unknown field 'prio'"),
     ],
 )

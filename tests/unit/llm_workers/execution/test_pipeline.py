@@ -382,17 +382,12 @@ async def test_the_suggestion_becomes_a_draft_of_the_client(
         working_prompts=("first", "second"),
         **THREE_STEPS,
     )
-    assert bench.prompts.added == [
-        (
-            PromptCreate(
-                name="name of first",
-                type="WORKING",
-                status=PromptStatus.DRAFT,
-                prompt="Be brief: {text}",
-            ),
-            "client-7",
-        )
-    ]
+    ((draft, client_id),) = bench.prompts.added
+    assert client_id == "client-7"
+    assert draft.name == "name of first"
+    assert draft.type == "WORKING"
+    assert draft.status is PromptStatus.DRAFT
+    assert draft.prompt == "Be brief: {text}"
     assert set(bench.prompts.asked_for) == {"client-7"}
 
 
@@ -1320,7 +1315,8 @@ async def test_no_job_comes_back_before_the_least_wait(
         ):
             bench.gates = ModelGates()  # none that is closed by the last one
             outcome = await bench.is_requeued(error)
-            assert NOW + 1000 <= outcome.available_at <= NOW + 1250
+            # Lengthened at random by the gate, and again for each job.
+            assert NOW + 1000 <= outcome.available_at <= NOW + 1875
 
 
 async def test_jobs_refused_together_do_not_come_back_together(
