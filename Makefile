@@ -4,9 +4,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# 3 halve the time; on a busy machine, some that measure time may then fail.
-TESTS_AT_ONCE ?= 0
+# They wait more than they compute.
+TESTS_AT_ONCE ?= 4
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Without compiled modules, every process takes seconds longer to start.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' \
@@ -55,9 +57,15 @@ run: $(READY) ## Start the service on port 8001, data in ./data
 	@$(BIN)/metasync init
 	@exec $(BIN)/metasync serve
 
-test: $(READY) $(VENV)/mongoeco/.ready ## Run all tests, with coverage
-	@$(BIN)/python -m pytest -n $(TESTS_AT_ONCE) --dist worksteal \
-		--cov --cov-report=term:skip-covered --cov-fail-under=90
+PYTEST = $(BIN)/python -m pytest -q --no-header --cov
+
+test: $(READY) $(VENV)/mongoeco/.ready ## Run the tests, with coverage: about 4 minutes
+	@$(PYTEST) -m "timing and not long" --cov-report=
+	@$(PYTEST) -m "not timing and not long" -n $(TESTS_AT_ONCE) --dist worksteal \
+		--cov-append --cov-report=term:skip-covered --cov-fail-under=90
+
+test-long: $(READY) ## Run the long tests: the Bruno collection, a small chaos
+	@$(BIN)/python -m pytest -q --no-header -m long
 
 lint: $(READY) ## Check style, types and the import contract
 	@$(BIN)/ruff check .
@@ -134,5 +142,5 @@ clean: ## Remove everything that can be made again (not ./data, not .env)
 		.coverage .coverage.* htmlcov .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup demo demo-image doctor image-digests lock run sbom test lint openapi fuzz chaos bench bench-full \
+.PHONY: help setup demo demo-image doctor image-digests lock run sbom test test-long lint openapi fuzz chaos bench bench-full \
 	bench-resilience bench-scaling bench-simulator clean

@@ -13,7 +13,7 @@ def bruno() -> list[str]:
         pytest.skip(str(error))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_every_request_of_the_collection_passes(bruno: list[str]) -> None:
     with run.own_server() as server:

@@ -403,6 +403,7 @@ async def test_a_result_whose_answer_was_lost_counts_as_stored(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["model", "not due", "deleted", "operation"])
+@pytest.mark.timing
 async def test_a_claim_costs_the_same_however_many_jobs_it_skips(
     store: Store, kind: str, request: pytest.FixtureRequest
 ) -> None:

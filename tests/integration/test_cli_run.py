@@ -6,7 +6,6 @@ import os
 import pty
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +20,7 @@ from aiohttp import web
 from tests.integration.test_workers import provider_model
 from tests.support.api_user import ApiUser
 from tests.support.fake_provider import Body, FakeProvider, completion, failure
+from tests.support.fork_server import CommandProcess, start_command
 from tests.support.live_server import LiveServer, free_port
 from tests.support.processes import service_process
 from tests.support.waiting import eventually
@@ -57,7 +57,7 @@ class Commands:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.variables: dict[str, str] = {}
-        self._started: list[subprocess.Popen[str]] = []
+        self._started: list[CommandProcess] = []
 
     def start(
         self,
@@ -65,22 +65,19 @@ class Commands:
         program: Sequence[str] = ("-m", "cli"),
         stdout: int = subprocess.PIPE,
         stderr: int = subprocess.STDOUT,
-    ) -> subprocess.Popen[str]:
-        """Start it without waiting."""
+    ) -> CommandProcess:
+        """Start it without waiting; `program` is what Python is to run."""
         inherited = {
             name: value
             for name, value in os.environ.items()
             if name not in NOT_PASSED_ON
         }
-        process = subprocess.Popen(
-            [sys.executable, *program, *arguments],
-            cwd=self.directory,
-            env={**inherited, "COLUMNS": "80", **self.variables},
-            stdin=subprocess.DEVNULL,
-            stdout=stdout,
-            stderr=stderr,
-            text=True,
-            start_new_session=True,
+        process = start_command(
+            [*program, *arguments],
+            self.directory,
+            {**inherited, "COLUMNS": "80", **self.variables},
+            stdout,
+            stderr,
         )
         self._started.append(process)
         return process
@@ -92,9 +89,10 @@ class Commands:
         return self.ended(self.start(*arguments, program=program))
 
     @staticmethod
-    def ended(process: subprocess.Popen[str]) -> Ended:
+    def ended(process: CommandProcess) -> Ended:
         """Wait for the end."""
         output, _ = process.communicate(timeout=SECONDS)
+        assert process.returncode is not None
         return Ended(process.returncode, output)
 
     def running(self) -> list[int]:
@@ -147,7 +145,7 @@ class RunCommands(Commands):
 
     def start_run(
         self, *options: str, source: str = "in.jsonl", **streams: Any
-    ) -> subprocess.Popen[str]:
+    ) -> CommandProcess:
         """Start a run without waiting."""
         needed = ("run", source, "--model", self.model, "--prompt", PROMPT)
         return self.start(*needed, *self.options, *options, **streams)
@@ -493,7 +491,7 @@ class _Chain:
         assert self._commands.files() == {"in.jsonl", "results.jsonl"}
         assert self._commands.running() == []
 
-    def _start(self) -> subprocess.Popen[str]:
+    def _start(self) -> CommandProcess:
         """Start it and wait until it has asked something."""
         before = len(self._provider.requests)
         process = self._commands.start_run()
@@ -628,7 +626,7 @@ class TestOnAServer:
         _, errors = process.communicate(timeout=SECONDS)
         holding.after = 1_000
         assert process.returncode == 129
-        assert errors.strip() == (
+        assert (errors or "").strip() == (
             "Stopped. The same command again goes on where it was."
         )
 

@@ -17,6 +17,7 @@ from config import VERSION
 from tests.integration.test_cli_run import Commands
 from tests.support.api_user import ApiUser
 from tests.support.fake_provider import FakeProvider
+from tests.support.fork_server import CommandProcess
 from tests.support.live_server import ADMIN_KEY, DOCS_SECRET, free_port
 from tests.support.waiting import eventually
 
@@ -28,7 +29,7 @@ SECRETS = {
     "API_KEY_PEPPER": "the-pepper",
     "DOCS_SECRET": DOCS_SECRET,
 }
-Process = subprocess.Popen[str]
+Process = CommandProcess
 
 
 class ServeCommands(Commands):

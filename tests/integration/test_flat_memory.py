@@ -17,6 +17,8 @@ import pytest
 from tests.support.api_user import ApiUser
 from tests.support.processes import ServiceProcess, service_process
 
+pytestmark = pytest.mark.timing
+
 MIB = 1024 * 1024
 LONGEST_SILENCE = 0.3
 MOST_MEMORY = 100 * MIB

@@ -42,7 +42,7 @@ from api.services.queue.job_work import (
 )
 from api.services.shared.caller import Caller
 from api.services.shared.paging import PageRequest
-from tests.support.store import Store, open_store
+from tests.support.store import IN_MEMORY, Store, open_store
 
 ADMIN = Caller(is_admin=True)
 MAX_ATTEMPTS, LEASE_MS, MOST_JOBS = 3, 30_000, 5
@@ -283,14 +283,17 @@ def _freed(gone: list[Expected]) -> tuple[int, int]:
 
 
 @pytest.mark.slow
-def test_the_store_is_as_the_model(database: str) -> None:
+@pytest.mark.parametrize(("where", "examples"), [("memory", 60), ("", 12)])
+def test_the_store_is_as_the_model(
+    database: str, where: str, examples: int
+) -> None:
     class Here(JobLife):
-        address = database
+        address = IN_MEMORY if where else database
 
     run_state_machine_as_test(
         Here,
         settings=settings(
-            max_examples=60,
+            max_examples=examples,
             stateful_step_count=30,
             deadline=None,
             derandomize=True,

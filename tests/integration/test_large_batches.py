@@ -15,6 +15,8 @@ from api.services.shared.paging import PageRequest
 from tests.support.store import Store, open_store
 from utilities.interpreter import collect_seldom
 
+pytestmark = pytest.mark.timing
+
 # Of the event loop's own thread, so that a busy machine does not count.
 LONGEST_SECONDS = 0.05
 COUNT = 10_000

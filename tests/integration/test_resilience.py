@@ -2,6 +2,8 @@
 
 import time
 
+import pytest
+
 from provider_simulator.running import Simulator
 from tests.integration.test_providers import simulated
 from tests.support.api_user import ADMIN, ApiUser, Json
@@ -46,6 +48,7 @@ def health(user: ApiUser, model: str) -> Json:
     return answer
 
 
+@pytest.mark.timing
 def test_failures_of_all_kinds_lose_nothing(
     user: ApiUser, simulator: Simulator
 ) -> None:
@@ -80,6 +83,7 @@ def test_a_rate_limit_burns_no_attempt(
     assert simulator.stats()["requests"] < 120 * 4
 
 
+@pytest.mark.timing
 def test_a_provider_that_is_down_is_left_alone_until_it_is_back(
     user: ApiUser, simulator: Simulator
 ) -> None:

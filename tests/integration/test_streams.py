@@ -81,6 +81,7 @@ def test_a_streams_own_time_belongs_to_the_range(user: ApiUser) -> None:
         assert found in listed
 
 
+@pytest.mark.timing
 def test_pieces_come_as_the_provider_sends_them(
     user: ApiUser, model: str, provider: FakeProvider
 ) -> None:
@@ -296,6 +297,7 @@ def test_date_ranges_are_inclusive_and_in_utc(user: ApiUser) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timing
 def test_five_hundred_streams_at_once_starve_none(
     user: ApiUser, model: str, provider: FakeProvider
 ) -> None:

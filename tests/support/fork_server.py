@@ -99,6 +99,32 @@ class ForkedProcess:
         return line
 
 
+CommandProcess = ForkedProcess | subprocess.Popen[str]
+_CLI = ["-m", "cli"]
+
+
+def start_command(
+    command: list[str],
+    cwd: Path,
+    env: Mapping[str, str],
+    stdout: int = subprocess.PIPE,
+    stderr: int = subprocess.STDOUT,
+) -> CommandProcess:
+    """Run Python with these arguments; `-m cli ...` in a forked child."""
+    if command[:2] == _CLI and stderr != subprocess.PIPE:
+        return fork_server.start(command[2:], env, cwd, stdout, stderr)
+    return subprocess.Popen(
+        [sys.executable, *command],
+        cwd=cwd,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=stderr,
+        text=True,
+        start_new_session=True,
+    )
+
+
 class ForkServer:
     """Starts the server when it is first needed; one a test process."""
 
@@ -146,6 +172,8 @@ class ForkServer:
                     [sys.executable, "-m", "tests.support.fork_server"],
                     stdin=theirs.fileno(),
                     cwd=ROOT,
+                    # The console's width is taken when it is imported.
+                    env={**os.environ, "COLUMNS": "80"},
                 )
         return self._socket
 
@@ -203,6 +231,11 @@ class _Server:
         for target, source in enumerate((empty, stdout, stderr)):
             os.dup2(source, target)
             os.close(source)
+        # The server's own may know of a file that they could seek in.
+        for number, name in ((0, "stdin"), (1, "stdout"), (2, "stderr")):
+            mode = "w" if number else "r"
+            stream = os.fdopen(number, mode, encoding="utf-8", closefd=False)
+            setattr(sys, name, stream)
         os.setsid()
         return True
 
@@ -220,7 +253,7 @@ class _Server:
 
 def _main() -> None:
     import main_app  # noqa: F401, PLC0415 - as above
-    from cli import app  # noqa: PLC0415 - the import that is to be shared
+    from cli import app, commands  # noqa: F401, PLC0415 - to be shared
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     requests = socket.socket(fileno=os.dup(0))

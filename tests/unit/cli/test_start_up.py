@@ -83,6 +83,7 @@ def test_a_command_does_import_what_it_needs() -> None:
 @pytest.mark.parametrize(
     ("option", "seconds"), [("--version", 1.0), ("--help", 2.0)]
 )
+@pytest.mark.timing
 def test_it_takes_no_time_worth_speaking_of(
     option: str, seconds: float
 ) -> None:

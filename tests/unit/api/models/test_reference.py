@@ -57,6 +57,7 @@ def test_what_passes_has_a_small_index(reference: dict[str, Any]) -> None:
     assert sum(map(len, index)) <= MOST_NAME_BYTES + 1
 
 
+@pytest.mark.timing
 def test_a_hostile_reference_is_refused_quickly() -> None:
     wide: Any = {str(n): 0 for n in range(3000)}
     for _ in range(90):
