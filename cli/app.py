@@ -4,6 +4,8 @@ import os
 import signal
 import sys
 
+from cli.version import version
+
 _STATUS_OF_CTRL_C = 130
 
 
@@ -17,19 +19,6 @@ def main() -> None:
     from cli.commands import execute  # noqa: PLC0415 - see above
 
     execute()
-
-
-def version() -> str:
-    """Return the installed version."""
-    from importlib import metadata  # noqa: PLC0415 - for one option only
-
-    try:
-        return metadata.version("metasync")
-    except metadata.PackageNotFoundError:
-        # Run from a checkout that is not installed.
-        from config import VERSION  # noqa: PLC0415 - takes half a second
-
-        return VERSION
 
 
 def _end_at_once_on_ctrl_c() -> None:

@@ -12,10 +12,10 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cli.app import version
 from cli.errors import CommandError
 from cli.run_options import run_file
 from cli.simulate import simulate
+from cli.version import version
 
 
 class _Commands(TyperGroup):

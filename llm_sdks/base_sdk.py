@@ -17,12 +17,21 @@ from typing import Any, ClassVar, TypeVar
 from pydantic import SecretStr
 
 from llm_sdks.conversation import Conversation, ResponseFormat
+from llm_sdks.errors import ConfigurationError
 from llm_sdks.profiles.profile import Profile
+from llm_sdks.usage import Usage
+
+__all__ = [
+    "BaseLLMSDK",
+    "Completion",
+    "CompletionRequest",
+    "LLMConfig",
+    "StreamItem",
+    "Usage",
+    "in_daemon_thread",
+]
 
 T = TypeVar("T")
-
-# Counts of tokens from here on are taken for an error of the provider's.
-COUNT_LIMIT = 2**53
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +137,6 @@ class CompletionRequest:
                 plug-in that asks for this text cannot send.
         """
         if not self.conversation.is_simple:
-            # It imports this module.
-            from llm_sdks.errors import ConfigurationError  # noqa: PLC0415
-
             raise ConfigurationError(
                 "The provider's plug-in takes a system text and one user "
                 "message only: no further messages, images or tools"
@@ -167,29 +173,6 @@ def _changed(
         form = ResponseFormat.of(response_schema)
         conversation = replace(conversation, response_format=form)
     return conversation
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Tokens as the provider counted them.
-
-    `input_tokens` includes `cached_tokens` (read from the provider's
-    cache) and `cache_write_tokens` (written to it), `output_tokens`
-    includes `reasoning_tokens`. A count that no call can have is zero.
-    """
-
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cached_tokens: int = 0
-    reasoning_tokens: int = 0
-    cache_write_tokens: int = 0
-
-    def __post_init__(self) -> None:
-        """Set absurd counts to zero: they would not fit into the store."""
-        for name in self.__slots__:
-            value = getattr(self, name)
-            if isinstance(value, int) and not 0 <= value < COUNT_LIMIT:
-                object.__setattr__(self, name, 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ key.
 
 from typing import ClassVar
 
-from llm_sdks.base_sdk import Usage
+from llm_sdks.usage import Usage
 
 
 class LLMError(Exception):

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
-from cli.app import version
 from cli.doctor.findings import Finding, fail, ok, warn
 from cli.errors import CommandError, reason
 from cli.ports import check_port
 from cli.secrets_file import readable_by_others
+from cli.version import version
 
 _OLDEST_PYTHON = (3, 11)
 _PACKAGES = ("fastapi", "pymongo", "nx-27017", "openai")

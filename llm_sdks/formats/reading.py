@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llm_sdks import errors
-from llm_sdks.base_sdk import COUNT_LIMIT, Completion, Usage
+from llm_sdks.base_sdk import Completion, Usage
 from llm_sdks.formats.decoding import TextJoiner, compact, storable
 from llm_sdks.formats.endings import Ending, ending_of
+from llm_sdks.usage import COUNT_LIMIT
 
 # What reading JSON of the wrong shape raises.
 WRONG_SHAPE = (

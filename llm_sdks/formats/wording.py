@@ -10,9 +10,9 @@ from html import unescape
 from itertools import islice
 from typing import Any
 
-from llm_sdks.base_sdk import COUNT_LIMIT
 from llm_sdks.formats.decoding import read_json, storable
 from llm_sdks.formats.reading import section
+from llm_sdks.usage import COUNT_LIMIT
 
 LONGEST_MESSAGE = 1000
 _LONGEST_READ = 6000

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from llm_sdks import errors
 from llm_sdks.anthropic_sdk import AnthropicSDK
-from llm_sdks.base_sdk import COUNT_LIMIT, Usage
+from llm_sdks.base_sdk import Usage
 from llm_sdks.formats.chat_completions import ChatCompletionsSDK
 from llm_sdks.formats.reading import (
     Answer,
@@ -19,6 +19,7 @@ from llm_sdks.formats.reading import (
 )
 from llm_sdks.gemini_sdk import GeminiSDK
 from llm_sdks.openai_sdk import OpenAISDK
+from llm_sdks.usage import COUNT_LIMIT
 
 SDKS: list[ChatCompletionsSDK | AnthropicSDK | GeminiSDK] = [
     OpenAISDK(),
