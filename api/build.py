@@ -5,6 +5,7 @@ from functools import cached_property
 
 from api.core.scrape_access import ScrapeAccess
 from api.dependencies.services import Services
+from api.services.calls.live_stream import StreamLimits
 from api.services.calls.model_access import ModelAccess
 from api.services.clients.client_service import ClientService
 from api.services.jobs.job_service import JobService
@@ -160,6 +161,9 @@ def _streams(
         shared.access,
         clock=shared.clock,
         observer=shared.metrics.observer,
+        limits=StreamLimits(
+            stall_seconds=shared.settings.stream_stall_seconds
+        ),
     )
 
 

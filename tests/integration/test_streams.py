@@ -13,6 +13,7 @@ from tests.conftest import PROVIDER_KEY
 from tests.integration.test_workers import provider_model
 from tests.support.api_user import ADMIN, ApiUser
 from tests.support.fake_provider import FakeProvider, failure
+from tests.support.live_server import live_server, make_settings
 from tests.support.processes import service_process
 from tests.support.waiting import eventually
 
@@ -350,3 +351,29 @@ def test_a_record_is_written_when_the_service_is_told_to_stop(
         assert done["status"] == "error"
         assert done["responseData"]["text"].startswith("x")
         assert done["_metadata"]["completedAt"]
+
+
+def test_a_client_that_reads_nothing_loses_its_place(
+    database: str, tmp_path: Path, provider: FakeProvider
+) -> None:
+    # More than the sockets in between can hold.
+    provider.pieces = ["x" * 65_536] * 800
+    settings = make_settings(tmp_path, stream_stall_seconds=0.5)
+    keys = {"PROVIDER_KEY": PROVIDER_KEY}
+    with (
+        live_server(settings, database, keys) as running,
+        httpx2.Client(base_url=running.url, timeout=60) as http,
+    ):
+        user = ApiUser(http)
+        model = provider_model(user, provider)
+        body = {"userPrompt": "hi", "model": model}
+        with http.stream(
+            "POST", "/stream", headers=user.headers, json=body
+        ) as answer:
+            done = record(user, answer.headers["X-Stream-Id"])
+        assert done["status"] == "error"
+        assert done["responseData"]["errorType"] == "CLIENT_TOO_SLOW"
+        eventually(lambda: not provider.running)
+        (gate,) = running.application.shared.gates.all().values()
+        assert gate.state().failures_in_a_row == 0
+        assert gate.state().running == 0
