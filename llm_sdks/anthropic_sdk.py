@@ -13,6 +13,7 @@ from llm_sdks.formats.reading import (
     section,
     text_of,
     tool,
+    word_of,
 )
 from llm_sdks.profiles.profile import Profile
 from llm_sdks.provider_sdk import ProviderSDK
@@ -56,6 +57,10 @@ class AnthropicSDK(ProviderSDK):
                 for block in items_of(content)
                 if section(block).get("type") == "tool_use"
             ],
+            thoughts="".join(
+                word_of(section(block).get("thinking")) or ""
+                for block in items_of(content)
+            ),
         )
 
     def part(self, event: Any) -> Part:  # noqa: ANN401 - a provider's JSON
@@ -106,5 +111,7 @@ def _continued(delta: Mapping[str, Any]) -> Part:
             return Part(text_of(delta.get("text")))
         case "input_json_delta":
             return Part(tools=[tool("", delta.get("partial_json"))])
+        case "thinking_delta":
+            return Part(thoughts=word_of(delta.get("thinking")) or "")
         case _:
             return Part()

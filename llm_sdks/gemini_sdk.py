@@ -1,6 +1,6 @@
 """`Gemini`: Google's Gemini interface, by API key."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llm_sdks.base_sdk import CompletionRequest, LLMConfig, Usage
@@ -74,11 +74,7 @@ class GeminiSDK(ProviderSDK):
             for part in items_of(section(candidate, "content").get("parts"))
         ]
         return Part(
-            "".join(
-                text_of(part.get("text"))
-                for part in parts
-                if not part.get("thought")
-            ),
+            _text(parts, thought=False),
             counts,
             reason_of(candidate.get("finishReason")),
             request_id=known,
@@ -87,6 +83,7 @@ class GeminiSDK(ProviderSDK):
                 for part in parts
                 if (call := section(part, "functionCall"))
             ],
+            thoughts=_text(parts, thought=True),
         )
 
     def usage(self, counts: Mapping[str, Any]) -> Usage:
@@ -101,3 +98,11 @@ class GeminiSDK(ProviderSDK):
             output += thought
         cached = count(counts, "cachedContentTokenCount")
         return Usage(asked, output, cached, thought)
+
+
+def _text(parts: Sequence[Mapping[str, Any]], *, thought: bool) -> str:
+    return "".join(
+        text_of(part.get("text"))
+        for part in parts
+        if bool(part.get("thought")) is thought
+    )

@@ -88,7 +88,7 @@ class AnswerReader:
             LLMError: It is not whole, or not an answer.
         """
         try:
-            value = read_json(content)
+            value = read_json(content, self._headers)
         except ValueError:
             return self._from_events(content, status)
         # Google's streams are lists, if not asked for as events.

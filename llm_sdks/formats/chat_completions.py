@@ -100,7 +100,16 @@ def _part(
         refusal=text_of(message.get("refusal")),
         tools=_tools(message),
         problem=choice.get("error") or message.get("error"),
+        thoughts=_thoughts(message),
     )
+
+
+def _thoughts(message: Mapping[str, Any]) -> str:
+    for name in ("reasoning_content", "reasoning"):
+        thought = message.get(name)
+        if thought and isinstance(thought, str):
+            return thought
+    return ""
 
 
 def _counts(

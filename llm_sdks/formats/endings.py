@@ -22,6 +22,8 @@ class Ending(Enum):
     FAILED = auto()
     TOOL = auto()
     MALFORMED = auto()
+    # No finish reason stands for it: all that came are thoughts.
+    THOUGHTS = auto()
     UNKNOWN = auto()
 
 

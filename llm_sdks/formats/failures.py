@@ -48,6 +48,8 @@ _BY_STATUS: dict[int, type[errors.LLMError]] = {
     449: errors.ProviderError,
     460: errors.ProviderError,
     499: errors.ProviderError,
+    # What the request asks for is not there, and will not be on a repeat.
+    501: errors.BadRequestError,
     _NO_CAPACITY: errors.OverloadedError,
     503: errors.OverloadedError,
     OVERLOADED: errors.OverloadedError,
@@ -119,9 +121,9 @@ def of_answer(
     """Give the error for an answer that is no 2xx, from its raw content."""
     body: object
     try:
-        body = read_json(content)
+        body = read_json(content, headers)
     except ValueError:
-        body = decode(content)
+        body = decode(content, headers)
     return of_status(status, headers, body, key, path)
 
 

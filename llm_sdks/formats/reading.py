@@ -127,6 +127,7 @@ class Part:
     what the model says instead of an answer, `ended` tells that no text
     follows even if no reason was given. `tools` are calls of tools: names
     and arguments; a part without a name continues the call before.
+    `thoughts` are what the model thought, kept apart from the text.
     `problem` is an error's JSON. Some providers put the request's id here,
     most into a header.
     """
@@ -140,6 +141,7 @@ class Part:
     request_id: str | None = None
     tools: Sequence[tuple[str, str]] = ()
     problem: object = None
+    thoughts: str = ""
 
 
 class Answer:
@@ -152,6 +154,7 @@ class Answer:
         self._filtered = False
         self._ended = False
         self._tools: list[tuple[str, list[str]]] = []
+        self._thoughts: list[str] = []
         self.counts: dict[str, Any] = {}
         # Whether the provider counted at all.
         self.is_counted = False
@@ -174,6 +177,8 @@ class Answer:
             merge_counts(self.counts, part.counts)
         if part.tools:
             self._add_tools(part.tools)
+        if part.thoughts:
+            self._thoughts.append(part.thoughts)
         self.finish_reason = part.finish_reason or self.finish_reason
         self.problem = self.problem or part.problem
         self.request_id = self.request_id or part.request_id
@@ -202,12 +207,12 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """What came: the text; else a refusal, or a tool's arguments."""
+        """What came: text, arguments of tools; else a refusal, thoughts."""
         text = "".join(self._texts)
         if self._tools:
             calls = ["".join(pieces) for _, pieces in self._tools]
             text = "\n".join(filter(None, [text, *calls]))
-        return storable(text or self._refusal)
+        return storable(text or self._refusal or "".join(self._thoughts))
 
     def finish(self, usage: Usage) -> Completion:
         """Return the whole answer.
@@ -239,10 +244,16 @@ class Answer:
             return Ending.FILTERED
         reason = self.finish_reason
         ending = Ending.WHOLE if reason is None else ending_of(reason)
-        has_text = any(map(str.strip, self._texts))
-        if ending is Ending.WHOLE and self._tools and not has_text:
-            return Ending.TOOL
+        if ending is Ending.WHOLE and not self._has_text:
+            if self._tools:
+                return Ending.TOOL
+            if self._thoughts:
+                return Ending.THOUGHTS
         return ending
+
+    @property
+    def _has_text(self) -> bool:
+        return any(map(str.strip, self._texts))
 
     def _add_tools(self, tools: Sequence[tuple[str, str]]) -> None:
         for name, arguments in tools:
@@ -284,6 +295,10 @@ _PROBLEMS: dict[Ending, tuple[type[errors.LLMError], str]] = {
     Ending.MALFORMED: (
         errors.FailedGenerationError,
         "The model's output is malformed",
+    ),
+    Ending.THOUGHTS: (
+        errors.FailedGenerationError,
+        "The answer has only the model's thoughts",
     ),
     Ending.UNKNOWN: (
         errors.UnknownEndingError,

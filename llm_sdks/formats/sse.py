@@ -7,7 +7,7 @@ with a JSON value a line. Both are read as well.
 from collections.abc import AsyncGenerator, AsyncIterable, Iterator
 from typing import Any
 
-from llm_sdks.formats.decoding import BYTE_ORDER_MARK, read_json
+from llm_sdks.formats.decoding import BYTE_ORDER_MARK, decode, read_json
 
 # OpenAI's end mark, as the one event that is not JSON.
 END = b"[DONE]"
@@ -32,6 +32,8 @@ class EventReader:
         self._is_first = True
         self._unfinished: list[bytes] = []
         self._data: list[bytes] = []
+        # Whether the event that is being read is named an error.
+        self._is_error = False
         # Lines that do not belong to any event.
         self._stray: list[bytes] = []
         # Bytes since the last event.
@@ -80,27 +82,50 @@ class EventReader:
                 self._data.append(part[5:].removeprefix(b" "))
             elif not part:
                 yield from self._event()
+            elif part.startswith(b"error:"):
+                # Older llama.cpp servers: a field of their own.
+                self._is_error = True
+                self._data.append(part[6:].removeprefix(b" "))
             else:
                 yield from self._other(part)
 
     def _event(self) -> Iterator[Any]:
-        if not self._data or self.is_done:
+        lines, is_error = self._data, self._is_error
+        self._data, self._is_error = [], False
+        if not lines or self.is_done:
             return
-        event = b"\n".join(self._data)
-        self._data = []
-        if event.lstrip().startswith(END):
+        try:
+            values = list(self._values(b"\n".join(lines), is_error=is_error))
+        except NotAnEventError:
+            if len(lines) == 1:
+                raise
+            # Some servers leave out the empty lines between the events.
+            values = [
+                value
+                for line in lines
+                for value in self._values(line, is_error=is_error)
+            ]
+        yield from values
+
+    def _values(self, event: bytes, *, is_error: bool) -> Iterator[Any]:
+        if self.is_done or event.lstrip().startswith(END):
             self.is_done = True
             return
+        value: Any
         try:
             value = read_json(event)
         except ValueError:
-            if event.lstrip().startswith(_JSON_STARTS):
-                raise NotAnEventError(event) from None
-            return  # a sign of life, such as "ping"
+            if not is_error:
+                if event.lstrip().startswith(_JSON_STARTS):
+                    raise NotAnEventError(event) from None
+                return  # a sign of life, such as "ping"
+            value = decode(event)
         self._has_events, self._pending = True, 0
-        yield value
+        yield _as_error(value) if is_error else value
 
     def _other(self, line: bytes) -> Iterator[Any]:
+        if line.startswith(b"event:"):
+            self._is_error = line[6:].strip().lower() == b"error"
         if line.startswith((b":", b"event:", b"id:", b"retry:")):
             return
         # One JSON value a line; but a line of a longer value is none.
@@ -128,6 +153,13 @@ class EventReader:
             raise NotAnEventError(content) from None
         # Google's streams are a list of answers if no events are asked for.
         yield from value if isinstance(value, list) else (value,)
+
+
+def _as_error(value: object) -> object:
+    """Return an error as failures are told elsewhere."""
+    if isinstance(value, dict) and value.get("error"):
+        return value
+    return {"error": value or "The provider sent an error event"}
 
 
 async def json_events(

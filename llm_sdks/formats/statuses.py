@@ -76,14 +76,25 @@ FILTERED = (
 )
 # Codes, and words, of an account that cannot pay.
 _NO_MONEY = re.compile(
-    r"insufficient_?(quota|balance|credits?|funds)|billing|payment_?required"
-    r"|credit_?balance|exceeded_current_quota|credits?_(exhausted|depleted)",
+    r"(insufficient|not_?enough)_?(user_?|token_?|account_?)?"
+    r"(quota|balance|credits?|funds)|billing|payment_?required"
+    r"|credit_?(balance|limit)|exceeded_current_quota"
+    r"|credits?_(exhausted|depleted)|out_?of_?(credits?|funds)|no_?credits?\b"
+    r"|arrear|overdue|(budget|spend(ing)?_?limit)_?(has_been_)?exceeded"
+    r"|spend(ing)?_?limit|free_?tier_?only|pre_consume_token_quota",
 )
 _NO_MONEY_SAID = re.compile(
     r"credit balance is too low|insufficient (account )?(balance|credit|fund)"
     r"|(out of|not enough|no more|used all( available)?) credits?\b"
     r"|balance (is )?(not enough|insufficient|exhausted|too low)"
-    r"|余额不足|欠费",
+    r"|credits (are|have been|were) (depleted|exhausted|used up)"
+    r"|(no|any) credits? (left|remaining|yet)|account is in good standing"
+    r"|budget has been exceeded|specified api usage limits"
+    r"|top up your|recharge your|add a payment method"
+    r"|余额不足|欠费|额度不足|额度已用|请充值|余額不足|残高が?不足|残高不足"
+    r"|잔액이? ?부족|saldo insuficiente|cr[eé]ditos? insuficientes?"
+    r"|(solde|cr[eé]dits?) insuffisants?|guthaben (ist )?(aufgebraucht"
+    r"|nicht ausreichend|ersch[oö]pft)|недостаточно средств",
     re.IGNORECASE,
 )
 # Only where the status does not mean a wrong request.
@@ -92,7 +103,9 @@ _MONEY_SAID = re.compile(
     r"|\barrears\b|\boverdue\b|exceeded your current quota",
     re.IGNORECASE,
 )
-_MONEY_STATUSES = frozenset({400, 403, 429})
+_MONEY_STATUSES = frozenset({400, 401, 403, 412, 429})
+# With these, a message that only speaks of money means something else.
+_OTHER_MEANINGS = frozenset({400, 401})
 _ERRORS = range(400, 600)
 
 
@@ -126,7 +139,7 @@ def lacks_money(status: int, words: str, said: str) -> bool:
         return status == HTTPStatus.PAYMENT_REQUIRED
     if _NO_MONEY.search(words) or _NO_MONEY_SAID.search(said):
         return True
-    if status == HTTPStatus.BAD_REQUEST:
+    if status in _OTHER_MEANINGS:
         return False
     # Google speaks of billing where a limit of a minute is met.
     is_googles_limit = "resource_exhausted" in words

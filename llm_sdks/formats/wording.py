@@ -19,23 +19,32 @@ _LONGEST_READ = 6000
 _MOST_DEPTH = 6
 _MOST_ITEMS = 5
 _MOST_SAYINGS = 20
+_MOST_FIELDS = 50
 _SHORTEST_KEY = 6
-# Where providers put their words; the first that has some is taken.
+# Where providers put their words; the first that has some is taken. They
+# are compared without regard to capitals and underscores.
 _NAMES = (
     "message",
     "error",
     "detail",
     "errors",
     "msg",
-    "error_message",
-    "error_msg",
-    "error_description",
-    "status_msg",
-    "base_resp",
+    "errormessage",
+    "errormsg",
+    "errmsg",
+    "errordescription",
+    "errorinfo",
+    "statusmsg",
+    "baseresp",
+    "fault",
+    "faultstring",
+    "err",
     "title",
     "description",
     "reason",
 )
+_CODE_NAMES = ("code", "type", "status", "reason", "errorcode", "errcode")
+_CODE_PLACES = ("error", "details", "innererror", "errors")
 _KEY_LIKE = re.compile(
     r"\b(?:sk|gsk|xai|hf|nvapi|pplx|r8|csk|tgp)[-_]"
     r"[A-Za-z0-9_\-.*…]{8,}"
@@ -102,12 +111,31 @@ def _sayings(value: object, key: str, depth: int) -> Iterator[str]:
         case Mapping() if isinstance(value.get("loc"), list):
             yield _of_field(value)
         case Mapping():
-            for name in _NAMES:
-                found = list(_sayings(value.get(name), key, depth + 1))
-                if any(found):
-                    yield from found
-                    break
+            yield from _sayings_of_object(value, key, depth)
             yield from _deeper(value, key, depth)
+
+
+def _sayings_of_object(
+    value: Mapping[str, Any], key: str, depth: int
+) -> Iterator[str]:
+    fields = _plain_fields(value)
+    for name in _NAMES:
+        found = list(_sayings(fields.get(name), key, depth + 1))
+        if any(found):
+            yield from found
+            return
+    # Under names that nobody could know: whatever has several words.
+    for inner in islice(value.values(), _MOST_FIELDS):
+        if not isinstance(inner, str) or " " in inner.strip():
+            yield from _sayings(inner, key, depth + 1)
+
+
+def _plain_fields(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an object's fields by names without capitals and underscores."""
+    return {
+        str(name).lower().replace("_", ""): inner
+        for name, inner in islice(value.items(), _MOST_FIELDS)
+    }
 
 
 def _deeper(value: Mapping[str, Any], key: str, depth: int) -> Iterator[str]:
@@ -167,11 +195,11 @@ def _codes(body: object, depth: int) -> Iterator[str]:
         return
     if not isinstance(body, Mapping):
         return
-    for name in ("code", "type", "status", "reason"):
-        value = body.get(name)
-        yield _short(value)
-    for name in ("error", "details", "innererror", "errors"):
-        yield from _codes(body.get(name), depth + 1)
+    fields = _plain_fields(body)
+    for name in _CODE_NAMES:
+        yield _short(fields.get(name))
+    for name in _CODE_PLACES:
+        yield from _codes(fields.get(name), depth + 1)
 
 
 def _short(value: object) -> str:

@@ -23,7 +23,11 @@ from pydantic_core import to_json
 from llm_sdks import errors
 from llm_sdks.base_sdk import LLMConfig
 from llm_sdks.formats import failures
-from llm_sdks.wires.direct import is_success, session_with
+from llm_sdks.wires.direct import (
+    is_success,
+    is_undecodable,
+    session_with,
+)
 from llm_sdks.wires.wire import MAX_CONNECTIONS, Call, Reply, Stream, Wire
 
 _DEFAULT_VERSION = "2024-05-01-preview"
@@ -117,6 +121,8 @@ class AzureInferenceWire(Wire):
             ):
                 return failures.timed_out()
             case _ if isinstance(error.__cause__, aiohttp.ClientResponseError):
+                return failures.not_http(error, self._key)
+            case _ if is_undecodable(error):
                 return failures.not_http(error, self._key)
             case _:
                 return failures.unreachable(error, self._key)

@@ -15,6 +15,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import httpx2
+from aiohttp.http_exceptions import ContentEncodingError
 from pydantic_core import to_json
 from yarl import URL
 
@@ -181,6 +182,15 @@ def session_with(
 def is_success(status: int) -> bool:
     """Tell whether a status is 2xx; not every one has a name in HTTP."""
     return HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES
+
+
+def is_undecodable(error: BaseException) -> bool:
+    """Tell whether an answer is not encoded as its headers say."""
+    cause: BaseException | None = error
+    # The libraries wrap aiohttp's errors once or twice.
+    while cause is not None and not isinstance(cause, ContentEncodingError):
+        cause = cause.__cause__
+    return cause is not None
 
 
 def needs_proxy(url: str) -> bool:

@@ -21,6 +21,7 @@ from llm_sdks.wires.direct import (
     Direct,
     Template,
     is_success,
+    is_undecodable,
     kept_headers,
 )
 from llm_sdks.wires.wire import Call, Reply, Stream, Wire
@@ -115,6 +116,8 @@ class GeminiWire(Wire):
             case TimeoutError():
                 return failures.timed_out()
             case aiohttp.ClientResponseError():
+                return failures.not_http(error, self._key)
+            case _ if is_undecodable(error):
                 return failures.not_http(error, self._key)
             case _:
                 return failures.unreachable(error, self._key)

@@ -27,6 +27,7 @@ from llm_sdks.wires.direct import (
     Direct,
     Template,
     is_success,
+    is_undecodable,
     needs_proxy,
     session_with,
     ssl_context,
@@ -205,7 +206,13 @@ class StainlessWire(Wire):
                 | self._library.APITimeoutError()
             ):
                 return failures.timed_out()
-            case aiohttp.ClientResponseError() | httpx2.DecodingError():
+            case (
+                aiohttp.ClientResponseError()
+                | httpx2.DecodingError()
+                | httpx2.TooManyRedirects()
+            ):
+                return failures.not_http(error, self._key)
+            case _ if is_undecodable(error):
                 return failures.not_http(error, self._key)
             case _:
                 return failures.unreachable(error, self._key)

@@ -10,6 +10,7 @@ value, whatever the model went on to write, unless it corrects itself.
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator
+from html import unescape
 from typing import Any
 
 from pydantic_core import from_json
@@ -28,7 +29,8 @@ _FENCED = -1
 _CORRECTION = re.compile(
     r"\b(?:wait|correct(?:ion|ed|ing)?|actually|instead|revised?|improved|"
     r"updated|final (?:answer|result|output|json|version)|should be|"
-    r"my mistake|on second thought|</?answer>)\b",
+    r"my mistake|on second thought|</?answer>|"
+    r"the (?:answer|result|output) (?:is|would be))\b",
     re.IGNORECASE,
 )
 # A line that only a program has.
@@ -43,10 +45,24 @@ _CODE = re.compile(
     r"(?:print|printf|println|echo|console\.log)\b ?[(\"]|"
     r"(?:async )?for [\w, ]{1,60} in [^\n]{1,200}:[ \t]*$|"
     r"(?:if|for|while|switch) ?\([^\n]{0,200}\) ?\{|"
-    r"(?:try|else) ?[:{][ \t]*$|return [^\n]{0,200};[ \t]*$|"
-    r"return [\w.]{0,60}[({\[])",
+    r"(?:try|else):[ \t]*$|\} ?else ?\{[ \t]*$|return [^\n]{0,200};[ \t]*$|"
+    r"return [\w.]{0,60}[({\[]|>>> |assert [\w.]+[ (]|\$ ?curl |curl -|"
+    r"resource \"[^\n]{1,200}\{[ \t]*$|"
+    r"\[{1,2}[\w.-]{1,60}\]{1,2}[ \t]*\r?\n[ \t]*[\w.-]{1,60} ?=)",
     re.MULTILINE,
 )
+# Languages that write their words in capitals.
+_CAPITAL_CODE = re.compile(
+    r"^[ \t]*(?:SELECT [^\n]{1,300}\bFROM\b|INSERT INTO |UPDATE \w+ SET |"
+    r"DELETE FROM |CREATE (?:TABLE|INDEX|VIEW) |FROM [\w./:-]+[ \t]*$|"
+    r"(?:CMD|ENTRYPOINT) \[)",
+    re.MULTILINE,
+)
+# An argument of a call, by its name; an attribute in JSX.
+_ARGUMENT = re.compile(r"\w\([^\n]{0,190}\b\w+=$|<\w[^<>\n]{0,180} \w+=\{?$")
+# An element around a value; its end tag follows.
+_ELEMENT = re.compile(r"<[A-Za-z][\w:.-]{0,60}(?:\s[^<>\n]{0,100})?>\s*$")
+
 _MARKED_BLOCK = re.compile(r"```\w.*?(?:```|\Z)", re.DOTALL)
 # Before a value that is part of a statement.
 _STATEMENT = re.compile(
@@ -67,8 +83,17 @@ _INTRODUCED = re.compile(
 # A value that directly follows one of these is an index, a type or a part
 # of a name.
 _JOINED = re.compile(r"[\w)\]'\"”$\\!@.]$")
+# Around an answer; zero-width spaces included.
+_INVISIBLE = "\ufeff\u200b\u2060 \t\r\n"
+# How a string begins that holds JSON, perhaps in a block.
+_ENCODED = re.compile(r"\s*(?:```(?:json)?\s*)?[{\[]", re.IGNORECASE)
+_ESCAPED_JSON = re.compile(r'[{\[](?:\s|\\n|\\t)*+\\"')
 _QUOTE = re.compile("[\"'“‘]")  # noqa: RUF001 - they are meant
 _LINE = 200
+_LINES_BLOCK = re.compile(
+    r"```(?:jsonl|ndjson|jsonlines)[ \t]*\n(.*?)\n?```", re.DOTALL
+)
+_LINE_END = re.compile(r"\}[ \t]*(,)[ \t]*\n")
 
 
 class NoJsonError(Exception):
@@ -113,21 +138,43 @@ def _storable(value: object) -> str | None:
 
 
 def _values(answer: str, echoes: set[str]) -> list[Any]:
-    text = answer.strip("\ufeff \t\r\n")
-    try:
-        return [from_json(text, allow_inf_nan=False)]
-    except ValueError:
-        pass
+    text = answer.strip(_INVISIBLE)
+    if (whole := _whole(text)) is not None:
+        return whole
     if thinking.mentions(text):
-        text = thinking.outside(text, json_scan.whole_spans(text)).strip()
-        try:
-            return [from_json(text, allow_inf_nan=False)]
-        except ValueError:
-            pass
-    ranked = _ranked(text)
+        text = thinking.outside(text, json_scan.whole_spans(text))
+        text = text.strip(_INVISIBLE)
+        if (whole := _whole(text)) is not None:
+            return whole
+    ranked = _ranked(text) or _ranked_unescaped(text)
     if not ranked:
         raise NoJsonError("The answer contains no JSON")
     return _without_echoes(ranked, echoes)
+
+
+def _whole(text: str) -> list[Any] | None:
+    """Read a text that is JSON and nothing else; None if it is not."""
+    try:
+        value = from_json(text, allow_inf_nan=False)
+    except ValueError:
+        return None
+    if isinstance(value, str) and _ENCODED.match(value):
+        # JSON as a string in JSON: what it holds is meant.
+        return [*_ranked(value.strip(_INVISIBLE))[:1], value]
+    return [value]
+
+
+def _ranked_unescaped(text: str) -> list[Any]:
+    """Look once more in a text whose quotes were escaped for somewhere."""
+    if _ESCAPED_JSON.search(text):
+        try:
+            return _ranked(from_json(f'"{text}"'))
+        except ValueError:
+            plain = text.replace("\\n", "\n").replace('\\"', '"')
+            return _ranked(plain)
+    if "&quot;" in text:
+        return _ranked(unescape(text))
+    return []
 
 
 def _without_echoes(values: list[Any], echoes: set[str]) -> list[Any]:
@@ -151,7 +198,40 @@ def _ranked(text: str) -> list[Any]:
     ranked = [value for rank in sorted(kept) for value in reversed(kept[rank])]
     if first and context.begins_with(first, ranked):
         ranked = [first, *(each for each in ranked if each is not first)]
-    return [each.value for each in ranked[:MOST_VALUES]]
+    best = [each.value for each in ranked[:MOST_VALUES]]
+    return _with_list(best, text)
+
+
+def _with_list(best: list[Any], text: str) -> list[Any]:
+    """Add the list of all values, if the answer is one value a line.
+
+    It goes first where the answer says that it is a list: with commas, or
+    as a block of JSON Lines.
+    """
+    if len(best) < 2:  # noqa: PLR2004 - one value is no list
+        return best
+    lines = _LINES_BLOCK.fullmatch(text)
+    inner = lines[1] if lines else text
+    listed = _listed(inner)
+    if listed is None:
+        return best
+    is_said = bool(lines) or "," in _LINE_END.findall(inner)
+    return [listed, *best] if is_said else [*best, listed]
+
+
+def _listed(text: str) -> list[Any] | None:
+    values: list[Any] = []
+    for line in text.splitlines():
+        if not (line := line.strip().removesuffix(",")):
+            continue
+        try:
+            value = from_json(line, allow_inf_nan=False)
+        except ValueError:
+            return None
+        if not isinstance(value, dict):
+            return None
+        values.append(value)
+    return values
 
 
 class _Context:
@@ -159,7 +239,8 @@ class _Context:
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._code: bool | None = None
+        # Where the first and the last line of code are.
+        self._code: tuple[int, int] | None = None
 
     def rank(self, value: Value) -> int:
         """Tell how likely a value is the answer; lower is better."""
@@ -193,7 +274,7 @@ class _Context:
 
     def _is_code(self, value: Value) -> bool:
         before = self._before(value)
-        if _STATEMENT.search(before):
+        if _STATEMENT.search(before) or _ARGUMENT.search(before):
             return True
         if value.repaired and _OPERATOR.search(before):
             return True
@@ -201,10 +282,12 @@ class _Context:
             return True
         is_assigned = bool(_ASSIGNMENT.search(before))
         if is_assigned and (
-            value.repaired or self._follows(value, (";",)) or self._has_code()
+            value.repaired
+            or self._follows(value, (";",))
+            or self._has_code(value)
         ):
             return True
-        if not self._has_code():
+        if not self._has_code(value):
             return False
         return bool(before.strip()) or value.repaired or not value.value
 
@@ -232,6 +315,8 @@ class _Context:
         after = self._text[value.end : value.end + _LINE]
         if _JOINED.search(before) or after.startswith(("(", "[", ":")):
             return False
+        if _ELEMENT.search(before) and after.lstrip().startswith("</"):
+            return True
         if not before.strip():
             return not after.partition("\n")[0].strip(" \t.,;")
         return bool(_INTRODUCED.search(before))
@@ -243,8 +328,19 @@ class _Context:
         start = max(value.start - _LINE, 0)
         return self._text[start : value.start].rpartition("\n")[2]
 
-    def _has_code(self) -> bool:
+    def _has_code(self, value: Value) -> bool:
+        """Tell whether there is code around a value; within it is data."""
         if self._code is None:
-            plain = _MARKED_BLOCK.sub("", self._text)
-            self._code = bool(_CODE.search(plain))
-        return self._code
+            plain = _MARKED_BLOCK.sub(_blank, self._text)
+            starts = [
+                line.start()
+                for pattern in (_CODE, _CAPITAL_CODE)
+                for line in pattern.finditer(plain)
+            ]
+            self._code = min(starts, default=-1), max(starts, default=-1)
+        first, last = self._code
+        return 0 <= first < value.start or last >= value.end
+
+
+def _blank(block: re.Match[str]) -> str:
+    return " " * len(block[0])

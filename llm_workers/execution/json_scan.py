@@ -13,10 +13,14 @@ from typing import Any, NoReturn
 from llm_workers.execution.relaxed_json import Broken, RelaxedReader
 
 _JSON_LANGUAGES = frozenset(
-    {"json", "json5", "jsonc", "jsonl", "ndjson", "geojson"}
+    {"json", "json5", "jsonc", "jsonl", "ndjson", "jsonlines", "geojson"}
 )
 _PLAIN_LANGUAGES = frozenset(
     {"", "text", "txt", "plaintext", "plain", "output", "markdown", "md"}
+)
+# Their values look like JSON's, but for quotes and such.
+_OBJECT_LANGUAGES = frozenset(
+    {"python", "py", "python3", "javascript", "js", "typescript", "ts"}
 )
 _MARK = re.compile(r"```|[{\[]")
 _LANGUAGE = re.compile(r"[\w+#.-]{0,40}")
@@ -144,12 +148,29 @@ def _open_fence(
         alone = _block(text, start, end, kind)
         is_scalar = alone and not isinstance(alone.value, dict | list)
         return kind, start, alone if is_scalar else None
-    return None, end + len(_FENCE), _block(text, start, end, language)
+    alone = _block(text, start, end, language)
+    if alone is None and language in _OBJECT_LANGUAGES:
+        alone = _literal(text, start, end, language)
+    return None, end + len(_FENCE), alone
 
 
 def _block(text: str, start: int, end: int, fence: str) -> Value | None:
     value = _load(text[start:end])
     return None if value is None else Value(value, start, end, fence=fence)
+
+
+def _literal(text: str, start: int, end: int, fence: str) -> Value | None:
+    """Read a block that is one value, as its language writes it."""
+    content = text[start:end].strip()
+    if not content.startswith(("{", "[")):
+        return None
+    result = RelaxedReader(content).read(0)
+    if isinstance(result, Broken) or result[0] != len(content):
+        return None
+    value = _load(result[1])
+    if value is None:
+        return None
+    return Value(value, start, end, repaired=True, fence=fence)
 
 
 def _load(text: str) -> Any:  # noqa: ANN401 - JSON is any of six types

@@ -27,11 +27,12 @@ _LITERALS = {
 _LITERAL = re.compile(
     r"(?:true|false|null|True|False|None|TRUE|FALSE|NULL)(?![\w.(\[])"
 )
+_CUT_LITERAL = re.compile(r"(?:t(?:ru?)?|f(?:al?s?)?|nu?l?)\Z", re.IGNORECASE)
 _NUMBER = re.compile(
     r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?(?![\w.%/])"
 )
 _STRICT_NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?")
-_BARE_KEY = re.compile(r"[A-Za-z_$][\w$-]{0,200}(?=\s*:)")
+_BARE_KEY = re.compile(r"[A-Za-z_$][\w$-]{0,200}(?=\s*[:：])")  # noqa: RUF001 - as below
 _SPACE = re.compile(
     r"(?:\s++|//[^\n]*+|#[^\n]*+|/\*(?:[^*]|\*(?!/)){0,300}+\*/)*+"
 )
@@ -40,18 +41,22 @@ _PARAGRAPH = re.compile(r"[ \t]*+(?:\r?\n[ \t]*+\r?\n|(?:\r?\n)?[ \t]*+```)")
 
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’"}  # noqa: RUF001 - they are meant
 _OPEN = "[\"'“‘]"  # noqa: RUF001 - as above
+_TRIPLE = '"""'
 _COMMENT = r"//|/\*|#"
+# Those of Chinese and Japanese keyboards, too.
+_COLONS, _COMMAS = ":：", ",，"  # noqa: RUF001 - they are meant
 _END = r"\Z|[ \t]*+\r?\n[ \t]*+\r?\n|[ \t]*+\r?\n[ \t]*+```"
 # What follows a quote that closes a string, by the string's role.
-_AFTER_KEY = r"\s*+(?::|\Z)"
+_AFTER_KEY = rf"\s*+(?:[{_COLONS}]|\Z)"
 _AFTER_MEMBER = (
     rf"(?:{_END})|\s*+(?:[}}\]]|\Z|{_COMMENT}|"
-    rf",\s*+(?:{_OPEN}|[}}]|{_COMMENT}|[A-Za-z_$][\w$-]{{0,100}}\s*+:|\Z)|"
-    rf"{_OPEN}[^\"'”’\n]{{1,100}}[\"'”’]\s*+:)"  # noqa: RUF001 - as above
+    rf"[{_COMMAS}]\s*+(?:{_OPEN}|[}}]|{_COMMENT}"
+    rf"|[A-Za-z_$][\w$-]{{0,100}}\s*+:|\Z)|"
+    rf"{_OPEN}[^\"'”’\n]{{1,100}}[\"'”’]\s*+[{_COLONS}])"  # noqa: RUF001 - as above
 )
 _AFTER_ELEMENT = (
     rf"(?:{_END})|\s*+(?:[}}\]]|\Z|{_COMMENT}|"
-    rf",\s*+(?:{_OPEN}|[\[{{\]\d+.-]|{_COMMENT}|true|false|null|True|False"
+    rf"[{_COMMAS}]\s*+(?:{_OPEN}|[\[{{\]\d+.-]|{_COMMENT}|true|false|null|True|False"
     r"|None|\Z))|\s++[\"“\[{]"
 )
 _ESCAPED = re.compile(
@@ -126,7 +131,8 @@ class RelaxedReader:
             if self._position >= len(self._text):
                 return self._cut(before)
             if len(self._stack) > _DEEPEST or not self._step(before):
-                if self._is_cut_at(before):
+                at_end = self._position >= len(self._text)
+                if at_end or self._is_cut_at(before):
                     return self._cut(before)
                 depth = len(self._stack)
                 return Broken(
@@ -199,7 +205,7 @@ class RelaxedReader:
         return True
 
     def _colon(self) -> bool:
-        if self._text[self._position] != ":":
+        if self._text[self._position] not in _COLONS:
             return False
         self._position += 1
         self._pieces.append(":")
@@ -233,7 +239,7 @@ class RelaxedReader:
         frame = self._stack[-1]
         is_array = frame.closer == "]"
         expect = _Expect.VALUE if is_array else _Expect.KEY
-        if self._text[self._position] == ",":
+        if self._text[self._position] in _COMMAS:
             self._position += 1
             frame.expect = expect
             return True
@@ -250,6 +256,9 @@ class RelaxedReader:
             return _LITERALS[literal[0].lower()]
         number = _NUMBER.match(self._text, self._position)
         if number is None:
+            if cut := _CUT_LITERAL.match(self._text, self._position):
+                # The text ends here; `_cut` drops what is incomplete.
+                self._position = cut.end()
             return None
         text = number[0].removeprefix("+")
         if not _STRICT_NUMBER.fullmatch(text):
@@ -265,11 +274,23 @@ class RelaxedReader:
         if closing is None:
             return None
         start = self._position + 1
+        if self._text.startswith(_TRIPLE, self._position):
+            return self._triple_string(closing, after)
         end = self._closing(closing, after, start)
         if end is None:
             return None
         self._position = end + 1
         return _encoded(self._text[start:end])
+
+    def _triple_string(self, closing: str, after: str) -> str | None:
+        """Read a string of several lines, as Python writes it."""
+        start = self._position + len(_TRIPLE)
+        end = self._closing(closing, after, start)
+        # Its own end is the last of three quotes.
+        if end is None or self._text[end - 2 : end] != '""' or end - 2 < start:
+            return None
+        self._position = end + 1
+        return _encoded(self._text[start : end - 2])
 
     def _closing(self, quote: str, after: str, start: int) -> int | None:
         """Find the quote that closes a string that begins at `start`."""

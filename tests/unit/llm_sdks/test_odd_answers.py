@@ -493,3 +493,35 @@ async def test_a_connection_may_break_after_the_end_of_a_stream(
     items, error = await until_error(name, asked(sloppy, name))
     assert type(error) is errors.CannotConnectError
     assert error.partial_text == text_of(items) == "ye"
+
+
+def thoughts_alone(name: str) -> web.Response:
+    if name == "Anthropic":
+        content = [{"type": "thinking", "thinking": "hm", "signature": "x"}]
+        return web.json_response({**MESSAGE, "content": content})
+    if name == "Gemini":
+        return web.json_response(gemini({"text": "hm", "thought": True}))
+    return chat("", reasoning_content="hm")
+
+
+@every
+async def test_thoughts_without_an_answer_are_a_failed_generation(
+    provider: Recorder, name: str
+) -> None:
+    provider.answer = lambda _: thoughts_alone(name)
+    with pytest.raises(errors.FailedGenerationError, match="thoughts") as no:
+        await ask(name, asked(provider, name))
+    assert no.value.partial_text == "hm"
+
+
+@every
+async def test_an_answer_that_is_not_encoded_as_it_says_is_unreadable(
+    provider: Recorder, name: str
+) -> None:
+    provider.answer = lambda _: web.Response(
+        body=b"{}",
+        content_type="application/json",
+        headers={"Content-Encoding": "gzip"},
+    )
+    with pytest.raises(errors.UnreadableAnswerError):
+        await ask(name, asked(provider, name))

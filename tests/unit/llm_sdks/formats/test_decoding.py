@@ -66,3 +66,26 @@ def test_a_half_that_stays_alone_is_replaced() -> None:
 def test_the_start_of_a_content_can_be_stored() -> None:
     assert start_of(b"\xef\xbb\xbfa\x00\xffb\nc", 100) == "a\ufffdb\nc"
     assert start_of("a\ud83d" * 5, 3) == "a\ufffda"
+
+
+@pytest.mark.parametrize(
+    ("charset", "named"),
+    [
+        ("latin-1", "application/json; charset=iso-8859-1"),
+        ("cp1251", 'application/json;Charset="windows-1251"'),
+        ("utf-8", "application/json; charset=iso-8859-1"),
+        ("utf-8", "application/json; charset=no-such"),
+        ("utf-16", "application/json"),
+        ("utf-16-le", ""),
+        ("utf-16-be", ""),
+    ],
+)
+def test_other_charsets_are_read(charset: str, named: str) -> None:
+    word = "да" if charset == "cp1251" else "é"
+    content = f'{{"a": "{word}"}}'.encode(charset)
+    assert read_json(content, {"content-type": named}) == {"a": word}
+
+
+def test_a_number_of_thousands_of_digits_does_not_hide_the_rest() -> None:
+    content = f'{{"n": {"9" * 5000}, "a": 1}}'.encode()
+    assert read_json(content)["a"] == 1

@@ -354,3 +354,69 @@ def repr_of(body: object) -> str:
         return repr(body)
     except ValueError:
         return KEY
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"Message": "so it is"},
+        {"Error": {"Code": "X", "Message": "so it is"}},
+        {"fault": {"faultstring": "so it is"}},
+        {"errorMessage": "so it is"},
+        {"error_info": {"msg": "so it is"}},
+        {"success": False, "data": {"message": "so it is"}},
+        {"response": {"error": {"message": "so it is"}}},
+        {"error": {"anything": "so it is"}},
+        {"invalid_params": [{"name": "x", "reason": "so it is"}]},
+    ],
+)
+def test_words_under_other_names_are_found(body: object) -> None:
+    assert str(failures.of_status(400, {}, body, KEY)) == "HTTP 400: so it is"
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (400, {"error": {"message": "Access denied", "code": "Arrearage"}}),
+        (400, {"code": "Arrearage", "message": "Access denied"}),
+        (403, {"Error": {"Code": "AccountOverdueError", "Message": "no"}}),
+        (403, {"code": 403, "reason": "NOT_ENOUGH_BALANCE"}),
+        (403, {"code": "AllocationQuota.FreeTierOnly", "message": "free"}),
+        (401, {"error": {"code": "insufficient_quota", "message": "none"}}),
+        (403, {"error": {"code": "insufficient_user_quota"}}),
+        (400, {"error": {"type": "budget_exceeded", "message": "over"}}),
+        (400, {"error": {"code": "spend_limit_reached"}}),
+        (412, {"error": "suspended: reaching the monthly spending limit"}),
+        (429, {"error": {"code": "1113", "message": "您的账户已欠费"}}),
+        (403, {"error": {"message": "用户额度不足"}}),
+        (429, {"error": {"message": "残高が不足しています"}}),
+        (403, {"error": {"message": "Saldo insuficiente"}}),
+        (403, {"error": {"message": "Crédits insuffisants"}}),
+        (403, {"error": {"message": "Ihr Guthaben ist aufgebraucht"}}),
+        (
+            403,
+            {"error": {"message": "Your team doesn't have any credits yet"}},
+        ),
+        (402, "Paiement requis"),
+    ],
+)
+def test_an_account_that_cannot_pay_is_known_in_many_words(
+    status: int, body: object
+) -> None:
+    error = failures.of_status(status, {}, body, KEY)
+    assert type(error) is errors.AccountExhaustedError
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (401, {"error": "check your billing"}, errors.NotAuthorizedError),
+        (400, {"error": "billing text in a prompt"}, errors.BadRequestError),
+        (501, {"error": "not implemented"}, errors.BadRequestError),
+        (412, {"error": "precondition"}, errors.BadRequestError),
+    ],
+)
+def test_other_failures_are_not_taken_for_a_lack_of_money(
+    status: int, body: object, kind: type[errors.LLMError]
+) -> None:
+    assert type(failures.of_status(status, {}, body, KEY)) is kind

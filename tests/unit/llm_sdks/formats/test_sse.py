@@ -95,3 +95,34 @@ def test_any_bytes_are_events_or_told(body: bytes, cut: int) -> None:
         except NotAnEventError as error:
             outcomes.append(repr(error.content))
     assert outcomes[0] == outcomes[1]
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        b"event: error\ndata: it died\n\n",
+        b'event: error\ndata: "it died"\n\n',
+        b'event: error\ndata: {"error": "it died"}\n\n',
+        b"event:Error\r\ndata:it died\r\n\r\n",
+        b"error: it died\n\n",
+        b'error: "it died"',
+    ],
+)
+def test_an_event_that_is_named_an_error_is_one(event: bytes) -> None:
+    assert read(b'data: {"n": 1}\n\n' + event) == [
+        {"n": 1},
+        {"error": "it died"},
+    ]
+
+
+def test_the_name_of_an_event_does_not_last() -> None:
+    events = b'event: error\ndata: {"code": 5}\n\ndata: {"n": 1}\n\n'
+    assert read(events) == [{"error": {"code": 5}}, {"n": 1}]
+
+
+def test_empty_lines_between_events_may_be_left_out() -> None:
+    reader = EventReader()
+    lines = b'data: {"n": 1}\ndata: {"n": 2}\ndata: [DONE]\n'
+    values = [*reader.feed(lines), *reader.close()]
+    assert values == [{"n": 1}, {"n": 2}]
+    assert reader.is_done

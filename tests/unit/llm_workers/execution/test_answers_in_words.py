@@ -291,3 +291,94 @@ def test_work_grows_no_faster_than_the_answer(seed: int) -> None:
     # quadratic work 64 times.
     small = max(min(_seconds(text[: len(text) // 8]) for _ in range(3)), 0.002)
     assert _seconds(text) < 28 * small
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        json.dumps('{"label": "positive"}'),
+        json.dumps('```json\n{"label": "positive"}\n```'),
+        r"{\"label\": \"positive\"}",
+        r"{\n  \"label\": \"positive\"\n}",
+        r"Here: {\"label\": \"positive\"}" + "\nBye",
+        "{&quot;label&quot;: &quot;positive&quot;}",
+    ],
+)
+def test_json_that_was_escaped_is_unescaped(answer: str) -> None:
+    assert found(answer) == POSITIVE
+
+
+@pytest.mark.parametrize("text", ["use {x} here", "[1] says so", "{x} is a"])
+def test_a_string_that_only_begins_like_json_stays_one(text: str) -> None:
+    assert found(json.dumps(text)) == text
+
+
+def test_a_string_that_holds_json_is_offered_as_a_string_too() -> None:
+    answer = json.dumps("[1, 2]")
+    assert list(json_texts(answer)) == ["[1,2]", '"[1, 2]"']
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "```python\n{'label': 'positive'}\n```",
+        "```js\n{label: 'positive'}\n```",
+        '{"label"：“positive”，}',  # noqa: RUF001 - they are meant
+        '{"label": """positive"""}',
+        '{"label": "positive", "sure": tr',
+        '\u200b{"label": "positive"}\u200b',
+        '{"type": "object"}\n\nSo the answer is: {"label": "positive"}',
+    ],
+)
+def test_further_ways_to_write_the_answer_are_known(answer: str) -> None:
+    assert found(answer) == POSITIVE
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("<response><result>[1, 2]</result></response>", [1, 2]),
+        ('```jsonl\n{"a": 1}\n{"a": 2}\n```', [{"a": 1}, {"a": 2}]),
+        ('{"a": 1},\n{"a": 2}', [{"a": 1}, {"a": 2}]),
+        ('{"a": """x\n"y""""}', {"a": 'x\n"y"'}),
+        (
+            '{"code": "def f(x):\n    return {k: 1}\n", "n": 1}',
+            {"code": "def f(x):\n    return {k: 1}\n", "n": 1},
+        ),
+        (
+            'Here:\n{"sql": "SELECT a\nFROM t\n"}',
+            {"sql": "SELECT a\nFROM t\n"},
+        ),
+    ],
+)
+def test_lists_and_code_within_strings_are_read_whole(
+    answer: str, expected: object
+) -> None:
+    assert found(answer) == expected
+
+
+def test_values_one_a_line_are_offered_as_a_list_too() -> None:
+    texts = list(json_texts('{"a": 1}\n{"a": 2}'))
+    assert texts == ['{"a":1}', '{"a":2}', '[{"a":1},{"a":2}]']
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        '[tool.x]\nname = "x"\nversion = ["1", "2"]',
+        '[[servers]]\nip = "1"\nroles = ["a", "b"]',
+        "SELECT * FROM t WHERE a = '{\"a\": 1}';",
+        "INSERT INTO t (data) VALUES ('{\"a\": 1}');",
+        "curl -X POST http://x -d '{\"a\": 1}'",
+        ">>> f()\n{'a': 1}",
+        'assert f(x) == {"a": 1}',
+        'requests.post(url, json={"a": 1})',
+        'r = c.create(model="x", messages=[{"role": "user"}])',
+        "<div style={{color: 'red'}}>{items.map(i => <li>{i}</li>)}</div>",
+        'FROM x\nCMD ["python", "app.py"]',
+        'resource "a" "b" {\n  name = "x"\n  tags = ["a", "b"]\n}',
+    ],
+)
+def test_code_of_other_languages_is_no_json(answer: str) -> None:
+    with pytest.raises(NoJsonError):
+        to_json_text(answer)
