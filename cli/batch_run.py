@@ -179,8 +179,7 @@ class BatchRun:
         return list(zip(block, made, strict=True))
 
     def _job(self, item: Item, key_number: int) -> Json:
-        suffix = f"/{key_number}" if key_number > 1 else ""
-        return {
+        job = {
             "id": item.own_id,
             "operation": OPERATION,
             "workingPrompts": [self._prompt_id],
@@ -188,9 +187,11 @@ class BatchRun:
             "temperature": self._question.temperature,
             **self._question.form,
             "requestData": item.request_data,
-            "clientReference": {"run": self._run_id, "line": item.line},
-            "idempotencyKey": f"{item.key}{suffix}",
+            # Not the line's number: the same line may stand elsewhere in
+            # the file of a later run, and is still the same request.
+            "clientReference": {"run": self._run_id},
         }
+        return job | {"idempotencyKey": _key(item, key_number, job)}
 
     def _wait_for_the_rest(self) -> None:
         wait, silent = _FIRST_POLL_SECONDS, 0.0
@@ -318,6 +319,13 @@ def _in_lines(
         return f"line {block[int(match[1])].line}"
 
     return CommandError(re.sub(r"batch item (\d+)", line, str(error)))
+
+
+def _key(item: Item, key_number: int, job: Json) -> str:
+    """Make the key of a request; another request has another one."""
+    suffix = f"/{key_number}" if key_number > 1 else ""
+    digest = hashlib.sha256(payload.dump(job).encode()).hexdigest()[:16]
+    return f"{item.key}{suffix}.{digest}"
 
 
 def _run_id(question: Question) -> str:

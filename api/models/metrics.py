@@ -10,8 +10,15 @@ from pydantic import Field
 from api.models.base import ApiModel, Text
 
 
+def _is_unset(price: float | None) -> bool:
+    return price is None
+
+
 class Cost(ApiModel):
-    """A model's price: `input` and `output` per `tokens` tokens."""
+    """A model's price: `input` and `output` per `tokens` tokens.
+
+    The prices of cached input are shown only where they are set.
+    """
 
     tokens: Annotated[
         int,
@@ -22,11 +29,17 @@ class Cost(ApiModel):
     output: float
     cached_input: Annotated[
         float | None,
-        Field(description="Input read from the provider's cache."),
+        Field(
+            description="Input read from the provider's cache.",
+            exclude_if=_is_unset,
+        ),
     ] = None
     cache_write: Annotated[
         float | None,
-        Field(description="Input written to the provider's cache."),
+        Field(
+            description="Input written to the provider's cache.",
+            exclude_if=_is_unset,
+        ),
     ] = None
 
 

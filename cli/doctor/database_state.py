@@ -27,7 +27,7 @@ from utilities.embedded.database import (
     DataDirectoryInUseError,
     EmbeddedDatabaseError,
 )
-from utilities.store.schema import STEPS
+from utilities.store.schema import STEPS, DatabaseError
 
 _CLOCK_SECONDS = 1.0
 _SLOW_SECONDS = 0.2
@@ -65,7 +65,7 @@ def check_database(
         ]
     except EmbeddedDatabaseError as error:
         return [fail("database", str(error), "Check DATA_DIR and its log")]
-    except CommandError as error:
+    except (CommandError, DatabaseError) as error:
         return [fail("database", str(error), "Set DB_CONNECTION_STRING")]
 
 

@@ -189,7 +189,7 @@ class TestOneLineSaysWhatToDo:
     ) -> None:
         env_file = commands.directory / ".env"
         env_file.write_text("PORT=1\n", encoding="utf-16")
-        self._check(commands, "save it as UTF-8")
+        self._check(commands, "Save it as UTF-8")
 
     @staticmethod
     def _check(commands: ServeCommands, words: str) -> None:

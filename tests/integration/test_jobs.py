@@ -58,7 +58,10 @@ def test_a_job_answers_everything_it_was_given(
     assert {name: job[name] for name in sent} == sent
     assert job["status"] == "PENDING"
     assert job["clientId"] == user.client_id
-    assert user.get(f"/jobs/{job['jobId']}") == job
+    found = user.get(f"/jobs/{job['jobId']}")
+    assert found.pop("waitingFor")["kind"] == "NO_WORKER"
+    assert job.pop("waitingFor") is None
+    assert found == job
 
 
 def test_prompts_is_the_deprecated_name_and_working_prompts_wins(

@@ -124,7 +124,7 @@ def test_a_refused_key_names_no_key(
     ("fields", "words"),
     [
         ({"responseSchema": {"type": "nonsense"}}, "JSON Schema"),
-        ({"responseSchema": {"$ref": "http://127.0.0.1:1/x"}}, "JSON Schema"),
+        ({"responseSchema": {"$ref": "http://127.0.0.1:1/x"}}, "#/$defs/"),
         ({"responseSchema": PERSON, "responseFormat": "text"}, "json"),
         ({"responseFormat": "xml"}, "json"),
     ],

@@ -330,7 +330,10 @@ class WorkerService:
         if not (caller.is_admin and running):
             return workers
         enabled = await self._clients.enabled(running)
-        stopped = {"status": WorkerStatus.STOPPED, "thread_info": None}
+        stopped = {
+            "status": WorkerStatus.STOPPED,
+            "thread_info": {"stoppedBecause": "the client is disabled"},
+        }
         return [
             worker
             if worker.status is not WorkerStatus.RUNNING

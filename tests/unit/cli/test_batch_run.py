@@ -34,14 +34,16 @@ class FakeServer:
         self.jobs: dict[str, Json] = {}
         self.asked: list[str] = []
         self.posts: list[list[str]] = []
+        self.sent: list[list[Json]] = []
         self.failing: set[int] = set()
         self.before_run: Callable[[], None] = lambda: None
 
     def post(self, path: str, body: Json) -> list[Json]:
         assert path == "/jobs/batch"
-        self.posts.append([job["idempotencyKey"] for job in body["jobs"]])
+        self.sent.append(body["jobs"])
+        self.posts.append([_key_of(job) for job in body["jobs"]])
         for new in body["jobs"]:
-            key = new["idempotencyKey"]
+            key = _key_of(new)
             self.jobs.setdefault(
                 key, {**new, "jobId": f"job-{key}", "status": "PENDING"}
             )
@@ -85,13 +87,13 @@ class FakeServer:
         for key, job in self.jobs.items():
             if job["status"] == "PENDING":
                 self.asked.append(key)
-                bad = job["clientReference"]["line"] in self.failing
+                bad = _line_of(job) in self.failing
                 job["status"] = "ERROR_PROCESSING" if bad else "PROCESSED"
 
     def set(self, line: int, status: str) -> None:
         """Be somebody else who sets a job's status."""
         for job in self.jobs.values():
-            if job["clientReference"]["line"] == line:
+            if _line_of(job) == line:
                 job["status"] = status
 
     def _of(self, job_id: str) -> Json:
@@ -108,6 +110,15 @@ class FakeServer:
             if good
             else None,
         }
+
+
+def _key_of(job: Json) -> str:
+    """Give the item's key; a digest of the request stands behind it."""
+    return str(job["idempotencyKey"].rpartition(".")[0])
+
+
+def _line_of(job: Json) -> int:
+    return int(_key_of(job).removeprefix("key-").partition("/")[0])
 
 
 class Pauses:
@@ -134,6 +145,7 @@ class World:
 
     def __init__(self, directory: Path) -> None:
         self.server = FakeServer()
+        self.prompt_id = "prompt"
         self._directory = directory
 
     def run(
@@ -150,7 +162,7 @@ class World:
             yield BatchRun(
                 self.server,  # type: ignore[arg-type]
                 QUESTION,
-                "prompt",
+                self.prompt_id,
                 results,
                 NoDisplay(),
                 pause=Pauses(),
@@ -190,6 +202,25 @@ def test_every_item_is_answered_and_consumed(world: World) -> None:
     assert failures == []
     statuses = {job["status"] for job in world.server.jobs.values()}
     assert statuses == {"CONSUMED"}
+
+
+def test_another_request_has_another_key(world: World) -> None:
+    keys = set()
+    for prompt_id in ("a", "b", "a"):
+        world.prompt_id = prompt_id
+        world.run(make_items(1))
+        (job,) = world.server.sent[-1]
+        keys.add(job["idempotencyKey"])
+        world.forget()
+    assert len(keys) == 2
+
+
+def test_a_line_that_moves_is_the_same_request(world: World) -> None:
+    for line in (1, 7):
+        world.run(make_items(1, line=line))
+        world.forget()
+    first, second = world.server.sent
+    assert first == second
 
 
 def test_submits_in_blocks(world: World) -> None:
