@@ -799,6 +799,17 @@ async def test_a_prompt_that_is_gone_fails_the_job_by_its_name(
     assert outcome.error["message"] == "Prompt second not found"
 
 
+async def test_a_prompt_that_went_after_its_answer_was_paid_for(
+    bench: Bench,
+) -> None:
+    bench.prompts.gone = {"working-prompt"}
+    paid = Succeeded('{"a":1}', one_call())
+    outcome = await bench.succeeds('{"s": 1}', checkpoint=paid, **THREE_STEPS)
+    assert outcome.response_json == '{"a":1}'
+    assert outcome.metrics == one_call() + one_call()
+    assert evaluation(outcome)["errorType"] == "NOT_FOUND"
+
+
 async def test_a_plug_in_that_is_not_here_fails_the_job(bench: Bench) -> None:
     bench.models.change("working-model", sdk="Elsewhere")
     outcome = await bench.fails()
@@ -1283,7 +1294,7 @@ async def test_a_model_that_refuses_every_call_does_not_fill_the_log(
     class OnlyHereError(errors.BadRequestError):
         kind = "ONLY_HERE"
 
-    logs = logged(monkeypatch, pipeline_module)
+    logs = logged(monkeypatch, retries_module)
     for _ in range(200):
         await bench.fails(OnlyHereError("no"))
     told = [log["count"] for log in logs if log["event"] == "step_failed"]
@@ -1334,11 +1345,14 @@ async def test_jobs_refused_together_do_not_come_back_together(
 async def test_the_wait_grows_with_refusals_in_a_row(bench: Bench) -> None:
     waits, spent = [], None
     for _ in range(4):
+        bench.gates = ModelGates()
         limited = errors.RateLimitedError("x", retry_after=0)
         outcome = await bench.is_requeued(limited, spent=spent)
         waits.append(outcome.available_at - NOW)
         spent = outcome.spent
-    assert waits == [1000, 2000, 4000, 8000]
+    # The model's gate lengthens the first one, at random.
+    assert 1000 <= waits[0] < 2000
+    assert waits[1:] == [2000, 4000, 8000]
     outcome = await bench.is_requeued(errors.OverloadedError("x"), spent=spent)
     assert Spent.load(outcome.spent).refusals == 0
 
