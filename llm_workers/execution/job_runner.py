@@ -214,13 +214,7 @@ class JobRunner:
         except Exception:
             # A defect of ours must end this job only, and be seen.
             log.exception("pipeline_defect")
-            outcome = Failed(
-                {
-                    "errorType": "INTERNAL_ERROR",
-                    "message": "Metasync failed on this job; the worker's "
-                    "log has the details. Set it to PENDING to try again.",
-                }
-            )
+            outcome = _defect(job)
         if isinstance(outcome, Requeued):
             self._remember_due(outcome.available_at / 1000)
         self._writer.put(Result(job, outcome))
@@ -286,3 +280,17 @@ class JobRunner:
             log.info("jobs_returned", count=len(self._running))
             await cancel_until_ended(self._running)
         await self._writer.drain(self._times.drain)
+
+
+def _defect(job: ClaimedJob) -> Failed:
+    error = {
+        "errorType": "INTERNAL_ERROR",
+        "message": "Metasync failed on this job; the worker's log has the "
+        "details. Set it to PENDING to try again.",
+    }
+    paid = job.checkpoint
+    if paid is None:
+        return Failed(error)
+    return Failed(
+        {**error, "failedResponseData": paid.response_json}, paid.metrics
+    )

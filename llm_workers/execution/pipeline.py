@@ -105,20 +105,18 @@ class Pipeline:
 
         Calls that an earlier attempt has paid for are not made again.
         """
+        if job.checkpoint is not None:
+            return await self._further_steps(job, job.checkpoint)
         try:
-            prompts = await self._catalog.prompts(
-                job.working_prompts, job.client_id
-            )
-            done = job.checkpoint or await self._working_step(job, prompts)
+            done = await self._working_step(job)
         except _STEP_ERRORS as error:
             return self._retries.later(job, error) or _failed(job, error)
         if isinstance(done, Failed):
             return done
-        return await self._further_steps(job, prompts, done)
+        return await self._further_steps(job, done)
 
-    async def _working_step(
-        self, job: ClaimedJob, prompts: list[Prompt]
-    ) -> Succeeded | Failed:
+    async def _working_step(self, job: ClaimedJob) -> Succeeded | Failed:
+        prompts = await self._working_prompts(job)
         system = "\n\n".join(prompt.prompt for prompt in prompts)
         answer = await self._caller.complete(
             ModelCall(
@@ -164,15 +162,18 @@ class Pipeline:
             return unusable(job, answer, SCHEMA_MISMATCH, message)
         return Succeeded(found, answer.metrics)
 
+    async def _working_prompts(self, job: ClaimedJob) -> list[Prompt]:
+        return await self._catalog.prompts(job.working_prompts, job.client_id)
+
     async def _further_steps(
-        self, job: ClaimedJob, prompts: list[Prompt], done: Succeeded
+        self, job: ClaimedJob, done: Succeeded
     ) -> Succeeded | Requeued:
         for name, step in (
             ("eval", self._eval_step),
             ("meta", self._meta_step),
         ):
             try:
-                done = await step(job, prompts, done)
+                done = await step(job, done)
             except asyncio.CancelledError:
                 # The worker stops. What has been paid for goes with the job.
                 return self._with_checkpoint(done, "the worker stopped", 0)
@@ -210,9 +211,7 @@ class Pipeline:
             checkpoint=done,
         )
 
-    async def _eval_step(
-        self, job: ClaimedJob, _prompts: list[Prompt], done: Succeeded
-    ) -> Succeeded:
+    async def _eval_step(self, job: ClaimedJob, done: Succeeded) -> Succeeded:
         if not _wants_evaluation(job, done):
             return done
         user = {
@@ -236,11 +235,10 @@ class Pipeline:
             ) from None
         return replace(done, eval_json=evaluation)
 
-    async def _meta_step(
-        self, job: ClaimedJob, prompts: list[Prompt], done: Succeeded
-    ) -> Succeeded:
+    async def _meta_step(self, job: ClaimedJob, done: Succeeded) -> Succeeded:
         if not _wants_suggestion(job, done):
             return done
+        prompts = await self._working_prompts(job)
         user = {
             "evaluation": done.eval_json and payload.load(done.eval_json),
             "original_prompts": [prompt.prompt for prompt in prompts],

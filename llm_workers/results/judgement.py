@@ -14,7 +14,13 @@ import structlog
 from api.models.metrics import Metrics
 from api.services.queue.job_outcomes import Result
 from api.services.queue.job_queue import JobQueue
-from api.services.queue.job_work import Failed, Outcome, Requeued, Succeeded
+from api.services.queue.job_work import (
+    ClaimedJob,
+    Failed,
+    Outcome,
+    Requeued,
+    Succeeded,
+)
 from utilities import payload
 from utilities.cosmos_connector import (
     BSONError,
@@ -24,7 +30,13 @@ from utilities.cosmos_connector import (
 from utilities.payload import PayloadError
 
 # What the driver raises for a document that it will never send.
-NOT_STORABLE = (DocumentTooLarge, BSONError, OverflowError, PayloadError)
+NOT_STORABLE = (
+    DocumentTooLarge,
+    BSONError,
+    OverflowError,
+    PayloadError,
+    UnicodeError,
+)
 REFUSED = "RESULT_NOT_STORABLE"
 # Errors of single writes that pass by themselves: the server is busy
 # (Cosmos DB: 16500), changes its primary, or writes met.
@@ -108,9 +120,10 @@ async def _after_bulk(
 async def _refuse(queue: JobQueue, result: Result, why: str) -> Judged:
     """End the job with the reason and as much of its answer as fits."""
     log.error("result_refused", jobId=str(result.job.job_id), reason=why)
+    job = _with_spent(result)
     for failed in _smaller_and_smaller(result.outcome, why):
         try:
-            return Judged(await queue.store([replace(result, outcome=failed)]))
+            return Judged(await queue.store([Result(job, failed)]))
         except BulkWriteError as error:
             if not error.details.get("writeErrors"):
                 raise
@@ -118,6 +131,13 @@ async def _refuse(queue: JobQueue, result: Result, why: str) -> Judged:
             continue
     log.error("result_refused_in_every_form", jobId=str(result.job.job_id))
     return Judged(lost=(result,))
+
+
+def _with_spent(result: Result) -> ClaimedJob:
+    outcome = result.outcome
+    if isinstance(outcome, Requeued) and outcome.spent is not None:
+        return replace(result.job, spent=outcome.spent)
+    return result.job
 
 
 def _smaller_and_smaller(outcome: Outcome, why: str) -> Iterator[Failed]:

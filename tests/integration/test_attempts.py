@@ -6,10 +6,13 @@ from api.models.job_models import Job, JobUpdate
 from api.models.job_status import JobStatus
 from api.models.metrics import Metrics
 from api.services.queue.job_outcomes import Result
+from api.services.queue.job_queue import JobQueue
 from api.services.queue.job_work import Claimant, ClaimedJob, Failed, Requeued
 from api.services.queue.job_work import Succeeded as Answer
 from api.services.shared.caller import Caller
 from tests.support.store import Store
+from utilities.cosmos_connector import Documents
+from utilities.signals import Signals, jobs_waiting
 
 ADMIN = Caller(is_admin=True)
 BUSY = "the provider is busy"
@@ -184,3 +187,85 @@ async def test_a_second_life_shows_no_result_of_the_first(
     assert fresh.eval_result is None
     assert fresh.suggested_prompt_id is None
     assert fresh.attempt_history is None
+    assert fresh.finished_at is None
+    canceled = await change(store, job_id, status=JobStatus.CANCELED)
+    assert canceled.finished_at is None
+
+
+COSTS = Metrics(
+    10, 5, 0.5, input_cost=1.0, output_cost=2.0, currencies=frozenset({"EUR"})
+)
+PAID = Answer('{"paid":1}', COSTS)
+
+
+async def test_a_worker_that_stops_at_once_keeps_what_was_paid_for(
+    store: Store,
+) -> None:
+    await store.submit()
+    (job,) = await store.claim()
+    await requeued(store, job, checkpoint=PAID)
+    (job,) = await store.claim()
+    assert job.checkpoint == PAID
+    # It never came to the job.
+    await requeued(store, job)
+    (job,) = await store.claim()
+    assert job.checkpoint == PAID
+
+
+async def test_a_job_that_is_given_up_shows_what_was_paid_for(
+    store: Store,
+) -> None:
+    (job_id,) = await store.submit()
+    (job,) = await store.claim()
+    await requeued(store, job, checkpoint=PAID, counted=True)
+    for _ in range(2):
+        await store.claim()
+        await die(store)
+    after = await job_of(store, job_id)
+    assert after.status is JobStatus.ERROR_PROCESSING
+    assert after.error_data is not None
+    assert after.error_data["failedResponseData"] == '{"paid":1}'
+    assert after.processing_metrics is not None
+    assert after.processing_metrics.total_cost == 3.0
+
+
+async def test_what_an_earlier_life_has_cost_is_added(store: Store) -> None:
+    (job_id,) = await store.submit()
+    (job,) = await store.claim()
+    await store.queue.store([Result(job, PAID)])
+    await change(store, job_id, status=JobStatus.CANCELED)
+    jobs = store.application.services.jobs
+    await jobs.update(job_id, JobUpdate(status=JobStatus.PENDING), ADMIN)
+    (job,) = await store.claim()
+    await store.queue.store([Result(job, PAID)])
+    after = await job_of(store, job_id)
+    assert after.processing_metrics is not None
+    assert after.processing_metrics.total_cost == 6.0
+
+
+async def test_idle_workers_hear_of_jobs_that_wait_again(store: Store) -> None:
+    heard: list[int] = []
+    signals = Signals()
+    topic = jobs_waiting(str(store.client.client_id))
+    signals.subscribe(topic, lambda: heard.append(len(heard)))
+    queue = JobQueue(
+        Documents(store.application.clients, "jobs"),
+        lease_seconds=30,
+        max_attempts=3,
+        signals=signals,
+        clock=store.time,
+    )
+    await store.submit()
+    (job,) = await store.claim()
+    later = Requeued(store.time.now + 1, counted=False, reason=BUSY)
+    await queue.store([Result(job, later)])
+    assert len(heard) == 0
+    store.time.now += 1
+    (job,) = await store.claim()
+    now = Requeued(store.time.now, counted=False, reason="stopped")
+    await queue.store([Result(job, now)])
+    assert len(heard) == 1
+    await store.claim()
+    store.time.now += 31_000
+    assert await queue.return_expired() == (1, 0)
+    assert len(heard) == 2

@@ -333,6 +333,8 @@ async def test_a_block_whose_lease_has_ended_is_not_taken_again(
         {"checkpoint": "no JSON"},
         {"failures": "many"},
         {"attemptHistory": 5},
+        {"spent": "no JSON"},
+        {"spent": "{}"},
     ],
     ids=str,
 )
@@ -363,8 +365,34 @@ async def test_a_broken_lease_is_returned_with_the_others(
         job(store, 1, **lease, attemptHistory="no JSON"),
         job(store, 2, **{**lease, "attempts": None}),
         job(store, 3, **lease),
+        job(store, 4, **lease, attempts=3, spent="no JSON"),
+        job(store, 5, **lease, attempts=3, checkpoint="{}"),
     )
-    assert await store.queue.return_expired() == (2, 1)
+    assert await store.queue.return_expired() == (2, 3)
+
+
+async def test_a_job_that_was_requeued_meanwhile_is_not_claimed_too_soon(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.submit()
+    find = waiting_jobs.WaitingJobs.ids
+
+    async def slow(*arguments: Any) -> list[ObjectId]:
+        found = await find(*arguments)
+        monkeypatch.undo()
+        # Another process claims it, and is told to wait.
+        await put_off(store, 60_000)
+        return found
+
+    monkeypatch.setattr(waiting_jobs.WaitingJobs, "ids", slow)
+    assert (
+        await new_queue(store).claim(
+            str(store.client.client_id), CONFIG, ME, 1
+        )
+        == []
+    )
+    store.time.now += 60_001
+    assert len(await claimed(store)) == 1
 
 
 async def test_a_result_whose_answer_was_lost_counts_as_stored(

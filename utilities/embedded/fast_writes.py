@@ -35,6 +35,7 @@ _CONDITIONS = _KEYS | {
     "status",
     "revision",
     "batchMark",
+    "deferredUntil",
     "_metadata.isDeleted",
 }
 _OPERATORS = frozenset({"$set", "$unset", "$inc"})

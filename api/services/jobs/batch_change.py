@@ -35,7 +35,7 @@ _MARK, _UNTIL = "batchMark", "batchHeldUntil"
 _NO_MARKS: Document = {_MARK: None, _UNTIL: None}
 # The condition that no batch has marked a job.
 FREE: Document = {_MARK: None}
-_LEASE = ("leaseToken", "leaseExpiresAt")
+_LEASE = ("leaseToken", "leaseExpiresAt", "leaseProcess")
 # What must be read of a job before it can be changed in a batch.
 FIELDS = (
     *("clientId", "status", REVISION, "_metadata"),
@@ -149,6 +149,9 @@ class BatchChange:
                     "status": JobStatus.PROCESSING,
                     "leaseToken": self._mark,
                     "leaseExpiresAt": self._until,
+                    # Otherwise it is returned if its last worker's process
+                    # is found dead just now.
+                    "leaseProcess": None,
                 }
             case JobStatus.PROCESSING, str():
                 # An answer that comes now is still taken.
@@ -165,12 +168,16 @@ class BatchChange:
         return self._as_held(each), {**restored, **_untouched(each.before)}
 
     def _as_held(self, each: PlannedChange) -> Document:
-        status = self._exclusive(each).get("status", each.before["status"])
-        return {
+        exclusive = self._exclusive(each)
+        held: Document = {
             "_id": each.before["_id"],
-            "status": status,
+            "status": exclusive.get("status", each.before["status"]),
             _MARK: self._mark,
         }
+        if "leaseToken" in exclusive:
+            # A worker may have it, if the hold has ended.
+            held["leaseToken"] = self._mark
+        return held
 
     def _restored(self, each: PlannedChange) -> Document:
         set_by_hold = self._exclusive(each)

@@ -74,6 +74,7 @@ def _with_status(
             "evalResult": None,
             "suggestedPromptId": None,
             "stepError": None,
+            "finishedAt": None,
         }
     return changes
 
@@ -108,6 +109,8 @@ DERIVED = frozenset(
         "checkpoint",
         "startedAt",
         "availableAt",
+        "deferredUntil",
+        "finishedAt",
         client_reference.INDEX_FIELD,
     }
 )

@@ -3,6 +3,7 @@
 Pure: the queue sends what is made here, as conditional updates.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from api.services.queue.job_work import (
     Requeued,
     Spent,
     Succeeded,
+    UnreadableJobError,
     dump_checkpoint,
     load_checkpoint,
 )
@@ -28,6 +30,7 @@ LEASE_EXPIRED = "LEASE_EXPIRED"
 UNREADABLE = "UNREADABLE_JOB"
 # What `freed` and `as_seen` need of a document.
 LEASE_FIELDS = (
+    "clientId",
     "attempts",
     "attemptHistory",
     "leaseToken",
@@ -116,17 +119,20 @@ def freed(
     history = _history_with(document.get("attemptHistory"), new)
     if attempts < max_attempts:
         return {"status": JobStatus.PENDING, "attemptHistory": history}
+    paid = _checkpoint_of(document)
     error = _gave_up(max_attempts) | {"attemptHistory": payload.load(history)}
+    if paid is not None:
+        error["failedResponseData"] = paid.response_json
     return {
         "status": JobStatus.ERROR_PROCESSING,
         "errorData": payload.dump(error),
         "attemptHistory": history,
         "finishedAt": now,
-        **_cost_so_far(document),
+        **_cost_so_far(document, paid),
     }
 
 
-def unreadable(error: Exception) -> Document:
+def unreadable(error: Exception, now: int) -> Document:
     """Give the fields that end a job whose document cannot be read."""
     told = {
         "errorType": UNREADABLE,
@@ -135,13 +141,25 @@ def unreadable(error: Exception) -> Document:
     return {
         "status": JobStatus.ERROR_PROCESSING,
         "errorData": payload.dump(told),
+        "finishedAt": now,
     }
 
 
-def _cost_so_far(document: Document) -> Document:
+def _checkpoint_of(document: Document) -> Succeeded | None:
+    with suppress(UnreadableJobError):
+        return load_checkpoint(document.get("checkpoint"))
+    return None
+
+
+def _spent_of(document: Document) -> Metrics:
+    with suppress(UnreadableJobError):
+        return Spent.load(document.get("spent")).metrics
+    return Metrics()
+
+
+def _cost_so_far(document: Document, paid: Succeeded | None) -> Document:
     """Give the fields for what a job that is given up has cost."""
-    paid = load_checkpoint(document.get("checkpoint"))
-    total = Spent.load(document.get("spent")).metrics
+    total = _spent_of(document)
     if paid is not None:
         total += paid.metrics
     if total == Metrics():
@@ -164,12 +182,15 @@ def _gave_up(max_attempts: int) -> dict[str, Any]:
 
 
 def _succeeded(job: ClaimedJob, answer: Succeeded) -> Document:
+    total = _total(job, answer.metrics)
     changes: Document = {
         "status": JobStatus.PROCESSED,
         "responseData": answer.response_json,
-        "processingMetrics": _total(job, answer.metrics).to_document(),
+        "processingMetrics": total.to_document(),
         "errorData": None,
         "checkpoint": None,
+        # Set to PENDING, the job goes on counting from here.
+        "spent": Spent(total).dump(),
     }
     if answer.step_error is not None:
         changes["stepError"] = answer.step_error
@@ -195,7 +216,7 @@ def _failed(
         "attemptHistory": history,
         "processingMetrics": total.to_document(),
         "checkpoint": None,
-        # Set to PENDING, the job goes on counting from here.
+        # As above.
         "spent": Spent(total).dump(),
     }
 
@@ -210,8 +231,10 @@ def _requeue(job: ClaimedJob, back: Requeued, now: int) -> Document:
         "attemptHistory": _lengthened(
             job, AttemptEnd.REQUEUED, back.reason, now
         ),
-        "checkpoint": dump_checkpoint(back.checkpoint),
     }
+    if back.checkpoint is not None:
+        # Without a new one, what an earlier try has paid for still stands.
+        changes["checkpoint"] = dump_checkpoint(back.checkpoint)
     if back.spent is not None:
         changes["spent"] = back.spent
     return changes
@@ -244,4 +267,4 @@ def _lengthened(
 ) -> str:
     who = {"workerId": job.worker_id, "process": job.process_id}
     new = attempt_models.record(now, job.attempts, kind, reason, **who)
-    return attempt_models.lengthened(job.history, new)
+    return _history_with(job.history, new)

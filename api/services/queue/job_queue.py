@@ -8,7 +8,7 @@ how-a-job-lives.md` describes the life of a job.
 import random
 import secrets
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import structlog
 
@@ -20,6 +20,7 @@ from api.services.queue.job_outcomes import Result
 from api.services.queue.job_work import (
     Claimant,
     ClaimedJob,
+    Requeued,
     UnreadableJobError,
 )
 from api.services.queue.waiting_jobs import QUEUE_ORDER, Picked, WaitingJobs
@@ -31,7 +32,7 @@ from utilities.cosmos_connector import (
     ObjectId,
     StoreError,
 )
-from utilities.signals import RUNS_CHANGED, Signals
+from utilities.signals import RUNS_CHANGED, Signals, jobs_waiting
 
 # The operation of the jobs that runs are made of.
 RUN_OPERATION = "optimize"
@@ -133,7 +134,12 @@ class JobQueue:
         self, ids: Sequence[ObjectId], claimant: Claimant
     ) -> list[ClaimedJob]:
         now, token = self._clock(), secrets.token_hex(16)
-        where = {"_id": {"$in": list(ids)}, "status": JobStatus.PENDING}
+        where = {
+            "_id": {"$in": list(ids)},
+            "status": JobStatus.PENDING,
+            # Another process may have claimed and requeued one meanwhile.
+            "deferredUntil": None,
+        }
         changes = {
             "status": JobStatus.PROCESSING,
             "leaseToken": token,
@@ -188,7 +194,8 @@ class JobQueue:
         )
         where = {"_id": document["_id"], "status": JobStatus.PROCESSING}
         await self._documents.update_each(
-            [(where, job_outcomes.unreadable(error))], unset=["leaseToken"]
+            [(where, job_outcomes.unreadable(error, self._clock()))],
+            unset=["leaseToken"],
         )
 
     async def has_work(
@@ -215,6 +222,12 @@ class JobQueue:
         )
         if any(each.job.operation == RUN_OPERATION for each in results):
             self._signals.publish(RUNS_CHANGED)
+        self._announce(
+            each.job.client_id
+            for each in results
+            if isinstance(each.outcome, Requeued)
+            and each.outcome.available_at <= now
+        )
         return taken
 
     async def extend_leases(self, tokens: Sequence[str]) -> int:
@@ -285,7 +298,7 @@ class JobQueue:
         if not found:
             return 0
         now = self._clock()
-        return await self._documents.update_each(
+        freed = await self._documents.update_each(
             [
                 (
                     job_outcomes.as_seen(job),
@@ -294,6 +307,14 @@ class JobQueue:
                 for job in found
             ]
         )
+        self._announce(job.get("clientId") for job in found)
+        return freed
+
+    def _announce(self, client_ids: Iterable[object]) -> None:
+        """Wake the workers of these clients: jobs of theirs wait again."""
+        for client_id in set(client_ids):
+            if isinstance(client_id, str):
+                self._signals.publish(jobs_waiting(client_id))
 
     def _update(self, result: Result, now: int) -> tuple[Filter, Document]:
         changes = job_outcomes.changes(result, now, self.max_attempts)

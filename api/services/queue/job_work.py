@@ -155,11 +155,21 @@ class Spent:
 
     @classmethod
     def load(cls, text: str | None) -> Self:
-        """Read what `dump` wrote; None is nothing spent."""
+        """Read what `dump` wrote; None is nothing spent.
+
+        Raises:
+            UnreadableJobError: the text is something else.
+        """
         if text is None:
             return cls()
-        fields = payload.load(text)
-        return cls(**fields | {"metrics": Metrics.load(fields["metrics"])})
+        try:
+            fields = payload.load(text)
+            metrics = Metrics.load(fields["metrics"])
+            return cls(**fields | {"metrics": metrics})
+        except (ValueError, TypeError, KeyError) as error:
+            raise UnreadableJobError(
+                f"spent: {type(error).__name__}"
+            ) from None
 
 
 def load_checkpoint(text: str | None) -> Succeeded | None:
@@ -212,6 +222,7 @@ _OPTIONAL: Mapping[str, type] = {
     "leaseProcess": str,
     "attemptHistory": str,
     "checkpoint": str,
+    "spent": str,
 }
 
 
@@ -225,3 +236,4 @@ def _check(document: Mapping[str, Any]) -> None:
             raise UnreadableJobError(f"{name} is of a wrong type")
     if not all(isinstance(each, str) for each in document["workingPrompts"]):
         raise UnreadableJobError("workingPrompts is not a list of ids")
+    Spent.load(document.get("spent"))

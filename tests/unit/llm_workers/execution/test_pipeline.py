@@ -800,6 +800,17 @@ async def test_a_prompt_that_is_gone_fails_the_job_by_its_name(
     assert outcome.error["message"] == "Prompt second not found"
 
 
+async def test_a_prompt_that_went_after_its_answer_was_paid_for(
+    bench: Bench,
+) -> None:
+    bench.prompts.gone = {"working-prompt"}
+    paid = Succeeded('{"a":1}', one_call())
+    outcome = await bench.succeeds('{"s": 1}', checkpoint=paid, **THREE_STEPS)
+    assert outcome.response_json == '{"a":1}'
+    assert outcome.metrics == one_call() + one_call()
+    assert evaluation(outcome)["errorType"] == "NOT_FOUND"
+
+
 async def test_a_plug_in_that_is_not_here_fails_the_job(bench: Bench) -> None:
     bench.models.change("working-model", sdk="Elsewhere")
     outcome = await bench.fails()

@@ -292,6 +292,7 @@ async def test_an_outage_is_logged_without_an_answer(
         InvalidDocument("what is this"),
         OverflowError("8-byte ints"),
         PayloadError("nested too deep"),
+        UnicodeEncodeError("utf-8", "\ud83d", 0, 1, "half a character"),
     ],
 )
 async def test_a_result_that_cannot_be_stored_fails_alone(
