@@ -26,11 +26,11 @@ class TransitionError(RuleError):
 
 
 class AuthenticationError(MetasyncError):
-    """No credential came, or a wrong one."""
+    """A credential is missing or wrong."""
 
 
 class ForbiddenError(MetasyncError):
-    """The thing is known to the caller, who may not do this to it."""
+    """The caller may read it, but not do this."""
 
 
 class ProviderFailedError(MetasyncError):

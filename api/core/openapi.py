@@ -76,57 +76,65 @@ _SCHEMES = {
 _BEARER = {
     "type": "http",
     "scheme": "bearer",
-    "description": "`METRICS_TOKEN`, for Prometheus. Nothing is needed where "
-    "`METRICS_PUBLIC` is set.",
+    "description": "`METRICS_TOKEN`, for Prometheus. No credential is needed "
+    "if `METRICS_PUBLIC` is set.",
 }
 _HYPHENS = (
-    " `{}` is taken as well, for proxies that drop names with underscores."
+    " `{}` is accepted too, for proxies that drop names with underscores."
 )
 
 # A tag, what one of its things is called, and what they are.
 _TAGS = (
-    ("clients", "Client", "Who may submit work. For the administrator."),
+    (
+        "clients",
+        "Client",
+        "Callers that may submit work. Only for the administrator.",
+    ),
     ("models", "Model", "How to reach an LLM, and its price."),
-    ("prompts", "Prompt", "Versioned texts, one's own or public."),
+    ("prompts", "Prompt", "Versioned texts of a client, and public ones."),
     ("prompt flows", "Prompt flow", "Named sequences of prompts."),
-    ("jobs", "Job", "Pieces of LLM work, run by workers from a queue."),
+    ("jobs", "Job", "LLM work that workers take from a queue."),
     ("runs", "Run", "Metaprompting loops that improve a prompt."),
-    ("streams", "Stream", "One prompt, answered while the client watches."),
-    ("workers", "Worker", "What runs a client's jobs."),
-    ("health", "Probe", "For load balancers, people and Prometheus."),
+    ("streams", "Stream", "One prompt, answered while the model writes."),
+    ("workers", "Worker", "Threads that run a client's jobs."),
+    (
+        "health",
+        "Probe",
+        "Checks and metrics for load balancers, people and Prometheus.",
+    ),
 )
 _NOUNS = {tag: noun for tag, noun, _ in _TAGS}
 
 _DESCRIPTION = """
-Metasync takes LLM work in over REST, keeps it in MongoDB, runs it on a pool
-of workers and improves prompts in loops that run on the same queue.
+Metasync accepts LLM work over REST, stores it in MongoDB, runs it on a pool
+of workers, and improves prompts in loops that run on the same queue.
 
-**Who is calling** is said by the headers `client_id` and `client_api_key`,
-or by `admin_api_key`. What is another client's is answered like what does
-not exist. Every credential that is sent must be right.
+**Authentication**: the headers `client_id` and `client_api_key`, or
+`admin_api_key`. Every credential that is sent must be valid. Objects of other
+clients are answered like objects that do not exist.
 
 **Unknown** fields and query parameters are refused: 422, with the nearest
-name that is known. Free-form objects, such as `requestData`, hold any names.
+known name. Free-form objects, such as `requestData`, may have any names.
 
-**Lists** come in pages: the `X-Next-Cursor` header of a page, given as
-`cursor`, asks for the next one; the last page has none.
+**Lists** are returned in pages: send the `X-Next-Cursor` header of a page as
+`cursor` to get the next page; the last page has no such header.
 
-**Deletion** is soft: what is deleted is kept in the database, and is never
+**Deletion** is soft: deleted objects stay in the database, and are never
 listed, found, claimed or counted. **Times** are ISO 8601 in UTC.
 """
 _HEADERS = {
     "X-Correlation-ID": (
-        "The request's own, if it sent one, else a new one; it is on every "
+        "The id sent with the request, otherwise a new one; it is on every "
         "log line of the request."
     ),
-    "X-Next-Cursor": "The `cursor` of the next page; absent on the last.",
+    "X-Next-Cursor": "The `cursor` of the next page; the last page has none.",
     "X-Stream-Id": "The id of the stream's record.",
 }
 _NO_REQUEST = "Invalid HTTP request received."
 _TOO_LARGE = "The limit is 33554432 bytes a request"
 _BAD_CURSOR = (
     "The cursor is not one that this server gave out; take it from the "
-    "X-Next-Cursor header of the page before"
+    "X-Next-Cursor header of the previous page"
 )
 _NO_DATABASE = (
     "The database cannot be reached. Nothing was lost that was answered; "

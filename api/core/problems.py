@@ -12,13 +12,14 @@ Responses = dict[int | str, dict[str, Any]]
 
 _MEANINGS = {
     400: "A business rule forbids it.",
-    401: "No credential came, or a wrong one.",
-    403: "The thing is known to the caller, who may not do this to it.",
-    404: "There is no such thing, or it is another client's.",
-    409: "A concurrent change won; read the thing again.",
-    413: "The body is larger than the server takes.",
-    422: "The request does not fit its schema.",
-    502: "The provider failed before its first piece.",
+    401: "A credential is missing or wrong.",
+    403: "The caller may read it, but not do this.",
+    404: "It does not exist, or belongs to another client.",
+    409: "Another change was made at the same time: read the current state "
+    "and try again.",
+    413: "The body is too large.",
+    422: "The request does not match its schema.",
+    502: "The provider failed before the first piece of the answer.",
     503: "The database cannot be reached; try again.",
 }
 _INVALID = 422
@@ -35,8 +36,8 @@ SCHEMAS: dict[str, Any] = {
     },
     "InvalidRequest": {
         "title": "InvalidRequest",
-        "description": "Where a request does not fit its schema. What was "
-        "sent is not repeated: it may hold a secret.",
+        "description": "The parts of a request that do not match its schema. "
+        "The sent values are not repeated, because they may contain a secret.",
         "type": "object",
         "properties": {
             "detail": {
@@ -48,18 +49,18 @@ SCHEMAS: dict[str, Any] = {
     },
     "InvalidPart": {
         "title": "InvalidPart",
-        "description": "One part of a request that does not fit.",
+        "description": "A part of a request that does not match its schema.",
         "type": "object",
         "properties": {
             "type": {
                 "type": "string",
-                "description": "The rule that is broken, for programs.",
+                "description": "The violated rule, for programs.",
             },
             "loc": {
                 "type": "array",
                 "items": {"type": ["string", "integer"]},
-                "description": "The way to it: `body` or `query`, then "
-                "names and positions.",
+                "description": "Its path: `body` or `query`, then names and "
+                "positions.",
             },
             "msg": {
                 "type": "string",
@@ -119,7 +120,7 @@ def merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
 
 
 _RETRY_AFTER = {
-    "description": "Seconds to wait.",
+    "description": "Seconds to wait before the next try.",
     "schema": {"type": "integer", "examples": [RETRY_AFTER_SECONDS]},
 }
 

@@ -16,7 +16,7 @@ _LONGEST_REASON = 500
 
 
 class AttemptEnd(StrEnum):
-    """How a try ended that gave no answer."""
+    """How a try without an answer ended."""
 
     REQUEUED = "REQUEUED"
     LEASE_EXPIRED = "LEASE_EXPIRED"
@@ -30,9 +30,11 @@ class AttemptEnd(StrEnum):
 
 
 class AttemptRecord(ApiModel):
-    """One try, or several alike in a row."""
+    """One try, or several equal ones in a row."""
 
-    at: Annotated[datetime, Field(description="When the last one ended.")]
+    at: Annotated[
+        datetime, Field(description="When the last of these tries ended.")
+    ]
     attempt: Annotated[int, Field(description="The attempt it belongs to.")]
     kind: AttemptEnd
     reason: str

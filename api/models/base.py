@@ -55,7 +55,7 @@ def example(**fields: JsonValue) -> ConfigDict:
 
 
 class Metadata(ApiModel):
-    """Who made, changed and deleted a stored thing, and when (UTC)."""
+    """Who created, changed and deleted a document, and when (UTC)."""
 
     is_deleted: bool = False
     created_at: datetime

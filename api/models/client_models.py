@@ -16,7 +16,7 @@ class ClientCreate(ApiModel):
 
 
 class ClientUpdate(ApiModel):
-    """`PATCH /clients/{clientId}`; what is left out stays."""
+    """`PATCH /clients/{clientId}`; other fields are kept."""
 
     model_config = example(enabled=False)
 
@@ -25,7 +25,7 @@ class ClientUpdate(ApiModel):
 
 
 class Client(StoredModel):
-    """A client, as it is listed: without its key."""
+    """A client, without its key."""
 
     id_field: ClassVar[str] = "clientId"
 
@@ -38,18 +38,21 @@ class Client(StoredModel):
 
 ApiKey = Annotated[
     str,
-    Field(alias="api_key", description="64 hex digits; note them now."),
+    Field(
+        alias="api_key",
+        description="64 hex digits; store them now, they are not shown again.",
+    ),
 ]
 
 
 class ClientWithKey(Client):
-    """A client just made; the only time its key is shown."""
+    """A new client, with its key, which is not shown again."""
 
     api_key: ApiKey
 
 
 class RotatedKey(ApiModel):
-    """A client's new key; the old one is refused from now on."""
+    """A client's new key; the old one is refused at once."""
 
     client_id: str
     api_key: ApiKey

@@ -33,7 +33,7 @@ class Health(ApiModel):
 
 
 class Liveness(ApiModel):
-    """`GET /health/live`: the process lives."""
+    """`GET /health/live`: the process is alive."""
 
     status: Literal["alive"]
     service: str
@@ -41,7 +41,7 @@ class Liveness(ApiModel):
 
 
 class CheckStatus(StrEnum):
-    """How something is; what is degraded keeps nobody from working."""
+    """The state of a part; with a degraded part the process can still work."""
 
     HEALTHY = "healthy"
     DEGRADED = "degraded"
@@ -49,23 +49,23 @@ class CheckStatus(StrEnum):
 
 
 class Check(ApiModel):
-    """How one part of the process is, and since when."""
+    """The state of one part of the process, and since when."""
 
     status: CheckStatus
     since: datetime | None = None
     error: Annotated[
-        str | None, Field(description="What is wrong, or left out.")
+        str | None, Field(description="What is wrong; null if nothing is.")
     ] = None
 
 
 class DatabaseCheck(Check):
-    """Whether the database answers, and takes writes."""
+    """Whether the database answers and accepts writes."""
 
     database: Literal["connected", "disconnected"]
 
 
 class ReadinessChecks(ApiModel):
-    """What work depends on: the database, and each part by its name."""
+    """The database, and each part of the process by its name."""
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, Check]
@@ -79,7 +79,7 @@ class ReadinessChecks(ApiModel):
 
 
 class Readiness(ApiModel):
-    """`GET /health/ready`: whether work can be taken."""
+    """`GET /health/ready`: whether the process can take work."""
 
     status: Literal["ready", "not_ready"]
     service: str

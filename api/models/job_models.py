@@ -56,20 +56,21 @@ Temperature = Annotated[
         ge=0,
         le=2,
         allow_inf_nan=False,
-        description="Brought into the range of the model.",
+        description="Limited to the range of the model.",
     ),
 ]
 # What names a model or a prompt.
 ModelName = Annotated[Name, Field(description="A model's name, or its id.")]
 PromptId = Annotated[Name, Field(description="A prompt's id.")]
 _RESULT = "The model's answer, parsed as JSON."
-_SUGGESTED = "The id of the DRAFT prompt that the meta step made."
-_EVALUATION = "The evaluation's JSON; `error` and `errorType` if it failed."
+_SUGGESTED = "The id of the DRAFT prompt made by the meta step."
+_EVALUATION = "The JSON of the evaluation; `error` and `errorType` if it "
+"failed."
 Priority = Annotated[int, Field(ge=1, le=1000, description="lower runs first")]
 
 
 class ResponseFormat(StrEnum):
-    """What a job's answer is."""
+    """The form of a job's answer."""
 
     JSON = "json"
     TEXT = "text"
@@ -99,15 +100,17 @@ class JobCreate(ApiModel):
     )
 
     id: Annotated[
-        Text | None, Field(description="The client's own id of the job.")
+        Text | None, Field(description="The client's own id for the job.")
     ] = None
     operation: Annotated[
-        Name, Field(description="What is done, in a word of the client's.")
+        Name,
+        Field(description="The kind of work, a name chosen by the client."),
     ]
     prompts: PromptIds | None = Field(
         default=None,
         deprecated=True,
-        description="As workingPrompts, which win when both come.",
+        description="The same as workingPrompts, which is used if both are "
+        "sent.",
     )
     working_prompts: Annotated[
         PromptIds | None,
@@ -118,8 +121,8 @@ class JobCreate(ApiModel):
     ] = None
     prompt_flow: Name | None = Field(
         default=None,
-        description="A prompt flow's id, instead of workingPrompts. Its "
-        "prompts are taken when the job is submitted.",
+        description="The id of a prompt flow, instead of workingPrompts. Its "
+        "prompts are read when the job is submitted.",
     )
     model: ModelName
     temperature: Temperature = 0.7
@@ -130,22 +133,23 @@ class JobCreate(ApiModel):
     response_format: Annotated[
         ResponseFormat,
         Field(
-            description='`text`: the answer is kept as `{"text": ...}` and '
+            description='`text`: the answer is stored as `{"text": ...}` and '
             "need not be JSON."
         ),
     ] = ResponseFormat.JSON
     response_schema: Annotated[
         ResponseSchema | None,
         Field(
-            description="A JSON Schema for the answer: the provider is held "
-            "to it where it can be, and the answer is checked."
+            description="A JSON Schema for the answer. It is sent to "
+            "providers that support schemas, and the answer is always "
+            "checked."
         ),
     ] = None
     client_reference: Annotated[
         ClientReference | None,
         Field(
-            description="Notes of the client's, to find jobs by: "
-            "`GET /jobs?clientReference.<field>=<value>`."
+            description="Values by which the client finds jobs: `GET "
+            "/jobs?clientReference.<field>=<value>`."
         ),
     ] = None
     eval_prompt: PromptId | None = None
@@ -178,7 +182,7 @@ class JobBatchItem(JobCreate):
 
     idempotency_key: Name | None = Field(
         default=None,
-        description="As the header of `POST /jobs`, for this one item.",
+        description="Like the header of `POST /jobs`, for this item.",
     )
 
 
@@ -224,7 +228,7 @@ class JobStatusUpdate(ApiModel):
 
 
 class JobUpdate(ApiModel):
-    """`PATCH /jobs/{jobId}/full`; what is left out stays."""
+    """`PATCH /jobs/{jobId}/full`; other fields are kept."""
 
     model_config = example(priority=1, clientReference={"orderId": 4712})
 
@@ -284,7 +288,7 @@ class JobBatchDelete(ApiModel):
 
 
 class Job(StoredModel):
-    """A job and what has come of it so far."""
+    """A job and its results so far."""
 
     id_field: ClassVar[str] = "jobId"
     payload_fields: ClassVar[frozenset[str]] = frozenset(
@@ -303,11 +307,12 @@ class Job(StoredModel):
     job_id: str
     client_id: str
     id: Annotated[
-        str | None, Field(description="The client's own id of the job.")
+        str | None, Field(description="The client's own id for the job.")
     ] = None
     operation: str
     prompts: Annotated[
-        list[str] | None, Field(description="What came under this old name.")
+        list[str] | None,
+        Field(description="The value of this deprecated field."),
     ] = None
     working_prompts: list[str]
     prompt_flow: str | None = None
@@ -327,8 +332,8 @@ class Job(StoredModel):
     error_data: Annotated[
         dict[str, Any] | None,
         Field(
-            description="Why it failed: `errorType`, a message, and for "
-            "JSON_PARSING_ERROR the whole answer in `failedResponseData`."
+            description="Why the job failed: `errorType`, `message`, and, if "
+            "an answer was received, its text in `failedResponseData`."
         ),
     ] = None
     eval_result: Annotated[Any, Field(description=_EVALUATION)] = None
@@ -338,34 +343,37 @@ class Job(StoredModel):
     step_error: Annotated[
         dict[str, Any] | None,
         Field(
-            description="What ended the evaluation or the meta step: `step` "
+            description="Why the evaluation or the meta step failed: `step` "
             "(`eval` or `meta`), `errorType`, `error`."
         ),
     ] = None
     processing_metrics: ProcessingMetrics | None = None
     attempts: Annotated[
-        int, Field(description="Tries that counted, so far.")
+        int, Field(description="Attempts that were counted so far.")
     ] = 0
     failures: Annotated[
-        int, Field(description="Failed calls to models, so far.")
+        int, Field(description="Failed calls to models so far.")
     ] = 0
     attempt_history: Annotated[
         list[AttemptRecord] | None,
-        Field(description="Tries without an answer: the latest 20."),
+        Field(description="The latest 20 tries without an answer."),
     ] = None
     started_at: Annotated[
         datetime | None,
-        Field(description="Since when a worker has it, or had it last."),
+        Field(description="When a worker claimed it last."),
     ] = None
     finished_at: Annotated[
-        datetime | None, Field(description="When its worker was done with it.")
+        datetime | None,
+        Field(description="When its worker stored the result or the failure."),
     ] = None
     worker_id: Annotated[
-        str | None, Field(description="The worker that has it, or had it.")
+        str | None, Field(description="The worker that claimed it last.")
     ] = None
     waiting_for: Annotated[
         WaitingFor | None,
-        Field(description="Why it is PENDING; only in `GET /jobs/{jobId}`."),
+        Field(
+            description="Why a PENDING job waits; only in `GET /jobs/{jobId}`."
+        ),
     ] = None
     # When a PENDING job may be claimed; shown by `waitingFor`.
     available_at: Annotated[datetime | None, Field(exclude=True)] = None

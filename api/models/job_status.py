@@ -6,7 +6,7 @@ from api.core.errors import TransitionError
 
 
 class JobStatus(StrEnum):
-    """Where a job stands."""
+    """The status of a job."""
 
     PENDING = "PENDING"
     PROCESSING = "PROCESSING"

@@ -10,7 +10,7 @@ from api.models.base import ApiModel
 
 
 class WaitingKind(StrEnum):
-    """What a PENDING job waits for, the first that applies."""
+    """What a PENDING job waits for: the first reason that applies."""
 
     NOT_DUE = "NOT_DUE"
     NO_WORKER = "NO_WORKER"
@@ -22,16 +22,16 @@ class WaitingKind(StrEnum):
 
 
 class WaitingFor(ApiModel):
-    """What a PENDING job waits for, and until when if that is known."""
+    """What a PENDING job waits for, and until when, if known."""
 
     kind: Annotated[
         WaitingKind,
         Field(
-            description="`NOT_DUE`: it is tried again at `until`. "
-            "`NO_WORKER`: its client has none. `WORKER_STOPPED`: those that "
-            "would take it are stopped. `FILTER_MISMATCH`: no worker's "
-            "filters let it through. `MODEL_UNAVAILABLE`: its model's "
-            "circuit breaker is open, or a rate limit asked for a pause. "
+            description="`NOT_DUE`: it runs again at `until`. `NO_WORKER`: "
+            "its client has no workers. `WORKER_STOPPED`: the workers that "
+            "would take it are stopped. `FILTER_MISMATCH`: it matches no "
+            "worker's filters. `MODEL_UNAVAILABLE`: its model's circuit "
+            "breaker is open, or the model is paused after rate limits. "
             "`NO_THREAD`: its workers wait for a thread. `ITS_TURN`: other "
             "jobs run first."
         ),

@@ -226,13 +226,13 @@ class ProcessingMetrics(ApiModel):
         Field(description="Input written to the provider's cache."),
     ] = 0
     reasoning_tokens: Annotated[
-        DetailCount, Field(description="Output that is thoughts.")
+        DetailCount, Field(description="Output tokens used for reasoning.")
     ] = 0
     duration: Annotated[float, Field(description="seconds")] = 0.0
     input_cost: float | None = None
     output_cost: float | None = None
     total_cost: Annotated[
-        float | None, Field(description="Null where no price is known.")
+        float | None, Field(description="Null if no price is known.")
     ] = None
     currency: str | None = None
 
@@ -276,7 +276,7 @@ _Amount = Annotated[float, Field(ge=0, le=_MOST, allow_inf_nan=False)]
 
 
 class MetricsInput(ProcessingMetrics):
-    """Metrics as the owner of a job may set them."""
+    """Metrics that the owner of a job may set."""
 
     input_tokens: _Count = 0
     output_tokens: _Count = 0

@@ -21,12 +21,12 @@ class BreakerHealth(ApiModel):
         float | None, Field(description="How long it has been open.")
     ] = None
     next_trial_seconds: Annotated[
-        float | None, Field(description="When a call will try again.")
+        float | None, Field(description="Seconds until the next trial call.")
     ] = None
 
 
 class ProcessHealth(ApiModel):
-    """What one process knows of the model; times are in seconds."""
+    """The state of the model in one process; times are in seconds."""
 
     process: str
     reported_at: datetime
@@ -34,26 +34,33 @@ class ProcessHealth(ApiModel):
     concurrency_limit: Annotated[
         int | None,
         Field(
-            description="Calls at once: `bulkhead.maxConcurrency`, or fewer "
-            "after rate limits. Null: no limit is known."
+            description="The limit of calls at once: "
+            "`bulkhead.maxConcurrency`, or less after rate limits. Null: no "
+            "limit."
         ),
     ] = None
-    running: Annotated[Count, Field(description="Calls under way.")]
-    waiting: Annotated[Count, Field(description="Calls without a place.")]
+    running: Annotated[Count, Field(description="Running calls.")]
+    waiting: Annotated[
+        Count,
+        Field(description="Calls that wait because of the concurrency limit."),
+    ]
     paused_seconds: Annotated[
-        float, Field(description="Left of a pause that a rate limit asked.")
+        float, Field(description="The rest of a pause after rate limits.")
     ] = 0.0
-    succeeded: Annotated[Count, Field(description="Since it started.")]
+    succeeded: Annotated[
+        Count, Field(description="Successful calls since the process started.")
+    ]
     failed: Annotated[
-        dict[str, int], Field(description="Since it started, by kind.")
+        dict[str, int],
+        Field(description="Failed calls since the process started, by kind."),
     ]
     last_error: str | None = None
     last_error_seconds: Annotated[
-        float | None, Field(description="How long ago that was.")
+        float | None, Field(description="Seconds since the last error.")
     ] = None
     learnt: Annotated[
         ProfileSettings | None,
-        Field(description="What refused calls have taught this process."),
+        Field(description="What this process has learnt from refused calls."),
     ] = None
 
 
@@ -89,8 +96,8 @@ class ModelHealth(ApiModel):
     available: Annotated[
         bool,
         Field(
-            description="Whether no process leaves it alone just now; true "
-            "if none has called it."
+            description="False while a process makes no calls to the model; "
+            "true if none has called it."
         ),
     ]
     running: Count
@@ -99,15 +106,18 @@ class ModelHealth(ApiModel):
     learnt: Annotated[
         ProfileSettings | None,
         Field(
-            description="What refused calls have taught, in the form of the "
-            "model's `profile`. A change of the model forgets it."
+            description="What was learnt from refused calls, in the form of "
+            "the model's `profile`. Changing the model clears it."
         ),
     ] = None
     refused_options: Annotated[
         tuple[str, ...],
-        Field(description="The options that calls go without since then."),
+        Field(
+            description="The options that are left out of calls because of "
+            "that."
+        ),
     ] = ()
     processes: Annotated[
         list[ProcessHealth],
-        Field(description="Those that have called it and are alive."),
+        Field(description="The running processes that have called it."),
     ]

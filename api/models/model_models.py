@@ -41,7 +41,7 @@ KeyReference = Annotated[
         min_length=1,
         max_length=256,
         pattern=r"^[A-Za-z0-9_.\-]+$",
-        description="Names the environment variable that holds the key: "
+        description="The name of the environment variable with the key: "
         "`KEY-GPT-4` is read from `KEY_GPT_4`. Never the key itself.",
         examples=["OPENAI-API-KEY"],
     ),
@@ -57,22 +57,24 @@ Endpoint = Annotated[
     AfterValidator(str.strip),
     Field(
         max_length=2048,
-        description="The provider's base URL; empty for its own.",
+        description="The base URL; empty for the provider's default.",
     ),
 ]
 ApiVersion = Annotated[
-    Text, Field(description="Where the provider wants one (Azure).")
+    Text, Field(description="Required by some providers (Azure).")
 ]
 Deployment = Annotated[
     Text,
-    Field(description="What the provider calls it; empty if by this name."),
+    Field(
+        description="The provider's name of the model; empty if it is the "
+        "same."
+    ),
 ]
 
 
 _SAID = Field(
-    description="What it supports, where that is not to be found out: "
-    "otherwise it is known by the model's name, or learnt when the provider "
-    "refuses an option."
+    description="What the model supports. Fields that are not set are known "
+    "from the model's name, or learnt when the provider refuses an option."
 )
 
 
@@ -145,7 +147,7 @@ class ModelCreate(ModelFields):
 
 
 class ModelUpdate(ApiModel):
-    """`PATCH /models/{model_id}`; what is left out stays."""
+    """`PATCH /models/{model_id}`; other fields are kept."""
 
     model_config = example(maxToken=2048)
 
@@ -174,7 +176,7 @@ class ModelUpdate(ApiModel):
 
 
 class Model(StoredModel):
-    """A model, as it is listed: without its key reference."""
+    """A model, without its key reference."""
 
     id_field: ClassVar[str] = "model_id"
 

@@ -22,7 +22,7 @@ _OTHER_LIMIT = {NEWER_LIMIT: OLDER_LIMIT, OLDER_LIMIT: NEWER_LIMIT}
 
 
 class ProfileSettings(ApiModel):
-    """What a model supports; null where that is not said."""
+    """What a model supports; null if it is not declared."""
 
     supports_temperature: bool | None = None
     supports_top_p: bool | None = None
@@ -35,8 +35,8 @@ class ProfileSettings(ApiModel):
     supports_json_schema: Annotated[
         bool | None,
         Field(
-            description="Without it a schema goes into the prompt, beside "
-            "JSON mode where there is one."
+            description="If false, the schema is added to the prompt, and "
+            "JSON mode is used if there is one."
         ),
     ] = None
     supports_json_object: bool | None = None
@@ -48,23 +48,23 @@ class ProfileSettings(ApiModel):
     supports_system: Annotated[
         bool | None,
         Field(
-            description="Without it the system text goes into the first "
+            description="If false, the system text is added to the first "
             "user message."
         ),
     ] = None
     token_limit_field: Annotated[
         TokenLimitField | None,
         Field(
-            description="What the provider calls the limit; null: by which "
-            "of `maxToken` and `maxCompletionToken` is set."
+            description="The provider's name of the token limit; null: "
+            "decided by which of `maxToken` and `maxCompletionToken` is set."
         ),
     ] = None
     schema_keywords_refused: Annotated[
         tuple[_Keyword, ...],
         Field(
             max_length=100,
-            description="Keywords of JSON Schema that are left out of what "
-            "is sent; answers are checked by the whole schema.",
+            description="Keywords of JSON Schema that are not sent; answers "
+            "are checked against the whole schema.",
         ),
     ] = ()
 

@@ -23,12 +23,13 @@ class PromptFlowCreate(ApiModel):
     name: Name
     prompt_ids: PromptIds
     is_public: Annotated[
-        bool, Field(description="For every client; needs the admin key.")
+        bool,
+        Field(description="Visible to every client; needs the admin key."),
     ] = False
 
 
 class PromptFlowUpdate(ApiModel):
-    """`PATCH /prompt-flows/{flowId}`; what is left out stays."""
+    """`PATCH /prompt-flows/{flowId}`; other fields are kept."""
 
     model_config = example(name="sentiment in one step")
 
@@ -36,7 +37,8 @@ class PromptFlowUpdate(ApiModel):
     prompt_ids: PromptIds | None = None
     is_public: bool | None = None
     client_id: Annotated[
-        Name | None, Field(description="The owner; for the administrator.")
+        Name | None,
+        Field(description="The owner; only the administrator may set it."),
     ] = None
 
 

@@ -10,7 +10,7 @@ from api.models.base import ApiModel, Name, StoredModel, Text, example
 
 
 class PromptStatus(StrEnum):
-    """Where a prompt stands in its own life."""
+    """The status of a prompt."""
 
     PUBLISHED = "PUBLISHED"
     DRAFT = "DRAFT"
@@ -59,11 +59,18 @@ class PromptCreate(ApiModel):
 
     name: Name
     version: Version | None = None
-    type: Annotated[Name, Field(description="What it is for, in a word.")]
+    type: Annotated[
+        Name,
+        Field(
+            description="The purpose of the prompt, a "
+            "name chosen by the client."
+        ),
+    ]
     status: PromptStatus
     prompt: PromptText
     is_public: Annotated[
-        bool, Field(description="For every client; needs the admin key.")
+        bool,
+        Field(description="Visible to every client; needs the admin key."),
     ] = False
 
 
@@ -74,7 +81,7 @@ class PromptSource(ApiModel):
         str, Field(description="The job whose meta step suggested it.")
     ]
     prompt_id: Annotated[
-        str, Field(description="The prompt that it is to replace.")
+        str, Field(description="The prompt that it should replace.")
     ]
     run_id: Annotated[
         str | None, Field(description="The run of that job, if any.")
@@ -89,7 +96,7 @@ class PromptDraft(PromptCreate):
 
 
 class PromptUpdate(ApiModel):
-    """`PATCH /prompts/{promptId}`; what is left out stays."""
+    """`PATCH /prompts/{promptId}`; other fields are kept."""
 
     model_config = example(status="ARCHIVE")
 
@@ -98,7 +105,8 @@ class PromptUpdate(ApiModel):
     prompt: PromptText | None = None
     is_public: bool | None = None
     client_id: Annotated[
-        Name | None, Field(description="The owner; for the administrator.")
+        Name | None,
+        Field(description="The owner; only the administrator may set it."),
     ] = None
 
 
@@ -119,6 +127,6 @@ class Prompt(StoredModel):
         PromptSource | None,
         Field(
             exclude_if=lambda source: source is None,
-            description="Of a prompt that a meta step suggested.",
+            description="The origin of a prompt that a meta step suggested.",
         ),
     ] = None

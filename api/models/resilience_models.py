@@ -27,10 +27,11 @@ class TimeoutSettings(ApiModel):
 
 
 class RetrySettings(ApiModel):
-    """How often and how late a failed call is made again.
+    """How often a failed call is made again, and after what time.
 
-    A provider that refuses calls for their rate pauses the whole model, for
-    `minWait` at first and up to `maxWait` while it goes on refusing.
+    If a provider refuses calls because of their rate, the whole model is
+    paused, for `minWait` at first and up to `maxWait` while calls are still
+    refused.
     """
 
     max_attempts: Annotated[
@@ -38,15 +39,16 @@ class RetrySettings(ApiModel):
         Field(
             ge=1,
             le=20,
-            description="Calls that make one attempt of the job, which has "
-            "`MAX_ATTEMPTS` of them. A rate limit counts as none.",
+            description="Failed calls that make one attempt of the job, "
+            "which has `MAX_ATTEMPTS` attempts. Rate limits do not count.",
         ),
     ] = 3
     min_wait: Annotated[
-        Seconds, Field(description="Seconds after the first failed call.")
+        Seconds,
+        Field(description="Seconds to wait after the first failed call."),
     ] = 1.0
     max_wait: Annotated[
-        Seconds, Field(description="No wait is longer, in seconds.")
+        Seconds, Field(description="The longest wait in seconds.")
     ] = 60.0
     exponential_base: Annotated[
         float,
@@ -54,11 +56,12 @@ class RetrySettings(ApiModel):
             ge=1,
             le=10,
             allow_inf_nan=False,
-            description="Each wait is this many times the one before.",
+            description="The factor by which each wait is longer than the "
+            "previous one.",
         ),
     ] = 2.0
     jitter: Annotated[
-        bool, Field(description="Waits vary by up to a half, by chance.")
+        bool, Field(description="Vary waits at random by up to a half.")
     ] = True
 
     @model_validator(mode="after")
@@ -71,7 +74,7 @@ class RetrySettings(ApiModel):
 
 
 class BreakerSettings(ApiModel):
-    """When no calls are made to a provider that keeps failing."""
+    """When calls to a failing provider are stopped, and for how long."""
 
     failure_threshold: Annotated[
         int, Field(ge=1, le=1000, description="Failed calls in a row.")
@@ -86,19 +89,23 @@ class BreakerSettings(ApiModel):
 
 
 class BulkheadSettings(ApiModel):
-    """How many calls run at once, in each process."""
+    """How many calls may run at once, in each process."""
 
     max_concurrency: Annotated[
         Annotated[int, Field(ge=1, le=10_000)] | None,
-        Field(description="Null: as many as the workers make."),
+        Field(description="Null: no limit besides those of the workers."),
     ] = None
     acquisition_timeout: Annotated[
-        Seconds, Field(description="Seconds that a call waits for a place.")
+        Seconds,
+        Field(
+            description="Seconds that a call waits until one of "
+            "the running calls ends; then its job is requeued."
+        ),
     ] = 30.0
 
 
 class ResilienceSettings(ApiModel):
-    """What protects a model's calls; what is left out has defaults."""
+    """Timeouts, retries and limits of a model's calls, all optional."""
 
     timeout: TimeoutSettings = TimeoutSettings()
     retry: RetrySettings = RetrySettings()

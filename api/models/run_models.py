@@ -19,7 +19,7 @@ from api.models.metrics import ProcessingMetrics
 
 
 class RunStatus(StrEnum):
-    """Where a run stands."""
+    """The status of a run."""
 
     PENDING = "PENDING"
     RUNNING = "RUNNING"
@@ -67,8 +67,8 @@ class RunCreate(ApiModel):
             min_length=1,
             max_length=100,
             fail_fast=True,
-            description="The models to improve the prompt for, one after "
-            "the other.",
+            description="The models for which the prompt is improved, one "
+            "after the other.",
         ),
     ]
     max_iterations: Annotated[
@@ -82,7 +82,7 @@ class RunCreate(ApiModel):
 
 
 class StepFailure(ApiModel):
-    """What ended the evaluation or the meta step of an iteration."""
+    """Why the evaluation or the meta step of an iteration failed."""
 
     error_type: str
     error: str = ""
@@ -91,10 +91,10 @@ class StepFailure(ApiModel):
 class RunIteration(ApiModel):
     """One job of a run and its outcome.
 
-    `workingPromptId` is the prompt that was tried: the first of the
-    initial ones, later the one that the iteration before suggested.
-    `evalResult` is the job's: the evaluation, with `error` and `errorType`
-    if a step failed. `evaluation` is the evaluation alone.
+    `workingPromptId` is the prompt that was used: first one of the initial
+    prompts, later the prompt that the previous iteration suggested.
+    `evalResult` is that of the job: the evaluation, with `error` and
+    `errorType` if a step failed. `evaluation` is only the evaluation.
     """
 
     iteration: int
@@ -145,7 +145,7 @@ class Run(StoredModel):
     priority: int
     request_data: dict[str, Any]
     current_model_index: Annotated[
-        int, Field(description="Its place in workingModels.")
+        int, Field(description="Its position in workingModels.")
     ] = 0
     current_iteration: int = 0
     current_job_id: str | None = None

@@ -20,7 +20,7 @@ from api.models.usage_models import SummedMetrics
 
 
 class StreamStatus(StrEnum):
-    """Where a stream stands."""
+    """The status of a stream."""
 
     STREAMING = "streaming"
     COMPLETED = "completed"
@@ -54,9 +54,9 @@ class StreamCreate(ApiModel):
 
 
 class StreamMetrics(ProcessingMetrics):
-    """What a stream used, and how long it took (seconds).
+    """Tokens, cost and times (seconds) of a stream.
 
-    `overheadDuration` is what Metasync added to the provider's time.
+    `overheadDuration` is the time that Metasync added to the provider's.
     """
 
     # Null where text came and the provider has not told its tokens.
@@ -70,7 +70,7 @@ class StreamMetrics(ProcessingMetrics):
 
 
 class StreamMetadata(Metadata):
-    """As everywhere, and when the stream ended."""
+    """The usual metadata, and when the stream ended."""
 
     completed_at: datetime | None = None
 
@@ -96,7 +96,7 @@ class Stream(StoredModel):
 
 
 class StreamSummary(ApiModel):
-    """`GET /stream/summary`: counts, and sums over the completed."""
+    """`GET /stream/summary`: counts, and sums over completed streams."""
 
     streaming: int = 0
     completed: int = 0
@@ -117,7 +117,7 @@ class StreamDataPoint(ApiModel):
 
 
 class StreamGroup(ApiModel):
-    """Completed streams that are alike, counted and summed."""
+    """Completed streams with equal properties, counted and summed."""
 
     model: str
     client_reference: dict[str, Any] | None = None
@@ -127,7 +127,7 @@ class StreamGroup(ApiModel):
 
 
 class DateRange(ApiModel):
-    """The range that was asked for; both ends belong to it."""
+    """The requested range; both ends are included."""
 
     from_: Annotated[datetime | None, Field(alias="from")] = None
     to: datetime | None = None

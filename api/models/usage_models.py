@@ -11,8 +11,8 @@ from api.models.metrics import DetailCount
 class SummedMetrics(ApiModel):
     """Tokens, seconds and cost of many jobs or streams.
 
-    The three costs are null unless every priced record has one currency;
-    `costByCurrency` has the sums in any case.
+    The three costs are null unless all records with a price have the same
+    currency; `costByCurrency` has the sums in every case.
     """
 
     input_tokens: int = 0

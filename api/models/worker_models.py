@@ -31,7 +31,7 @@ REPLICA_LIMIT = 100
 
 
 class WorkerStatus(StrEnum):
-    """The state that is wanted; the pool brings the threads to it."""
+    """The wanted state; the pools start and stop threads accordingly."""
 
     STOPPED = "stopped"
     RUNNING = "running"
@@ -55,7 +55,7 @@ StoredFilters = Annotated[dict[str, JsonValue], BeforeValidator(_from_text)]
 
 
 class WorkerConfigInput(ApiModel):
-    """A worker's settings; what is left out gets the server's default."""
+    """A worker's settings; missing fields get the server's default."""
 
     poll_interval: Annotated[
         int | None, Field(ge=1, le=3600, description="seconds")
@@ -68,7 +68,7 @@ class WorkerConfigInput(ApiModel):
         Field(
             ge=1,
             le=10_000,
-            description="Jobs that run at once; else as maxItemsPerBatch.",
+            description="Jobs that run at once; default: maxItemsPerBatch.",
         ),
     ] = None
     replicas: Annotated[
@@ -76,8 +76,8 @@ class WorkerConfigInput(ApiModel):
         Field(
             ge=1,
             le=REPLICA_LIMIT,
-            description="Threads that run this worker, spread over the "
-            "processes; each with its own maxConcurrency. Left out: 1.",
+            description="Threads that run this worker, distributed over the "
+            "processes; each with its own maxConcurrency. Default: 1.",
         ),
     ] = None
     model_filter: Annotated[
@@ -96,10 +96,10 @@ class WorkerConfigInput(ApiModel):
 
 
 class WorkerConfig(ApiModel):
-    """A worker's settings, complete.
+    """All settings of a worker.
 
-    `pollInterval` (s) is only the fall-back: a job that is submitted to
-    this process starts at once.
+    `pollInterval` (s) is only for jobs of other processes: a job that is
+    submitted to the same process starts at once.
     """
 
     poll_interval: int
@@ -117,12 +117,13 @@ class WorkerConfig(ApiModel):
 
 
 Group = Annotated[
-    Name, Field(description="To start and stop workers together.")
+    Name,
+    Field(description="A name for starting and stopping workers together."),
 ]
 
 
 class WorkerCreate(ApiModel):
-    """`POST /workers`; `workerId` is the name the client gives it."""
+    """`POST /workers`; `workerId` is a name chosen by the client."""
 
     model_config = example(
         workerId="night shift",
@@ -136,7 +137,7 @@ class WorkerCreate(ApiModel):
 
 
 class WorkerUpdate(ApiModel):
-    """`PATCH /workers/{workerId}`; a running worker takes it up at once."""
+    """`PATCH /workers/{workerId}`; a running worker uses it at once."""
 
     model_config = example(config={"operationFilter": "sentiment"})
 
@@ -151,7 +152,8 @@ class Worker(StoredModel):
 
     worker_id: str
     name: Annotated[
-        str, Field(description="The `workerId` of the request that made it.")
+        str,
+        Field(description="The `workerId` of the request that created it."),
     ]
     client_id: str
     status: WorkerStatus
@@ -160,9 +162,9 @@ class Worker(StoredModel):
     thread_info: Annotated[
         dict[str, Any] | None,
         Field(
-            description="While it is to run: `startedAt`, and in `threads` "
-            "each `replica` that runs, with its `pool` (process) and since "
-            "when. `error` says why a worker cannot run."
+            description="For a running worker: `startedAt`, and in `threads` "
+            "each running `replica` with its `pool` (process) and `since`. "
+            "`error` says why a worker cannot run."
         ),
     ] = None
 
@@ -198,7 +200,7 @@ def _broken(document: Mapping[str, Any]) -> Worker:
 
 
 class WorkerBatchCreate(ApiModel):
-    """`POST /workers/batch`: workers named `{workerIdPrefix}-1` and on."""
+    """`POST /workers/batch`: workers named `{workerIdPrefix}-1`, `-2` ..."""
 
     model_config = example(
         workerIdPrefix="night",
@@ -215,14 +217,14 @@ class WorkerBatchCreate(ApiModel):
 
 
 class WorkerFailure(ApiModel):
-    """One worker of a batch that could not be served, and why."""
+    """A worker of a batch for which the action failed, and why."""
 
     worker_id: str
     error: str
 
 
 class WorkerBatchCreated(ApiModel):
-    """What came of `POST /workers/batch`."""
+    """The answer to `POST /workers/batch`."""
 
     created: list[Worker]
     failed: list[WorkerFailure]
@@ -231,7 +233,7 @@ class WorkerBatchCreated(ApiModel):
 
 
 class WorkerBatchUpdate(ApiModel):
-    """`PATCH /workers/batch`: start or stop the named, or a whole group."""
+    """`PATCH /workers/batch`: start or stop workers by ids or by group."""
 
     model_config = example(action="start", group="nightly")
 
@@ -239,7 +241,7 @@ class WorkerBatchUpdate(ApiModel):
     worker_ids: Annotated[
         Annotated[list[Text], Field(max_length=NAMED_LIMIT, fail_fast=True)]
         | None,
-        Field(description="Wins over `group`."),
+        Field(description="Used instead of `group` if both are sent."),
     ] = None
     group: Group | None = None
 
@@ -251,7 +253,7 @@ class WorkerBatchUpdate(ApiModel):
 
 
 class WorkerBatchUpdated(ApiModel):
-    """What came of `PATCH /workers/batch`."""
+    """The answer to `PATCH /workers/batch`."""
 
     updated: list[Worker]
     failed: list[WorkerFailure]

@@ -30,7 +30,7 @@ _CHANGED = overtaken("Client")
 async def create_client(
     request: ClientCreate, clients: Clients
 ) -> ClientWithKey:
-    """Make a client; its `api_key` is shown only here."""
+    """Create a client; only this answer shows its `api_key`."""
     return await clients.create(request)
 
 
@@ -58,17 +58,17 @@ async def update_client(
 
 @router.delete("/{client_id}", status_code=204)
 async def delete_client(client_id: str, clients: Clients) -> None:
-    """Delete a client; its key ends at once."""
+    """Delete a client; its key is invalid at once, and its workers stop."""
     await clients.delete(client_id)
 
 
 @router.post("/{client_id}/toggle", responses=problems(_CHANGED))
 async def toggle_client(client_id: str, clients: Clients) -> Client:
-    """Disable an enabled client, enable a disabled one."""
+    """Disable an enabled client, or enable a disabled one."""
     return await clients.toggle(client_id)
 
 
 @router.post("/{client_id}/rotate-key", responses=problems(_CHANGED))
 async def rotate_client_key(client_id: str, clients: Clients) -> RotatedKey:
-    """Give the client a new `api_key`, shown only here."""
+    """Replace the client's `api_key`; only this answer shows the new one."""
     return await clients.rotate_key(client_id)

@@ -13,14 +13,14 @@ SERVICE = "metasync-api"
 router = APIRouter(prefix="/health", tags=["health"])
 _NOT_READY = {
     "model": answers.Readiness,
-    "description": "The database takes no writes, or a part of the process "
-    "has failed: `checks` says which.",
+    "description": "The database accepts no writes, or a part of the process "
+    "has failed: see `checks`.",
 }
 
 
 @router.get("")
 async def health() -> answers.Health:
-    """Say that the service answers."""
+    """Report that the service answers."""
     return answers.Health(
         status="healthy",
         service=SERVICE,
@@ -31,7 +31,7 @@ async def health() -> answers.Health:
 
 @router.get("/live")
 async def liveness() -> answers.Liveness:
-    """Say that the process lives."""
+    """Report that the process is alive."""
     return answers.Liveness(
         status="alive", service=SERVICE, timestamp=datetime.now(UTC)
     )
@@ -43,10 +43,10 @@ async def liveness() -> answers.Liveness:
     response_model_exclude_none=True,
 )
 async def readiness(health: Health, response: Response) -> answers.Readiness:
-    """Say whether work can be taken: 503 while something is missing.
+    """Report whether the process can take work: 200, otherwise 503.
 
     Ready means that a write to the database works, that `DATA_DIR` can be
-    written where workers run, and that no part of the process has failed.
+    written if workers run, and that no part of the process has failed.
     """
     report = await health.report()
     response.status_code = 200 if report.ready else 503

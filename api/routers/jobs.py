@@ -55,7 +55,8 @@ IdempotencyKey = Annotated[
         alias="Idempotency-Key",
         min_length=1,
         max_length=256,
-        description="Makes a repeated request answer the first one's jobs.",
+        description="A repeated request with the same key returns the jobs "
+        "of the first one. The same key with another request is a 422.",
     ),
 ]
 
@@ -114,7 +115,7 @@ async def list_jobs(
 async def summarize_jobs(
     jobs: Jobs, caller: AnyCaller, wanted: JobQuery
 ) -> JobSummary:
-    """Count jobs by status and sum what they used and cost.
+    """Count jobs by status, and sum their tokens, seconds and cost.
 
     Sums are over PROCESSED and CONSUMED. Any
     `clientReference.<field>=<value>` in the query narrows both.
@@ -134,7 +135,7 @@ async def create_jobs(
     caller: ClientCaller,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Queue many jobs, or none if one of them is wrong."""
+    """Queue many jobs, or none if one of them is invalid."""
     made = await jobs.create_batch(request.jobs, caller, idempotency_key)
     return await long_list(made, 201)
 
@@ -149,7 +150,7 @@ async def create_jobs(
 async def update_jobs(
     request: JobBatchUpdate, jobs: Jobs, caller: AnyCaller
 ) -> Response:
-    """Change many jobs, or none if one of the changes is wrong."""
+    """Change many jobs, or none if one of the changes is invalid."""
     return await long_list(await jobs.update_batch(request.jobs, caller))
 
 
@@ -167,7 +168,7 @@ async def delete_jobs(
 async def get_job(
     job_id: str, jobs: Jobs, waiting: Waiting, caller: AnyCaller
 ) -> Job:
-    """Return one job; of one that is PENDING, say why it waits."""
+    """Return one job; for a PENDING job, `waitingFor` says why it waits."""
     return await waiting.explain(await jobs.get(job_id, caller))
 
 
@@ -177,7 +178,7 @@ async def get_job(
 async def update_job_status(
     job_id: str, request: JobStatusUpdate, jobs: Jobs, caller: AnyCaller
 ) -> Job:
-    """Set the status, where the table of transitions allows it."""
+    """Set the status, if the transition is allowed."""
     change = JobUpdate(status=request.status)
     return await jobs.update(job_id, change, caller)
 
@@ -195,5 +196,5 @@ async def update_job(
 
 @router.delete("/{job_id}", status_code=204, responses=problems(_CHANGED))
 async def delete_job(job_id: str, jobs: Jobs, caller: AnyCaller) -> None:
-    """Delete a job; if it is running, its answer will be dropped."""
+    """Delete a job; if it is running, its answer is dropped."""
     await jobs.delete(job_id, caller)

@@ -13,7 +13,7 @@ router = APIRouter(tags=["health"], dependencies=[MayScrape])
 
 _PAGE: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "Prometheus' text format, version 0.0.4.",
+        "description": "The text format of Prometheus, version 0.0.4.",
         "content": {
             "text/plain": {
                 "schema": {"type": "string"},
@@ -28,5 +28,5 @@ _PAGE: dict[int | str, dict[str, Any]] = {
 
 @router.get("/metrics", response_class=PlainTextResponse, responses=_PAGE)
 async def metrics(metrics: Metrics) -> Response:
-    """Give this process's metrics, and what the queue holds."""
+    """Return the metrics of this process and of the queue."""
     return Response(await metrics.page(), media_type=CONTENT_TYPE_PLAIN_0_0_4)

@@ -32,7 +32,7 @@ _CHANGED = overtaken("Model")
     responses=problems(_NAME_TAKEN),
 )
 async def create_model(request: ModelCreate, models: Models) -> ModelWithKey:
-    """Make a model; `key` names an environment variable."""
+    """Create a model; `key` names an environment variable."""
     return await models.create(request)
 
 
@@ -54,9 +54,9 @@ async def get_model(model_id: str, models: Models) -> Model:
 async def get_model_health(
     model_id: str, models: Models, health: ModelHealths
 ) -> ModelHealth:
-    """Tell how calls to a model go, in all processes that make any.
+    """Return how calls to a model succeed, in all processes.
 
-    At most a few seconds old.
+    The data is at most a few seconds old.
     """
     return await health.of(await models.get(model_id))
 
@@ -69,7 +69,7 @@ async def get_model_health(
 async def update_model(
     model_id: str, request: ModelUpdate, models: Models
 ) -> Model:
-    """Change what is given; workers take it up within seconds."""
+    """Change the given fields; workers use them within seconds."""
     return await models.update(model_id, request)
 
 
@@ -80,5 +80,5 @@ async def update_model(
     responses=problems(_CHANGED),
 )
 async def delete_model(model_id: str, models: Models) -> None:
-    """Delete a model; its name is free again."""
+    """Delete a model; its name can be used again."""
     await models.delete(model_id)

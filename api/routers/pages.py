@@ -29,7 +29,7 @@ def page_request(
         str | None,
         Query(
             max_length=512,
-            description=f"The `{NEXT_CURSOR}` header of the page before.",
+            description=f"The `{NEXT_CURSOR}` header of the previous page.",
         ),
     ] = None,
 ) -> PageRequest:

@@ -39,7 +39,7 @@ _CHANGED = overtaken("Prompt flow")
 async def create_prompt_flow(
     request: PromptFlowCreate, flows: PromptFlows, caller: AnyCaller
 ) -> PromptFlow:
-    """Make a flow; its prompts are checked when a job uses it."""
+    """Create a flow; its prompts are checked when a job uses it."""
     return await flows.create(request, caller)
 
 
@@ -47,7 +47,7 @@ async def create_prompt_flow(
 async def list_prompt_flows(
     flows: PromptFlows, caller: AnyCaller, page: PageQuery, response: Response
 ) -> Sequence[PromptFlow]:
-    """List one's own and public flows."""
+    """List the caller's and public flows."""
     return answer(await flows.page(caller, page), response)
 
 
@@ -68,7 +68,7 @@ async def update_prompt_flow(
     flows: PromptFlows,
     caller: AnyCaller,
 ) -> PromptFlow:
-    """Change what is given."""
+    """Change the given fields."""
     return await flows.update(flow_id, request, caller)
 
 

@@ -46,7 +46,7 @@ PromptQuery = Annotated[PromptFilter, Depends(prompt_filter)]
 async def create_prompt(
     request: PromptCreate, prompts: Prompts, caller: AnyCaller
 ) -> Prompt:
-    """Make a prompt; without `version` it is the next whole number."""
+    """Create a prompt; the default of `version` is the next whole number."""
     return await prompts.create(request, caller)
 
 
@@ -58,7 +58,7 @@ async def list_prompts(
     page: PageQuery,
     response: Response,
 ) -> Sequence[Prompt]:
-    """List one's own and public prompts."""
+    """List the caller's and public prompts."""
     return answer(await prompts.page(caller, wanted, page), response)
 
 
@@ -77,7 +77,7 @@ async def get_prompt(
 async def update_prompt(
     prompt_id: str, request: PromptUpdate, prompts: Prompts, caller: AnyCaller
 ) -> Prompt:
-    """Change what is given."""
+    """Change the given fields."""
     return await prompts.update(prompt_id, request, caller)
 
 
@@ -89,5 +89,5 @@ async def update_prompt(
 async def delete_prompt(
     prompt_id: str, prompts: Prompts, caller: AnyCaller
 ) -> None:
-    """Delete a prompt; its version is free again."""
+    """Delete a prompt; its version can be used again."""
     await prompts.delete(prompt_id, caller)

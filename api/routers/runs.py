@@ -31,7 +31,7 @@ _CHANGED = overtaken("Run")
 async def create_run(
     request: RunCreate, runs: Runs, caller: ClientCaller
 ) -> Run:
-    """Begin a run; a running worker of the client does its jobs."""
+    """Start a run; it needs a running worker of the client."""
     return await runs.create(request, caller)
 
 
@@ -43,7 +43,7 @@ async def list_runs(
     response: Response,
     status: RunStatus | None = None,
 ) -> Sequence[Run]:
-    """List runs in order of their beginning."""
+    """List runs in order of their start."""
     return answer(await runs.page(caller, status, page), response)
 
 
@@ -55,13 +55,13 @@ async def get_run(run_id: str, runs: Runs, caller: AnyCaller) -> Run:
 
 @router.patch("/{run_id}/pause", responses=problems(_NO_WAY))
 async def pause_run(run_id: str, runs: Runs, caller: AnyCaller) -> Run:
-    """Start no further job; the current one may finish."""
+    """Pause a run: its current job may finish, no new one starts."""
     return await runs.pause(run_id, caller)
 
 
 @router.patch("/{run_id}/resume", responses=problems(_NO_WAY))
 async def resume_run(run_id: str, runs: Runs, caller: AnyCaller) -> Run:
-    """Go on with a paused run, or with the step that failed."""
+    """Continue a paused run, or repeat the step that failed."""
     return await runs.resume(run_id, caller)
 
 

@@ -40,9 +40,9 @@ _BAD_DATE = {
     ]
 }
 _ANSWER = {
-    "description": "The answer's text as it comes, or, with "
-    f"`Accept: {EVENT_STREAM}`, the events `delta`, `usage`, `error` and "
-    "`done`. A failure after the first piece ends the text with "
+    "description": "The text of the answer while the model writes it, or, "
+    f"with `Accept: {EVENT_STREAM}`, the events `delta`, `usage`, `error` and "
+    "`done`. If the call fails after the first piece, the text ends with "
     "`[Error: ...]`.",
     "content": {
         "text/plain": {
@@ -72,7 +72,7 @@ def time_range(
         str | None,
         Query(
             alias="from",
-            description="An ISO 8601 date or time; belongs to the range.",
+            description="An ISO 8601 date or time, included in the range.",
             examples=["2026-01-01"],
         ),
     ] = None,
@@ -80,7 +80,7 @@ def time_range(
         str | None,
         Query(
             alias="to",
-            description="As `from`; a date is its whole day.",
+            description="Like `from`; a date means the whole day.",
             examples=["2026-01-31"],
         ),
     ] = None,
@@ -116,7 +116,7 @@ async def create_stream(
     streams: Streams,
     caller: ClientCaller,
 ) -> StreamingResponse:
-    """Stream an answer; hanging up ends the provider's call."""
+    """Stream an answer; if the client hangs up, the call is cancelled."""
     live, first = await streams.start(body, caller)
     as_events = EVENT_STREAM in request.headers.get("accept", "")
     content = _events(live, first) if as_events else _text(live, first)
@@ -146,7 +146,7 @@ async def list_streams(
 async def summarize_streams(
     streams: Streams, caller: AnyCaller, wanted: StreamQuery
 ) -> StreamSummary:
-    """Count streams by status and sum what the completed used.
+    """Count streams by status, and sum the metrics of completed ones.
 
     Any `clientReference.<field>=<value>` in the query narrows both.
     """
@@ -157,7 +157,7 @@ async def summarize_streams(
 async def analyze_streams(
     streams: Streams, caller: AnyCaller, times: TimeQuery
 ) -> StreamAnalytics:
-    """Give every completed stream as a point, and groups of like ones."""
+    """Return every completed stream as a point, and groups of equal ones."""
     return await streams.analytics(caller, times)
 
 
@@ -165,7 +165,7 @@ async def analyze_streams(
 async def get_stream(
     stream_id: str, streams: Streams, caller: AnyCaller
 ) -> Stream:
-    """Return one record."""
+    """Return the record of a stream."""
     return await streams.get(stream_id, caller)
 
 

@@ -60,7 +60,7 @@ WorkerQuery = Annotated[WorkerFilter, Depends(worker_filter)]
 async def create_worker(
     request: WorkerCreate, workers: Workers, caller: ClientCaller
 ) -> Worker:
-    """Make a stopped worker for the client's own jobs."""
+    """Create a worker for the client's jobs; it is stopped at first."""
     return await workers.create(request, caller)
 
 
@@ -68,7 +68,7 @@ async def create_worker(
 async def list_workers(
     workers: Workers, caller: AnyCaller, page: PageQuery, response: Response
 ) -> Sequence[Worker]:
-    """List one's workers."""
+    """List the caller's workers."""
     return answer(await workers.page(caller, page), response)
 
 
@@ -76,7 +76,7 @@ async def list_workers(
 async def create_workers(
     request: WorkerBatchCreate, workers: Workers, caller: ClientCaller
 ) -> WorkerBatchCreated:
-    """Make workers named `{workerIdPrefix}-1` and on."""
+    """Create workers named `{workerIdPrefix}-1`, `-2` and so on."""
     return await workers.create_batch(request, caller)
 
 
@@ -92,9 +92,9 @@ async def update_workers(
 async def summarize_workers(
     workers: Workers, caller: AnyCaller, wanted: WorkerQuery
 ) -> WorkerSummary:
-    """Count one's workers by status and name them.
+    """Count the caller's workers by status, and list their ids.
 
-    Any `clientReference.<field>=<value>` in the query asks for the workers
+    Any `clientReference.<field>=<value>` in the query selects the workers
     with that filter.
     """
     return await workers.summary(caller, wanted)
@@ -102,7 +102,7 @@ async def summarize_workers(
 
 @router.get("/overview", dependencies=[Depends(verify_admin_api_key)])
 async def overview_of_workers(workers: Workers) -> WorkerOverview:
-    """Count everybody's workers, in all and by client."""
+    """Count all workers, in total and by client."""
     return await workers.overview()
 
 
@@ -118,7 +118,7 @@ async def get_worker(
 async def update_worker(
     worker_id: str, request: WorkerUpdate, workers: Workers, caller: AnyCaller
 ) -> Worker:
-    """Change what is given; a running worker takes it up at once."""
+    """Change the given fields; a running worker uses them at once."""
     return await workers.update(worker_id, request, caller)
 
 
@@ -128,7 +128,7 @@ async def update_worker(
 async def delete_worker(
     worker_id: str, workers: Workers, caller: AnyCaller
 ) -> None:
-    """Delete a worker that does not run."""
+    """Delete a stopped worker."""
     await workers.delete(worker_id, caller)
 
 
@@ -136,7 +136,7 @@ async def delete_worker(
 async def start_worker(
     worker_id: str, workers: Workers, caller: AnyCaller
 ) -> Worker:
-    """Start a worker; from now on it takes its client's jobs."""
+    """Start a worker; it then takes its client's jobs."""
     return await workers.start(worker_id, caller)
 
 
@@ -144,5 +144,5 @@ async def start_worker(
 async def stop_worker(
     worker_id: str, workers: Workers, caller: AnyCaller
 ) -> Worker:
-    """Stop a worker; what it has not finished in time waits again."""
+    """Stop a worker; jobs that do not finish in time are requeued."""
     return await workers.stop(worker_id, caller)

@@ -15,7 +15,7 @@ _TRIAL_SHARE_OF_OUTAGE = 0.05
 
 
 class BreakerState(StrEnum):
-    """Whether calls pass."""
+    """Whether calls are made; half open: trial calls only."""
 
     CLOSED = "closed"
     OPEN = "open"

@@ -68,7 +68,7 @@ class ClientService:
         return client
 
     async def toggle(self, client_id: str) -> Client:
-        """Disable an enabled client, enable a disabled one."""
+        """Disable an enabled client, or enable a disabled one."""
         client = await self._change(
             client_id,
             lambda client: {"enabled": not client.enabled},

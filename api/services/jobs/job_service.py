@@ -97,7 +97,7 @@ class JobService:
         caller: Caller,
         key: str | None = None,
     ) -> list[Job]:
-        """Queue many jobs, or none if one of them is wrong.
+        """Queue many jobs, or none if one of them is invalid.
 
         Raises:
             RuleError: names the first wrong item by its index.
@@ -160,7 +160,7 @@ class JobService:
     async def update_batch(
         self, items: Sequence[JobBatchUpdateItem], caller: Caller
     ) -> list[Job]:
-        """Change many jobs, or none if one of the changes is wrong.
+        """Change many jobs, or none if one of the changes is invalid.
 
         Raises:
             RuleError: an id is unknown, or a change not allowed.

@@ -136,7 +136,7 @@ class PromptService:
     async def update(
         self, prompt_id: str, request: PromptUpdate, caller: Caller
     ) -> Prompt:
-        """Change what is given.
+        """Change the given fields.
 
         Raises:
             ForbiddenError: what only the administrator may do.

@@ -88,7 +88,7 @@ class RunService:
     async def page(
         self, caller: Caller, status: RunStatus | None, page: PageRequest
     ) -> Page[Run]:
-        """List runs in order of their beginning."""
+        """List runs in order of their start."""
         where = dict(caller.own)
         if status is not None:
             where["status"] = status
@@ -107,7 +107,7 @@ class RunService:
         return stored_runs.read(document)
 
     async def pause(self, run_id: str, caller: Caller) -> Run:
-        """Start no further job; the current one may finish."""
+        """Pause a run: its current job may finish, no new one starts."""
         return await self._switch(
             run_id, caller, _PAUSABLE, RunStatus.PAUSED, "paused"
         )

@@ -209,7 +209,7 @@ def _decode(cursor: str, order: str) -> tuple[Any, ObjectId]:
     except (ValueError, TypeError, binascii.Error):
         raise RuleError(
             "The cursor is not one that this server gave out; take it from "
-            "the X-Next-Cursor header of the page before"
+            "the X-Next-Cursor header of the previous page"
         ) from None
 
 

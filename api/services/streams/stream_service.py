@@ -145,7 +145,7 @@ class StreamService:
         )
 
     async def get(self, stream_id: str, caller: Caller) -> Stream:
-        """Return one record.
+        """Return the record of a stream.
 
         Raises:
             NotFoundError: there is none, or it is another client's.

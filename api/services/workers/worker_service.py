@@ -168,7 +168,7 @@ class WorkerService:
         return (await self._shown([changed], caller))[0]
 
     async def delete(self, worker_id: str, caller: Caller) -> None:
-        """Delete a worker that does not run."""
+        """Delete a stopped worker."""
         await self._workers.remove(
             worker_id, caller.own, check=_refuse_running
         )
@@ -239,7 +239,7 @@ class WorkerService:
         return summarized(filter(wanted.matches, workers))
 
     async def overview(self) -> WorkerOverview:
-        """Count everybody's workers, in all and by client."""
+        """Count all workers, in total and by client."""
         found = await self._documents.find({}, fields=["clientId", "status"])
         enabled = await self._clients.enabled(
             {each["clientId"] for each in found}

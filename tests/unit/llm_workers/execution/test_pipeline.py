@@ -42,7 +42,6 @@ from llm_sdks.base_sdk import (
 from llm_sdks.registry import SdkRegistry
 from llm_sdks.resilience.model_gate import ModelGates
 from llm_workers.execution import pipeline as pipeline_module
-from llm_workers.execution import retries
 from llm_workers.execution import retries as retries_module
 from llm_workers.execution.pipeline import Pipeline
 from tests.support.samples import claimed_job, logged, nested
@@ -1295,7 +1294,7 @@ async def test_a_model_that_refuses_every_call_does_not_fill_the_log(
     class OnlyHereError(errors.BadRequestError):
         kind = "ONLY_HERE"
 
-    logs = logged(monkeypatch, retries)
+    logs = logged(monkeypatch, retries_module)
     for _ in range(200):
         await bench.fails(OnlyHereError("no"))
     told = [log["count"] for log in logs if log["event"] == "step_failed"]
