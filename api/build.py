@@ -98,22 +98,13 @@ def build_services(shared: Shared) -> Services:
     settings, clock = shared.settings, shared.clock
     documents = shared.documents
     models = ModelService(documents("models"), shared.registry)
-    prompts = PromptService(
-        documents("prompts"),
-        VersionCounters(documents("prompt_versions"), documents("prompts")),
-    )
+    prompts = _prompts(shared)
     flows = PromptFlowService(documents("prompt_flows"))
     jobs = JobService(
         documents("jobs"), models, prompts, flows, shared.signals, clock
     )
     workers = _workers(shared)
-    health = ModelHealthService(
-        documents("model_health"),
-        shared.gates,
-        shared.process_id,
-        clock,
-        shared.registry.learnt,
-    )
+    health = _model_health(shared)
     pepper = settings.api_key_pepper.get_secret_value()
     return Services(
         clients=ClientService(documents("clients"), workers, pepper),
@@ -136,6 +127,22 @@ def build_services(shared: Shared) -> Services:
         admin_api_key=settings.admin_api_key.get_secret_value(),
         docs_user=settings.docs_user,
         docs_secret=settings.docs_secret.get_secret_value(),
+    )
+
+
+def _prompts(shared: Shared) -> PromptService:
+    documents = shared.documents("prompts")
+    counters = VersionCounters(shared.documents("prompt_versions"), documents)
+    return PromptService(documents, counters)
+
+
+def _model_health(shared: Shared) -> ModelHealthService:
+    return ModelHealthService(
+        shared.documents("model_health"),
+        shared.gates,
+        shared.process_id,
+        shared.clock,
+        shared.registry.learnt,
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from api.models.job_models import REQUEST_BYTES_LIMIT
+from api.models.job_fields import REQUEST_BYTES_LIMIT
 from cli.errors import CommandError
 from cli.text_file import read_text
 from utilities import payload

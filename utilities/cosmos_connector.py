@@ -5,20 +5,15 @@ transactions, no pipeline updates, no dates inside updates (see `clock`).
 Code outside the store takes the driver's names that it needs from here.
 """
 
-import asyncio
-import logging
-import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import bson
 from bson import ObjectId
 from bson.errors import BSONError, InvalidDocument, InvalidId
 from bson.raw_bson import RawBSONDocument
-from pymongo import AsyncMongoClient, UpdateOne
+from pymongo import UpdateOne
 from pymongo.asynchronous.collection import AsyncCollection
-from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import (
     BulkWriteError,
     DocumentTooLarge,
@@ -30,6 +25,7 @@ from pymongo.errors import (
 from utilities.clock import Clock, now_ms
 from utilities.slices import in_slices
 from utilities.store import metadata
+from utilities.store.clients import ClientManager
 from utilities.store.conditions import living, unchanged
 from utilities.store.metadata import WRITE_ID, current_actor
 from utilities.store.refusals import (
@@ -71,76 +67,6 @@ StoreError = PyMongoError
 
 # Documents that a server sends at once, if it can.
 _BATCH = 1000
-# No operation of ours takes so long on a healthy server.
-_LONGEST_ANSWER_MS = 30_000
-
-
-class ClientManager:
-    """Hands out one asynchronous client per event loop.
-
-    pymongo's asynchronous client belongs to the loop it was made on; each
-    worker thread has a loop, and so a client, of its own.
-    """
-
-    def __init__(
-        self, connection_string: str, db_name: str, timeout_seconds: float = 4
-    ) -> None:
-        """Take the address; nothing is connected before it is needed.
-
-        `timeout_seconds` is how long an operation looks for a server that
-        cannot be reached.
-        """
-        # At DEBUG, the driver logs commands with prompts and answers.
-        logging.getLogger("pymongo").setLevel(logging.INFO)
-        self._connection_string = connection_string
-        self._db_name = db_name
-        self._timeout_ms = round(timeout_seconds * 1000)
-        self._lock = threading.Lock()
-        self._clients: WeakKeyDictionary[
-            asyncio.AbstractEventLoop, AsyncMongoClient[Document]
-        ] = WeakKeyDictionary()
-
-    def database(self) -> AsyncDatabase[Document]:
-        """Return the database by the running loop's client."""
-        loop = asyncio.get_running_loop()
-        with self._lock:
-            client = self._clients.get(loop)
-            if client is None:
-                client = self._clients[loop] = AsyncMongoClient(
-                    self._connection_string,
-                    appname="metasync",
-                    connectTimeoutMS=self._timeout_ms,
-                    serverSelectionTimeoutMS=self._timeout_ms,
-                    # Some firewalls drop an idle connection silently.
-                    socketTimeoutMS=_LONGEST_ANSWER_MS,
-                    # A server may accept the driver's retries and not
-                    # recognize them. Ours know their own writes.
-                    retryWrites=False,
-                )
-        return client[self._db_name]
-
-    async def ping(self) -> None:
-        """Check that the server answers.
-
-        Raises:
-            StoreError: it did not.
-        """
-        await self.database().command("ping")
-
-    async def hello(self) -> Document:
-        """Ask the server (the primary of a replica set) what it is.
-
-        Raises:
-            StoreError: it did not answer.
-        """
-        return await self.database().client.admin.command("hello")
-
-    async def close(self) -> None:
-        """Close the running loop's client, if it has one."""
-        with self._lock:
-            client = self._clients.pop(asyncio.get_running_loop(), None)
-        if client is not None:
-            await client.close()
 
 
 class Documents:

@@ -2,11 +2,9 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import (
-    AfterValidator,
     Field,
     GetJsonSchemaHandler,
     model_validator,
@@ -14,76 +12,31 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from api.models import reference
 from api.models.attempt_models import AttemptRecord
 from api.models.base import ApiModel, Name, StoredModel, Text, example
+from api.models.job_fields import (
+    ClientReference,
+    JsonPayload,
+    ModelName,
+    Priority,
+    PromptId,
+    PromptIds,
+    RequestData,
+    ResponseFormat,
+    ResponseSchema,
+    Temperature,
+)
 from api.models.job_status import JobStatus
 from api.models.job_waiting import WaitingFor
 from api.models.metrics import MetricsInput, ProcessingMetrics
 from api.models.usage_models import SummedMetrics
-from utilities import json_schema, payload
 
 BATCH_LIMIT = 10_000
-# BSON ends at 16 MiB a document; the answer needs room beside the request.
-REQUEST_BYTES_LIMIT = 12 * 1024 * 1024
-REFERENCE_BYTES_LIMIT = 64 * 1024
-
-
-def _fits(limit: int) -> AfterValidator:
-    def check(value: Any) -> Any:  # noqa: ANN401 - JSON
-        # PayloadError is a ValueError: pydantic makes it one of its own.
-        size = len(payload.dump(value).encode())
-        if size > limit:
-            raise ValueError(f"is {size} bytes as JSON; the limit is {limit}")
-        return value
-
-    return AfterValidator(check)
-
-
-RequestData = Annotated[dict[str, Any], _fits(REQUEST_BYTES_LIMIT)]
-JsonPayload = Annotated[Any, _fits(REQUEST_BYTES_LIMIT)]
-ClientReference = Annotated[
-    dict[str, Any],
-    _fits(REFERENCE_BYTES_LIMIT),
-    AfterValidator(reference.check),
-]
-PromptIds = Annotated[
-    list[Name], Field(min_length=1, max_length=100, fail_fast=True)
-]
-Temperature = Annotated[
-    float,
-    Field(
-        ge=0,
-        le=2,
-        allow_inf_nan=False,
-        description="Limited to the range of the model.",
-    ),
-]
-# What names a model or a prompt.
-ModelName = Annotated[Name, Field(description="A model's name, or its id.")]
-PromptId = Annotated[Name, Field(description="A prompt's id.")]
 _RESULT = "The model's answer, parsed as JSON."
 _SUGGESTED = "The id of the DRAFT prompt made by the meta step."
-_EVALUATION = "The JSON of the evaluation; `error` and `errorType` if it "
-"failed."
-Priority = Annotated[int, Field(ge=1, le=1000, description="lower runs first")]
-
-
-class ResponseFormat(StrEnum):
-    """The form of a job's answer."""
-
-    JSON = "json"
-    TEXT = "text"
-
-
-def _is_schema(value: dict[str, Any]) -> dict[str, Any]:
-    json_schema.check_schema(value)
-    return value
-
-
-ResponseSchema = Annotated[
-    dict[str, Any], _fits(REFERENCE_BYTES_LIMIT), AfterValidator(_is_schema)
-]
+_EVALUATION = (
+    "The JSON of the evaluation; `error` and `errorType` if it failed."
+)
 
 
 class JobCreate(ApiModel):

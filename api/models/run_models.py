@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from api.models.base import ApiModel, Name, StoredModel, example
-from api.models.job_models import (
+from api.models.job_fields import (
     ModelName,
     Priority,
     PromptId,

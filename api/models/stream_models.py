@@ -14,7 +14,7 @@ from api.models.base import (
     Text,
     example,
 )
-from api.models.job_models import ClientReference, ModelName
+from api.models.job_fields import ClientReference, ModelName
 from api.models.metrics import ProcessingMetrics
 from api.models.usage_models import SummedMetrics
 

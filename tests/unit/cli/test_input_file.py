@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from api.models.job_models import REQUEST_BYTES_LIMIT
+from api.models.job_fields import REQUEST_BYTES_LIMIT
 from cli.errors import CommandError
 from cli.input_file import Item, Question, read_items
 from utilities.payload import MAX_DEPTH
