@@ -12,7 +12,7 @@ from typing import Any
 
 from llm_sdks.base_sdk import COUNT_LIMIT
 from llm_sdks.formats.decoding import read_json, storable
-from llm_sdks.formats.reading import section
+from llm_sdks.formats.reading import items_of, section
 
 LONGEST_MESSAGE = 1000
 _LONGEST_READ = 6000
@@ -145,6 +145,10 @@ def _deeper(value: Mapping[str, Any], key: str, depth: int) -> Iterator[str]:
     inner = value.get("innererror") or value.get("inner_error")
     if isinstance(inner, Mapping):
         yield from _sayings(inner, key, depth + 1)
+    # The fields that are wrong; Google's details are of other kinds.
+    for detail in items_of(value.get("details"))[:_MOST_ITEMS]:
+        if isinstance(section(detail).get("loc"), list):
+            yield _of_field(detail)
 
 
 def _sayings_of_text(text: str, key: str, depth: int) -> Iterator[str]:
