@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from html import unescape
 from itertools import islice
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 from llm_sdks.base_sdk import COUNT_LIMIT
 from llm_sdks.formats.decoding import read_json, storable
@@ -49,7 +50,7 @@ _KEY_LIKE = re.compile(
     r"\b(?:sk|gsk|xai|hf|nvapi|pplx|r8|csk|tgp)[-_]"
     r"[A-Za-z0-9_\-.*…]{8,}"
     r"|\bAIza[A-Za-z0-9_\-]{16,}"
-    r"|(?<=Bearer )[A-Za-z0-9_\-.~+/=*]{8,}",
+    r"|(?<=[Bb]earer )[A-Za-z0-9_\-.~+/=*]{8,}",
 )
 _INVISIBLE = re.compile(
     r"<!--.{0,2000}?-->|<(script|style|svg)\b.{0,2000}?</\1\s*>",
@@ -95,7 +96,9 @@ def problem_of(body: object) -> Mapping[str, Any]:
 def _without_key(text: str, key: str) -> str:
     # No provider's key is so short; a stand-in's may be a common letter.
     if len(key) >= _SHORTEST_KEY:
-        text = text.replace(key, "[key]")
+        # Addresses that are quoted have it encoded.
+        for form in {key, quote(key, safe=""), quote_plus(key)}:
+            text = text.replace(form, "[key]")
     return _KEY_LIKE.sub("[key]", text)
 
 

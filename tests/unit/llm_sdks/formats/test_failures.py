@@ -427,3 +427,13 @@ def test_the_fields_that_are_wrong_are_named() -> None:
     body = {"error": {"message": "invalid input", "details": [field]}}
     error = failures.of_status(400, {}, body, KEY)
     assert str(error) == "HTTP 400: invalid input; temperature: not permitted"
+
+
+@pytest.mark.parametrize(
+    "quoted", ["abc/def+ghi=jkl", "abc%2Fdef%2Bghi%3Djkl", "bearer abcdefghij"]
+)
+def test_a_key_within_an_address_is_not_quoted(quoted: str) -> None:
+    body = {"error": f"no such place: http://x.example/?key={quoted}"}
+    said = str(failures.of_status(400, {}, body, "abc/def+ghi=jkl"))
+    assert "abc" not in said
+    assert "[key]" in said
