@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping
 from html import unescape
 from itertools import islice
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 from llm_sdks.formats.decoding import read_json, storable
-from llm_sdks.formats.reading import section
+from llm_sdks.formats.reading import items_of, section
 from llm_sdks.usage import COUNT_LIMIT
 
 LONGEST_MESSAGE = 1000
@@ -49,7 +50,7 @@ _KEY_LIKE = re.compile(
     r"\b(?:sk|gsk|xai|hf|nvapi|pplx|r8|csk|tgp)[-_]"
     r"[A-Za-z0-9_\-.*…]{8,}"
     r"|\bAIza[A-Za-z0-9_\-]{16,}"
-    r"|(?<=Bearer )[A-Za-z0-9_\-.~+/=*]{8,}",
+    r"|(?<=[Bb]earer )[A-Za-z0-9_\-.~+/=*]{8,}",
 )
 _INVISIBLE = re.compile(
     r"<!--.{0,2000}?-->|<(script|style|svg)\b.{0,2000}?</\1\s*>",
@@ -95,7 +96,9 @@ def problem_of(body: object) -> Mapping[str, Any]:
 def _without_key(text: str, key: str) -> str:
     # No provider's key is so short; a stand-in's may be a common letter.
     if len(key) >= _SHORTEST_KEY:
-        text = text.replace(key, "[key]")
+        # Addresses that are quoted have it encoded.
+        for form in {key, quote(key, safe=""), quote_plus(key)}:
+            text = text.replace(form, "[key]")
     return _KEY_LIKE.sub("[key]", text)
 
 
@@ -145,6 +148,10 @@ def _deeper(value: Mapping[str, Any], key: str, depth: int) -> Iterator[str]:
     inner = value.get("innererror") or value.get("inner_error")
     if isinstance(inner, Mapping):
         yield from _sayings(inner, key, depth + 1)
+    # The fields that are wrong; Google's details are of other kinds.
+    for detail in items_of(value.get("details"))[:_MOST_ITEMS]:
+        if isinstance(section(detail).get("loc"), list):
+            yield _of_field(detail)
 
 
 def _sayings_of_text(text: str, key: str, depth: int) -> Iterator[str]:

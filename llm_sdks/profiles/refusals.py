@@ -39,11 +39,12 @@ _REFUSAL = _words(
     r"only (the )?default|only\b.{0,40}\b(support|allow|accept|permit|valid)",
     r"(supports?|allows?|accepts?|takes?)\s+only|may only be|can only be",
     r"must (only )?be (omitted|removed|unset|absent|null|none|the default)",
-    r"must (be|equal) 1(\.0)?\b(?!\s*(or|and|to|<|\d))",
+    r"(must|should|has to|needs to) (be|equal|be set to) 1(\.0)?\b"
+    r"(?!\s*(or|and|to|<|-|\d)|\.\d)",
     r"(should|must) (not be|be) (set|sent|given|provided|unset|omitted)",
     r"\b(please )?(remove|omit|drop)\b|does not exist|does not take",
     r"(invalid|bad|wrong) (parameter|argument|option|field|property|keyword)",
-    r"must alternate",
+    r"must alternate|不支持|不允许|不可用|无效|未开启|サポートされて",
 )
 # How they say that a form of answers, or a schema, cannot be used.
 _REFUSAL_OF_FORM = _words(
@@ -134,6 +135,7 @@ _OPTIONS = (
     _option(
         r"\b(system|developer)[ _'\"`]*(role|message|prompt|instruction)"
         r"|\brole\b.{0,40}\b(system|developer)\b|'system'|messages.{0,6}role"
+        r"|\bonly\W+user\b.{0,20}\bassistant\W+roles?\b"
         r"|^system\b|conversation roles|system_?instruction",
         "system system_instruction messages.system",
         supports_system=False,
@@ -141,8 +143,9 @@ _OPTIONS = (
 )
 _FORM = re.compile(
     r"response[_ ]?format|json[_ ]?schema|structured[_ ]?outputs?"
-    r"|output_?(config|format)|response_?(json_?)?schema"
-    r"|response_?mime_?type|json[_ ]mode|json_object|guided_json",
+    r"|output[_ ]?(config|format)|response_?(json_?)?schema"
+    r"|response_?mime_?type|json[_ ]mode|json_object"
+    r"|guided[_ ](json|decoding|generation)|constrained[_ ]decoding",
     re.IGNORECASE,
 )
 _FORM_KEYS = frozenset(

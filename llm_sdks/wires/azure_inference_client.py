@@ -13,6 +13,7 @@ from azure.ai.inference.aio import ChatCompletionsClient
 from azure.core.credentials import AzureKeyCredential
 from azure.core.exceptions import (
     AzureError,
+    IncompleteReadError,
     ServiceRequestError,
     ServiceResponseTimeoutError,
 )
@@ -23,12 +24,20 @@ from pydantic_core import to_json
 from llm_sdks import errors
 from llm_sdks.base_sdk import LLMConfig
 from llm_sdks.formats import failures
+from llm_sdks.formats.decoding import is_json
 from llm_sdks.wires.direct import (
     is_success,
     is_undecodable,
     session_with,
 )
-from llm_sdks.wires.wire import MAX_CONNECTIONS, Call, Reply, Stream, Wire
+from llm_sdks.wires.wire import (
+    MAX_ANSWER_BYTES,
+    MAX_CONNECTIONS,
+    Call,
+    Reply,
+    Stream,
+    Wire,
+)
 
 _DEFAULT_VERSION = "2024-05-01-preview"
 
@@ -129,8 +138,21 @@ class AzureInferenceWire(Wire):
 
 
 async def _content_of(response: AsyncHttpResponse) -> bytes:
-    # Raw for the library: the session has decompressed it already.
-    return b"".join([chunk async for chunk in response.iter_raw()])
+    """Read a whole answer, as far as it is one."""
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        # Raw for the library: the session has decompressed it already.
+        async for chunk in response.iter_raw():
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > MAX_ANSWER_BYTES:
+                break
+    except IncompleteReadError:
+        # Some servers promise more bytes than they have.
+        if not is_json(b"".join(chunks)):
+            raise
+    return b"".join(chunks)
 
 
 def connect(config: LLMConfig, _connect_timeout: float) -> Wire:

@@ -58,8 +58,8 @@ _CAPITAL_CODE = re.compile(
     r"(?:CMD|ENTRYPOINT) \[)",
     re.MULTILINE,
 )
-# An argument of a call, by its name; an attribute in JSX.
-_ARGUMENT = re.compile(r"\w\([^\n]{0,190}\b\w+=$|<\w[^<>\n]{0,180} \w+=\{?$")
+# Before a named argument of a call, or an attribute in JSX.
+_OPENED = re.compile(r"\w\(|<\w")
 # An element around a value; its end tag follows.
 _ELEMENT = re.compile(r"<[A-Za-z][\w:.-]{0,60}(?:\s[^<>\n]{0,100})?>\s*$")
 
@@ -274,7 +274,8 @@ class _Context:
 
     def _is_code(self, value: Value) -> bool:
         before = self._before(value)
-        if _STATEMENT.search(before) or _ARGUMENT.search(before):
+        is_named = before.endswith(("=", "={")) and _OPENED.search(before)
+        if is_named or _STATEMENT.search(before):
             return True
         if value.repaired and _OPERATOR.search(before):
             return True

@@ -471,7 +471,7 @@ async def sloppy() -> AsyncIterator[Sloppy]:
         yield provider
 
 
-@pytest.mark.parametrize("name", ["OpenAI", "Anthropic", "Gemini"])
+@every
 async def test_a_whole_answer_of_a_broken_connection_is_read(
     sloppy: Sloppy, name: str
 ) -> None:

@@ -420,3 +420,20 @@ def test_other_failures_are_not_taken_for_a_lack_of_money(
     status: int, body: object, kind: type[errors.LLMError]
 ) -> None:
     assert type(failures.of_status(status, {}, body, KEY)) is kind
+
+
+def test_the_fields_that_are_wrong_are_named() -> None:
+    field = {"loc": ["body", "temperature"], "msg": "not permitted"}
+    body = {"error": {"message": "invalid input", "details": [field]}}
+    error = failures.of_status(400, {}, body, KEY)
+    assert str(error) == "HTTP 400: invalid input; temperature: not permitted"
+
+
+@pytest.mark.parametrize(
+    "quoted", ["abc/def+ghi=jkl", "abc%2Fdef%2Bghi%3Djkl", "bearer abcdefghij"]
+)
+def test_a_key_within_an_address_is_not_quoted(quoted: str) -> None:
+    body = {"error": f"no such place: http://x.example/?key={quoted}"}
+    said = str(failures.of_status(400, {}, body, "abc/def+ghi=jkl"))
+    assert "abc" not in said
+    assert "[key]" in said

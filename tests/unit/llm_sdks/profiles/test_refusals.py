@@ -414,3 +414,43 @@ def test_no_message_takes_long_to_read(piece: str) -> None:
     for body in (BODY, CLAUDE, GEMINI):
         lesson_of(error, body)
     assert time.process_time() - started < 0.1
+
+
+@pytest.mark.parametrize(
+    ("message", "body", "lesson"),
+    [
+        (message, BODY, Profile(supports_temperature=False))
+        for message in (
+            "参数 temperature 不支持",
+            "temperature should be 1 for this model",
+            "temperature has to be set to 1.0",
+        )
+    ]
+    + [
+        (message, BODY, Profile(supports_json_schema=False))
+        for message in (
+            "Guided decoding is disabled on this server",
+            "This model does not support output format",
+            "模型不支持 response_format json_schema",
+        )
+    ]
+    + [
+        (
+            "Only user and assistant roles are supported!",
+            BODY,
+            Profile(supports_system=False),
+        )
+    ],
+)
+def test_refusals_in_other_words_are_told(
+    message: str, body: dict[str, Any], lesson: Profile
+) -> None:
+    assert lesson_of(refused(message), body) == lesson
+
+
+@pytest.mark.parametrize(
+    "message", ["temperature must be 1 or less", "temperature should be 1-2"]
+)
+def test_a_range_that_begins_with_one_is_no_refusal(message: str) -> None:
+    body = {k: v for k, v in BODY.items() if k != "response_format"}
+    assert lesson_of(refused(message), body) == NOTHING
