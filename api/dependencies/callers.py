@@ -8,9 +8,10 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
+from starlette.datastructures import Headers
 
 from api.core import openapi
-from api.core.errors import AuthenticationError
+from api.core.errors import AuthenticationError, InvalidRequestError
 from api.dependencies.admin_auth import IsAdmin, optional_admin_auth
 from api.dependencies.client_auth import SomeClient, optional_client_auth
 from api.dependencies.scrape_auth import verify_scraper
@@ -55,6 +56,40 @@ async def verify_client_auth(is_admin: IsAdmin, client: SomeClient) -> Caller:
 def _acting(caller: Caller) -> Caller:
     current_actor.set(caller.name)
     return caller
+
+
+_CREDENTIALS = {
+    b"client_id": "Invalid client credentials",
+    b"client_api_key": "Invalid client credentials",
+    b"admin_api_key": "Invalid admin API key",
+}
+_IDEMPOTENCY_KEY = b"idempotency_key"
+
+
+def refuse_contradictions(headers: Headers) -> None:
+    """Refuse a header that came twice with different values.
+
+    Frameworks and proxies differ in which one they take: nobody can tell
+    which was meant, and one of two credentials is wrong.
+
+    Raises:
+        AuthenticationError: it is a credential.
+        InvalidRequestError: it is an idempotency key.
+    """
+    sent: dict[bytes, bytes] = {}
+    for spelt, value in headers.raw:
+        name = spelt.replace(b"-", b"_")
+        if name not in _CREDENTIALS and name != _IDEMPOTENCY_KEY:
+            continue
+        if sent.setdefault(name, value) == value:
+            continue
+        if name in _CREDENTIALS:
+            raise AuthenticationError(_CREDENTIALS[name])
+        raise InvalidRequestError(
+            "header_repeated",
+            ("header", "Idempotency-Key"),
+            "Idempotency-Key was sent twice with different values",
+        )
 
 
 Guard = Callable[[bool, str | None], Awaitable[Any]]

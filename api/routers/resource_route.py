@@ -16,7 +16,11 @@ from starlette.requests import ClientDisconnect
 
 from api.core.request_body import RequestBodies
 from api.core.unknown_fields import MOST_PROBLEMS, problem_of_parameter
-from api.dependencies.callers import BEFORE_BODY, check_before_body
+from api.dependencies.callers import (
+    BEFORE_BODY,
+    check_before_body,
+    refuse_contradictions,
+)
 from api.routers.reference_query import reference_query
 from api.services.shared.client_reference import QUERY_PREFIX
 
@@ -41,6 +45,8 @@ class ResourceRoute(APIRoute):
         model = _model_of(self)
 
         async def handle(request: Request) -> Response:
+            if guards:
+                refuse_contradictions(request.headers)
             bodies = bodies_of(request)
             unknown = []
             if bodies.limits.unknown == "refuse":

@@ -203,6 +203,43 @@ def test_header_names_may_be_spelt_with_hyphens(
     assert http.get("/clients", headers=admin).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [
+        ("client_id", 401),
+        ("client-id", 401),
+        ("client_api_key", 401),
+        ("Client-Api-Key", 401),
+        ("Idempotency-Key", 422),
+    ],
+)
+@pytest.mark.parametrize("comes_first", [True, False])
+def test_two_values_of_one_header_are_refused(
+    user: ApiUser,
+    http: httpx2.Client,
+    name: str,
+    status: int,
+    *,
+    comes_first: bool,
+) -> None:
+    right = [*user.headers.items(), ("Idempotency-Key", "right")]
+    second = [(name, "wrong")]
+    headers = second + right if comes_first else right + second
+    body = user.job_body(user.model(), user.prompt())
+    answer = http.post("/jobs", headers=headers, json=body)
+    assert answer.status_code == status, answer.text
+    twice = [*right, *right]
+    assert http.post("/jobs", headers=twice, json=body).status_code == 201
+
+
+def test_two_admin_keys_are_refused(http: httpx2.Client) -> None:
+    for name in ("admin_api_key", "admin-api-key"):
+        headers = [("admin_api_key", ADMIN_KEY), (name, "wrong")]
+        answer = http.get("/clients", headers=headers)
+        assert answer.status_code == 401
+        assert answer.json() == {"detail": "Invalid admin API key"}
+
+
 def test_a_credential_may_hold_any_bytes(http: httpx2.Client) -> None:
     headers = [(b"client_id", b"\xff\xfe"), (b"client_api_key", b"\x80")]
     assert http.get("/jobs", headers=headers).status_code == 401
