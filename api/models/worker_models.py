@@ -168,7 +168,8 @@ class Worker(StoredModel):
         Field(
             description="While it is to run: `startedAt`, and in `threads` "
             "each `replica` that runs, with its `pool` (process) and since "
-            "when. `error` says why a worker cannot run."
+            "when. `error` says why a worker cannot run, `stoppedBecause` "
+            "why one that is wanted does not: its client is disabled."
         ),
     ] = None
 
