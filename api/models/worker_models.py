@@ -164,7 +164,8 @@ class Worker(StoredModel):
         Field(
             description="For a running worker: `startedAt`, and in `threads` "
             "each running `replica` with its `pool` (process) and `since`. "
-            "`error` says why a worker cannot run."
+            "`error` says why a worker cannot run, `stoppedBecause` why one "
+            "that is to run does not: its client is disabled."
         ),
     ] = None
 

@@ -121,6 +121,16 @@ def test_the_worker_of_a_disabled_client_can_be_stopped_for_good(
     assert user.get(f"/workers/{worker}")["status"] == "stopped"
 
 
+def test_the_worker_of_a_disabled_client_can_be_deleted(
+    user: ApiUser,
+) -> None:
+    worker, path = user.worker(), f"/clients/{user.client_id}/toggle"
+    user.request("POST", path, 200, headers=ADMIN)
+    user.request("DELETE", f"/workers/{worker}", 204, headers=ADMIN)
+    user.request("POST", path, 200, headers=ADMIN)
+    user.get(f"/workers/{worker}", 404)
+
+
 @pytest.mark.parametrize("how", ["disabled", "deleted"])
 def test_the_workers_of_a_client_that_is_shut_out_stop(
     user: ApiUser, how: str

@@ -282,12 +282,26 @@ def test_one_broken_worker_harms_only_itself(
     summary = user.get("/workers/summary")
     assert (summary["running"], summary["error"]) == (1, 1)
     assert as_admin(user, "/workers")
-    eventually(
-        lambda: as_admin(user, "/workers/overview")["error"] >= 1,
-        what="the supervisor shows it",
-    )
+    overview = as_admin(user, "/workers/overview")
+    assert user.client_id in {c["clientId"] for c in overview["clients"]}
     user.delete(f"/workers/{bad}")
     assert bad not in {each["workerId"] for each in user.get("/workers")}
+
+
+@pytest.mark.parametrize(
+    "document",
+    [{"name": "w"}, {"name": "w", "clientId": 7, "status": "dancing"}],
+)
+def test_a_worker_of_nobody_is_counted_and_can_be_removed(
+    small: LiveServer, small_http: httpx2.Client, document: dict[str, Any]
+) -> None:
+    user = ApiUser(small_http)
+    before = as_admin(user, "/workers/overview")["error"]
+    bad = store(small, document)
+    assert as_admin(user, "/workers/overview")["error"] == before + 1
+    assert bad in as_admin(user, "/workers/summary")["error_ids"]
+    user.request("DELETE", f"/workers/{bad}", 204, headers=ADMIN)
+    assert as_admin(user, "/workers/overview")["error"] == before
 
 
 def test_a_job_tells_since_when_and_where_it_runs(

@@ -10,7 +10,6 @@ from api.models.worker_models import (
     WorkerStatus,
     WorkerSummary,
 )
-from utilities.cosmos_connector import Document
 
 
 def summarized(workers: Iterable[Worker]) -> WorkerSummary:
@@ -35,15 +34,15 @@ def summarized(workers: Iterable[Worker]) -> WorkerSummary:
 
 
 def counted_by_client(
-    documents: Iterable[Document], enabled: Collection[str]
+    workers: Iterable[Worker], enabled: Collection[str]
 ) -> WorkerOverview:
     """Count the workers of every client; of one not enabled, none runs."""
     counts: dict[str, dict[str, int]] = {}
-    for document in documents:
-        client_id, status = document["clientId"], document["status"]
-        if status == WorkerStatus.RUNNING and client_id not in enabled:
+    for worker in workers:
+        status = worker.status
+        if status is WorkerStatus.RUNNING and worker.client_id not in enabled:
             status = WorkerStatus.STOPPED
-        row = counts.setdefault(client_id, {})
+        row = counts.setdefault(worker.client_id, {})
         row[status] = row.get(status, 0) + 1
     clients = [
         ClientWorkerCounts(client_id=client_id, **row, total=sum(row.values()))

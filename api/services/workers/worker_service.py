@@ -168,9 +168,15 @@ class WorkerService:
         return (await self._shown([changed], caller))[0]
 
     async def delete(self, worker_id: str, caller: Caller) -> None:
-        """Delete a stopped worker."""
+        """Delete a worker that does not run.
+
+        Raises:
+            RuleError: it runs. A worker of a disabled client never does.
+        """
+        worker = await self._workers.get(worker_id, caller.own)
+        enabled = await self._clients.enabled({worker.client_id})
         await self._workers.remove(
-            worker_id, caller.own, check=_refuse_running
+            worker_id, caller.own, check=_refuse_running if enabled else None
         )
 
     async def start(self, worker_id: str, caller: Caller) -> Worker:
@@ -240,11 +246,12 @@ class WorkerService:
 
     async def overview(self) -> WorkerOverview:
         """Count all workers, in total and by client."""
-        found = await self._documents.find({}, fields=["clientId", "status"])
+        found = await self._documents.find({}, fields=fields_of(Worker))
+        workers = [read_worker(document) for document in found]
         enabled = await self._clients.enabled(
-            {each["clientId"] for each in found}
+            {worker.client_id for worker in workers}
         )
-        return counted_by_client(found, enabled)
+        return counted_by_client(workers, enabled)
 
     async def _want(
         self,
@@ -330,17 +337,20 @@ class WorkerService:
         if not (caller.is_admin and running):
             return workers
         enabled = await self._clients.enabled(running)
-        stopped = {
-            "status": WorkerStatus.STOPPED,
-            "thread_info": {"stoppedBecause": "the client is disabled"},
-        }
         return [
             worker
             if worker.status is not WorkerStatus.RUNNING
             or worker.client_id in enabled
-            else worker.model_copy(update=stopped)
+            else worker.model_copy(update=_SHUT_OUT)
             for worker in workers
         ]
+
+
+# How a worker is shown that would run if its client were enabled.
+_SHUT_OUT: Mapping[str, Any] = {
+    "status": WorkerStatus.STOPPED,
+    "thread_info": {"stoppedBecause": "Its client is disabled or deleted"},
+}
 
 
 def _refuse_running(worker: Worker) -> None:
