@@ -46,7 +46,7 @@ class DemoLLM(StrEnum):
 @app.callback(invoke_without_command=True)
 def _root(
     show_version: Annotated[
-        bool, typer.Option("--version", help="Show the version and end.")
+        bool, typer.Option("--version", help="Show the version and exit.")
     ] = False,
 ) -> None:
     if show_version:
@@ -57,7 +57,7 @@ def _root(
 @app.command()
 def init(
     path: Annotated[
-        Path, typer.Argument(metavar="FILE", help="Where to write.")
+        Path, typer.Argument(metavar="FILE", help="The file to write.")
     ] = Path(".env"),
 ) -> None:
     """Write a .env with fresh random secrets, if there is none."""
@@ -67,9 +67,9 @@ def init(
         typer.echo(f"Wrote {path} with fresh secrets (mode 0600).")
     elif missing := secrets_file.missing_secrets(path):
         raise CommandError(
-            f"{path} is there and was left as it is, but it does not set "
-            f"{', '.join(missing)}. `metasync init FILE` writes fresh ones "
-            "to another file, to copy from"
+            f"{path} exists and was not changed, but it does not set "
+            f"{', '.join(missing)}. `metasync init FILE` writes new ones "
+            "to another file, from which you can copy them"
         )
     if secrets_file.make_private(path):
         typer.echo(f"Other users could read {path}: its mode is 0600 now.")
@@ -80,12 +80,12 @@ def init(
 def serve(
     workers: Annotated[
         bool,
-        typer.Option(help="Run workers in this process, beside the API."),
+        typer.Option(help="Also run workers in this process."),
     ] = True,
     with_stdin: Annotated[
         bool,
         typer.Option(
-            "--end-with-stdin", help="End when stdin ends.", hidden=True
+            "--end-with-stdin", help="Exit when stdin ends.", hidden=True
         ),
     ] = False,
 ) -> None:
@@ -119,18 +119,18 @@ def run_demo(
         DemoLLM,
         typer.Option(
             envvar="DEMO_LLM",
-            help="Who answers: a small model on this machine, OpenAI (needs "
+            help="The model: a small one on this machine, OpenAI (needs "
             "OPENAI_API_KEY), or an echo.",
         ),
     ] = DemoLLM.LOCAL,
     seed: Annotated[
         int | None,
-        typer.Option(help="The same seed shows the same sample of answers."),
+        typer.Option(help="The same seed shows the same answers."),
     ] = None,
     picture: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE.svg", help="Draw what is shown into a file, too."
+            metavar="FILE.svg", help="Also draw the output into a file."
         ),
     ] = None,
 ) -> None:
@@ -144,11 +144,11 @@ def run_demo(
 @app.command(name="local-llm")
 def local_llm(
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="0 is a free one.")
+        int, typer.Option(min=0, max=65535, help="0: any free port.")
     ] = 8080,
     parallel: Annotated[
         int,
-        typer.Option(min=1, max=64, help="Calls computed together."),
+        typer.Option(min=1, max=64, help="Calls processed at once."),
     ] = 8,
 ) -> None:
     """Serve the demo's small language model, with OpenAI's interface.
@@ -168,8 +168,8 @@ def doctor(
         str | None,
         typer.Option(
             metavar="URL",
-            help="Ask the service there. Left out, the one at HOST and PORT "
-            "of the settings; the database itself if none runs.",
+            help="The service to check. Default: the one at HOST and PORT of "
+            "the settings, or the database itself if no service runs.",
         ),
     ] = None,
     calls: Annotated[
@@ -178,7 +178,7 @@ def doctor(
     ] = True,
     call_seconds: Annotated[
         float,
-        typer.Option(min=1, max=600, help="The longest that a call may take."),
+        typer.Option(min=1, max=600, help="The time limit of a call."),
     ] = 20.0,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON, for programs.")

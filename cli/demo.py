@@ -97,7 +97,7 @@ def demo(demo_options: DemoOptions, console: Console) -> int:
     console.print()
     console.print(answers_table(rows, _texts(), demo_options.seed))
     if brain.options.sdk == _ECHO_SDK:
-        console.print("An echo is no model: none of its answers is right.")
+        console.print("An echo is not a model: none of its answers is right.")
     figures = summary_table(tally, cost_name="Cost (estimated)")
     console.print(Columns([accuracy_table(rows), figures], padding=(0, 2)))
     if tally.cost:

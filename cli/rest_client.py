@@ -116,7 +116,7 @@ class RestClient:
     def _no_answer(self, error: Exception) -> CommandError:
         return CommandError(
             f"No answer from {self.base_url}: {error}. Is the server running "
-            "there? When it is, the same command again goes on."
+            "there? Then run the same command again: it continues."
         )
 
     def _send_once(

@@ -94,7 +94,7 @@ class ResultsFile:
     def _not_writable(self, error: OSError) -> CommandError:
         return CommandError(
             f"Cannot write {self._path}: {reason(error)}. When it can be "
-            "written, the same command again goes on."
+            "written, run the same command again: it continues."
         )
 
 
@@ -139,7 +139,7 @@ def _normal(value: object) -> str:
 def _ended_by_somebody(status: str) -> Row:
     return {
         "errorType": status,
-        "message": f"somebody has {status.lower()} the job on the server",
+        "message": f"the job was {status.lower()} on the server",
     }
 
 
@@ -175,8 +175,8 @@ def _row(path: Path, number: int, line: bytes) -> Row:
     if isinstance(row, dict) and row.keys() >= set(_FIELDS):
         return row
     raise CommandError(
-        f"{path} is there and no results file of `metasync run` (line "
-        f"{number} is no result). It is left as it is: choose another --out"
+        f"{path} exists and is not a results file of `metasync run` (line "
+        f"{number} is not a result). It was not changed: choose another --out"
     )
 
 

@@ -206,8 +206,8 @@ def _answer_all(
             return tally, failures
         say(
             console,
-            f"The provider may not know `{_LIMIT_FIELD}`: once more with "
-            "`max_tokens`. (--max-tokens-field max_tokens begins with it.)",
+            f"The provider may not support `{_LIMIT_FIELD}`: next try with "
+            "`max_tokens`. (--max-tokens-field max_tokens uses it at once.)",
         )
         change()
         return _run_batch(options, items, server.api, console)
@@ -272,7 +272,7 @@ def _private_server(
             time.sleep(_MODEL_CHANGE_SECONDS)
 
         change = use_old_limit_field if options.try_other_limit_field else None
-        with _last_word("Stopping; open calls may end ...", console):
+        with _last_word("Stopping; waiting for running calls ...", console):
             yield _Server(client, change)
 
 
@@ -298,7 +298,7 @@ def _given_server(options: RunOptions, console: Console) -> Iterator[_Server]:
             setup.ensure_worker(client, options.concurrency)
         else:
             setup.check_worker(client, options.model.name)
-        with _last_word("The server goes on with what it has.", console):
+        with _last_word("The server continues with its jobs.", console):
             yield _Server(client)
 
 

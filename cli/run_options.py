@@ -12,7 +12,7 @@ from cli.text_file import read_text
 if TYPE_CHECKING:
     from cli.run_command import RunOptions
 
-_WITH_SERVER = "With a Metasync that runs already"
+_WITH_SERVER = "With a running Metasync"
 _WITHOUT_SERVER = "Without --server: the model of the private instance"
 
 
@@ -28,7 +28,8 @@ def run_file(
     source: Annotated[
         Path,
         typer.Argument(
-            metavar="INPUT.jsonl", help="One JSON object a line: one job each."
+            metavar="INPUT.jsonl",
+            help="One JSON object per line; each becomes a job.",
         ),
     ],
     model: Annotated[str, typer.Option(help="The model's name.")],
@@ -39,7 +40,8 @@ def run_file(
         Path | None, typer.Option(help="A file with the system prompt.")
     ] = None,
     out: Annotated[
-        Path, typer.Option(help="Where results go, one JSON object a line.")
+        Path,
+        typer.Option(help="The file for results, one JSON object per line."),
     ] = Path("results.jsonl"),
     label_field: Annotated[
         str | None,
@@ -51,7 +53,9 @@ def run_file(
     temperature: Annotated[float, typer.Option(min=0, max=2)] = 0.0,
     text: Annotated[
         bool,
-        typer.Option("--text", help="Answers are any text, not JSON."),
+        typer.Option(
+            "--text", help="Accept answers of any text, not only JSON."
+        ),
     ] = False,
     schema: Annotated[
         Path | None,
@@ -69,28 +73,29 @@ def run_file(
     endpoint: Annotated[
         str,
         typer.Option(
-            help="The provider's base URL, if not its own.",
+            help="The base URL, if it is not the provider's default.",
             rich_help_panel=_WITHOUT_SERVER,
         ),
     ] = "",
     deployment: Annotated[
         str,
         typer.Option(
-            help="What the provider calls the model, if not by its name.",
+            help="The provider's name of the model, if it is different.",
             rich_help_panel=_WITHOUT_SERVER,
         ),
     ] = "",
     api_version: Annotated[
         str,
         typer.Option(
-            help="Of the provider's interface, where it wants one (Azure).",
+            help="The version of the provider's interface, if required "
+            "(Azure).",
             rich_help_panel=_WITHOUT_SERVER,
         ),
     ] = "",
     key_env: Annotated[
         str | None,
         typer.Option(
-            help="The variable that holds the provider's key; left out, the "
+            help="The variable with the provider's key. Default: the "
             "provider's usual one, such as OPENAI_API_KEY.",
             rich_help_panel=_WITHOUT_SERVER,
         ),
@@ -99,7 +104,7 @@ def run_file(
         int,
         typer.Option(
             min=1,
-            help="The longest answer.",
+            help="The token limit of an answer.",
             rich_help_panel=_WITHOUT_SERVER,
         ),
     ] = 1024,
@@ -107,8 +112,8 @@ def run_file(
         LimitField,
         typer.Option(
             "--max-tokens-field",
-            help="The field that --max-tokens is sent in. Left out, it is "
-            "max_completion_tokens, and max_tokens if that is refused.",
+            help="The field for --max-tokens. auto: max_completion_tokens, "
+            "or max_tokens if that is refused.",
             rich_help_panel=_WITHOUT_SERVER,
         ),
     ] = LimitField.AUTO,
@@ -116,7 +121,7 @@ def run_file(
         float,
         typer.Option(
             min=0,
-            help="USD for a million tokens in.",
+            help="USD per million input tokens.",
             rich_help_panel=_WITHOUT_SERVER,
         ),
     ] = 0.0,
@@ -124,7 +129,7 @@ def run_file(
         float,
         typer.Option(
             min=0,
-            help="USD for a million tokens out.",
+            help="USD per million output tokens.",
             rich_help_panel=_WITHOUT_SERVER,
         ),
     ] = 0.0,
@@ -141,23 +146,23 @@ def run_file(
         bool,
         typer.Option(
             "--start-worker",
-            help="Start a worker, and leave it running.",
+            help="Start a worker, which keeps running afterwards.",
             rich_help_panel=_WITH_SERVER,
         ),
     ] = False,
 ) -> None:
-    """Run a file of inputs and write each answer as it comes.
+    """Run a file of inputs; write each answer as soon as it is received.
 
-    The model gets the prompt and the line without its `id`. Its answer
-    must be JSON, so the prompt should say which, or --schema; unless
-    --text is given.
+    The model gets the prompt, and the line without its `id`. Its answer
+    must be JSON, unless --text is given; describe the JSON in the prompt
+    or with --schema.
 
-    Stop it at any time; the same command again goes on where it was and
-    asks for no answer that it has. (Calls that are under way get five
-    seconds to end.) Ends with status 1 if any line failed.
+    You can stop the command at any time (running calls get five seconds):
+    the same command continues where it stopped and does not repeat
+    answered lines. The exit status is 1 if any line failed.
 
-    A private instance of the service does the work and ends with the
-    command, unless --server names one that runs.
+    The command starts a private instance of the service and stops it at
+    the end, unless --server names a running service.
 
     Example: OPENAI_API_KEY=... metasync run in.jsonl --model gpt-4o-mini
     --prompt 'Is the writer happy? Answer as JSON: {"happy": true or false}'
@@ -201,14 +206,14 @@ def _run(options: "RunOptions") -> None:
     from cli.terminal import Terminal  # noqa: PLC0415 - as above
 
     configure_logging("WARNING", "console")
-    advice = "The same command again goes on where it was."
+    advice = "The same command continues where it stopped."
     with stoppable(Terminal(stderr=True), advice):
         raise typer.Exit(run(options, Terminal()))
 
 
 def _prompt(text: str | None, file: Path | None) -> str:
     if (text is None) == (file is None):
-        raise CommandError("Give either --prompt or --prompt-file")
+        raise CommandError("Give exactly one of --prompt and --prompt-file")
     if file is not None:
         text = read_text(file)
     if not (text or "").strip():
@@ -222,7 +227,7 @@ def _form(schema: Path | None, *, text: bool) -> dict[str, Any]:
     if schema is None:
         return {"responseFormat": "text"} if text else {}
     if text:
-        raise CommandError("Give either --text or --schema")
+        raise CommandError("Give only one of --text and --schema")
     try:
         fields = payload.load(read_text(schema))
     except ValueError as error:

@@ -49,8 +49,8 @@ def work() -> None:
         if settings.db_connection_string is None:
             raise CommandError(
                 "Set DB_CONNECTION_STRING to the database of the process "
-                "with the API: on a database of its own, a worker has "
-                "nothing to do"
+                "with the API: without a common database, a worker gets no "
+                "jobs"
             )
         main_app.work(settings, ModelKeys.load())
 

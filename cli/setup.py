@@ -123,7 +123,7 @@ def check_worker(client: RestClient, model: str) -> None:
         return
     raise CommandError(
         "No running worker of this client takes jobs for the model "
-        f"{model!r}: they would wait for ever. Start one with POST "
+        f"{model!r}: they would wait without end. Start one with POST "
         "/workers/{id}/start, or let this command do it with --start-worker"
     )
 

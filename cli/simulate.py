@@ -47,12 +47,12 @@ def simulate(
         str, typer.Option(help="The address to listen on.")
     ] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="0 is a free one.")
+        int, typer.Option(min=0, max=65535, help="0: any free port.")
     ] = 8090,
     script: Annotated[
         Path | None,
         typer.Option(
-            help="A JSON or JSONL file of answers by pattern.",
+            help="A JSON or JSONL file with answers by pattern.",
             rich_help_panel=_ANSWERS,
         ),
     ] = None,
@@ -69,7 +69,7 @@ def simulate(
         int,
         typer.Option(
             min=0,
-            help="Reported on top of an answer's tokens.",
+            help="Reported in addition to an answer's tokens.",
             rich_help_panel=_ANSWERS,
         ),
     ] = 0,
@@ -77,26 +77,26 @@ def simulate(
         float,
         typer.Option(
             min=0,
-            help="Time before an answer, on average.",
+            help="Mean time before an answer.",
             rich_help_panel=_TIME,
         ),
     ] = 0,
     latency_distribution: Annotated[
         Distribution,
-        typer.Option(help="How it varies.", rich_help_panel=_TIME),
+        typer.Option(help="The form of its variation.", rich_help_panel=_TIME),
     ] = Distribution.FIXED,
     latency_spread_ms: Annotated[
         float,
         typer.Option(
             min=0,
-            help="Standard deviation; of uniform, half the width.",
+            help="Standard deviation; for uniform, half the width.",
             rich_help_panel=_TIME,
         ),
     ] = 0,
     tokens_per_second: Annotated[
         float | None,
         typer.Option(
-            help="The pace of a stream; else all at once.",
+            help="The speed of a stream. Default: all at once.",
             rich_help_panel=_TIME,
         ),
     ] = None,
@@ -104,29 +104,33 @@ def simulate(
         int | None,
         typer.Option(
             min=1,
-            help="Calls worked on at once; more of them wait.",
+            help="Calls processed at once; others wait.",
             rich_help_panel=_LIMITS,
         ),
     ] = None,
     requests_per_second: Annotated[
         int | None,
-        typer.Option(min=1, help="More get a 429.", rich_help_panel=_LIMITS),
+        typer.Option(
+            min=1, help="Other calls get 429.", rich_help_panel=_LIMITS
+        ),
     ] = None,
     requests_per_minute: Annotated[
         int | None,
-        typer.Option(min=1, help="More get a 429.", rich_help_panel=_LIMITS),
+        typer.Option(
+            min=1, help="Other calls get 429.", rich_help_panel=_LIMITS
+        ),
     ] = None,
     time_limit_ms: Annotated[
         float | None,
         typer.Option(
-            help="For one call, waiting included; then 408.",
+            help="For one call, including waiting; then 408.",
             rich_help_panel=_LIMITS,
         ),
     ] = None,
     api_key: Annotated[
         str | None,
         typer.Option(
-            help="Refuse calls without this key; else any will do.",
+            help="Refuse calls without this key. Default: accept any key.",
             rich_help_panel=_LIMITS,
         ),
     ] = None,
@@ -142,14 +146,14 @@ def simulate(
         float,
         typer.Option(
             min=0,
-            help="What rate_limited asks for.",
+            help="Retry-After of the failure rate_limited.",
             rich_help_panel=_FAILURES,
         ),
     ] = DEFAULTS["retry_after_seconds"],
     seed: Annotated[
         int,
         typer.Option(
-            help="The same seed draws the same latencies and failures.",
+            help="The same seed gives the same latencies and failures.",
             rich_help_panel=_FAILURES,
         ),
     ] = 0,

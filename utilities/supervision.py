@@ -191,7 +191,7 @@ class SupervisedGroup:
 
 def _described(error: Exception | None) -> str:
     if error is None:
-        return "it ended although nobody had told it to stop"
+        return "it ended without a request to stop"
     if isinstance(error, PartError):
         return str(error)
     # Without its message, which may quote an address or a document.

@@ -116,8 +116,8 @@ async def _database_error(request: Request, error: Exception) -> JSONResponse:
     if is_unavailable(error):
         return _answer(
             503,
-            "The database cannot be reached. Nothing was lost that was "
-            "answered; try again.",
+            "The database cannot be reached; try again. Work that was "
+            "acknowledged is stored.",
             _RETRY,
         )
     return _answer(500, "The database refused the operation")

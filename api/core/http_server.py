@@ -379,9 +379,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
 _DETAILS = {
     400: "Invalid HTTP request received.",
-    _TOO_SLOW: "The request came too slowly",
+    _TOO_SLOW: "The request was sent too slowly",
     _HEAD_TOO_LARGE: "The request's address and headers are too large",
-    _BUSY: "The server has as many connections as it can; try again",
+    _BUSY: "The server has no free connection; try again",
 }
 
 

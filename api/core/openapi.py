@@ -133,12 +133,12 @@ _HEADERS = {
 _NO_REQUEST = "Invalid HTTP request received."
 _TOO_LARGE = "The limit is 33554432 bytes a request"
 _BAD_CURSOR = (
-    "The cursor is not one that this server gave out; take it from the "
-    "X-Next-Cursor header of the previous page"
+    "The cursor is not valid; use the X-Next-Cursor header of the previous "
+    "page"
 )
 _NO_DATABASE = (
-    "The database cannot be reached. Nothing was lost that was answered; "
-    "try again."
+    "The database cannot be reached; try again. Work that was acknowledged "
+    "is stored."
 )
 
 

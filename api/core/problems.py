@@ -84,8 +84,8 @@ def problems(details: Mapping[int, Iterable[str]]) -> Responses:
 def overtaken(what: str) -> dict[int, list[str]]:
     """Give the answer to a change that came second, for `problems`."""
     detail = (
-        f"{what} {EXAMPLE_ID} was changed or deleted by somebody else in the "
-        "meantime; read it again"
+        f"{what} {EXAMPLE_ID} was changed or deleted at the same time; "
+        "read it again"
     )
     return {409: [detail]}
 

@@ -118,8 +118,7 @@ class RequestBodies:
     def _check_room(self, more: int) -> None:
         if self.in_flight + more > self.limits.max_bytes_in_flight:
             raise OverloadedError(
-                "The server works on as many large requests as it can; "
-                "try again"
+                "The server is processing too many large requests; try again"
             )
 
 
@@ -197,7 +196,7 @@ def _not_json(error: ValueError) -> dict[str, Any]:
     # The parser's words name what is wrong and where, never what was sent.
     message = f"JSON decode error: {error}"
     if "hex escape" in message:
-        message += "; half a surrogate pair is no character"
+        message += "; half a surrogate pair is not a character"
     return {"type": "json_invalid", "loc": ("body",), "msg": message}
 
 
@@ -205,7 +204,7 @@ def _check_values(body: bytes | bytearray) -> None:
     """Refuse what would take the interpreter for long, or much memory."""
     if _holds_many_values(body):
         raise TooLargeError(
-            f"The request holds more than {MOST_VALUES} values; send it in "
+            f"The request has more than {MOST_VALUES} values; send it in "
             "smaller parts"
         )
     if _holds_many_digits(body):

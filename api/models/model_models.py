@@ -20,8 +20,8 @@ Price = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
 def _refuse_secret(reference: str) -> str:
     if looks_secret(reference):
         raise ValueError(
-            "looks like a key itself; name the environment variable that "
-            "holds it instead"
+            "looks like a key; give the name of the environment variable "
+            "with the key instead"
         )
     return reference
 

@@ -22,7 +22,7 @@ _NO_WAY = {
     400: [
         "A run that is COMPLETED cannot be paused; it must be one of: RUNNING"
     ],
-    409: ["The run went a step on in the same moment; try again"],
+    409: ["The run was changed at the same time; try again"],
 }
 _CHANGED = overtaken("Run")
 

@@ -99,7 +99,7 @@ def _check_elsewhere(url: str, seconds: float | None) -> Iterator[Finding]:
         yield fail(
             "service",
             f"no Metasync answers at {url}",
-            "Check the address. A first start may take 20 s",
+            "Check the address; a first start may take 20 s",
         )
         return
     variable = "ADMIN_API_KEY"

@@ -112,7 +112,12 @@ async def _reach(clients: ClientManager) -> Finding:
     took = time.monotonic() - started
     text = f"it answers, within {took * 1000:.1f} ms"
     if took > _SLOW_SECONDS:
-        return warn("database", text, "Bring it nearer: each claim asks it")
+        return warn(
+            "database",
+            text,
+            "Use a database with less latency: "
+            "each claim makes several requests",
+        )
     return ok("database", text)
 
 
@@ -134,8 +139,8 @@ async def _clock(clients: ClientManager) -> Finding:
     if theirs is None:
         return warn(
             "clock",
-            "the database does not tell its time",
-            "Keep the clocks of all machines together by NTP",
+            "the database does not give its time",
+            "Synchronize the clocks of all machines by NTP",
         )
     difference = theirs - middle
     text = f"the database's differs from this machine's by {difference:+.3f} s"

@@ -112,7 +112,8 @@ def _rights(path: Path) -> Finding:
         return fail(
             "data-dir",
             f"{path} cannot be written: {reason(error)}",
-            "Give it to this user, or set DATA_DIR to another directory",
+            "Make it writable for this user, or set DATA_DIR to another "
+            "directory",
         )
     if readable_by_others(path):
         return warn(

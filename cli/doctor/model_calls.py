@@ -90,13 +90,13 @@ async def _call(
         return fail(
             name,
             f"no answer within {seconds:g} s",
-            "Try again with a longer --call-seconds; else check its endpoint",
+            "Try again with a longer --call-seconds, or check its endpoint",
         )
     except LLMError as error:
         remedy = "Check its key, endpoint and name: PATCH /models/{id}"
         return fail(name, f"{error.kind}: {error}", remedy)
     except Exception as error:  # noqa: BLE001 - somebody else's code; reported
-        remedy = "Look into the plug-in"
+        remedy = "Check the plug-in"
         return fail(name, f"the plug-in raised {type(error).__name__}", remedy)
     took = time.monotonic() - started
     return ok(name, f"answered within {took:.2f} s")

@@ -59,12 +59,12 @@ def check_service(
             yield from _check_models(admin, call_seconds)
     except ServerRefusedError as error:
         unauthorized = error.status == httpx2.codes.UNAUTHORIZED
-        remedy = "Look into the service's log"
+        remedy = "Read the service's log"
         if unauthorized:
             remedy = "Set ADMIN_API_KEY to the key of that service"
         yield fail("service", str(error), remedy)
     except (CommandError, httpx2.HTTPError) as error:
-        yield fail("service", str(error), "Look into the service's log")
+        yield fail("service", str(error), "Read the service's log")
 
 
 def _get(url: str, path: str) -> httpx2.Response:
@@ -91,7 +91,7 @@ def _check_readiness(url: str) -> Iterator[Finding]:
     yield fail(
         "service",
         f"{url} is not ready ({'; '.join(bad)})",
-        "A first start may take 20 s; then look into the service's log",
+        "A first start may take 20 s; then read the service's log",
     )
 
 
@@ -99,7 +99,7 @@ def _clock(response: httpx2.Response) -> Finding:
     try:
         theirs = parsedate_to_datetime(response.headers["date"])
     except (LookupError, ValueError):
-        return ok("clock", "the service does not tell its time")
+        return ok("clock", "the service does not give its time")
     seconds = (theirs - datetime.now(UTC)).total_seconds()
     if abs(seconds) > _CLOCK_SECONDS:
         return warn(
@@ -168,10 +168,10 @@ def _call(
         return fail(
             check,
             f"no answer within {seconds:g} s",
-            "Try again with a longer --call-seconds; else check its endpoint",
+            "Try again with a longer --call-seconds, or check its endpoint",
         )
     except httpx2.HTTPError as error:
-        return fail(check, str(error), "Look into the service's log")
+        return fail(check, str(error), "Read the service's log")
     took = time.monotonic() - started
     if problem := _problem(answer):
         return fail(check, problem, "Correct it: PATCH /models/{id}")

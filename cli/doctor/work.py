@@ -113,5 +113,5 @@ def check_waiting_jobs(
         yield fail(
             "jobs",
             f"and {len(left) - _KINDS_SHOWN} more kinds of jobs",
-            "Fix the first ones, and run the doctor again",
+            "Fix the first ones, then run the doctor again",
         )

@@ -183,7 +183,7 @@ class ModelGate:
         except TimeoutError:
             self._give_up(place)
             raise errors.ModelUnavailableError(
-                "All places for calls to this model were taken",
+                "The model's limit of calls at once was reached",
                 retry_after=self._policy.retry.min_wait,
             ) from None
 
@@ -283,7 +283,7 @@ class ModelGate:
 
 def _unavailable(wait: float) -> errors.ModelUnavailableError:
     return errors.ModelUnavailableError(
-        "No calls are made to this model for a moment, after failures or a "
+        "No calls are made to this model at present, after failures or a "
         "rate limit",
         retry_after=wait,
     )

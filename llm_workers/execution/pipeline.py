@@ -250,7 +250,7 @@ class Pipeline:
         text = thinking.visible(answer.completion.text)
         if not text:
             raise _PaidInVainError(
-                "The meta step gave no text", done, NO_SUGGESTION
+                "The meta step returned no text", done, NO_SUGGESTION
             )
         try:
             draft = _draft(job, prompts[0], text)
@@ -310,7 +310,7 @@ def _as_text(job: ClaimedJob, answer: ModelAnswer) -> Succeeded | Failed:
     text = answer.completion.text
     shown = thinking.visible(text) if thinking.mentions(text) else text
     if text.strip() and not shown:
-        message = "The answer has only the model's thoughts"
+        message = "The answer contains only the model's thoughts"
         return unusable(job, answer, NO_ANSWER, message)
     kept = payload.dump({"text": payload.printable(shown)})
     return Succeeded(kept, answer.metrics)

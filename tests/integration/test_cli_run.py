@@ -627,7 +627,7 @@ class TestOnAServer:
         holding.after = 1_000
         assert process.returncode == 129
         assert (errors or "").strip() == (
-            "Stopped. The same command again goes on where it was."
+            "Stopped. The same command continues where it stopped."
         )
 
     def test_unknown_model(self, on_server: RunCommands) -> None:

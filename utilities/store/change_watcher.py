@@ -76,7 +76,7 @@ class ChangeWatcher(Loop):
             log.info(
                 "no_change_streams",
                 advice="work from other processes is found by polling; a "
-                "MongoDB replica set tells of it at once",
+                "MongoDB replica set reports it at once",
             )
             self._told_why_not = True
         await self.pause(_NOT_AVAILABLE_SECONDS)

@@ -179,8 +179,8 @@ class DatabaseClock:
         log.warning(
             "clock_jumped",
             seconds=round(jump / 1000, 1),
-            advice="the database's clock was set; work goes on with the "
-            "time as it was, which is corrected slowly",
+            advice="the database's clock was changed; the old time is used "
+            "and corrected slowly",
         )
         return expected
 
@@ -194,7 +194,8 @@ class DatabaseClock:
             log.warning(
                 "clock_differs",
                 ownClockBehindMs=difference,
-                advice="the database's clock is used; set this machine's",
+                advice="the database's clock is used; correct this machine's "
+                "clock",
             )
 
 
@@ -232,8 +233,8 @@ class ClockKeeper(Loop):
             self.complaint = None
         elif self.complaint is None:
             self.complaint = (
-                "the database does not tell its time: this machine's clock "
-                "is used, which must be right"
+                "the database does not give its time: this machine's clock "
+                "is used and must be correct"
             )
             log.warning("clock_unknown", advice=self.complaint)
 

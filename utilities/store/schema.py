@@ -30,7 +30,7 @@ _NEVER = 2**53 - 1
 _BLOCK = 1000
 _UNREACHABLE = (
     "The database did not answer for a minute. Check that the server runs "
-    "and that DB_CONNECTION_STRING leads to it."
+    "and that DB_CONNECTION_STRING has its address."
 )
 
 log = structlog.get_logger(__name__)

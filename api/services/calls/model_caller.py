@@ -196,7 +196,7 @@ async def _streamed(
     except errors.LLMError as error:
         if progress.reader_seconds > (timer() - started) * _READERS_SHARE:
             raise SlowReaderError(
-                "The call failed while it waited for its reader"
+                "The call failed while it waited for the client to read"
             ) from error
         raise
     return Completion(progress.text, progress.usage or Usage())

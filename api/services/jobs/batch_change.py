@@ -87,8 +87,8 @@ class BatchChange:
         if not held:
             await self._release()
             raise ConflictError(
-                "A job of the batch was changed or deleted by somebody else "
-                "in the meantime; nothing is changed"
+                "A job of the batch was changed or deleted at the same time; "
+                "nothing was changed"
             )
         await self._update(self._applied)
         return await self._still_marked()

@@ -115,7 +115,7 @@ class QueueCollector(Collector):
     def _ages(self) -> GaugeMetricFamily:
         family = _gauge(
             "queue_state_age_seconds",
-            "How old the counts of jobs are, which the database gave",
+            "Age of the counts of jobs from the database",
             "part",
         )
         parts = (("active", self._active), ("ended", self._ended))
@@ -174,16 +174,16 @@ class GateCollector(Collector):
             return made
 
         yield family(
-            "llm_calls_in_flight", "Calls under way", lambda c: c.running
+            "llm_calls_in_flight", "Running calls", lambda c: c.running
         )
         yield family(
             "llm_calls_waiting",
-            "Calls that wait for a place under the model's limit",
+            "Calls that wait because of the model's limit",
             lambda c: c.waiting,
         )
         limit = _gauge(
             "llm_concurrency_limit",
-            "How many calls at once the model gets; none: no limit",
+            "Limit of calls at once to the model; absent: no limit",
             "model",
         )
         for label, each in calls.items():
@@ -197,7 +197,7 @@ class GateCollector(Collector):
         )
         yield family(
             "model_paused_seconds",
-            "For how long yet the model is left alone after rate limits",
+            "Remaining time of the model's pause after rate limits",
             lambda c: c.paused,
         )
 
@@ -223,7 +223,7 @@ class SpoolCollector(Collector):
         )
         files.add_metric([], size.files)
         yield files
-        total = _gauge("spool_bytes", "What those files hold")
+        total = _gauge("spool_bytes", "Size of those files")
         total.add_metric([], size.bytes)
         yield total
 

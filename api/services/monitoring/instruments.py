@@ -133,8 +133,8 @@ class Instruments(Observer):
         )
         self._requeue = self._counter(
             "jobs_put_back",
-            "Jobs put back to run again: after a failure, or deferred "
-            "(a rate limit, an open breaker, a worker that stopped)",
+            "Requeued jobs: after a failure, or deferred (a rate limit, an "
+            "open breaker, a worker that stopped)",
             ("model", "operation", "reason"),
         )
         self._turnaround = self._histogram(
@@ -144,8 +144,8 @@ class Instruments(Observer):
         )
         self._taken_over = self._counter(
             "leases_taken_over",
-            "Jobs of dead workers, by what became of them: returned to the "
-            "queue, or given_up",
+            "Jobs of dead workers, by outcome: returned to the queue, or "
+            "given_up",
             ("outcome",),
         )
         for outcome in ("returned", "given_up"):
@@ -157,7 +157,7 @@ class Instruments(Observer):
         )
         self._claimed = self._counter("jobs_claimed", "Jobs claimed")
         self._stores = self._histogram(
-            "store_seconds", "One bulk of results written", _QUICK
+            "store_seconds", "One bulk write of results", _QUICK
         )
         self._stored = self._counter("results_stored", "Results written")
         self._not_taken = self._counter(
@@ -166,8 +166,7 @@ class Instruments(Observer):
         )
         self._store_errors = self._counter(
             "store_errors",
-            "Operations of the queue that the database did not take: "
-            "claim, store or extend",
+            "Failed database operations of the queue: claim, store or extend",
             ("operation",),
         )
         for operation in ("claim", "store", "extend"):

@@ -48,7 +48,8 @@ _WORTH_AN_ANSWER = [
 # A job that has been given up is not revived by a try that has nothing.
 _MAY_BE_REQUEUED = [JobStatus.PROCESSING, JobStatus.PENDING]
 _WHY = {
-    AttemptEnd.LEASE_EXPIRED: "the worker gave no sign of life for a lease",
+    AttemptEnd.LEASE_EXPIRED: "the lease expired: the worker did not extend "
+    "it",
     AttemptEnd.PROCESS_DIED: "the worker's process died",
 }
 

@@ -195,9 +195,7 @@ class RunService:
             # again.
             if (switched := await self._switched(run, target)) is not None:
                 return switched
-        raise ConflictError(
-            "The run went a step on in the same moment; try again"
-        )
+        raise ConflictError("The run was changed at the same time; try again")
 
     async def _switched(self, run: Run, target: RunStatus) -> Run | None:
         changes: Document = {"status": target, "revision": run.revision + 1}

@@ -208,8 +208,8 @@ def _decode(cursor: str, order: str) -> tuple[Any, ObjectId]:
         return value, ObjectId(last_id)
     except (ValueError, TypeError, binascii.Error):
         raise RuleError(
-            "The cursor is not one that this server gave out; take it from "
-            "the X-Next-Cursor header of the previous page"
+            "The cursor is not valid; use the X-Next-Cursor header of the "
+            "previous page"
         ) from None
 
 

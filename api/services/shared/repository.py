@@ -226,8 +226,8 @@ class Repository(Generic[S]):
 
     def _changed(self, document: Document) -> ConflictError:
         return ConflictError(
-            f"{self._what} {document['_id']} was changed or deleted by "
-            "somebody else in the meantime; read it again"
+            f"{self._what} {document['_id']} was changed or deleted at the "
+            "same time; read it again"
         )
 
 

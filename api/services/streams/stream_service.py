@@ -207,7 +207,7 @@ class StreamService:
                 "status": StreamStatus.STREAMING,
                 "startedAt": {"$lt": oldest},
             },
-            _failed("The service ended in the middle of the stream", STOPPED),
+            _failed("The service ended during the stream", STOPPED),
         )
 
     def live_clients(self) -> set[str]:

@@ -63,7 +63,7 @@ def group() -> SupervisedGroup:
     ("failure", "reason"),
     [
         (RuntimeError("a secret"), "unexpected RuntimeError"),
-        (None, "it ended although nobody had told it to stop"),
+        (None, "it ended without a request to stop"),
         (PartError("DATA_DIR is full"), "DATA_DIR is full"),
     ],
 )

@@ -246,7 +246,7 @@ async def test_a_clock_that_cannot_be_had_is_said_once_and_shown(
     while server.asked < 3:
         await asyncio.sleep(0)
         keeper.wake()
-    assert "does not tell its time" in (keeper.problem or "")
+    assert "does not give its time" in (keeper.problem or "")
     assert not keeper.vital
     assert [event["event"] for event in events] == ["clock_unknown"]
     server.replies = [{"localTime": SERVER_MS}]

@@ -222,7 +222,7 @@ def test_a_cursor_comes_back_as_it_was(value: int, raw_id: bytes) -> None:
 async def test_a_cursor_that_we_did_not_give_out_is_refused(
     documents: Documents, bad: str
 ) -> None:
-    with pytest.raises(RuleError, match="cursor is not one that this server"):
+    with pytest.raises(RuleError, match="cursor is not valid"):
         await page(documents, 10, bad, "sequence")
 
 
