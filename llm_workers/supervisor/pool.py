@@ -107,11 +107,12 @@ class WorkerPool(Loop):
 
     async def run(self) -> None:
         """Supervise until told to stop, then stop every worker in time."""
-        await asyncio.to_thread(self._parts.spool.open)
-        self.attach()
         signals = self._parts.signals
-        signals.subscribe(WORKERS_CHANGED, self._refresh_soon)
         try:
+            # Inside: a stop in this moment must not leave the directory.
+            await asyncio.to_thread(self._parts.spool.open)
+            self.attach()
+            signals.subscribe(WORKERS_CHANGED, self._refresh_soon)
             while not self.stopping:
                 await self._tick_safely()
                 await self.pause(self._times.tick)
