@@ -24,7 +24,7 @@ from api.models.usage_models import SummedMetrics
 from utilities import json_schema, payload
 
 BATCH_LIMIT = 10_000
-# BSON ends at 16 MiB a document; the answer needs room beside the request.
+# BSON ends at 16 MiB a document; the answer needs space beside the request.
 REQUEST_BYTES_LIMIT = 12 * 1024 * 1024
 REFERENCE_BYTES_LIMIT = 64 * 1024
 

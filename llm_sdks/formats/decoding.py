@@ -22,7 +22,7 @@ _UNKNOWN = "\ufffd"
 def read_json(content: bytes | str) -> Any:  # noqa: ANN401 - JSON is any of six types
     """Read a JSON value.
 
-    Strings in it may hold halves of surrogate pairs; see `TextJoiner`.
+    Strings in it may have halves of surrogate pairs; see `TextJoiner`.
 
     Raises:
         ValueError: It is not JSON.

@@ -55,7 +55,7 @@ def text_of(error: StepError) -> str:
 
 
 def cost_of(error: StepError) -> Metrics:
-    """Count what a failed call cost, as far as the provider told."""
+    """Count what a failed call cost, as far as the provider reported it."""
     if not isinstance(error, FailedCallError):
         return Metrics()
     used = error.metrics

@@ -217,7 +217,7 @@ class ClockKeeper(Loop):
         self._record = record
 
     async def run(self) -> None:
-        """Measure until told to stop."""
+        """Measure until stopped."""
         self.attach()
         while not self.stopping:
             try:
@@ -245,6 +245,6 @@ def _server_ms(told: object) -> float | None:
         return float(told)
     if not isinstance(told, datetime):
         return None
-    # The driver gives naive datetimes in UTC, unless it is told otherwise.
+    # The driver gives naive datetimes in UTC, unless configured otherwise.
     aware = told if told.tzinfo else told.replace(tzinfo=UTC)
     return aware.timestamp() * 1000

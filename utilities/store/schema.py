@@ -76,7 +76,7 @@ async def _indexes_of_holds(database: Database) -> None:
 
 
 async def _index_of_jobs_by_status(database: Database) -> None:
-    # Else a list of the few that have ended goes through all that wait.
+    # Otherwise a list of the few that have ended reads all that wait.
     await database["jobs"].create_index(
         [("clientId", 1), ("status", 1), ("sequence", 1)]
     )
