@@ -5,7 +5,7 @@ they agree without messages. Where two saw different moments, the
 conditional write of a lease decides.
 
 A slot belongs in the process that has the fewest threads of the same
-worker, then the fewest threads at all. A process gives up a slot only to
+worker, then the fewest threads at all. A process releases a slot only to
 one with capacity that has two threads of that worker less, or two in
 all and at least one of that worker less. The first kind of move evens out
 each worker, the second the processes without undoing the first, so moves

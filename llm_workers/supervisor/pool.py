@@ -127,7 +127,7 @@ class WorkerPool(Loop):
         try:
             await self._tick()
         except StoreError as error:
-            # The workers go on; what they finish waits for the database.
+            # The workers continue; their results wait for the database.
             log.warning("pool_tick_failed", error=type(error).__name__)
         except Exception as error:
             # Whatever it was: the next tick may do better, and the workers
@@ -363,7 +363,7 @@ class WorkerPool(Loop):
         grace = self._limits.stop_grace_seconds
         for thread in threads:
             thread.stop(grace)
-        # They take no more jobs, so others may go on at once.
+        # They take no more jobs, so others may continue at once.
         with contextlib.suppress(StoreError, TimeoutError):
             async with asyncio.timeout(self._times.tick):
                 await self._leases.release_all(self.pool_id)

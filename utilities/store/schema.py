@@ -107,7 +107,7 @@ async def _indexes_of_claims(database: Database) -> None:
 
 
 async def _defer_waiting_jobs(jobs: AsyncCollection[Document]) -> None:
-    """Mark the jobs that an earlier version has put off or deleted."""
+    """Mark the jobs that an earlier version has deferred or deleted."""
     waiting: Document = {"status": {"$eq": "PENDING"}, "deferredUntil": None}
     await jobs.update_many(
         {**waiting, "_metadata.isDeleted": True},

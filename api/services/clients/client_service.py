@@ -60,7 +60,7 @@ class ClientService:
         """Change the name, or whether the client is enabled.
 
         Workers of a disabled client do not run; enabled again, those that
-        were running go on.
+        were running continue.
         """
         changes = request.model_dump(exclude_none=True, by_alias=True)
         client = await self._change(client_id, lambda _: changes)
