@@ -1,4 +1,4 @@
-"""The entry and the lifespan of a process; rooms bring their own parts."""
+"""The entry and the lifespan of a process; packages build their own parts."""
 
 import os
 import signal
@@ -195,11 +195,11 @@ def database_of(settings: Settings) -> Iterator[str]:
 
 
 def serve(settings: Settings, keys: ModelKeys, *, run_workers: bool) -> None:
-    """Run the API, and the workers unless told otherwise, until stopped."""
+    """Run the API, and the workers unless disabled, until stopped."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(_ending_on_signals())
         raise_descriptor_limit()
-        # Before the database starts, so that a port in use is told at once.
+        # Before the database starts, so that a used port is reported at once.
         sockets = bound_sockets(settings.host, settings.port)
         connection_string = stack.enter_context(database_of(settings))
         application = build(settings, keys, connection_string)

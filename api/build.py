@@ -75,7 +75,7 @@ class Shared:
 
     @cached_property
     def metrics(self) -> MetricsService:
-        """What this process tells Prometheus."""
+        """The metrics of this process."""
         return MetricsService(self.clock)
 
     @cached_property
@@ -89,7 +89,7 @@ class Shared:
 
     @cached_property
     def client_states(self) -> ClientStates:
-        """Which clients are let in."""
+        """Which clients are enabled."""
         return ClientStates(self.documents("clients"))
 
 

@@ -220,7 +220,7 @@ class BatchRun:
         self._show()
 
     def _fetch_failures(self) -> bool:
-        """Take the failed; tells whether any job waits or runs."""
+        """Take the failed; says whether any job waits or runs."""
         counts = self._api.get("/jobs/summary", **self._reference())
         # Failed jobs stay in their list: it is read when it has changed.
         if counts[_FAILED] != self._progress.failed_there:

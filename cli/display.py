@@ -1,4 +1,4 @@
-"""What people see while a run goes on, and when it has ended."""
+"""The display of a run in a terminal, and its summary."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence

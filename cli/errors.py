@@ -2,7 +2,7 @@
 
 
 class CommandError(Exception):
-    """The command cannot go on; the message says what to do."""
+    """The command cannot continue; the message says what to do."""
 
 
 def reason(error: OSError | UnicodeDecodeError) -> str:

@@ -116,7 +116,7 @@ class LocalLLM:
             port: TCP port on 127.0.0.1; 0 is a free one.
             parallel: calls computed together; more of them wait.
             context: tokens of all calls that are computed together.
-            find_module: tells whether a module is installed; else None.
+            find_module: says whether a module is installed; else None.
         """
         self._weights = _Weights(cache_dir.absolute())
         self._wanted_port = port

@@ -190,7 +190,7 @@ def _text(rows: Iterable[Row]) -> str:
 
 
 def _replace(path: Path, rows: Iterable[Row]) -> None:
-    """Make the file hold these rows, at once, if it does not yet."""
+    """Write these rows to the file at once, if it does not have them."""
     text = _text(rows).encode()
     if text == (path.read_bytes() if path.exists() else b""):
         return

@@ -38,7 +38,7 @@ _BAD_REQUEST = (400, 422)
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Everything `metasync run` was told."""
+    """The options of `metasync run`."""
 
     source: Path
     out: Path

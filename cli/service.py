@@ -27,7 +27,7 @@ _ENV_FILE = Path(".env")
 
 
 def serve(*, run_workers: bool) -> None:
-    """Run the API, and the workers unless told otherwise.
+    """Run the API, and the workers unless disabled.
 
     Raises:
         CommandError: it cannot run; says what to do.

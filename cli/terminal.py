@@ -69,7 +69,7 @@ def say(console: Console, text: str) -> None:
 
 
 def say_error(text: str) -> None:
-    """Print why a command cannot go on."""
+    """Print why a command cannot continue."""
     Terminal(stderr=True).print(
         f"Error: {text}",
         style="red",

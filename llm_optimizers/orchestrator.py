@@ -46,7 +46,7 @@ class RunOrchestrator(Loop):
         self._signals = signals
 
     async def run(self) -> None:
-        """Advance runs until told to stop."""
+        """Advance runs until stopped."""
         current_actor.set("optimizer")
         self.attach()
         self._signals.subscribe(RUNS_CHANGED, self.wake_safely)
@@ -71,7 +71,7 @@ class RunOrchestrator(Loop):
         except StoreError:
             raise
         except Exception as error:
-            # A run that cannot be advanced must not hold up the others.
+            # A run that cannot be advanced must not delay the others.
             log.exception("run_defect")
             reason = f"Metasync failed on this run: {type(error).__name__}."
             await self._runs.advance(run, fail(run, reason).fields)

@@ -240,7 +240,7 @@ class BaseLLMSDK(ABC):
             yield item
 
     async def aclose(self) -> None:  # noqa: B027 - most have nothing to close
-        """Close what the instance holds open."""
+        """Close connections and other resources of the instance."""
 
 
 async def in_daemon_thread(function: Callable[[], T]) -> T:
@@ -277,12 +277,12 @@ def _call(
     try:
         loop.call_soon_threadsafe(deliver, settle)
     except RuntimeError:
-        # The worker has stopped and closed its loop: nobody waits.
+        # The worker has stopped and closed its loop: no task waits.
         return
 
 
 def _storable(error: BaseException) -> BaseException:
-    # A future cannot hold StopIteration; a plug-in may raise anything.
+    # A future cannot carry StopIteration; a plug-in may raise anything.
     if isinstance(error, Exception) and not isinstance(error, StopIteration):
         return error
     return RuntimeError(f"{type(error).__name__}: {error}")

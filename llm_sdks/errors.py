@@ -59,7 +59,7 @@ class LLMError(Exception):
         super().__init__(message)
         self.http_status = http_status
         self.request_id = request_id
-        # What is no such number (a provider may send NaN) was not told.
+        # Other values (a provider may send NaN) count as missing.
         told = retry_after is not None and retry_after >= 0
         self.retry_after = retry_after if told else None
         self.partial_text = partial_text
@@ -174,7 +174,7 @@ class PartialAnswerError(LLMError):
 
 
 class ContentFilteredError(PartialAnswerError):
-    """The provider's filter held the answer, or the rest of it, back."""
+    """The provider's filter withheld the answer, or the rest of it."""
 
     kind = "CONTENT_FILTERED"
 

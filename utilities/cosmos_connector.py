@@ -181,7 +181,7 @@ class Documents:
 
         async def operation() -> list[Document]:
             cursor = self.raw.find(living(where), fields).sort(list(sort))
-            # Left to itself, a server sends the first 101 alone.
+            # By default, a server sends the first 101 alone.
             cursor = cursor.limit(limit).batch_size(limit or _BATCH)
             return await cursor.to_list()
 
@@ -281,7 +281,7 @@ class Documents:
         await retrying(lambda: self.raw.bulk_write(operations, ordered=False))
 
     async def erase(self, where: Filter) -> None:
-        """Remove every match for good, also those that are deleted."""
+        """Remove every match from the database, also deleted ones."""
         await retrying(lambda: self.raw.delete_many(where))
 
     async def soft_delete(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 _MOST_KEYS = 1000
 
-# Writes the line; is told for how many events it stands.
+# Writes the line; receives how many events it stands for.
 Write = Callable[[int], None]
 
 
@@ -22,8 +22,8 @@ class _Entry:
 class LogSummary:
     """Counts events by key; thread-safe.
 
-    The first event is told at once. Those that follow within the interval
-    are told together at its end, or by the next event after it where no
+    The first event is logged at once. Those that follow within the interval
+    are logged together at its end, or by the next event after it where no
     event loop is running.
     """
 
@@ -38,7 +38,7 @@ class LogSummary:
         self._entries: dict[Hashable, _Entry] = {}
 
     def tell(self, key: Hashable, write: Write) -> None:
-        """Count one event; `write` tells of it and of those before it."""
+        """Count one event; `write` logs it and those before it."""
         now = self._timer()
         with self._lock:
             entry = self._entries.get(key)
@@ -71,7 +71,7 @@ class LogSummary:
         with self._lock:
             entry = self._entries.get(key)
             if entry is None or not entry.is_scheduled:
-                return  # told meanwhile
+                return  # logged meanwhile
             count = entry.pending
             self._told(key, self._timer())
         if count:

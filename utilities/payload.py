@@ -64,7 +64,7 @@ def _refuse_non_numbers(text: str) -> None:
 
 
 def _may_hold_long_number(text: str) -> bool:
-    # So many digits in a row stand at one of these places: nothing else is
+    # This many digits in a row stand at one of these places: nothing else is
     # looked at, in steps that let other threads run.
     step = _MOST_DIGITS + 1
     return any(

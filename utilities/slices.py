@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
-# How long one slice may hold the event loop.
+# How long one slice may block the event loop.
 SLICE_SECONDS = 0.005
 
 T = TypeVar("T")

@@ -24,7 +24,7 @@ class PartError(Exception):
 
 
 class Part(Protocol):
-    """Something that runs beside the requests until it is told to stop."""
+    """A background activity of the process that runs until stopped."""
 
     @property
     def name(self) -> str:
@@ -42,7 +42,7 @@ class Part(Protocol):
         ...
 
     async def run(self) -> None:
-        """Work until told to stop; may be called again after an error."""
+        """Work until stopped; may be called again after an error."""
         ...
 
     def stop(self) -> None:
@@ -119,7 +119,7 @@ class SupervisedGroup:
         for watched in self._watched.values():
             watched.part.stop()
         # A part that waits for the database need not wait longer. It was
-        # told to stop before, because one cancellation may be lost (see
+        # stopped before, because one cancellation may be lost (see
         # `utilities.tasks`), and a second one would cut off its cleanup.
         for task in tasks:
             task.cancel()

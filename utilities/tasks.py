@@ -24,7 +24,7 @@ async def cancel_until_ended(tasks: Iterable[asyncio.Task[Any]]) -> None:
 
 
 class Loop:
-    """Base of a background part that repeats until it is told to stop.
+    """Base of a background part that repeats until it is stopped.
 
     It is told to stop, not only cancelled: see `cancel_until_ended`. All
     methods but `wake_safely` belong to the loop's own thread, which

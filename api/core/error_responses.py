@@ -124,7 +124,7 @@ async def _database_error(request: Request, error: Exception) -> JSONResponse:
 
 
 async def unexpected_error(request: Request, error: Exception) -> JSONResponse:
-    """Log what nobody foresaw and answer without a word about it."""
+    """Log an unexpected error; answer without its details."""
     log.error(
         "unexpected_error",
         method=request.method,

@@ -40,14 +40,14 @@ class ConnectionLimits:
     # From the connection, or a request's first byte, to the end of its head.
     head_seconds: float = 10.0
     # Between two requests. uvicorn's own timer is shorter, but does not run
-    # after a body that nobody wanted.
+    # after a body that was not needed.
     idle_seconds: float = 15.0
     # A body may pause for the grace time, and is otherwise this fast.
     body_bytes_per_second: float = 1024.0
     body_grace_seconds: float = 10.0
     # A client that reads nothing of its answer for so long is gone.
     write_seconds: float = 60.0
-    # The rest of a body that nobody wanted is read for so long, so that the
+    # The rest of a refused body is read for this time, so that the
     # client sees its answer and not a reset connection.
     linger_seconds: float = 2.0
     discard_bytes: int = 64 * 1024 * 1024
@@ -94,7 +94,7 @@ class Connections:
         """Take a new connection in; False if there are too many.
 
         Where all places are taken, the connection that has been without a
-        request for longest makes room.
+        request for longest is closed.
         """
         if not self._has_place_for(connection.address):
             return False
@@ -475,7 +475,7 @@ def _cannot_listen(host: str, port: int, error: OSError) -> str:
 
 
 def _limited_address(client: tuple[str, int] | None) -> str | None:
-    """Name whom a connection counts for; None if for nobody."""
+    """Return the address that a connection counts for, if any."""
     if client is None:
         return None
     host = client[0].removeprefix("::ffff:")

@@ -1,7 +1,7 @@
 """Log lines: an event's name and key-values, one line each.
 
 `jobId`, `correlationId` and the like are bound with
-`structlog.contextvars` by whoever knows them.
+`structlog.contextvars` where they are known.
 """
 
 import io
@@ -17,7 +17,7 @@ from asgi_correlation_id import correlation_id
 LogFormat = Literal["json", "console"]
 
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-# It tells where it listens, and when it starts and stops.
+# It logs where it listens, and when it starts and stops.
 _SERVER: Final = "uvicorn.error"
 _CHATTY: Final = (
     "aiohttp",

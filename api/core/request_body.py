@@ -21,7 +21,7 @@ from api.core import unknown_fields
 from api.core.errors import OverloadedError, RuleError, TooLargeError
 from api.core.unknown_fields import UnknownFields
 
-# Parsing what is larger would hold up everybody else's requests.
+# Parsing a larger body would delay all other requests.
 INLINE_BYTES = 64 * 1024
 # A value takes up to 80 bytes of memory, and a million a tenth of a second
 # in which no other thread runs.
@@ -70,7 +70,7 @@ class RequestBodies:
     async def body_of(self, request: Request) -> AsyncIterator[bytearray]:
         """Read a body whole; it counts as in flight inside the block.
 
-        Whoever has parsed it may clear it: what was made from it takes
+        It may be cleared after parsing: what was made from it takes
         the memory from then on.
 
         Raises:
@@ -100,7 +100,7 @@ class RequestBodies:
         Raises:
             RequestValidationError: it does not fit.
             RuleError: an item of a batch does not.
-            TooLargeError: it holds more than `MOST_VALUES` values.
+            TooLargeError: it has more than `MOST_VALUES` values.
         """
         unknown = self.limits.unknown
         if len(body) <= INLINE_BYTES:
@@ -218,7 +218,7 @@ def _holds_many_values(body: bytes | bytearray) -> bool:
     marks = sum(body.count(mark) for mark in _STRUCTURE)
     if marks <= MOST_VALUES:
         return False
-    # Texts may hold any number of these characters.
+    # Texts may have any number of these characters.
     for number, (start, end) in enumerate(_texts_in(body)):
         marks -= sum(body.count(mark, start, end) for mark in _STRUCTURE)
         if marks <= MOST_VALUES or number > MOST_VALUES:

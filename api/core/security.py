@@ -2,7 +2,7 @@
 
 A client's key is 256 random bits, so nothing is gained by a slow password
 hash, which would let anybody burn our processor by sending keys; a digest
-keyed with the pepper is enough, and a stolen database holds no keys.
+keyed with the pepper is enough, and a stolen database has no keys.
 """
 
 import hashlib

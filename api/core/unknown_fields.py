@@ -1,8 +1,8 @@
-"""Fields and query parameters that nobody knows: found, named, refused.
+"""Find and refuse unknown fields and query parameters; suggest names.
 
 A misspelt name would otherwise be ignored without a word: the client
 believes that it was set. Only models of ours are looked at; a free-form
-object (`requestData`) may hold any name.
+object (`requestData`) may have any name.
 """
 
 import difflib
@@ -75,7 +75,7 @@ class _Node:
 
 @dataclass(frozen=True, slots=True)
 class _Names:
-    """A model's fields: every accepted name, and which hold models."""
+    """A model's fields: every accepted name, and which are models."""
 
     shown: frozenset[str]
     accepted: frozenset[str]

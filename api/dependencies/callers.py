@@ -35,7 +35,7 @@ async def verify_caller(is_admin: IsAdmin, client: SomeClient) -> Caller:
     """Return who is calling: a client, the administrator, or both.
 
     Raises:
-        AuthenticationError: nobody who says who it is.
+        AuthenticationError: there is no credential.
     """
     if not is_admin and client is None:
         raise AuthenticationError(EITHER_IS_NEEDED)

@@ -16,7 +16,7 @@ async def verify_docs_user(
     sent: Annotated[HTTPBasicCredentials, Depends(_basic)],
 ) -> None:
     """Let only the reader of the documentation through."""
-    # Both are compared in any case, so that time tells nothing.
+    # Both are always compared, so that the time reveals nothing.
     user = security.same(sent.username, services.docs_user)
     secret = security.same(sent.password, services.docs_secret)
     if not (user and secret):

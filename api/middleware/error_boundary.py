@@ -1,4 +1,4 @@
-"""The last net: what nobody foresaw still gets a clean answer."""
+"""The last boundary: unexpected errors get a clean answer too."""
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send

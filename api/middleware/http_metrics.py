@@ -1,4 +1,4 @@
-"""Tells how requests are answered, by the templates of their paths."""
+"""Counts answers to requests, by the templates of their paths."""
 
 import time
 
@@ -25,7 +25,7 @@ class HttpMetricsMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        # Whoever hangs up before an answer gets this one.
+        # Used for clients that hang up before an answer.
         status = _FAILED
 
         async def watching_send(message: Message) -> None:

@@ -1,4 +1,4 @@
-"""What became of a job's earlier tries."""
+"""The history of a job's earlier tries."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -10,7 +10,7 @@ from api.models.base import ApiModel
 from utilities import payload
 from utilities.clock import to_datetime
 
-# The latest so many are kept.
+# The number of latest records that are kept.
 MOST_RECORDS = 20
 _LONGEST_REASON = 500
 

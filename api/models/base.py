@@ -73,7 +73,7 @@ class Metadata(ApiModel):
 class StoredModel(ApiModel):
     """Something the store keeps, as the API answers it."""
 
-    # The field that holds the document's `_id`, by its name on the wire.
+    # The field with the document's `_id`, by its name on the wire.
     id_field: ClassVar[str] = "id"
     # Fields kept as JSON text, by their names on the wire.
     payload_fields: ClassVar[frozenset[str]] = frozenset()

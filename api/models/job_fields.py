@@ -9,7 +9,7 @@ from api.models import reference
 from api.models.base import Name
 from utilities import json_schema, payload
 
-# BSON ends at 16 MiB a document; the answer needs room beside the request.
+# BSON ends at 16 MiB a document; the answer needs space beside the request.
 REQUEST_BYTES_LIMIT = 12 * 1024 * 1024
 REFERENCE_BYTES_LIMIT = 64 * 1024
 

@@ -207,7 +207,7 @@ def _is_none_or_zero(value: object) -> bool:
     return not value
 
 
-# Told only where there are any.
+# Shown only if there are any.
 DetailCount = Annotated[int, Field(exclude_if=_is_none_or_zero)]
 
 

@@ -43,7 +43,7 @@ def check(reference: dict[str, Any]) -> dict[str, Any]:
     for number, (path, _) in enumerate(leaves, 1):
         name_bytes += len(path)
         if number > MOST_VALUES:
-            raise ValueError(f"holds more than {MOST_VALUES} values")
+            raise ValueError(f"has more than {MOST_VALUES} values")
         if name_bytes > MOST_NAME_BYTES:
             raise ValueError(
                 f"the names on the way to its values take more than "

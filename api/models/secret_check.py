@@ -1,4 +1,4 @@
-"""Tells a secret that was pasted where a reference belongs."""
+"""Detects a secret that was pasted where a reference belongs."""
 
 import re
 

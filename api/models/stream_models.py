@@ -59,7 +59,7 @@ class StreamMetrics(ProcessingMetrics):
     `overheadDuration` is the time that Metasync added to the provider's.
     """
 
-    # Null where text came and the provider has not told its tokens.
+    # Null if text came and the provider reported no tokens.
     input_tokens: int | None = 0  # type: ignore[assignment]  # jobs have none
     output_tokens: int | None = 0  # type: ignore[assignment]  # as above
     total_tokens: int | None = 0  # type: ignore[assignment]  # as above

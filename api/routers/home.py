@@ -8,7 +8,7 @@ from config import VERSION
 
 router = APIRouter(include_in_schema=False)
 
-# Relative, so that they hold behind a proxy with a prefix as well.
+# Relative, so that they also work behind a proxy with a prefix.
 _LINKS = {
     "documentation": "docs",
     "reference": "redoc",

@@ -1,6 +1,6 @@
 """What every path of a resource has in common, before its own code runs.
 
-In this order: who is calling (401), query parameters that nobody knows
+In this order: who is calling (401), unknown query parameters
 (422), the body's size (413, 503), the body itself (400, 422).
 """
 
@@ -103,7 +103,7 @@ async def _with_body(
             body.clear()
             return await answer(read)
     except ClientDisconnect:
-        # Nobody is there to read it.
+        # The client has gone and cannot read it.
         return Response(status_code=_HUNG_UP)
 
 

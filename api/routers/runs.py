@@ -67,7 +67,7 @@ async def resume_run(run_id: str, runs: Runs, caller: AnyCaller) -> Run:
 
 @router.patch("/{run_id}/cancel", responses=problems(_NO_WAY))
 async def cancel_run(run_id: str, runs: Runs, caller: AnyCaller) -> Run:
-    """End a run for good."""
+    """Cancel a run; it cannot be resumed."""
     return await runs.cancel(run_id, caller)
 
 

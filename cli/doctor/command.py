@@ -30,7 +30,7 @@ _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - replaced, n
 
 @dataclass(frozen=True, slots=True)
 class DoctorOptions:
-    """What `metasync doctor` was told."""
+    """The options of `metasync doctor`."""
 
     url: str | None = None
     calls: bool = True

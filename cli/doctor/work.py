@@ -17,7 +17,7 @@ _START = "Start one: POST /workers/{id}/start"
 class WorkerFacts:
     """A worker as far as it decides who does a job.
 
-    `held` tells whether some process runs it now.
+    `held` says whether some process runs it now.
     """
 
     client: str

@@ -77,7 +77,7 @@ def expect(found: object, wanted: object, what: str) -> None:
 
 
 def plain(usage: object) -> object:
-    """Return only those counts of a usage that every provider tells."""
+    """Return only those counts of a usage that every provider reports."""
     if isinstance(usage, Usage):
         return Usage(usage.input_tokens, usage.output_tokens)
     return usage

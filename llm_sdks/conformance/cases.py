@@ -206,7 +206,7 @@ async def _tells_a_broken_connection(bench: Bench) -> None:
 
 async def _tells_a_refused_connection(bench: Bench) -> None:
     config = bench.stand_in.config()
-    # Nobody listens on the port of a service that no longer exists.
+    # No server listens on the port of a service that has ended.
     scheme, _, rest = config.endpoint.partition("://")
     path = rest.partition("/")[2]
     endpoint = f"{scheme}://127.0.0.1:9/{path}"

@@ -1,4 +1,4 @@
-"""What a plug-in's author supplies: a provider that does what it is told."""
+"""What a plug-in's author supplies: a provider with set behaviour."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -23,12 +23,12 @@ class Answers:
 
 @dataclass(frozen=True, slots=True)
 class Truncates(Answers):
-    """Answers, and tells that the limit of tokens cut the answer."""
+    """Answers, and reports that the token limit cut the answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Holds the answer back, and tells so."""
+    """Withholds the answer, and reports that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ class StandIn(ABC):
 
     @abstractmethod
     def calls(self) -> int:
-        """Return how many calls came since it was told how to behave."""
+        """Return how many calls came since its behaviour was set."""
 
     @abstractmethod
     def open_calls(self) -> int:

@@ -37,7 +37,7 @@ def read_json(
     """Read a JSON value.
 
     `headers` may name the charset; it counts only for what is not UTF-8.
-    Strings in it may hold halves of surrogate pairs; see `TextJoiner`.
+    Strings in it may have halves of surrogate pairs; see `TextJoiner`.
 
     Raises:
         ValueError: It is not JSON.

@@ -62,7 +62,7 @@ def retry_after(
     """Return how many seconds the provider asks to wait.
 
     None: it does not say. 0.0: it says "at once", and nothing else.
-    `message` has the provider's words. `limited` tells that a limit refused
+    `message` has the provider's words. `limited` says that a limit refused
     the call; only then do the headers about limits count.
     """
     told = None

@@ -19,7 +19,7 @@ LONGEST_PAUSE_SECONDS = 3600.0
 # Providers refuse at once. A trial that has run so long was not refused,
 # however long its answer takes.
 _TRIAL_SECONDS = 5.0
-# Isolated refusals among answers pause nothing: so many must come in a row,
+# Isolated refusals among answers pause nothing: this many in a row do,
 # and for at least such a share of the calls that are running.
 _FEWEST_REFUSED = 3
 _REFUSED_SHARE = 0.5

@@ -47,7 +47,7 @@ class ConcurrencyLimit:
             self._found += 1 / self._found
 
     def rate_limited(self, running: int) -> None:
-        """Note that the provider's limit was met with so many running."""
+        """Note that the provider's limit was met with `running` calls."""
         self._threshold = self._found = max(running * _KEPT, 1.0)
 
     def restart(self) -> None:

@@ -1,4 +1,4 @@
-"""What a gate tells the log: changes, and one line a second at most."""
+"""Log lines of a gate: changes, and at most one line per second."""
 
 import threading
 from collections.abc import Callable
@@ -23,9 +23,9 @@ class GateLog:
         self._refused = 0
 
     def refused(self, pause_seconds: float, *, begins: bool) -> None:
-        """Count a refused call; tell of the pause that begins with it.
+        """Count a refused call; log the pause that begins with it.
 
-        A single refusal among answers is no news.
+        A single refusal among answers is not logged.
         """
         with self._lock:
             self._refused += 1
@@ -37,7 +37,7 @@ class GateLog:
     ) -> None:
         """Tell that the breaker has opened or closed, and after which error.
 
-        A failed trial is no news.
+        A failed trial call is not logged.
         """
         if after is BreakerState.CLOSED:
             log.info("circuit_closed", modelId=self._model_id)

@@ -1,7 +1,7 @@
 """What every call to a model passes: its bulkhead, then its breaker.
 
 A gate is shared by all threads of a process. Retries are not made here:
-they are durable, with the job in the database, and no place is held by a
+they are durable, with the job in the database, and no place is used by a
 call that waits.
 """
 
@@ -102,7 +102,7 @@ class ModelGate:
             ModelUnavailableError: no place came free in time, or the
                 model is paused just now; says for how long.
         """
-        # While the model is paused nobody waits for a place.
+        # While the model is paused no call waits for a place.
         if (wait := self.wait_seconds()) > 0:
             raise _unavailable(wait)
         await self._take_place()
@@ -260,7 +260,7 @@ class ModelGate:
         wait = self._backoff.wait_seconds(now)
         if wait == 0:
             wait = self._policy.retry.pause_seconds(1, self._chance)
-        # Whoever asked need not come back sooner.
+        # The job need not come back sooner.
         error.retry_after = max(told or 0.0, wait)
 
     def _answered(self, ticket: Ticket, *, well: bool) -> None:

@@ -30,7 +30,7 @@ class RetryPolicy:
     def wait_seconds(
         self, failures: int, chance: Callable[[], float] = random.random
     ) -> float:
-        """Return how long to wait after so many failed calls, from 1 on.
+        """Return how long to wait after a number of failed calls (from 1).
 
         With jitter between a half and the whole of it ("equal jitter",
         https://aws.amazon.com/blogs/architecture/

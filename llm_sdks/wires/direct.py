@@ -1,6 +1,6 @@
 """Sends what a vendor's library would send, without its cost a call.
 
-Asked once for each kind of call, a library tells what its request looks
+Asked once for each kind of call, a library shows what its request looks
 like: address, credential, headers. The calls themselves then go through
 aiohttp alone, which takes a fifth of the processor time.
 """

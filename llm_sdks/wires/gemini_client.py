@@ -1,4 +1,4 @@
-"""Google's library says what a request looks like; we send it.
+"""Google's library builds a request; we send it.
 
 The library would lose headers, the status of an answer that is not JSON,
 and whatever its types do not know.
@@ -162,7 +162,7 @@ def _config(call: Call) -> types.GenerateContentConfig:
     return types.GenerateContentConfig(
         **call.body["config"],
         http_options=options,
-        # No further calls that nobody sees or counts.
+        # No further calls, which would not be counted.
         automatic_continuation=False,
         automatic_function_calling=(
             types.AutomaticFunctionCallingConfig(disable=True)

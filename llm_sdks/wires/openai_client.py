@@ -8,7 +8,7 @@ from llm_sdks.wires.wire import Wire
 
 
 def connect(config: LLMConfig, _connect_timeout: float) -> Wire:
-    """Make a client for OpenAI or whoever speaks its language."""
+    """Make a client for OpenAI or a compatible server."""
     client = openai.AsyncOpenAI(
         api_key=config.api_key.get_secret_value(),
         base_url=config.endpoint or None,

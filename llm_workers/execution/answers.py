@@ -19,7 +19,7 @@ from llm_workers.execution import json_scan, thinking
 from llm_workers.execution.json_scan import Value
 from utilities import payload
 
-# So many values of an answer are looked at: the first, and the last ones.
+# How many values of an answer are read: the first, and the last ones.
 MOST_VALUES = 8
 
 _STRONG, _FOREIGN, _WEAK, _SCALAR, _UNFIT = range(5)

@@ -48,14 +48,14 @@ def error_data(job: ClaimedJob, error: StepError) -> dict[str, Any]:
 
 
 def text_of(error: StepError) -> str:
-    """Give what came of an answer that could not be read, or nothing."""
+    """Return the received part of an unusable answer, if any."""
     if not isinstance(error, FailedCallError):
         return ""
     return error.error.partial_text[:_LONGEST_TEXT]
 
 
 def cost_of(error: StepError) -> Metrics:
-    """Count what a failed call cost, as far as the provider told."""
+    """Count what a failed call cost, as far as the provider reported it."""
     if not isinstance(error, FailedCallError):
         return Metrics()
     used = error.metrics

@@ -13,12 +13,12 @@ _NEWEST = 0.3
 
 
 class Prefetch:
-    """Tells a worker how many jobs to claim beyond its free places.
+    """Decides how many jobs a worker claims beyond its free slots.
 
     By Little's law: the rate at which jobs end, times what a claim takes,
     and as much again for bursts.
-    Of calls that take a minute that is none; of short ones, so many that
-    no place waits for the database.
+    For calls that take a minute that is none; for short ones, enough
+    that no slot waits for the database.
     """
 
     def __init__(self, timer: Callable[[], float] = time.monotonic) -> None:

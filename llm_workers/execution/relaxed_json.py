@@ -70,7 +70,7 @@ _DEEPEST = 300
 class Broken:
     """No value: where the reader failed, and in how many open brackets.
 
-    `has_content` tells that part of a value had been read by then.
+    `has_content` says that part of a value had been read by then.
     """
 
     position: int

@@ -26,12 +26,12 @@ from utilities.clock import Clock, now_ms
 from utilities.log_summary import LogSummary
 
 _LONGEST_DELAY_SECONDS = 86_400.0
-# While its provider is down, a job's failures are not its own; but nothing
-# is tried for ever.
+# While its provider is down, a job's failures are not its own; but no job
+# is tried without end.
 _MOST_FAILURES = 100
-# An answer that is paid for and cannot be read is asked for so often.
+# An unusable answer that was paid for is asked for this many times.
 _MOST_UNREADABLE = 3
-# Waits grow with so many refusals in a row, and no further.
+# Waits grow with up to this number of refusals in a row.
 _MOST_REFUSALS = 5
 # Waits are lengthened by up to this part, and by no more than this.
 _JITTER = 0.25

@@ -56,8 +56,8 @@ class Judged:
     """What happened to some results.
 
     `taken` were stored, in their own form or as a refusal. `later` failed
-    for a reason that passes. `lost` are refused in every form; whoever
-    calls keeps them somewhere else.
+    for a temporary reason. `lost` are refused in every form; the caller
+    must keep them elsewhere.
     """
 
     taken: int = 0

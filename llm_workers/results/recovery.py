@@ -42,7 +42,7 @@ class SpoolRecovery(Loop):
         self._every_seconds = every_seconds
 
     async def run(self) -> None:
-        """Look again and again until told to stop."""
+        """Check repeatedly until stopped."""
         self.attach()
         while not self.stopping:
             try:
@@ -92,7 +92,7 @@ class SpoolRecovery(Loop):
         judged = Judged()
         for start in range(0, len(results), _BLOCK):
             block = results[start : start + _BLOCK]
-            # Not patient: nobody keeps these in memory for another try.
+            # One try: these are not kept in memory for another one.
             judged += await store_each(self._queue, block, patient=False)
         return judged
 

@@ -181,7 +181,7 @@ class ResultWriter:
 
     def _forget(self, batch: list[Result], later: Sequence[Result]) -> None:
         del self._buffer[: len(batch)]
-        # What is tried again holds up nobody: it goes to the end.
+        # Retried results do not delay others: they go to the end.
         self._buffer += later
         repeated = {id(result) for result in later}
         for result in batch:

@@ -1,12 +1,12 @@
 """Which process runs which slot: all decide alike, from what all see.
 
 Every process looks at the same leases and follows the same rules, so that
-they agree without talking. Where two saw different moments, the
+they agree without messages. Where two saw different moments, the
 conditional write of a lease decides.
 
 A slot belongs in the process that has the fewest threads of the same
-worker, then the fewest threads at all. A process gives up a slot only to
-one with room that has two threads of that worker less, or two threads in
+worker, then the fewest threads at all. A process releases a slot only to
+one with capacity that has two threads of that worker less, or two in
 all and at least one of that worker less. The first kind of move evens out
 each worker, the second the processes without undoing the first, so moves
 come to an end.
@@ -34,7 +34,7 @@ class Assignment:
     def assign(self, waiting: Sequence[Slot]) -> dict[Slot, str]:
         """Say which process each slot is for, first come first served.
 
-        Slots that no process has room for are left out.
+        Slots that no process has capacity for are left out.
         """
         assigned = {}
         for slot in waiting:
@@ -46,7 +46,7 @@ class Assignment:
         return assigned
 
     def excess(self, own: str, slots: Sequence[Slot]) -> list[Slot]:
-        """Say which of its slots a process should give up.
+        """Say which of its slots a process should release.
 
         The first of `slots` go first. Few at a time: others may be giving
         to the same process in this moment.

@@ -1,4 +1,4 @@
-"""Tells every few seconds how this process's calls to models go."""
+"""Reports every few seconds how this process's calls to models go."""
 
 import asyncio
 
@@ -24,7 +24,7 @@ class HealthReporter(Loop):
         self._health = health
 
     async def run(self) -> None:
-        """Report until told to stop, then withdraw the reports."""
+        """Report until stopped, then withdraw the reports."""
         self.attach()
         try:
             while not self.stopping:

@@ -33,7 +33,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class PoolLimits:
-    """How much one process takes on."""
+    """The capacity of one process."""
 
     max_threads: int
     stop_grace_seconds: float
@@ -68,7 +68,7 @@ _CRASHES_ALLOWED = 4
 
 @dataclass(frozen=True, slots=True)
 class _Leaving:
-    """A thread that was told to end, and when it must have ended."""
+    """A thread that is stopping, and when it must have ended."""
 
     slot: Slot
     thread: WorkerThread
@@ -106,7 +106,7 @@ class WorkerPool(Loop):
         self._search = WorkSearch(parts.queue, parts.gates, self._times.asking)
 
     async def run(self) -> None:
-        """Supervise until told to stop, then stop every worker in time."""
+        """Supervise until stopped, then stop every worker in time."""
         signals = self._parts.signals
         try:
             # Inside: a stop in this moment must not leave the directory.
@@ -128,7 +128,7 @@ class WorkerPool(Loop):
         try:
             await self._tick()
         except StoreError as error:
-            # The workers go on; what they finish waits for the database.
+            # The workers continue; their results wait for the database.
             log.warning("pool_tick_failed", error=type(error).__name__)
         except Exception as error:
             # Whatever it was: the next tick may do better, and the workers
@@ -150,7 +150,7 @@ class WorkerPool(Loop):
         await self._return_expired()
 
     async def _stop_disabled(self) -> None:
-        """Stop the workers of clients that are no longer let in, at once."""
+        """Stop the workers of clients that are no longer enabled, at once."""
         leaving = [each.thread for each in self._leaving]
         clients = {
             thread.client_id for thread in (*self._threads.values(), *leaving)
@@ -161,7 +161,7 @@ class WorkerPool(Loop):
                 thread.stop(0.0)
         for slot, thread in list(self._threads.items()):
             if thread.client_id not in enabled:
-                # Nobody pays for its calls: they are cut off.
+                # Its client is disabled: its calls are cancelled.
                 self._stop_thread(slot, 0.0)
 
     async def _snapshot(self) -> Snapshot:
@@ -202,7 +202,7 @@ class WorkerPool(Loop):
                 still.append(leaving)
             else:
                 # A plug-in blocks it. Its leases end, its jobs go on
-                # elsewhere; the thread is left to itself.
+                # elsewhere; the thread is abandoned.
                 log.error("worker_stuck", workerId=leaving.slot.worker_id)
         self._leaving = still
         return {leaving.slot for leaving in still}
@@ -269,7 +269,7 @@ class WorkerPool(Loop):
         ]
 
     async def _rebalance(self, snapshot: Snapshot) -> None:
-        """Give threads up to processes that have fewer, and room."""
+        """Release slots to processes with fewer threads and free capacity."""
         if snapshot.waiting:
             return
         own = [slot for slot in self._threads if slot in snapshot.held]
@@ -312,7 +312,7 @@ class WorkerPool(Loop):
         )
 
     def _stop_thread(self, slot: Slot, grace: float | None = None) -> None:
-        # Where nobody asked for a stop, no call is cut off.
+        # Without a request to stop, no call is cancelled.
         longest = self._parts.access.timeout_seconds
         seconds = longest if grace is None else grace
         thread = self._threads.pop(slot)
@@ -364,7 +364,7 @@ class WorkerPool(Loop):
         grace = self._limits.stop_grace_seconds
         for thread in threads:
             thread.stop(grace)
-        # They take no more jobs, so others may go on at once.
+        # They take no more jobs, so others may continue at once.
         with contextlib.suppress(StoreError, TimeoutError):
             async with asyncio.timeout(self._times.tick):
                 await self._leases.release_all(self.pool_id)

@@ -20,7 +20,7 @@ class Snapshot:
     """All workers that are to run, and their slots.
 
     `clients` names the client of each of them. `held` are the slots that
-    live processes have; `waiting` those that nobody has, in the order in
+    live processes have; `waiting` those that are free, in the order in
     which they are to be served; `unwanted` have an old lease and no worker
     any more. `capacities` are the processes and their sizes.
     """
@@ -44,7 +44,7 @@ class Snapshot:
 
 
 class SnapshotSource:
-    """Reads workers and their clients; one broken document harms itself."""
+    """Reads workers and their clients; a broken document is set aside."""
 
     def __init__(self, workers: Documents, clients: ClientStates) -> None:
         self._workers = workers
@@ -77,7 +77,7 @@ class SnapshotSource:
         )
 
     async def enabled(self, client_ids: Collection[str]) -> set[str]:
-        """Return those of the given clients that are let in."""
+        """Return those of the given clients that are enabled."""
         return await self._clients.enabled(client_ids)
 
     async def give_up(self, worker_id: str, info: Mapping[str, Any]) -> None:

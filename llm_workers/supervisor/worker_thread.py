@@ -54,7 +54,7 @@ class WorkerParts:
 
 
 class WorkerThread:
-    """Runs one worker document's jobs until told to stop."""
+    """Runs one worker document's jobs until stopped."""
 
     def __init__(self, worker: Worker, parts: WorkerParts) -> None:
         self.worker_id = worker.worker_id

@@ -344,7 +344,7 @@ class TestOnAPrivateInstance:
         assert "1 failed" in ended.output
         assert "line 3 (r-3): BAD_REQUEST" in ended.output
         assert "we do not like this one" in ended.output
-        assert "same command again" in ended.output
+        assert "same command continues" in ended.output
         # 5 answers of 7 and 3 tokens.
         assert "35 / 15" in ended.output
         assert "0.0650 USD" in ended.output
@@ -450,7 +450,7 @@ class _Chain:
         ended = self._commands.ended(process)
         assert ended.status == status, ended.output
         assert "Stopped" in ended.output
-        assert "same command again" in ended.output
+        assert "same command continues" in ended.output
         assert self._commands.running() == []
 
     def start_another(self) -> None:

@@ -28,7 +28,7 @@ class EmbeddedDatabaseStartError(EmbeddedDatabaseError):
 
 
 class DataDirectoryInUseError(EmbeddedDatabaseError):
-    """Another process, or another object, holds the data directory."""
+    """Another process, or another object, uses the data directory."""
 
     def __init__(self, data_dir: Path, pid: int | None) -> None:
         holder = "another process" if pid is None else f"process {pid}"
@@ -41,7 +41,7 @@ class DataDirectoryInUseError(EmbeddedDatabaseError):
 
 
 class _Directory:
-    """The data directory, which one process at a time may hold."""
+    """The data directory, which one process at a time may use."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

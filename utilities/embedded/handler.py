@@ -32,7 +32,7 @@ Answer = tuple[int, dict[str, Any]]
 class DurableHandler(NeoSQLiteHandler):  # type: ignore[misc]
     """Makes a write command one transaction that is on disk when answered.
 
-    Left alone, the package commits each document of a command by itself,
+    By default, the package commits each document of a command by itself,
     synced only for clients that ask for `j: true`. One commit a command is
     several times faster, all or nothing, and pays for syncing every time.
     """
@@ -150,7 +150,7 @@ class DurableHandler(NeoSQLiteHandler):  # type: ignore[misc]
         if database is None:
             yield
             return
-        # One connection serves all clients, so nobody else may use it
+        # One connection serves all clients, so no other client may use it
         # before the commit. The lock is reentrant.
         with self._lock_for(database):
             connection = self.get_database(database).db

@@ -142,7 +142,7 @@ def _size(path: Path) -> int:
 def _why_not(directory: Path, error: OSError) -> str:
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return (
-            f"There is no room left for {directory} ({error.strerror}). Free "
+            f"There is no space left for {directory} ({error.strerror}). Free "
             f"some space, or choose a DATA_DIR on another disk."
         )
     return (

@@ -96,7 +96,7 @@ class Readers:
         try:
             readers = self._take_all()
             try:
-                # It is in nobody's way if it cannot be done now.
+                # It does no harm if it cannot be done now.
                 with contextlib.suppress(sqlite3.Error):
                     next(filter(None, readers)).empty_journal()
             finally:

@@ -44,7 +44,7 @@ _PREDECESSOR_SECONDS = 10.0
 
 
 class Server:
-    """Serves one handler until it is told to stop."""
+    """Serves one handler until it is stopped."""
 
     def __init__(self, handler: DurableHandler) -> None:
         self._handler = handler
@@ -75,7 +75,7 @@ class Server:
         )
         self._clients.add(task)
         task.add_done_callback(self._clients.discard)
-        # A cancelled client is the stop's doing and nobody's error.
+        # A client that the stop has cancelled is not an error.
         with contextlib.suppress(asyncio.CancelledError):
             await task
 

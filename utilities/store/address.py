@@ -13,7 +13,7 @@ def check_address(connection_string: str) -> None:
 
     Raises:
         DatabaseError: says what to do, and repeats nothing of the address:
-            it holds a password.
+            it contains a password.
     """
     if connection_string.startswith(_LOOKED_UP):
         # To read it takes questions to a name server.

@@ -1,4 +1,4 @@
-"""What has changed in the database, as the database itself tells it.
+"""Changes in the database, as reported by the database itself.
 
 Only replica sets and sharded clusters of MongoDB have change streams.
 """
@@ -15,7 +15,7 @@ _WAIT_MS = 1000
 # Statuses are theirs who write them; this one makes work.
 _PENDING = "PENDING"
 
-# Events are many and may carry 16 MB each: what wakes nobody stays on the
+# Events are many and may carry 16 MB each: what wakes no worker stays on the
 # server, and of the rest only what is needed comes here.
 PIPELINE: list[Document] = [
     {

@@ -50,7 +50,7 @@ class ChangeWatcher(Loop):
         self._timers: dict[tuple[str, int], asyncio.TimerHandle] = {}
 
     async def run(self) -> None:
-        """Watch until told to stop."""
+        """Watch until stopped."""
         self.attach()
         try:
             while not self.stopping:

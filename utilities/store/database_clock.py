@@ -5,10 +5,10 @@ its own clock, a machine that is some seconds fast would take the others'
 jobs away. So every process measures how far the database's clock is from
 its own and uses that time.
 
-Somebody may set the database's clock, by an hour for example. Durations
-must not change then: no lease ends early, no job waits an hour. Each
-process goes on with the time it had, and a record in the database tells
-others about it. The difference is worked off slowly.
+A person may change the database's clock, by an hour for example. Durations
+must not change then: no lease expires early, no job waits an hour. Each
+process continues with its old time, and a record in the database gives it
+to other processes. The difference is corrected slowly.
 """
 
 import time
@@ -163,7 +163,7 @@ class DatabaseClock:
     async def _continued(
         self, server: float, moment: float, record: ClockRecord | None
     ) -> float:
-        """Return the time to go on with, whatever the server's did."""
+        """Return the time to use, independent of the server's jumps."""
         expected = moment + self._ahead_of_timer
         if abs(self._bridged(server) - expected) <= _JUMP_MS:
             return self._bridged(server)
@@ -217,7 +217,7 @@ class ClockKeeper(Loop):
         self._record = record
 
     async def run(self) -> None:
-        """Measure until told to stop."""
+        """Measure until stopped."""
         self.attach()
         while not self.stopping:
             try:
@@ -245,6 +245,6 @@ def _server_ms(told: object) -> float | None:
         return float(told)
     if not isinstance(told, datetime):
         return None
-    # The driver gives naive datetimes in UTC, unless it is told otherwise.
+    # The driver gives naive datetimes in UTC, unless configured otherwise.
     aware = told if told.tzinfo else told.replace(tzinfo=UTC)
     return aware.timestamp() * 1000

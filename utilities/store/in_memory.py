@@ -346,7 +346,7 @@ class InMemoryCollection:
 
 
 def _plain(document: Document) -> Document:
-    # Whoever inserts many has encoded them already.
+    # Callers that insert many have encoded them already.
     if isinstance(document, RawBSONDocument):
         return bson.decode(document.raw)
     return document

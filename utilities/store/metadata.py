@@ -4,7 +4,7 @@ import secrets
 from contextvars import ContextVar
 from typing import Any
 
-# Tells a write that is repeated, because its answer was lost, what its
+# Shows a write that is repeated, because its answer was lost, what its
 # first try has already done.
 WRITE_ID = "_metadata.writeId"
 

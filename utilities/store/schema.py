@@ -76,7 +76,7 @@ async def _indexes_of_holds(database: Database) -> None:
 
 
 async def _index_of_jobs_by_status(database: Database) -> None:
-    # Else a list of the few that have ended goes through all that wait.
+    # Otherwise a list of the few that have ended reads all that wait.
     await database["jobs"].create_index(
         [("clientId", 1), ("status", 1), ("sequence", 1)]
     )
@@ -107,7 +107,7 @@ async def _indexes_of_claims(database: Database) -> None:
 
 
 async def _defer_waiting_jobs(jobs: AsyncCollection[Document]) -> None:
-    """Mark the jobs that an earlier version has put off or deleted."""
+    """Mark the jobs that an earlier version has deferred or deleted."""
     waiting: Document = {"status": {"$eq": "PENDING"}, "deferredUntil": None}
     await jobs.update_many(
         {**waiting, "_metadata.isDeleted": True},

@@ -36,7 +36,7 @@ class _Kept(Generic[K, V]):
         _, reading = entry
         if reading.done():
             return reading.result()
-        # Whoever is cancelled: others wait for the same read.
+        # If one waiter is cancelled, others wait for the same read.
         return await asyncio.shield(reading)
 
     def _read(

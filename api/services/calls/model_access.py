@@ -125,9 +125,9 @@ _RAISED = LogSummary()
 
 
 def plugin_error(name: str, error: BaseException) -> PluginError:
-    """Log what somebody else's code raised; give it a place in our family.
+    """Log what a plug-in's code raised; turn it into an error of ours.
 
-    The details go to the log only: they may hold anything.
+    The details go to the log only: they may contain secrets.
     """
     _RAISED.tell(
         (name, type(error)),

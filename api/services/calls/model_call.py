@@ -30,9 +30,9 @@ class ModelCall:
 class CallProgress:
     """What is known of a call while it runs; times in seconds.
 
-    It stays with whoever started the call, so that a call that fails or is
+    The caller keeps it, so that a call that fails or is
     cancelled is counted as far as it went. `usage` is None as long as the
-    provider has told none.
+    provider has reported none.
     """
 
     texts: list[str] = field(default_factory=list)
@@ -51,7 +51,7 @@ class CallProgress:
 
     @property
     def is_uncounted(self) -> bool:
-        """Whether text came whose tokens the provider has not told."""
+        """Whether text came whose tokens the provider has not reported."""
         return self.usage is None and bool(self.texts)
 
     def metrics(self, model: ModelWithKey) -> Metrics:
@@ -76,7 +76,7 @@ class ModelAnswer:
 class FailedCallError(Exception):
     """A call without an answer: why, and of which model.
 
-    `is_outage` tells that the provider fails, not this call: its breaker
+    `is_outage` says that the provider fails, not this call: its breaker
     is open. `metrics` is what the failed call cost.
     """
 

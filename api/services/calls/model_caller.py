@@ -1,7 +1,7 @@
 """Make one call to a model, whole or streamed.
 
 The only place that opens a model, admits a call, times and prices it, and
-tells the observer how it ended.
+reports to the observer how it ended.
 """
 
 import asyncio
@@ -241,7 +241,7 @@ def _what_came(error: errors.PartialAnswerError) -> Completion:
 
 
 def _is_being_cancelled() -> bool:
-    # Told from a plug-in that cancels itself.
+    # To distinguish it from a plug-in that cancels itself.
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 

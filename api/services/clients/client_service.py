@@ -57,10 +57,10 @@ class ClientService:
         return await self._clients.get_where({"clientId": client_id})
 
     async def update(self, client_id: str, request: ClientUpdate) -> Client:
-        """Change the name, or whether the client is let in.
+        """Change the name, or whether the client is enabled.
 
         Workers of a disabled client do not run; enabled again, those that
-        were running go on.
+        were running continue.
         """
         changes = request.model_dump(exclude_none=True, by_alias=True)
         client = await self._change(client_id, lambda _: changes)

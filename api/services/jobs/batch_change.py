@@ -1,17 +1,16 @@
 """Changes many jobs, or none: `PATCH /jobs/batch`.
 
 A server without transactions changes documents one by one. So a batch is
-written in two steps. First every job is *held*, on the condition that it is
-as it was when the change was checked; this alters nothing that a client
-asked for. A job that waits is held by the means of the queue itself: it is
-PROCESSING under a lease of the batch, so no worker claims it. If all jobs
-are held, the changes are written. If one is not, the holds are released,
-each of which restores the few fields that it had set: `status` and lease.
-Nothing else has been touched, so nothing else can be lost.
+written in two steps. First every job is *marked*, on the condition that it
+is as it was when the change was checked; this changes nothing that a client
+asked for. A waiting job also gets a lease of the batch and is PROCESSING,
+so no worker claims it. If all jobs are marked, the changes are written.
+Otherwise the marks are removed, and the few fields that were set with them
+(`status` and lease) are restored. Nothing else was changed, so nothing else
+can be lost.
 
-The hold of a process that died ends by itself: nobody heeds it after
-`HOLD_SECONDS`, and a job that waited returns to the queue as from any
-worker whose lease has ended.
+The marks of a process that died expire after `HOLD_SECONDS`, and a waiting
+job returns to the queue like a job of a worker whose lease has expired.
 """
 
 import contextlib
@@ -41,7 +40,7 @@ FIELDS = (
     *("clientId", "status", REVISION, "_metadata"),
     *(*_LEASE, _MARK, _UNTIL),
 )
-# Updates of one message; encoding more would hold the event loop.
+# Updates of one message; encoding more would block the event loop.
 _BLOCK = 500
 
 
@@ -94,7 +93,7 @@ class BatchChange:
         return await self._still_marked()
 
     async def free(self, ids: Sequence[ObjectId]) -> None:
-        """Remove what is left of the holds."""
+        """Remove the remaining marks."""
         where = {"_id": {"$in": list(ids)}, _MARK: self._mark}
         await self._documents.update_many(where, _NO_MARKS)
 
@@ -142,7 +141,7 @@ class BatchChange:
         return seen, {**marks, **self._exclusive(each)}
 
     def _exclusive(self, each: PlannedChange) -> Document:
-        """Give what keeps workers from a job, where one might come."""
+        """Give the fields that keep workers from claiming a job."""
         match each.before["status"], each.changes.get("status"):
             case JobStatus.PENDING, _:
                 return {
@@ -188,7 +187,7 @@ class BatchChange:
 
 
 def _untouched(before: Document) -> Document:
-    """Keep what tells who changed a job, and when."""
+    """Keep the fields that say who changed a job, and when."""
     metadata = before["_metadata"]
     return {
         f"_metadata.{name}": metadata.get(name)

@@ -3,7 +3,7 @@
 A key makes the job's id, so a repeated request meets its first one in the
 index of `_id`, which every server keeps unique, with no second record that
 could get lost. The job also keeps a digest of the request that made it: the
-same key with another request is a mistake of the client's, and is told.
+same key with another request is a client's mistake, and is refused.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ DIGEST_FIELD = "requestDigest"
 _HEADER = "Idempotency-Key"
 # A batch's key and an item's position make a key of this form.
 _LIKE_A_BATCH = re.compile(r"/[0-9]+\Z")
-# A slice that holds the event loop for some milliseconds.
+# A slice that blocks the event loop for some milliseconds.
 _SLICE = 200
 
 
@@ -119,6 +119,6 @@ def _canonical(request: JobCreate) -> bytes:
 def _digest(parts: Iterable[bytes]) -> str:
     digest = hashlib.sha256()
     for part in parts:
-        # JSON holds no line break outside of its texts, nor inside them.
+        # JSON has no line break outside of its texts, nor inside them.
         digest.update(part + b"\n")
     return digest.hexdigest()

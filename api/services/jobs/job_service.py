@@ -42,7 +42,7 @@ from utilities.cosmos_connector import Document, Documents, ObjectId
 from utilities.signals import Signals, jobs_waiting
 from utilities.slices import blocks, in_slices
 
-# Documents of one message; decoding more would hold the event loop.
+# Documents of one message; decoding more would block the event loop.
 _BLOCK = 500
 # How often, and how long in seconds, a batch waits for another one that
 # changes the same jobs.
@@ -174,7 +174,7 @@ class JobService:
         try:
             await batch.free(await batch.write())
         finally:
-            # Workers have not seen jobs that were held.
+            # Workers have not seen the marked jobs.
             self._publish({each.before["clientId"] for each in planned})
         return await self._all_of(ids, caller)
 
@@ -203,7 +203,7 @@ class JobService:
             now = self._clock()
             held = [job for job in found if batch_change.is_held(job, now)]
             left = [job["_id"] for job in held]
-            # A hold that its process has left behind does not count.
+            # An expired mark of a dead process does not count.
             expired = [job["_id"] for job in found if job not in held]
             await self._delete(expired, {})
             if not left:
@@ -306,7 +306,7 @@ class JobService:
     async def _unheld(
         self, ids: Sequence[str], caller: Caller
     ) -> Sequence[Document]:
-        """Read of jobs what a batch needs, once no other batch holds them.
+        """Read the fields that a batch needs, when no other batch has them.
 
         Raises:
             RuleError: an id is unknown.

@@ -1,4 +1,4 @@
-"""Every process tells how its calls go; whoever asks reads them all."""
+"""Every process reports how its calls go; a request reads them all."""
 
 from collections import Counter
 
@@ -58,7 +58,7 @@ class ModelHealthService:
             {
                 "modelId": model.model_id,
                 "reportedAt": {"$gt": self._clock() - _FORGOTTEN_MS},
-                # A process of an earlier version tells it in another form.
+                # A process of an earlier version reports it in another form.
                 "health": {"$ne": None},
             }
         )

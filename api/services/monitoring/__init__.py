@@ -1,4 +1,4 @@
-"""What a process tells Prometheus about itself: see `docs/monitoring.md`.
+"""The metrics of a process for Prometheus: see `docs/monitoring.md`.
 
 The logic knows only `observer`; everything else here stands behind it.
 """

@@ -19,7 +19,7 @@ from llm_sdks.resilience.circuit_breaker import BreakerState
 from llm_sdks.resilience.model_gate import GateState, ModelGates
 from utilities.clock import Clock, now_ms
 
-# So many models and operations have series of their own.
+# The number of models and operations with series of their own.
 MOST_SHOWN = 30
 
 _BREAKER = {
@@ -42,7 +42,7 @@ def _gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:
 
 
 class QueueCollector(Collector):
-    """What the database holds, as `Kept` knows it."""
+    """The state of the queue in the database, as `Kept` knows it."""
 
     def __init__(
         self,

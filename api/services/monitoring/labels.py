@@ -25,7 +25,7 @@ class FirstCome:
         self._lock = threading.Lock()
 
     def label(self, value: str, within: str = "") -> str:
-        """Give the label for a value; `within` tells alike ones apart."""
+        """Give the label for a value; `within` distinguishes equal ones."""
         known = self._known.get((within, value))
         if known is not None:
             return known

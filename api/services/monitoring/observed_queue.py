@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class ObservedJobQueue(JobQueue):
-    """Tells an observer of every claim, store and returned lease.
+    """Reports every claim, store and returned lease to an observer.
 
     Arguments are passed on as they come: what they are is the business of
     `JobQueue` alone.
@@ -50,7 +50,7 @@ class ObservedJobQueue(JobQueue):
             self._tell_accepted(results, error)
             raise
         self._observer.stored(taken, len(results) - taken, seconds)
-        # Where none was taken, all of them are somebody else's to tell of.
+        # If none was taken, other processes report all of them.
         for result in results if taken else ():
             self._observer.job_ended(result.job, result.outcome)
         return taken
@@ -58,7 +58,7 @@ class ObservedJobQueue(JobQueue):
     def _tell_accepted(
         self, results: Sequence[Result], error: BulkWriteError
     ) -> None:
-        """Tell of the results that were stored although others were not."""
+        """Report the results that were stored although others were not."""
         problems = error.details.get("writeErrors") or []
         refused = {problem["index"] for problem in problems}
         taken = error.details.get("nMatched", 0)

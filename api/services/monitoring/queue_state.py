@@ -1,4 +1,4 @@
-"""What the queue holds, asked of the database now and then."""
+"""Counts of the queue's jobs, read from the database periodically."""
 
 import asyncio
 import time
@@ -76,7 +76,7 @@ class Kept(Generic[T]):
             self.value = await self._ask()
             self._answered = started
         except StoreError as error:
-            # What was known stays; its age tells that it is old.
+            # The known counts stay; their age shows that they are old.
             log.warning("queue_state_not_read", error=type(error).__name__)
         finally:
             now = self._timer()

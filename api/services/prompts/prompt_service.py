@@ -81,7 +81,7 @@ class PromptService:
         return await self.add(request, owner)
 
     async def add(self, request: PromptCreate, owner: str | None) -> Prompt:
-        """Store a prompt of `owner`, who is nobody if it is public.
+        """Store a prompt of `owner`, which is None if it is public.
 
         Raises:
             RuleError: this version exists already.

@@ -90,7 +90,7 @@ def changes(result: Result, now: int, max_attempts: int) -> Document:
 
 
 def as_seen(document: Document) -> Document:
-    """Give the condition that nobody has touched a lease since."""
+    """Give the condition that a lease has not changed since."""
     return {
         "_id": document["_id"],
         "status": JobStatus.PROCESSING,

@@ -210,9 +210,9 @@ class JobQueue:
     async def store(self, results: Sequence[Result]) -> int:
         """Write results, each only where its lease token still stands.
 
-        Returns how many were taken; the others belong to somebody else by
+        Returns how many were taken; the others belong to another worker by
         now. Safe to repeat. A result that comes after its lease ended is
-        taken as long as nobody has claimed the job since: it was paid for.
+        taken if no worker has claimed the job since: it was paid for.
         """
         now = self._clock()
         # A token that is gone makes a repeated write harmless.

@@ -1,4 +1,4 @@
-"""A claimed job as a worker holds it, and what can come of it."""
+"""A claimed job as a worker sees it, and its possible outcomes."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -123,7 +123,7 @@ class Failed:
 class Requeued:
     """The job shall run again, not before `available_at` (ms).
 
-    `counted` tells whether this was an attempt: a rate limit or a stopping
+    `counted` says whether this was an attempt: a rate limit or a stopping
     worker is none.
     """
 

@@ -192,7 +192,7 @@ class Picked:
     def pick(
         self, found: Sequence[ObjectId], limit: int
     ) -> Iterator[list[ObjectId]]:
-        """Take the first `limit` that nobody has picked, until the end."""
+        """Take the first `limit` that no claim has picked, until the end."""
         with self._lock:
             ids = [each for each in found if each not in self._ids][:limit]
             self._ids.update(ids)

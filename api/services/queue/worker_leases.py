@@ -2,7 +2,7 @@
 
 A worker of n replicas is n slots, and a lease says which process has one of
 them. It ends by itself, so a dead process's slots are free soon. Each
-process also tells how many threads it has: that only guides the assignment
+process also reports its number of threads: that only guides assignment
 of slots, and may be wrong without harm.
 """
 
@@ -87,7 +87,7 @@ class WorkerLeases:
         self._clock = clock
 
     async def renew(self, pool: str, threads: int) -> None:
-        """Keep what a process has, and tell how many threads it may run."""
+        """Renew a process's leases; store how many threads it may run."""
         end = self._end()
         told = {"threads": threads, "expiresAt": end}
         await retrying(
@@ -130,7 +130,7 @@ class WorkerLeases:
     async def take(
         self, slot: Slot, pool: str, seen: WorkerLease | None
     ) -> bool:
-        """Take a slot that nobody had when it was seen; False if too late."""
+        """Take a slot that was free when it was seen; False if too late."""
         now = self._clock()
         fields = {"pool": pool, "since": now, "expiresAt": self._end()}
         if seen is None:
@@ -140,7 +140,7 @@ class WorkerLeases:
         return result.matched_count == 1
 
     async def release(self, slots: Collection[Slot], pool: str) -> None:
-        """Let others have these."""
+        """Release slots, so that other processes can take them."""
         await self._release(
             {"_id": {"$in": [slot.key for slot in slots]}}, pool
         )
@@ -152,14 +152,14 @@ class WorkerLeases:
         await retrying(lambda: self._leases.raw.delete_many(where))
 
     async def release_all(self, pool: str) -> None:
-        """Let go of everything a process has that ends, or is dead."""
+        """Release everything of a process that ends or is dead."""
         forgotten = {"expiresAt": {"$lt": self._clock()}}
         for where in ({"_id": pool}, forgotten):
             await self._pools.raw.delete_many(where)
         await self._release({}, pool)
 
     async def remove_expired(self, slots: Collection[Slot]) -> None:
-        """Forget leases that have ended, of slots that nobody wants."""
+        """Remove expired leases of slots that are no longer wanted."""
         where = {
             "_id": {"$in": [slot.key for slot in slots]},
             "expiresAt": {"$lt": self._clock()},
@@ -193,7 +193,7 @@ class WorkerLeases:
             except ValueError:
                 broken.append(document["_id"])
         if broken:
-            # Otherwise nobody could ever take these slots.
+            # Otherwise no process could ever take these slots.
             log.warning("worker_leases_broken", count=len(broken))
             await self._leases.raw.delete_many({"_id": {"$in": broken}})
         return leases

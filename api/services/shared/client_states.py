@@ -1,4 +1,4 @@
-"""Which clients are let in: for whoever works on their behalf."""
+"""Which clients are enabled, for code that works on their behalf."""
 
 from collections.abc import Collection
 
@@ -12,7 +12,7 @@ class ClientStates:
         self._clients = clients
 
     async def enabled(self, client_ids: Collection[str]) -> set[str]:
-        """Return those of the given clients that are let in."""
+        """Return those of the given clients that are enabled."""
         if not client_ids:
             return set()
         found = await self._clients.find(

@@ -23,10 +23,10 @@ from utilities.slices import in_slices
 # Clients that name no limit expect the whole list.
 DEFAULT_LIMIT = 1000
 MAX_LIMIT = 10_000
-# About how much a page may hold, as its texts and values count.
+# The approximate size of a page, as its texts and values count.
 PAGE_BYTES = 16 * 1024 * 1024
 # How many documents are read at once: few as long as their size is not
-# known, and never more than can be decoded without holding the event loop.
+# known, and never more than can be decoded without blocking the loop.
 _FIRST_BLOCK, _GROWTH, _LARGEST_BLOCK = 16, 8, 500
 # What a value that is no text counts.
 _VALUE_BYTES = 8

@@ -65,7 +65,7 @@ class Repository(Generic[S]):
         `guarded` are fields that others also write, without advancing the
         revision: a change is only made while they are as they were read.
         `derived` are fields that changes of other fields set beside them.
-        `is_held` tells that somebody is changing the document just now; it
+        `is_held` says that a batch is changing the document just now; it
         is then read again after a pause.
         """
         self.documents = documents
@@ -139,7 +139,7 @@ class Repository(Generic[S]):
 
         Raises:
             NotFoundError: there is none, or not for this caller.
-            ConflictError: a field to be set was changed by somebody else.
+            ConflictError: a field to be set was changed at the same time.
             RuleError: a value that must be unique is taken.
         """
         lost: tuple[Document, Document] | None = None

@@ -8,7 +8,7 @@ from api.services.shared.caller import Caller
 
 
 class Shareable(Protocol):
-    """Belongs to a client, or to nobody and is public."""
+    """Belongs to a client, or is public and has no owner."""
 
     @property
     def client_id(self) -> str | None:
@@ -30,7 +30,7 @@ def check_may(action: str, item: Shareable, caller: Caller, what: str) -> None:
 
 
 def owner_of_new(*, public: bool, caller: Caller, what: str) -> str | None:
-    """Return the owner of something new: nobody, if it is public.
+    """Return the owner of a new object: None if it is public.
 
     Raises:
         ForbiddenError: a client asked for something public.

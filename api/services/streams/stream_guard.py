@@ -30,7 +30,7 @@ class StreamGuard(Loop):
         self._every_seconds = every_seconds
 
     async def run(self) -> None:
-        """Look again and again until told to stop."""
+        """Check repeatedly until stopped."""
         self.attach()
         while not self.stopping:
             try:

@@ -71,7 +71,7 @@ def test_an_emptied_file_is_damage_once_it_had_content(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("number", "words"),
-    [(errno.ENOSPC, "no room left"), (errno.EROFS, "cannot be written to")],
+    [(errno.ENOSPC, "no space left"), (errno.EROFS, "cannot be written to")],
 )
 def test_a_directory_that_takes_nothing_is_told_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, words: str
