@@ -43,7 +43,11 @@ from utilities.embedded.database import (
     EmbeddedDatabase,
     EmbeddedDatabaseError,
 )
-from utilities.interpreter import collect_seldom, switch_threads_often
+from utilities.interpreter import (
+    collect_seldom,
+    return_freed_memory,
+    switch_threads_often,
+)
 from utilities.private_files import make_private
 from utilities.store.address import check_address
 from utilities.store.change_feed import ChangeFeed
@@ -199,6 +203,7 @@ def serve(settings: Settings, keys: ModelKeys, *, run_workers: bool) -> None:
     with contextlib.ExitStack() as stack:
         stack.enter_context(_ending_on_signals())
         raise_descriptor_limit()
+        return_freed_memory()
         # Before the database starts, so that a used port is reported at once.
         sockets = bound_sockets(settings.host, settings.port)
         connection_string = stack.enter_context(database_of(settings))
@@ -222,6 +227,7 @@ def serve(settings: Settings, keys: ModelKeys, *, run_workers: bool) -> None:
 
 def work(settings: Settings, keys: ModelKeys) -> None:
     """Run workers without the API, until stopped."""
+    return_freed_memory()
     with _ending_on_signals(), database_of(settings) as connection_string:
         application = build(settings, keys, connection_string)
         collect_seldom()

@@ -1,5 +1,7 @@
-"""Python's own settings, for processes that run hundreds of calls at once."""
+"""Settings of Python and its allocator, for processes that run for long."""
 
+import contextlib
+import ctypes
 import gc
 import sys
 
@@ -10,6 +12,28 @@ _THRESHOLDS = (50_000, 20, 20)
 
 # As long as a thread may compute while others wait, where Python allows 5 ms.
 _SWITCH_SECONDS = 0.001
+
+
+# Names of settings in glibc's malloc.h, and their values.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
+_LARGE_BYTES = 512 * 1024
+_KEPT_BYTES = 16 * 1024 * 1024
+_MOST_ARENAS = 2
+
+
+def return_freed_memory() -> None:
+    """Give the memory of large values back as soon as they are freed.
+
+    By default glibc's threshold for that grows with the first large value
+    that is freed: from then on large values share the heap with small
+    ones, and the gaps between them are kept. Some updates of a document of
+    9 MB left a gigabyte. Other C libraries are left as they are.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_MMAP_THRESHOLD, _LARGE_BYTES)
+        mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
+        mallopt(_ARENA_MAX, _MOST_ARENAS)
 
 
 def collect_seldom() -> None:

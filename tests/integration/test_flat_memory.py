@@ -16,6 +16,7 @@ import pytest
 
 from tests.support.api_user import ApiUser
 from tests.support.processes import ServiceProcess, service_process
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timing
 
@@ -155,3 +156,35 @@ def test_references_that_repeat_their_names(
         answer = post(client, "/jobs/batch", body, client.headers)
     assert answer.status_code == 400
     assert "levels deep" in answer.json()["detail"]
+
+
+def database_memory_of(service: ServiceProcess) -> int:
+    assert service.process is not None
+    for status in Path("/proc").glob("[0-9]*/status"):
+        lines = dict(
+            line.split(":", 1) for line in status.read_text().splitlines()
+        )
+        command = (status.parent / "cmdline").read_bytes()
+        if (
+            int(lines["PPid"]) == service.process.pid
+            and b"utilities.embedded.server" in command
+        ):
+            return int(lines["VmRSS"].split()[0]) * 1024
+    raise AssertionError("no database runs")
+
+
+def test_a_large_document_leaves_no_memory_in_the_database(
+    service: ServiceProcess, client: ApiUser
+) -> None:
+    body = client.job_body(client.model(), client.prompt())
+    before = database_memory_of(service)
+    client.worker()
+    for name in ("a", "b"):
+        request = {**body, "requestData": {name: "x" * 4_000_000}}
+        job = client.post("/jobs", request)["jobId"]
+        assert client.ended(job)["status"] == "PROCESSED"
+    client.stop_workers()
+    eventually(
+        lambda: database_memory_of(service) - before < MOST_MEMORY,
+        seconds=20,
+    )

@@ -32,7 +32,7 @@ from utilities.embedded.integrity import (
     check_databases,
     check_writable,
 )
-from utilities.interpreter import collect_seldom
+from utilities.interpreter import collect_seldom, return_freed_memory
 
 _LOG = logging.getLogger(__name__)
 
@@ -136,6 +136,7 @@ def main(arguments: list[str] | None = None) -> int:
     # Ctrl-C reaches the whole process group: the parent decides the order.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.umask(0o077)
+    return_freed_memory()
     options = _parse(arguments)
     directory: Path = options.data_dir / "db"
     try:
