@@ -10,9 +10,7 @@ import asyncio
 import errno
 import json
 import socket
-from dataclasses import dataclass
-from enum import Enum, auto
-from typing import Any, Final, cast
+from typing import Any, cast
 
 import httptools
 from starlette.types import ASGIApp
@@ -23,6 +21,12 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
+from api.core.connections import (
+    QUIET,
+    ConnectionLimits,
+    Connections,
+    Phase,
+)
 from config import Settings, SettingsError
 from utilities.descriptors import most_connections
 
@@ -30,124 +34,6 @@ _TOO_SLOW = 408
 _HEAD_TOO_LARGE = 431
 _BUSY = 503
 _LINE_EXTRA = len(b": \r\n")
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionLimits:
-    """What connections may take; seconds and bytes."""
-
-    head_bytes: int = 64 * 1024
-    # From the connection, or a request's first byte, to the end of its head.
-    head_seconds: float = 10.0
-    # Between two requests. uvicorn's own timer is shorter, but does not run
-    # after a body that was not needed.
-    idle_seconds: float = 15.0
-    # A body may pause for the grace time, and is otherwise this fast.
-    body_bytes_per_second: float = 1024.0
-    body_grace_seconds: float = 10.0
-    # A client that reads nothing of its answer for so long is gone.
-    write_seconds: float = 60.0
-    # The rest of a refused body is read for this time, so that the
-    # client sees its answer and not a reset connection.
-    linger_seconds: float = 2.0
-    discard_bytes: int = 64 * 1024 * 1024
-    connections: int = 4096
-    # 0: no limit. Addresses of this machine have none: a proxy is one.
-    connections_per_address: int = 512
-    sweep_seconds: float = 0.5
-
-
-class _Phase(Enum):
-    HEAD = auto()
-    BODY = auto()
-    ANSWER = auto()
-    IDLE = auto()
-    # The answer is sent; the rest of the body is read and forgotten.
-    DISCARD = auto()
-    # Refused, and closed by us; what still comes is forgotten.
-    LINGER = auto()
-
-
-_QUIET: Final = (_Phase.HEAD, _Phase.IDLE)
-
-
-class Connections:
-    """All connections of one server, and the sweep over them."""
-
-    def __init__(self, limits: ConnectionLimits) -> None:
-        self.limits = limits
-        self._all: set[BoundedHttpProtocol] = set()
-        # Those without a request, the longest first.
-        self._quiet: dict[BoundedHttpProtocol, None] = {}
-        self._by_address: dict[str, int] = {}
-        self._timer: asyncio.TimerHandle | None = None
-
-    def __len__(self) -> int:
-        return len(self._all)
-
-    @property
-    def has_quiet(self) -> bool:
-        """Tell whether a connection is without a request."""
-        return bool(self._quiet)
-
-    def admit(self, connection: "BoundedHttpProtocol") -> bool:
-        """Take a new connection in; False if there are too many.
-
-        Where all places are taken, the connection that has been without a
-        request for longest is closed.
-        """
-        if not self._has_place_for(connection.address):
-            return False
-        if len(self._all) >= self.limits.connections:
-            oldest = next(iter(self._quiet), None)
-            if oldest is None:
-                return False
-            oldest.drop()
-        self._all.add(connection)
-        self._quiet[connection] = None
-        if address := connection.address:
-            self._by_address[address] = self._by_address.get(address, 0) + 1
-        if self._timer is None:
-            self._plan(connection.loop)
-        return True
-
-    def forget(self, connection: "BoundedHttpProtocol") -> None:
-        """Take a connection out that has ended."""
-        self._quiet.pop(connection, None)
-        if connection not in self._all:
-            return
-        self._all.remove(connection)
-        if address := connection.address:
-            self._by_address[address] -= 1
-            if not self._by_address[address]:
-                del self._by_address[address]
-
-    def moved(
-        self, connection: "BoundedHttpProtocol", *, is_quiet: bool
-    ) -> None:
-        """Note whether a connection has a request now."""
-        self._quiet.pop(connection, None)
-        if is_quiet and connection in self._all:
-            self._quiet[connection] = None
-
-    def _has_place_for(self, address: str | None) -> bool:
-        most = self.limits.connections_per_address
-        if not (address and most):
-            return True
-        return self._by_address.get(address, 0) < most
-
-    def _plan(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._timer = loop.call_later(
-            self.limits.sweep_seconds, self._sweep, loop
-        )
-
-    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._timer = None
-        now = loop.time()
-        for connection in list(self._all):
-            connection.check(now)
-        if self._all:
-            self._plan(loop)
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
@@ -160,7 +46,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self.address: str | None = None
         self._limits = self.shared.limits
-        self._phase = _Phase.HEAD
+        self._phase = Phase.HEAD
         self._since = self.loop.time()
         # In this phase, so far.
         self._received = 0
@@ -183,7 +69,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self.address = None
             self._write_refusal(_BUSY)
             transport.close()
-            self._phase = _Phase.LINGER
+            self._phase = Phase.LINGER
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
@@ -193,16 +79,16 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Read on, within the limits."""
         self._received += len(data)
-        if self._phase is _Phase.LINGER:
+        if self._phase is Phase.LINGER:
             self._count_discarded()
             return
-        if self._phase is _Phase.IDLE:
-            self._enter(_Phase.HEAD)
+        if self._phase is Phase.IDLE:
+            self._enter(Phase.HEAD)
             self._received = len(data)
         super().data_received(data)
-        if self._phase is _Phase.HEAD:
+        if self._phase is Phase.HEAD:
             self._count_head(len(data))
-        elif self._phase is _Phase.DISCARD:
+        elif self._phase is Phase.DISCARD:
             self._count_discarded()
 
     def handle_websocket_upgrade(self) -> None:
@@ -231,14 +117,14 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         if self._latest is not None:
             self.cycle.transport = cast("asyncio.Transport", self._output)
-            self._enter(_Phase.BODY)
+            self._enter(Phase.BODY)
 
     def on_message_complete(self) -> None:
         """Note that a request is whole."""
         super().on_message_complete()
         cycle = self._latest
         done = cycle is None or cycle.response_complete
-        self._enter(_Phase.IDLE if done else _Phase.ANSWER)
+        self._enter(Phase.IDLE if done else Phase.ANSWER)
 
     # What uvicorn calls.
 
@@ -246,12 +132,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Note that an answer is whole."""
         more_body = self.cycle.more_body and not self.pipeline
         super().on_response_complete()
-        if self._phase is _Phase.LINGER:
+        if self._phase is Phase.LINGER:
             return
         if self.pipeline or not self.cycle.response_complete:
-            self._enter(_Phase.ANSWER)
+            self._enter(Phase.ANSWER)
         else:
-            self._enter(_Phase.DISCARD if more_body else _Phase.IDLE)
+            self._enter(Phase.DISCARD if more_body else Phase.IDLE)
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no request, or one with too large a head."""
@@ -271,13 +157,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         elapsed = now - self._since
         limits = self._limits
         match self._phase:
-            case _Phase.HEAD if elapsed > limits.head_seconds:
+            case Phase.HEAD if elapsed > limits.head_seconds:
                 self._end_head()
-            case _Phase.IDLE if elapsed > limits.idle_seconds:
+            case Phase.IDLE if elapsed > limits.idle_seconds:
                 self.transport.close()
-            case _Phase.LINGER if elapsed > limits.linger_seconds:
+            case Phase.LINGER if elapsed > limits.linger_seconds:
                 self.transport.close()
-            case _Phase.BODY | _Phase.DISCARD:
+            case Phase.BODY | Phase.DISCARD:
                 self._check_progress(elapsed)
 
     def drop(self) -> None:
@@ -287,7 +173,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def refuse(self, status: int) -> None:
         """Answer for the application, and end the connection."""
-        if self._phase is _Phase.LINGER:
+        if self._phase is Phase.LINGER:
             return
         cycle = self._latest
         if cycle is None or cycle.response_complete:
@@ -303,7 +189,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         A connection that is closed with unread bytes is reset, and the
         client would lose its answer.
         """
-        self._enter(_Phase.LINGER)
+        self._enter(Phase.LINGER)
         self.flow.resume_reading()
         if self.transport.can_write_eof() and not self.transport.is_closing():
             self.transport.write_eof()
@@ -311,16 +197,16 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     @property
     def has_unread_body(self) -> bool:
         """Tell whether the client has more of its request to send."""
-        return self._phase is _Phase.BODY
+        return self._phase is Phase.BODY
 
     @property
     def _latest(self) -> RequestResponseCycle | None:
         # uvicorn's type leaves out that there is none at first.
         return cast("RequestResponseCycle | None", self.cycle)
 
-    def _enter(self, phase: _Phase) -> None:
-        if (phase in _QUIET) != (self._phase in _QUIET):
-            self.shared.moved(self, is_quiet=phase in _QUIET)
+    def _enter(self, phase: Phase) -> None:
+        if (phase in QUIET) != (self._phase in QUIET):
+            self.shared.moved(self, is_quiet=phase in QUIET)
         self._phase = phase
         self._since = self.loop.time()
         self._received = 0

@@ -11,7 +11,8 @@ import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from api.core.http_server import ConnectionLimits, http_protocol
+from api.core.connections import ConnectionLimits
+from api.core.http_server import http_protocol
 from tests.support.live_server import free_port
 from tests.support.waiting import eventually
 
