@@ -316,7 +316,7 @@ class TestOnAPrivateInstance:
         assert "max_completion_tokens: extra input" in named.output
         found = commands.run_file("--max-tokens", "77")
         assert found.status == 0, found.output
-        assert "once more with `max_tokens`" in found.output
+        assert "next try with `max_tokens`" in found.output
         assert provider.requests[-1]["max_tokens"] == 77
         assert len(commands.rows()) == 3
         before = len(provider.requests)
@@ -344,7 +344,7 @@ class TestOnAPrivateInstance:
         assert "1 failed" in ended.output
         assert "line 3 (r-3): BAD_REQUEST" in ended.output
         assert "we do not like this one" in ended.output
-        assert "same command continues" in ended.output
+        assert "same command again" in ended.output
         # 5 answers of 7 and 3 tokens.
         assert "35 / 15" in ended.output
         assert "0.0650 USD" in ended.output
@@ -689,7 +689,7 @@ class TestRefusedAtOnce:
 
     WRONG: ClassVar[dict[str, list[str]]] = {
         "--prompt=": ["prompt is empty"],
-        "--prompt-file=x": ["either --prompt or --prompt-file"],
+        "--prompt-file=x": ["one of --prompt and --prompt-file"],
         "--schema=nowhere": ["Cannot read nowhere"],
         "--schema=notes.txt": ["notes.txt is not JSON"],
         "--schema=list.json": ["list.json", "a JSON object"],
@@ -698,7 +698,7 @@ class TestRefusedAtOnce:
         "--key-env=MINE": ["MINE is not set", ".env", "--key-env"],
         "--label-field=x": ["'x'", "the first line has: id, n"],
         "--out=in.jsonl": ["--out is the input itself"],
-        "--out=notes.txt": ["notes.txt is there", "another --out"],
+        "--out=notes.txt": ["notes.txt exists", "another --out"],
         "--out=notes.txt/x": ["Cannot write"],
         "--server=http://127.0.0.1:1": [
             "METASYNC_CLIENT_ID",
