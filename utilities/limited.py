@@ -23,7 +23,7 @@ from utilities.server_process import child_environment
 
 SECONDS = 2.0
 _PROCESSES = 2
-_MEMORY_BYTES = 1 << 30
+_MEMORY_BYTES = 1 << 29
 _START_SECONDS = 60.0
 # Calls wait for each other up to this long.
 _QUEUE_SECONDS = 20.0

@@ -1,5 +1,6 @@
 """`/docs`, `/redoc` and the schema: protected, and all from this server."""
 
+import asyncio
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,7 +30,8 @@ router = APIRouter(
 @router.get("/openapi.json")
 async def schema(request: Request) -> dict[str, Any]:
     """Return the schema of the whole interface."""
-    return cast("FastAPI", request.app).openapi()
+    # Its first time takes half a second, in which others must be answered.
+    return await asyncio.to_thread(cast("FastAPI", request.app).openapi)
 
 
 @router.get("/docs")
