@@ -3,7 +3,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from llm_workers.execution.answers import NoJsonError, to_json_text
@@ -230,6 +230,8 @@ def test_a_model_that_wrote_empty_lines_for_ever_costs_no_time() -> None:
 def test_any_object_among_words_is_found(
     value: dict[str, Any], before: str, after: str, indent: int | None
 ) -> None:
+    # Otherwise it is the item of a list whose end is missing.
+    assume(before.count("[") <= before.count("]"))
     answer = before + json.dumps(value, indent=indent) + after
     assert repr(found(answer)) == repr(value)
 
