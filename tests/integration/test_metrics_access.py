@@ -40,7 +40,7 @@ from tests.support.waiting import eventually
 def test_who_may_scrape(
     fresh: LiveServer, headers: dict[str, str], status: int
 ) -> None:
-    answer = httpx2.get(f"{fresh.url}/metrics", headers=headers)
+    answer = httpx2.get(f"{fresh.url}/metrics", headers=headers, timeout=60)
     assert answer.status_code == status
     if status == 200:
         kind = "text/plain; version=0.0.4; charset=utf-8"
