@@ -564,9 +564,10 @@ class TestOnAServer:
         self, on_server: RunCommands, user: ApiUser, provider: FakeProvider
     ) -> None:
         # Each sees the other's jobs in its lists, and one line is in both.
-        provider.delay = 0.02
+        # Slow answers: both have submitted before one has ended.
+        provider.delay = 0.5
         on_server.model = provider_model(user, provider)
-        user.worker(maxConcurrency=2, maxItemsPerBatch=2)
+        user.worker(maxConcurrency=3, maxItemsPerBatch=3)
         on_server.write(numbered(21)[:11], "a.jsonl")
         on_server.write(numbered(21)[10:], "b.jsonl")
         both = [
