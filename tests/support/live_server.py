@@ -61,11 +61,13 @@ def live_server(
     """Serve in a thread until the block ends."""
     application = main_app.build(settings, ModelKeys(keys), connection_string)
     app = main_app.create_app(application, run_workers=run_workers)
-    port = free_port()
+    # Bound here: a port that was free a moment ago may be taken.
+    listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
+    port = int(listener.getsockname()[1])
     settings = settings.model_copy(update={"port": port})
     server = uvicorn.Server(server_config(app, settings))
     thread = threading.Thread(
-        target=lambda: asyncio.run(server.serve()), daemon=True
+        target=lambda: asyncio.run(server.serve([listener])), daemon=True
     )
     thread.start()
     while not server.started:

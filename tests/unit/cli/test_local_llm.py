@@ -171,6 +171,7 @@ class TestAnswers:
 
 
 @needs_packages
+@pytest.mark.timing
 class TestStartAndStop:
     def test_ctrl_c_is_left_to_the_parent(self, llm: LocalLLM) -> None:
         os.kill(pid_of(llm), signal.SIGINT)
