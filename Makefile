@@ -62,7 +62,7 @@ PYTEST = $(BIN)/python -m pytest -q --no-header --cov
 test: $(READY) $(VENV)/mongoeco/.ready ## Run the tests, with coverage: about 4 minutes
 	@$(PYTEST) -m "timing and not long" --cov-report=
 	@$(PYTEST) -m "not timing and not long" -n $(TESTS_AT_ONCE) --dist worksteal \
-		--cov-append --cov-report=term:skip-covered --cov-fail-under=85
+		--cov-append --cov-report=term:skip-covered --cov-fail-under=90
 
 test-long: $(READY) ## Run the long tests: the Bruno collection, a small chaos
 	@$(BIN)/python -m pytest -q --no-header -m long
