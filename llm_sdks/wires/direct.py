@@ -19,6 +19,8 @@ from aiohttp.http_exceptions import ContentEncodingError
 from pydantic_core import to_json
 from yarl import URL
 
+from llm_sdks import errors
+from llm_sdks.formats import failures
 from llm_sdks.formats.decoding import is_json
 from llm_sdks.wires.wire import (
     MAX_ANSWER_BYTES,
@@ -200,3 +202,10 @@ def needs_proxy(url: str) -> bool:
     """
     has_proxies = bool(getproxies().keys() - {"no"})
     return has_proxies and not proxy_bypass(httpx2.URL(url).host)
+
+
+def refusal(reply: Reply, template: Template, key: str) -> errors.LLMError:
+    """Give the error for an answer that is no 2xx."""
+    return failures.of_answer(
+        reply.status, reply.headers, reply.content, key, template.url.path
+    )

@@ -23,6 +23,7 @@ from llm_sdks.wires.direct import (
     is_success,
     is_undecodable,
     kept_headers,
+    refusal,
 )
 from llm_sdks.wires.wire import Call, Reply, Stream, Wire
 
@@ -45,7 +46,7 @@ class GeminiWire(Wire):
             reply = await self._direct.post(template, call)
         if is_success(reply.status):
             return reply
-        raise self._refusal(reply, template)
+        raise refusal(reply, template, self._key)
 
     async def open(self, call: Call) -> Stream:
         """Return the provider's stream once it has begun."""
@@ -54,7 +55,7 @@ class GeminiWire(Wire):
             answer = await self._direct.open(template, call)
         if isinstance(answer, Stream):
             return Stream(self._chunks(answer.chunks), answer.headers)
-        raise self._refusal(answer, template)
+        raise refusal(answer, template, self._key)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -88,15 +89,6 @@ class GeminiWire(Wire):
             async with aclosing(chunks):
                 async for chunk in chunks:
                     yield chunk
-
-    def _refusal(self, reply: Reply, template: Template) -> errors.LLMError:
-        return failures.of_answer(
-            reply.status,
-            reply.headers,
-            reply.content,
-            self._key,
-            template.url.path,
-        )
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

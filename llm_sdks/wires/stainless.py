@@ -29,6 +29,7 @@ from llm_sdks.wires.direct import (
     is_success,
     is_undecodable,
     needs_proxy,
+    refusal,
     session_with,
     ssl_context,
 )
@@ -84,7 +85,7 @@ class StainlessWire(Wire):
                 return await self._ask_by_library(self._client, call)
         if is_success(reply.status):
             return reply
-        raise self._refusal(reply, template)
+        raise refusal(reply, template, self._key)
 
     async def open(self, call: Call) -> Stream:
         """Return the provider's stream once it has begun."""
@@ -97,7 +98,7 @@ class StainlessWire(Wire):
                 return Stream(self._chunks(answer.chunks), answer.headers)
             if answer.status in _REDIRECTIONS:
                 return await self._open_by_library(call)
-        raise self._refusal(answer, template)
+        raise refusal(answer, template, self._key)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -158,15 +159,6 @@ class StainlessWire(Wire):
             async with aclosing(chunks):
                 async for chunk in chunks:
                     yield chunk
-
-    def _refusal(self, reply: Reply, template: Template) -> errors.LLMError:
-        return failures.of_answer(
-            reply.status,
-            reply.headers,
-            reply.content,
-            self._key,
-            template.url.path,
-        )
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
