@@ -198,6 +198,8 @@ class BaseLLMSDK(ABC):
     needs_key: ClassVar[bool] = True
     # The environment variable in which its users keep that key.
     usual_key_variable: ClassVar[str] = "LLM_API_KEY"
+    # Whether its asynchronous calls end by themselves within the timeout.
+    keeps_time: ClassVar[bool] = False
 
     @classmethod
     @abstractmethod

@@ -57,6 +57,7 @@ class ProviderSDK(BaseLLMSDK):
 
     # The module that imports the vendor's library; imported by a first call.
     client_module: ClassVar[str]
+    keeps_time = True
     # What is known of all models of this format.
     profile: ClassVar[Profile] = EVERYTHING
     # What the provider calls an answer, for error messages.

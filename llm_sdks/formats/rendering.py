@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
 
 from pydantic_core import from_json, to_json
 
@@ -127,18 +129,14 @@ def unsupported(what: str, model: str) -> errors.ConfigurationError:
 
 def _check(asked: Conversation, profile: Profile, model: str) -> None:
     sampling = asked.sampling
-    for is_asked, is_supported, what in (
-        (asked.has_tools, profile.supports_tools, "tools"),
-        (asked.has_images, profile.supports_images, "images"),
-        (bool(sampling.stop), profile.supports_stop, "stop sequences"),
-        (
-            sampling.logprobs is not None,
-            profile.supports_logprobs,
-            "log probabilities (logprobs)",
-        ),
-    ):
-        if is_asked and not is_supported:
-            raise unsupported(what, model)
+    if not profile.supports_tools and asked.has_tools:
+        raise unsupported("tools", model)
+    if not profile.supports_images and asked.has_images:
+        raise unsupported("images", model)
+    if not profile.supports_stop and sampling.stop:
+        raise unsupported("stop sequences", model)
+    if not profile.supports_logprobs and sampling.logprobs is not None:
+        raise unsupported("log probabilities (logprobs)", model)
 
 
 def _form(
@@ -192,14 +190,20 @@ def _lacks_word(asked: Conversation, form: ResponseFormat) -> bool:
 
 def _sampling(request: CompletionRequest, profile: Profile) -> Sampling:
     sampling = request.conversation.sampling
-    dropped: dict[str, None] = {}
-    for support, names in _LEFT_OUT:
-        if not getattr(profile, support):
-            dropped |= dict.fromkeys(names)
+    changed: dict[str, Any] = dict.fromkeys(_dropped(profile))
     wanted = sampling.temperature
-    if wanted is None or "temperature" in dropped:
-        return replace(sampling, **dropped) if dropped else sampling  # type: ignore[arg-type]  # fields that may be None
-    return replace(
-        sampling,
-        **{**dropped, "temperature": request.config.clamp(wanted)},  # type: ignore[arg-type]  # as above
+    if wanted is not None and "temperature" not in changed:
+        allowed = request.config.clamp(wanted)
+        if allowed != wanted:
+            changed["temperature"] = allowed
+    return replace(sampling, **changed) if changed else sampling
+
+
+@lru_cache(maxsize=1000)
+def _dropped(profile: Profile) -> tuple[str, ...]:
+    return tuple(
+        name
+        for support, names in _LEFT_OUT
+        if not getattr(profile, support)
+        for name in names
     )

@@ -20,6 +20,7 @@ from api.models.prompt_models import (
 )
 from api.services.calls.catalog import Catalog
 from api.services.calls.model_call import (
+    Account,
     FailedCallError,
     ModelAnswer,
     ModelCall,
@@ -126,6 +127,7 @@ class Pipeline:
                 job.temperature,
                 _call_key(job, "work"),
                 job.response_schema,
+                _account(job),
             )
         )
         if answer.cut is not None:
@@ -289,6 +291,7 @@ class Pipeline:
                 payload.dump(user, max_depth=_DEEPER),
                 job.temperature,
                 _call_key(job, name),
+                account=_account(job),
             )
         )
 
@@ -300,6 +303,23 @@ class _PaidInVainError(Exception):
         super().__init__(message)
         self.done = done
         self.kind = kind
+
+
+def _account(job: ClaimedJob) -> Account:
+    return Account(job.client_id, job.operation, _run_of(job))
+
+
+def _run_of(job: ClaimedJob) -> str | None:
+    run_id = _run_notes(job).get("runId")
+    return run_id if isinstance(run_id, str) else None
+
+
+def _run_notes(job: ClaimedJob) -> dict[str, Any]:
+    """Read what a run has noted on its job."""
+    if job.operation != RUN_OPERATION or job.client_reference is None:
+        return {}
+    notes = payload.load(job.client_reference)
+    return notes if isinstance(notes, dict) else {}
 
 
 def _call_key(job: ClaimedJob, step: str) -> str:
@@ -370,13 +390,10 @@ def _draft(job: ClaimedJob, original: Prompt, text: str) -> PromptDraft:
 
 
 def _source(job: ClaimedJob, original: Prompt) -> PromptSource:
-    notes: dict[str, Any] = {}
-    if job.operation == RUN_OPERATION and job.client_reference:
-        notes = payload.load(job.client_reference)
-    run_id, iteration = notes.get("runId"), notes.get("iteration")
+    iteration = _run_notes(job).get("iteration")
     return PromptSource(
         job_id=str(job.job_id),
         prompt_id=original.prompt_id,
-        run_id=run_id if isinstance(run_id, str) else None,
+        run_id=_run_of(job),
         iteration=iteration if isinstance(iteration, int) else None,
     )

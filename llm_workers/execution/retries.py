@@ -125,6 +125,7 @@ class Retries:
             reason=said(error),
             failures=job.failures,
             spent=spent.dump() if spent != Spent.load(job.spent) else None,
+            waits_for=getattr(error, "wait_kind", None),
         )
 
 

@@ -19,6 +19,9 @@ from utilities.log_summary import LogSummary
 
 log = structlog.get_logger(__name__)
 
+_NO_KEY = SecretStr("")
+_MOST_OPENED = 1000
+
 
 @dataclass(frozen=True, slots=True)
 class OpenModel:
@@ -52,6 +55,16 @@ class OpenModel:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    _model: ModelWithKey
+    _key: SecretStr
+    opened: OpenModel
+
+    def is_of(self, model: ModelWithKey, key: SecretStr) -> bool:
+        return self._model is model and self._key == key
+
+
 class ModelAccess:
     """The plug-ins of one event loop, made when first needed.
 
@@ -70,6 +83,7 @@ class ModelAccess:
         self._gates = gates
         self.timeout_seconds = timeout_seconds
         self._sdks: dict[str, BaseLLMSDK] = {}
+        self._opened: dict[str, _Opened] = {}
 
     def anew(self) -> Self:
         """Return the same for another event loop."""
@@ -86,7 +100,12 @@ class ModelAccess:
         """
         try:
             sdk = self._sdk(model.sdk)
-            config = self._config(model, sdk)
+            key = self._keys.resolve(model.key) if sdk.needs_key else _NO_KEY
+            # The jobs of one look at the database share the same model.
+            last = self._opened.get(model.model_id)
+            if last is not None and last.is_of(model, key):
+                return last.opened
+            config = llm_config(model, key)
             sdk.validate_config(config)
         except (LLMError, MissingModelKeyError):
             raise
@@ -94,7 +113,11 @@ class ModelAccess:
             raise plugin_error(model.sdk, error) from error
         timeout = model.resilience.policy.timeout
         total = min(timeout.total, self.timeout_seconds)
-        return OpenModel(sdk, config, replace(timeout, total=total))
+        opened = OpenModel(sdk, config, replace(timeout, total=total))
+        if len(self._opened) >= _MOST_OPENED:
+            self._opened.clear()
+        self._opened[model.model_id] = _Opened(model, key, opened)
+        return opened
 
     def gate(self, model: ModelWithKey) -> ModelGate:
         """Return what the model's calls must pass, in this whole process."""
@@ -109,15 +132,12 @@ class ModelAccess:
         for sdk in self._sdks.values():
             await sdk.aclose()
         self._sdks.clear()
+        self._opened.clear()
 
     def _sdk(self, name: str) -> BaseLLMSDK:
         if name not in self._sdks:
             self._sdks[name] = self.registry.create(name)
         return self._sdks[name]
-
-    def _config(self, model: ModelWithKey, sdk: BaseLLMSDK) -> LLMConfig:
-        key = self._keys.resolve(model.key) if sdk.needs_key else SecretStr("")
-        return llm_config(model, key)
 
 
 # For the whole process: a broken plug-in must not fill the log.

@@ -1,6 +1,7 @@
 """What one call to a model asks, and what it gave: values, no I/O."""
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from api.models.metrics import Metrics
 from api.models.model_models import ModelWithKey
@@ -10,12 +11,33 @@ from llm_sdks.errors import LLMError, PartialAnswerError
 CANCELED = "CANCELED"
 
 
+class CallClass(StrEnum):
+    """Who waits for the answer: a person, or nobody at once."""
+
+    INTERACTIVE = "interactive"
+    BULK = "bulk"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Who is charged for a call, and for what."""
+
+    client_id: str = ""
+    operation: str = ""
+    run_id: str | None = None
+    call_class: CallClass = CallClass.BULK
+
+
+NO_ACCOUNT = Account()
+
+
 @dataclass(frozen=True, slots=True)
 class ModelCall:
     """One request to a model.
 
     `key` is the same whenever the same step of the same job is asked;
     `response_schema` is the JSON Schema of the answer, as JSON.
+    `account` says who is charged for the call.
     """
 
     model: ModelWithKey
@@ -24,6 +46,7 @@ class ModelCall:
     temperature: float
     key: str | None = None
     response_schema: str | None = None
+    account: Account = NO_ACCOUNT
 
 
 @dataclass(slots=True)

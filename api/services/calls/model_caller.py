@@ -12,9 +12,14 @@ from collections.abc import (
     Awaitable,
     Callable,
 )
-from contextlib import aclosing, asynccontextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    aclosing,
+    asynccontextmanager,
+    nullcontext,
+)
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from api.models.model_models import ModelWithKey
 from api.services.calls.model_access import ModelAccess, plugin_error
@@ -47,6 +52,30 @@ SLOW_READER = "CLIENT_TOO_SLOW"
 _READERS_SHARE = 0.5
 
 
+class Admits(Protocol):
+    """Decides whether a call may be made now: `limits.admission`."""
+
+    def passing(
+        self, call: ModelCall, progress: CallProgress
+    ) -> AbstractAsyncContextManager[None]:
+        """Let what is inside make the call.
+
+        Raises:
+            ModelUnavailableError: it must wait.
+        """
+
+
+class _Unlimited:
+    """Admits every call."""
+
+    def passing(
+        self,
+        call: ModelCall,  # noqa: ARG002 - the interface
+        progress: CallProgress,  # noqa: ARG002 - the interface
+    ) -> AbstractAsyncContextManager[None]:
+        return nullcontext()
+
+
 class ModelCaller:
     """Makes calls in one event loop, in which its plug-ins live."""
 
@@ -54,10 +83,12 @@ class ModelCaller:
         self,
         access: ModelAccess,
         *,
+        admission: Admits | None = None,
         observer: Observer = NOBODY,
         timer: Timer = time.perf_counter,
     ) -> None:
         self._access = access
+        self._admission = admission or _Unlimited()
         self._observer = observer
         self._timer = timer
 
@@ -96,7 +127,10 @@ class ModelCaller:
         model, gate = call.model, self._access.gate(call.model)
         try:
             sdk, request = self._open(call)
-            async with gate.passing():
+            async with (
+                self._admission.passing(call, progress),
+                gate.passing(),
+            ):
                 return await self._make(
                     model, progress, transfer(sdk, request, progress)
                 )
@@ -142,18 +176,17 @@ class ModelCaller:
             raise
         finally:
             progress.seconds = self._timer() - started
-            self._observer.call_ended(_end(model, outcome, progress))
-        return ModelAnswer(completion, progress.metrics(model), model, cut)
-
-
-def _end(model: ModelWithKey, outcome: str, progress: CallProgress) -> CallEnd:
-    return CallEnd(
-        model,
-        outcome,
-        progress.seconds,
-        progress.metrics(model),
-        progress.time_to_first_token,
-    )
+            metrics = progress.metrics(model)
+            self._observer.call_ended(
+                CallEnd(
+                    model,
+                    outcome,
+                    progress.seconds,
+                    metrics,
+                    progress.time_to_first_token,
+                )
+            )
+        return ModelAnswer(completion, metrics, model, cut)
 
 
 async def _whole(
@@ -208,7 +241,8 @@ async def _failures_of(
 ) -> AsyncIterator[None]:
     """Turn whatever a plug-in raises into an error of our family."""
     try:
-        async with asyncio.timeout(request.timeout):
+        limit = None if sdk.keeps_time else request.timeout
+        async with asyncio.timeout(limit) if limit else nullcontext():
             yield
     except errors.LLMError as error:
         _keep_usage(error, progress)

@@ -227,6 +227,8 @@ def _requeue(job: ClaimedJob, back: Requeued, now: int) -> Document:
     changes: Document = {
         "status": JobStatus.PENDING,
         **deferred(back.available_at, now),
+        # What a person reads; claims go by the availability alone.
+        "waitsFor": back.waits_for,
         "attempts": job.attempts - (0 if back.counted else 1),
         "failures": failures,
         "attemptHistory": _lengthened(

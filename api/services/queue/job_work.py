@@ -135,6 +135,8 @@ class Requeued:
     failures: int | None = None
     # What the job has cost so far, as JSON; None leaves it as it is.
     spent: str | None = None
+    # Why the call was not admitted, if that is what the job waits for.
+    waits_for: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +153,13 @@ class Spent:
 
     def dump(self) -> str:
         """Turn it into the text that is stored."""
-        return payload.dump(asdict(self) | {"metrics": self.metrics.dump()})
+        return payload.dump(
+            {
+                "metrics": self.metrics.dump(),
+                "refusals": self.refusals,
+                "unreadable": self.unreadable,
+            }
+        )
 
     @classmethod
     def load(cls, text: str | None) -> Self:

@@ -8,7 +8,7 @@ documents are large: then the cursor of the next page is there as well.
 
 import base64
 import binascii
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar, cast
 
@@ -30,6 +30,7 @@ PAGE_BYTES = 16 * 1024 * 1024
 _FIRST_BLOCK, _GROWTH, _LARGEST_BLOCK = 16, 8, 500
 # What a value that is no text counts.
 _VALUE_BYTES = 8
+_SMALL = (int, float, bool, type(None), ObjectId)
 
 # Of 64 bits, as the store has them.
 _FIRST_TOO_LARGE = 2**63
@@ -167,13 +168,23 @@ class _Reader:
 
 def _size(value: object) -> int:
     """Count about how many bytes a value takes; not exact, but cheap."""
-    if isinstance(value, str | bytes):
-        return len(value)
+    children: Iterable[object]
     if isinstance(value, dict):
-        return sum(len(name) + _size(child) for name, child in value.items())
-    if isinstance(value, list):
-        return sum(map(_size, value))
-    return _VALUE_BYTES
+        size, children = sum(map(len, value)), value.values()
+    elif isinstance(value, list):
+        size, children = 0, value
+    else:
+        return len(value) if isinstance(value, str | bytes) else _VALUE_BYTES
+    for child in children:
+        # Most are text or a number: no call for each of them.
+        kind = type(child)
+        if kind is str:
+            size += len(child)
+        elif kind in _SMALL:
+            size += _VALUE_BYTES
+        else:
+            size += _size(child)
+    return size
 
 
 def _after(

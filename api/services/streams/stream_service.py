@@ -26,7 +26,7 @@ from api.services.calls.live_stream import (
     StreamLimits,
 )
 from api.services.calls.model_access import ModelAccess
-from api.services.calls.model_call import ModelCall
+from api.services.calls.model_call import Account, CallClass, ModelCall
 from api.services.calls.model_caller import ModelCaller
 from api.services.models.model_service import ModelService
 from api.services.monitoring.observer import NOBODY, Observer
@@ -122,7 +122,17 @@ class StreamService:
             str(document["_id"]),
             document["clientId"],
             self._caller,
-            ModelCall(model, system, request.user_prompt, request.temperature),
+            ModelCall(
+                model,
+                system,
+                request.user_prompt,
+                request.temperature,
+                account=Account(
+                    document["clientId"],
+                    "stream",
+                    call_class=CallClass.INTERACTIVE,
+                ),
+            ),
             lambda end: self._record(document["_id"], end, model),
             self._limits,
             received,

@@ -1,0 +1,1 @@
+"""Rates, budgets, the ledger, fairness and suspended accounts."""
