@@ -86,7 +86,7 @@ class Service:
         ]
 
     def submit(self, count: int, run: str, block: int = _BLOCK) -> float:
-        """Submit so many jobs in batches; return the seconds it took."""
+        """Submit a number of jobs in batches; return the seconds it took."""
         started = time.perf_counter()
         for first in range(0, count, block):
             numbers = range(first, min(first + block, count))

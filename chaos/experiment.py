@@ -77,7 +77,7 @@ def _torment(stage: Stage) -> None:
 
 
 def _let_pass(stage: Stage, ended: int) -> None:
-    """Wait until so many jobs have ended, but not for ever."""
+    """Wait until a number of jobs have ended, but not for ever."""
     deadline = time.monotonic() + stage.plan.longest_pause
     next_look = 0.0
     while time.monotonic() < deadline:

@@ -18,7 +18,7 @@ class _Kept(Generic[T]):
 
 
 class IdempotencyCache(Generic[T]):
-    """Keeps answers by key: so many, each for so long.
+    """Keeps a limited number of answers by key, each for a limited time.
 
     Work that runs belongs to no caller: it goes on when the one who
     began it has gone, and its answer is there for the next try. Work

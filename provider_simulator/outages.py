@@ -1,4 +1,4 @@
-"""Failures that are switched on: for so many calls, for so many seconds."""
+"""Failures that are switched on: for a number of calls or seconds."""
 
 from dataclasses import dataclass
 
@@ -23,7 +23,7 @@ class Outages:
         self._until = 0.0
 
     def fail_next(self, count: int) -> None:
-        """Fail so many of the next calls."""
+        """Fail a number of the next calls."""
         self._count = count
 
     def fail_for(self, seconds: float) -> None:

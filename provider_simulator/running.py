@@ -53,7 +53,7 @@ class Simulator:
         self._control("PUT", "/script", rules)
 
     def fail_next(self, count: int) -> None:
-        """Fail so many of the next calls."""
+        """Fail a number of the next calls."""
         self._control("POST", f"/fail/count/{count}")
 
     def fail_for(self, seconds: float) -> None:

@@ -57,7 +57,7 @@ class SimulatorSettings(BaseModel):
 
     # Calls worked on at once; more of them wait.
     concurrency_limit: Count | None = None
-    # At most so many in any second, in any minute; more get 429.
+    # The most requests in any second, in any minute; more get 429.
     requests_per_second: Count | None = None
     requests_per_minute: Count | None = None
     # Time for one call, waiting included; then 408.

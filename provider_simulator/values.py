@@ -132,7 +132,7 @@ def count_tokens(text: str) -> int:
 
 
 def first_tokens(text: str, count: int) -> str:
-    """Cut a text after so many tokens."""
+    """Cut a text after a number of tokens."""
     return text[: count * _CHARACTERS_A_TOKEN]
 
 

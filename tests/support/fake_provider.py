@@ -71,7 +71,7 @@ class FakeProvider:
         )
 
     def was_asked(self, times: int) -> bool:
-        """Tell whether so many requests have come."""
+        """Tell whether this number of requests has come."""
         return len(self.requests) >= times
 
     def reset(self) -> None:

@@ -93,7 +93,7 @@ def test_retry_after_is_read_in_every_form(
         ),
         ({"ratelimit": '"default";r=0;t=30'}, 30.0),
         ({"ratelimit-remaining": "0", "ratelimit-reset": "7"}, 7.0),
-        # What is told in so many words comes first.
+        # A time that is named comes first.
         (
             {
                 "retry-after": "3",
