@@ -564,8 +564,8 @@ class TestOnAServer:
         self, on_server: RunCommands, user: ApiUser, provider: FakeProvider
     ) -> None:
         # Each sees the other's jobs in its lists, and one line is in both.
-        # Slow answers: both have submitted before one has ended.
-        provider.delay = 0.5
+        holding = Holding(provider)
+        holding.after = 0
         on_server.model = provider_model(user, provider)
         user.worker(maxConcurrency=3, maxItemsPerBatch=3)
         on_server.write(numbered(21)[:11], "a.jsonl")
@@ -574,6 +574,11 @@ class TestOnAServer:
             on_server.start_run("--out", f"{n}.out", source=f"{n}.jsonl")
             for n in ("a", "b")
         ]
+        # Both have submitted before one has ended.
+        eventually(
+            lambda: user.get("/jobs/summary")["total"] == 21, seconds=SECONDS
+        )
+        holding.after = 1_000
         for process in both:
             ended = on_server.ended(process)
             assert ended.status == 0, ended.output

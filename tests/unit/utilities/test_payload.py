@@ -1,6 +1,5 @@
 import contextlib
 import json
-import time
 from typing import Any
 
 import pytest
@@ -9,6 +8,7 @@ from hypothesis import strategies as st
 from pydantic_core import from_json
 
 from tests.support.samples import HOSTILE_KEYS, json_values, nested
+from tests.support.timing import is_linear, is_within, processor_seconds
 from utilities.payload import (
     MAX_DEPTH,
     PayloadError,
@@ -161,10 +161,11 @@ def test_damaged_text_is_not_read(text: str) -> None:
 
 
 def _seconds(value: object) -> float:
-    started = time.thread_time()
-    with contextlib.suppress(PayloadError):
-        load(dump(value))
-    return time.thread_time() - started
+    def work() -> None:
+        with contextlib.suppress(PayloadError):
+            load(dump(value))
+
+    return processor_seconds(work)
 
 
 @pytest.mark.parametrize(
@@ -182,11 +183,10 @@ def _seconds(value: object) -> float:
     ],
 )
 def test_work_grows_no_faster_than_the_value(make: Any) -> None:
-    small = max(min(_seconds(make(20)) for _ in range(3)), 0.001)
     # Eight times as much: quadratic work would take 64 times as long.
-    assert _seconds(make(160)) < 28 * small
+    assert is_linear(lambda n: _seconds(make(n)), 20, 160, most=28)
 
 
 def test_many_digits_in_strings_take_no_time() -> None:
-    # Seconds of processor time: linear work takes some milliseconds.
-    assert _seconds(["9" * 4299] * 1000) < 1
+    # Linear work takes some milliseconds.
+    assert is_within(1.0, lambda: _seconds(["9" * 4299] * 1000))
