@@ -146,7 +146,6 @@ FIELDS = st.sampled_from(
 
 
 @settings(
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(

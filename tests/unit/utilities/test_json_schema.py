@@ -2,7 +2,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.timing import is_within, processor_seconds
@@ -124,7 +124,6 @@ def test_the_size_counts_each_reference_and_recursion_once() -> None:
         max_leaves=30,
     )
 )
-@settings(deadline=None)
 def test_without_references_the_size_is_that_of_the_text(
     schema: dict[str, Any],
 ) -> None:

@@ -6,6 +6,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from llm_workers.execution.answers import NoJsonError, to_json_text
+from tests.support.examples import examples
 from tests.support.samples import json_objects, nested
 from tests.support.timing import is_within, processor_seconds
 from utilities import payload
@@ -228,7 +229,6 @@ def test_a_model_that_wrote_empty_lines_for_ever_costs_no_time() -> None:
 @given(json_objects.filter(bool), prose, prose, st.sampled_from([None, 2]))
 @example({"a": "```\n1\n```"}, "Sure:", "done", 1)
 @example({"a": 1}, "[1] says", "[2] too", None)
-@settings(deadline=None)
 def test_any_object_among_words_is_found(
     value: dict[str, Any], before: str, after: str, indent: int | None
 ) -> None:
@@ -242,7 +242,7 @@ def test_any_object_among_words_is_found(
     st.text(st.characters())
     | st.text('{}[]":,`\\ntruefalsjo0123456789.-+eE/*\n ')
 )
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=examples(300))
 def test_nothing_but_no_json_is_ever_raised(answer: str) -> None:
     try:
         text = to_json_text(answer)

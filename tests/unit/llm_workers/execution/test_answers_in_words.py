@@ -7,7 +7,7 @@ import string
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_workers.execution.answers import (
@@ -253,7 +253,6 @@ def _unclosed(text: str) -> str:
     [_trailing_comma, _python, _typographic, _commented, _unclosed],
 )
 @given(value=PLAIN_VALUES, indent=st.sampled_from([None, 2]))
-@settings(deadline=None)
 def test_json_with_one_defect_is_repaired_to_the_same_value(
     damage: Any, value: object, indent: int | None
 ) -> None:
@@ -262,7 +261,6 @@ def test_json_with_one_defect_is_repaired_to_the_same_value(
 
 
 @given(json_values)
-@settings(deadline=None)
 def test_valid_json_is_found_exactly_behind_thoughts(value: object) -> None:
     answer = f"<think>hm {{'a': 1}}</think>{json.dumps(value)}"
     assert repr(found(answer)) == repr(value)
