@@ -121,18 +121,16 @@ def _not_ready(http: httpx2.Client, part: str) -> Any:
 def test_a_disabled_clients_work_ends_and_goes_on_when_it_is_enabled(
     user: ApiUser, provider: FakeProvider
 ) -> None:
-    provider.delay = 8.0
+    provider.delay = 600.0
     model = provider_model(user, provider)
     worker, stopped = user.worker(), user.worker(start=False)
     job = user.job(model, user.prompt())["jobId"]
     eventually(lambda: provider.most_running >= 1)
     toggle(user)
-    began = time.monotonic()
     eventually(
         lambda: as_admin(user, f"/jobs/{job}")["status"] == "PENDING",
-        seconds=10,
+        seconds=40,
     )
-    assert time.monotonic() - began < 6
     shown = as_admin(user, f"/workers/{worker}")
     assert shown["status"] == "stopped"
     assert "disabled" in shown["threadInfo"]["stoppedBecause"]
@@ -185,9 +183,8 @@ def test_the_streams_of_a_disabled_client_end(
         texts = answer.iter_text()
         next(texts)
         toggle(user)
-        began = time.monotonic()
         rest = "".join(texts)
-    assert time.monotonic() - began < 10
+    assert len(rest) < 1000
     assert rest.endswith("[Error: The client was disabled]")
     record = as_admin(user, f"/stream/{stream_id}")
     assert record["status"] == "error"

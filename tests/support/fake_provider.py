@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -49,7 +50,10 @@ def failure(status: int, message: str, **headers: str) -> web.Response:
 
 
 class FakeProvider:
-    """Echoes the user message; `handler` can be replaced at run time."""
+    """Echoes the user message; `handler` can be replaced at run time.
+
+    Of a stream, it sends `most_pieces` and the others when it may.
+    """
 
     def __init__(self) -> None:
         self.url = ""
@@ -62,6 +66,7 @@ class FakeProvider:
         self.handler: Handler = self.echo
         self.pieces = ["Hel", "lo ", "you"]
         self.piece_delay = 0.0
+        self.most_pieces = math.inf
         self.breaks = False
 
     async def echo(self, body: Body) -> web.StreamResponse:
@@ -83,6 +88,7 @@ class FakeProvider:
         self.handler = self.echo
         self.pieces = ["Hel", "lo ", "you"]
         self.piece_delay = 0.0
+        self.most_pieces = math.inf
         self.breaks = False
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
@@ -114,7 +120,9 @@ class FakeProvider:
             "created": 1,
             "model": "fake",
         }
-        for piece in self.pieces:
+        for number, piece in enumerate(self.pieces):
+            while number >= self.most_pieces:  # noqa: ASYNC110 - a thread's
+                await asyncio.sleep(0.005)
             choice = {"index": 0, "delta": {"content": piece}}
             chunk = {**base, "choices": [choice]}
             await response.write(f"data: {json.dumps(chunk)}\n\n".encode())
