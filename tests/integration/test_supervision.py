@@ -377,11 +377,10 @@ def test_an_ordinary_stop_with_open_streams_is_quiet(
 
 
 @pytest.mark.slow
-@pytest.mark.timing
 def test_answers_that_come_while_the_database_hangs_are_on_disk_at_the_end(
     database: str, tmp_path: Path, provider: FakeProvider
 ) -> None:
-    provider.delay = 2.0
+    provider.holds = True
     port = int(database.split(":")[2].split("/", maxsplit=1)[0])
     with line_to(port) as line:
         data_dir = tmp_path / "data"
@@ -389,6 +388,7 @@ def test_answers_that_come_while_the_database_hangs_are_on_disk_at_the_end(
             "DB_CONNECTION_STRING": address(line.port),
             "DB_NAME": f"hang-{uuid.uuid4().hex[:8]}",
             "PROVIDER_KEY": PROVIDER_KEY,
+            "DB_TIMEOUT_SECONDS": "1",
             "STOP_GRACE_SECONDS": "4",
         }
         with (
@@ -402,6 +402,7 @@ def test_answers_that_come_while_the_database_hangs_are_on_disk_at_the_end(
                 user.job(model, prompt)
             eventually(lambda: len(provider.requests) == 5)
             line.cut(Cut.DELAY)
+            provider.holds = False
             assert service.end(signal.SIGTERM) == 0
             log = service.log.read_text()
         lines = [

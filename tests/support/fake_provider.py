@@ -52,7 +52,8 @@ def failure(status: int, message: str, **headers: str) -> web.Response:
 class FakeProvider:
     """Echoes the user message; `handler` can be replaced at run time.
 
-    Of a stream, it sends `most_pieces` and the others when it may.
+    While it `holds`, it answers nothing; of a stream, it sends
+    `most_pieces`, and more when it may.
     """
 
     def __init__(self) -> None:
@@ -63,6 +64,7 @@ class FakeProvider:
         self.most_running = 0
         self.disconnected = 0
         self.delay = 0.0
+        self.holds = False
         self.handler: Handler = self.echo
         self.pieces = ["Hel", "lo ", "you"]
         self.piece_delay = 0.0
@@ -85,6 +87,7 @@ class FakeProvider:
         self.authorizations.clear()
         self.most_running = self.disconnected = 0
         self.delay = 0.0
+        self.holds = False
         self.handler = self.echo
         self.pieces = ["Hel", "lo ", "you"]
         self.piece_delay = 0.0
@@ -100,6 +103,8 @@ class FakeProvider:
         self.most_running = max(self.most_running, self.running)
         try:
             await asyncio.sleep(self.delay)
+            while self.holds:  # noqa: ASYNC110 - a thread changes it
+                await asyncio.sleep(0.005)
             if body.get("stream") and self.handler == self.echo:
                 return await self._stream(request)
             return await self.handler(body)
