@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from aiohttp import web
+from aiohttp import ClientSession, ClientTimeout, TCPConnector, web
 
 from tests.conftest import PROVIDER_KEY
 from tests.integration.test_workers import provider_model
@@ -303,25 +303,26 @@ def test_five_hundred_streams_at_once_starve_none(
     provider.holds = True
     body = {"userPrompt": "hi", "model": model}
 
-    async def one(client: httpx2.AsyncClient) -> str:
-        answer = await client.post(
-            f"{user.http.base_url}/stream".replace("//stream", "/stream"),
-            headers=user.headers,
-            json=body,
-        )
-        assert answer.status_code == 200, answer.text
-        return answer.text
+    async def one(client: ClientSession) -> str:
+        async with client.post("/stream", json=body) as answer:
+            text = await answer.text()
+        assert answer.status == 200, text
+        return text
 
     async def run() -> list[str]:
-        limits = httpx2.Limits(max_connections=500)
-        async with httpx2.AsyncClient(limits=limits, timeout=60) as client:
+        async with ClientSession(
+            str(user.http.base_url),
+            connector=TCPConnector(limit=0),
+            headers=user.headers,
+            timeout=ClientTimeout(total=240),
+        ) as client:
             return await asyncio.gather(*(one(client) for _ in range(500)))
 
     with ThreadPoolExecutor(1) as thread:
         texts = thread.submit(asyncio.run, run())
         try:
             # More than a client library's pool has places.
-            eventually(lambda: provider.running > 100, seconds=60)
+            eventually(lambda: provider.running > 100, seconds=120)
         finally:
             provider.holds = False
         assert set(texts.result()) == {"".join(provider.pieces)}
