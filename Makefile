@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # They wait more than they compute.
-TESTS_AT_ONCE ?= 4
+TESTS_AT_ONCE ?= 3
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Without compiled modules, every process takes seconds longer to start.
 unexport PYTHONDONTWRITEBYTECODE
@@ -57,15 +57,24 @@ run: $(READY) ## Start the service on port 8001, data in ./data
 	@$(BIN)/metasync init
 	@exec $(BIN)/metasync serve
 
-PYTEST = $(BIN)/python -m pytest -q --no-header --cov
+PYTEST = $(BIN)/python -m pytest -q --no-header
+AT_ONCE = -n $(TESTS_AT_ONCE) --dist worksteal
+# What measures time runs alone.
+ALONE = -m "timing and not long"
+OTHERS = -m "not timing and not long" $(AT_ONCE)
 
-test: $(READY) $(VENV)/mongoeco/.ready ## Run the tests, with coverage: about 4 minutes
-	@$(PYTEST) -m "timing and not long" --cov-report=
-	@$(PYTEST) -m "not timing and not long" -n $(TESTS_AT_ONCE) --dist worksteal \
-		--cov-append --cov-report=term:skip-covered --cov-fail-under=90
+test: $(READY) $(VENV)/mongoeco/.ready ## Run the tests, about 4 minutes
+	@$(PYTEST) $(ALONE)
+	@$(PYTEST) $(OTHERS)
 
-test-long: $(READY) ## Run the long tests: the Bruno collection, a small chaos
-	@$(BIN)/python -m pytest -q --no-header -m long
+coverage: $(READY) $(VENV)/mongoeco/.ready ## The same with coverage, half as long again
+	@$(PYTEST) $(ALONE) --cov --cov-report=
+	@$(PYTEST) $(OTHERS) --cov --cov-append --cov-report=term:skip-covered \
+		--cov-fail-under=90
+
+test-long: $(READY) ## Run the long tests: the Bruno collection, a small chaos, invariants with many examples
+	@$(PYTEST) -m long
+	@$(PYTEST) -m "hypothesis and not long" $(AT_ONCE) --hypothesis-profile thorough
 
 lint: $(READY) ## Check style, types and the import contract
 	@$(BIN)/ruff check .
@@ -142,5 +151,5 @@ clean: ## Remove everything that can be made again (not ./data, not .env)
 		.coverage .coverage.* htmlcov .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup demo demo-image doctor image-digests lock run sbom test test-long lint openapi fuzz chaos bench bench-full \
+.PHONY: help setup demo demo-image doctor image-digests lock run sbom test coverage test-long lint openapi fuzz chaos bench bench-full \
 	bench-resilience bench-scaling bench-simulator clean

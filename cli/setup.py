@@ -77,20 +77,37 @@ def check_model(client: RestClient, name: str) -> None:
 
 
 def ensure_prompt(client: RestClient, text: str) -> str:
-    """Return the id of the client's prompt with this text."""
+    """Return the id of the client's prompt with this text.
+
+    Runs that start at once get the same one: the jobs of a question that
+    they share have one key only if they name one prompt.
+    """
     name = f"run-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    found = _find_prompt(client, name, text)
+    return found or _make_prompt(client, name, text)
+
+
+def _find_prompt(client: RestClient, name: str, text: str) -> str | None:
     for prompt in client.pages("/prompts", name=name):
         if prompt["prompt"] == text and not prompt["isPublic"]:
             return str(prompt["promptId"])
-    made = client.post(
-        "/prompts",
-        {
-            "name": name,
-            "type": _PROMPT_TYPE,
-            "status": "PUBLISHED",
-            "prompt": text,
-        },
-    )
+    return None
+
+
+def _make_prompt(client: RestClient, name: str, text: str) -> str:
+    fields = {
+        "name": name,
+        "type": _PROMPT_TYPE,
+        "status": "PUBLISHED",
+        "prompt": text,
+    }
+    try:
+        made = client.post("/prompts", {**fields, "version": "1"})
+    except ServerRefusedError:
+        # Another run has just made it, or somebody has changed its text.
+        if found := _find_prompt(client, name, text):
+            return found
+        made = client.post("/prompts", fields)
     return str(made["promptId"])
 
 

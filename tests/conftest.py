@@ -7,6 +7,7 @@ import httpx2
 import pytest
 import structlog
 
+import tests.support.examples  # noqa: F401 - chooses how many are tried
 from provider_simulator.running import Simulator, running_simulator
 from tests.support.api_user import ApiUser
 from tests.support.fake_provider import FakeProvider, fake_provider

@@ -1,7 +1,6 @@
 """What a claim takes, in which order, at what cost, and after errors."""
 
 import asyncio
-import statistics
 import time
 from typing import Any
 
@@ -20,6 +19,7 @@ from api.services.queue.job_work import Claimant, Requeued, Succeeded
 from api.services.shared.caller import Caller
 from api.services.shared.paging import PageRequest
 from tests.support.store import CONFIG, ME, Store
+from tests.support.timing import slowness
 from utilities.cosmos_connector import Document, Documents
 from utilities.store.schema import _defer_waiting_jobs
 
@@ -429,14 +429,13 @@ async def test_a_result_whose_answer_was_lost_counts_as_stored(
     assert len(page.items) == 2
 
 
-@pytest.mark.slow
+# The other stores go through every document in any case.
+@pytest.mark.parametrize("address", ["embedded"], indirect=True)
 @pytest.mark.parametrize("kind", ["model", "not due", "deleted", "operation"])
 @pytest.mark.timing
 async def test_a_claim_costs_the_same_however_many_jobs_it_skips(
-    store: Store, kind: str, request: pytest.FixtureRequest
+    store: Store, kind: str
 ) -> None:
-    if "embedded" not in request.node.callspec.params.values():
-        pytest.skip("the others go through every document in any case")
     due = store.time.now + 3_600_000
     skipped: dict[str, Document] = {
         "model": {"model": "away"},
@@ -449,7 +448,7 @@ async def test_a_claim_costs_the_same_however_many_jobs_it_skips(
         config = CONFIG.model_copy(update={"operation_filter": "o"})
 
     async def cost() -> float:
-        """The median of claims of one job each, in ms."""
+        """The least of claims of one job each, in ms."""
         taken = []
         for _ in range(9):
             started = time.perf_counter()
@@ -458,7 +457,7 @@ async def test_a_claim_costs_the_same_however_many_jobs_it_skips(
             )
             taken.append((time.perf_counter() - started) * 1000)
             assert len(won) == 1
-        return statistics.median(taken)
+        return min(taken)
 
     wanted = [job(store, MANY + n) for n in range(30)]
     await insert(store, *wanted)
@@ -468,4 +467,4 @@ async def test_a_claim_costs_the_same_however_many_jobs_it_skips(
     if kind == "deleted":
         ids = [each["_id"] for each in many]
         await documents(store).soft_delete({"_id": {"$in": ids}})
-    assert await cost() < 4 * before + 5
+    assert await cost() < 4 * before + 5 * slowness()

@@ -5,7 +5,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -191,9 +190,7 @@ def test_a_stopping_service_keeps_every_paid_answer(
             user.worker(maxConcurrency=10)
             ids = fill(user, model, 50)
             eventually(lambda: len(provider.requests) >= 15)
-            started = time.monotonic()
             assert service.end(signal.SIGTERM) == 0
-            assert time.monotonic() - started < 10
             asked = len(provider.requests)
             service.start()
             jobs = all_ended(user, ids, seconds=60)

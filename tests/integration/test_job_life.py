@@ -42,6 +42,7 @@ from api.services.queue.job_work import (
 )
 from api.services.shared.caller import Caller
 from api.services.shared.paging import PageRequest
+from tests.support.examples import examples
 from tests.support.store import IN_MEMORY, Store, open_store
 
 ADMIN = Caller(is_admin=True)
@@ -283,9 +284,9 @@ def _freed(gone: list[Expected]) -> tuple[int, int]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("where", "examples"), [("memory", 60), ("", 12)])
+@pytest.mark.parametrize(("where", "tries"), [("memory", 60), ("", 12)])
 def test_the_store_is_as_the_model(
-    database: str, where: str, examples: int
+    database: str, where: str, tries: int
 ) -> None:
     class Here(JobLife):
         address = IN_MEMORY if where else database
@@ -293,10 +294,8 @@ def test_the_store_is_as_the_model(
     run_state_machine_as_test(
         Here,
         settings=settings(
-            max_examples=examples,
+            max_examples=examples(tries),
             stateful_step_count=30,
-            deadline=None,
-            derandomize=True,
             suppress_health_check=list(HealthCheck),
         ),
     )

@@ -1,11 +1,12 @@
 """Batches of 10,000 let other requests and leases run in between."""
 
-import asyncio
 import gc
-import time
+import math
+from asyncio import BaseEventLoop
 from collections.abc import AsyncIterator, Awaitable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -13,6 +14,7 @@ from api.models.job_models import JobBatchUpdateItem
 from api.services.jobs.job_filter import JobFilter
 from api.services.shared.paging import PageRequest
 from tests.support.store import Store, open_store
+from tests.support.timing import TRIES, processor_seconds, slowness
 from utilities.interpreter import collect_seldom
 
 pytestmark = pytest.mark.timing
@@ -32,24 +34,21 @@ def as_served() -> Iterator[None]:
     gc.set_threshold(*before)
 
 
-@asynccontextmanager
-async def heartbeat() -> AsyncIterator[list[float]]:
+@contextmanager
+def rounds() -> Iterator[list[float]]:
     """Measure how long each round of the event loop computes."""
     holds: list[float] = []
+    run_once = BaseEventLoop._run_once  # type: ignore[attr-defined]
 
-    async def beat() -> None:
-        while True:
-            start = time.thread_time()
-            await asyncio.sleep(0)
-            holds.append(time.thread_time() - start)
+    def measured(loop: BaseEventLoop) -> None:
+        holds.append(processor_seconds(lambda: run_once(loop)))
 
-    task = asyncio.create_task(beat())
-    yield holds
-    task.cancel()
+    with patch.object(BaseEventLoop, "_run_once", measured):
+        yield holds
 
 
 async def longest(work: Awaitable[object]) -> float:
-    async with heartbeat() as holds:
+    with rounds() as holds:
         await work
     assert len(holds) > 100
     return max(holds)
@@ -64,7 +63,18 @@ async def store(database: str, tmp_path: Path) -> AsyncIterator[Store]:
 async def test_10_000_jobs_hold_the_event_loop_only_for_moments(
     store: Store,
 ) -> None:
-    jobs = store.application.services.jobs
+    best = dict.fromkeys(("create", "list", "change", "delete"), math.inf)
+    for _ in range(TRIES):
+        for step, seconds in (await holds_of_a_batch(store)).items():
+            best[step] = min(best[step], seconds)
+        if max(best.values()) < LONGEST_SECONDS * slowness():
+            return
+    raise AssertionError(f"{best} on a machine {slowness():.1f} times slower")
+
+
+async def holds_of_a_batch(store: Store) -> dict[str, float]:
+    """Measure the longest hold of each step in the life of a batch."""
+    jobs, holds = store.application.services.jobs, {}
     request = {
         "operation": "o",
         "workingPrompts": [store.prompt],
@@ -73,16 +83,17 @@ async def test_10_000_jobs_hold_the_event_loop_only_for_moments(
         "clientReference": {"a": {"b": 1}, "c": "d"},
     }
     made = jobs.create_batch([request] * COUNT, store.client)
-    assert await longest(made) < LONGEST_SECONDS
+    holds["create"] = await longest(made)
     wanted, everything = JobFilter(), PageRequest(COUNT)
     listed = jobs.page(store.client, wanted, everything)
-    assert await longest(listed) < LONGEST_SECONDS
+    holds["list"] = await longest(listed)
     page = await jobs.page(store.client, wanted, everything)
     ids = [job.job_id for job in page.items]
     assert len(ids) == COUNT
     items = [JobBatchUpdateItem(job_id=i, priority=3) for i in ids]
     changed = jobs.update_batch(items, store.client)
-    assert await longest(changed) < LONGEST_SECONDS
+    holds["change"] = await longest(changed)
     deleted = jobs.delete_batch(ids, store.client)
-    assert await longest(deleted) < LONGEST_SECONDS
+    holds["delete"] = await longest(deleted)
     assert await store.statuses() == {}
+    return holds

@@ -1,6 +1,7 @@
 """What Prometheus finds at `/metrics` of a running service."""
 
 import time
+from collections.abc import Iterator
 
 import httpx2
 import pytest
@@ -8,15 +9,45 @@ from bson import ObjectId
 
 from api.services.monitoring.collectors import MOST_SHOWN
 from provider_simulator.running import Simulator
+from tests.conftest import PROVIDER_KEY
 from tests.integration.test_providers import simulated
 from tests.integration.test_resilience import QUICK, all_processed, submit
 from tests.support.api_user import ApiUser, unique
 from tests.support.fake_provider import FakeProvider
-from tests.support.live_server import DOCS_SECRET, LiveServer
-from tests.support.metrics import Scrape, scrape
+from tests.support.live_server import (
+    DOCS_SECRET,
+    LiveServer,
+    live_server,
+    make_settings,
+)
+from tests.support.metrics import TOKEN, Scrape, scrape
 from tests.support.waiting import eventually
 
 PROBE = "metasync_queue_state_age_seconds"
+
+
+@pytest.fixture(scope="module")
+def watched(
+    database: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[httpx2.Client]:
+    """A service for the tests that count what is of their own model."""
+    settings = make_settings(
+        tmp_path_factory.mktemp("watched"), metrics_token=TOKEN
+    )
+    keys = {"PROVIDER_KEY": PROVIDER_KEY}
+    with (
+        live_server(settings, database, keys) as running,
+        httpx2.Client(base_url=running.url, timeout=60) as http,
+    ):
+        yield http
+
+
+@pytest.fixture
+def one(watched: httpx2.Client) -> Iterator[ApiUser]:
+    """One of the clients of that service."""
+    user = ApiUser(watched)
+    yield user
+    user.stop_workers()
 
 
 def until(
@@ -79,18 +110,18 @@ def test_what_waits_is_counted_and_its_age_told(own: ApiUser) -> None:
     assert page.total(PROBE, part="active") < 10
 
 
-def test_calls_under_way_are_shown(own: ApiUser, simulator: Simulator) -> None:
+def test_calls_under_way_are_shown(one: ApiUser, simulator: Simulator) -> None:
     simulator.configure(latency_ms=3000)
-    model = simulated(own, simulator)
-    submit(own, model, 5)
-    own.worker()
+    model = simulated(one, simulator)
+    submit(one, model, 5)
+    one.worker()
     eventually(lambda: simulator.stats()["open"] == 5)
-    page = scrape(own.http)
+    page = scrape(one.http)
     assert page.total("metasync_llm_calls_in_flight", model=model) == 5
     running = {"model": model, "status": "PROCESSING"}
     assert page.total("metasync_jobs", **running) == 5
-    eventually(lambda: all_processed(own, 5))
-    page = until(own.http, "metasync_llm_calls_in_flight", 0, model=model)
+    eventually(lambda: all_processed(one, 5))
+    page = until(one.http, "metasync_llm_calls_in_flight", 0, model=model)
     slow = {"model": model, "provider": "OpenAI"}
     assert page.total("metasync_llm_call_seconds_sum", **slow) > 15
     quick = page.total("metasync_llm_call_seconds_bucket", le="2.5", **slow)
@@ -98,14 +129,14 @@ def test_calls_under_way_are_shown(own: ApiUser, simulator: Simulator) -> None:
 
 
 def test_failures_and_retries_are_counted(
-    own: ApiUser, simulator: Simulator
+    one: ApiUser, simulator: Simulator
 ) -> None:
-    model = simulated(own, simulator, resilience=QUICK)
+    model = simulated(one, simulator, resilience=QUICK)
     simulator.script({"status": 500, "times": 3}, {"json": {"a": 1}})
-    submit(own, model, 10)
-    own.worker()
-    eventually(lambda: all_processed(own, 10))
-    page = scrape(own.http)
+    submit(one, model, 10)
+    one.worker()
+    eventually(lambda: all_processed(one, 10))
+    page = scrape(one.http)
     failed = {"model": model, "outcome": "PROVIDER_ERROR"}
     assert page.total("metasync_llm_calls_total", **failed) == 3
     good = {"model": model, "outcome": "ok"}
@@ -116,24 +147,24 @@ def test_failures_and_retries_are_counted(
 
 
 def test_a_breaker_that_opens_is_shown(
-    own: ApiUser, simulator: Simulator
+    one: ApiUser, simulator: Simulator
 ) -> None:
-    model = simulated(own, simulator)
+    model = simulated(one, simulator)
     simulator.fail_for(60)
-    submit(own, model, 20)
-    own.worker()
-    page = until(own.http, "metasync_breaker_state", 2, model=model)
+    submit(one, model, 20)
+    one.worker()
+    page = until(one.http, "metasync_breaker_state", 2, model=model)
     assert page.total("metasync_jobs_finished_total", model=model) == 0
 
 
-def test_a_rate_limit_is_shown(own: ApiUser, simulator: Simulator) -> None:
-    model = simulated(own, simulator)
+def test_a_rate_limit_is_shown(one: ApiUser, simulator: Simulator) -> None:
+    model = simulated(one, simulator)
     simulator.script({"status": 429, "retry_after": 20})
-    submit(own, model, 20)
-    own.worker()
+    submit(one, model, 20)
+    one.worker()
 
     def paused() -> Scrape | None:
-        page = scrape(own.http)
+        page = scrape(one.http)
         wait = page.total("metasync_model_paused_seconds", model=model)
         return page if 10 < wait <= 20 else None
 
@@ -144,31 +175,31 @@ def test_a_rate_limit_is_shown(own: ApiUser, simulator: Simulator) -> None:
     assert page.total("metasync_llm_calls_total", **refused) >= 3
     deferred = {"model": model, "reason": "deferred"}
     name = "metasync_jobs_put_back_total"
-    until(own.http, name, 20, **deferred)
+    until(one.http, name, 20, **deferred)
     assert page.total("metasync_llm_tokens_total", model=model) == 0
 
 
-def test_a_job_that_fails_is_counted(own: ApiUser) -> None:
-    model = own.model(sdk="OpenAI", key="NO-SUCH-KEY")
-    own.worker()
-    job = own.ended(own.job(model, own.prompt())["jobId"])
+def test_a_job_that_fails_is_counted(one: ApiUser) -> None:
+    model = one.model(sdk="OpenAI", key="NO-SUCH-KEY")
+    one.worker()
+    job = one.ended(one.job(model, one.prompt())["jobId"])
     assert job["status"] == "ERROR_PROCESSING"
-    page = scrape(own.http)
+    page = scrape(one.http)
     of_jobs = {"model": model, "outcome": "error"}
     assert page.total("metasync_jobs_finished_total", **of_jobs) == 1
 
 
 def test_streams_have_a_time_to_first_token(
-    own: ApiUser, provider: FakeProvider
+    one: ApiUser, provider: FakeProvider
 ) -> None:
-    model = own.model(sdk="OpenAI", endpoint=provider.url, key="PROVIDER-KEY")
+    model = one.model(sdk="OpenAI", endpoint=provider.url, key="PROVIDER-KEY")
     body = {"userPrompt": "hi", "model": model}
     provider.pieces = ["a", "b", "c"]
     provider.piece_delay = 0.2
-    answer = own.http.post("/stream", headers=own.headers, json=body)
+    answer = one.http.post("/stream", headers=one.headers, json=body)
     assert answer.text == "abc"
     name = "metasync_llm_time_to_first_token_seconds"
-    page = until(own.http, f"{name}_count", 1, model=model)
+    page = until(one.http, f"{name}_count", 1, model=model)
     first = page.total(f"{name}_sum", model=model)
     whole = page.total("metasync_llm_call_seconds_sum", model=model)
     assert 0 < first < whole

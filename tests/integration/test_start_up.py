@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.fork_server import MAIN_APP, fork_server
 from tests.support.live_server import free_port
 from tests.support.paths import ROOT
 
@@ -36,8 +37,25 @@ def run(
     return ended.returncode, ended.stdout + ended.stderr
 
 
+def forked(directory: Path, variables: Mapping[str, str]) -> tuple[int, str]:
+    """Run `main_app.py` with what it imports imported already."""
+    process = fork_server.start([MAIN_APP], variables, directory)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode is not None
+    return process.returncode, output
+
+
 def refused(directory: Path, program: str, **variables: str) -> str:
     status, output = run(directory, program, variables)
+    return checked(status, output)
+
+
+def main_app_refused(directory: Path, **variables: str) -> str:
+    status, output = forked(directory, variables)
+    return checked(status, output)
+
+
+def checked(status: int, output: str) -> str:
     assert status == 1, output
     assert "Traceback" not in output
     assert output.count("\n") == 1, output
@@ -56,12 +74,8 @@ def test_a_port_in_use(tmp_path: Path) -> None:
     "address", ["postgres://x", "mongodb://u:p@ss@host", "mongodb://h:port"]
 )
 def test_an_address_that_is_none(tmp_path: Path, address: str) -> None:
-    told = refused(
-        tmp_path,
-        "main_app.py",
-        **REQUIRED,
-        DB_CONNECTION_STRING=address,
-        PORT="0",
+    told = main_app_refused(
+        tmp_path, **REQUIRED, DB_CONNECTION_STRING=address, PORT="0"
     )
     assert "DB_CONNECTION_STRING" in told
 
@@ -69,7 +83,7 @@ def test_an_address_that_is_none(tmp_path: Path, address: str) -> None:
 def test_a_file_in_utf_16(tmp_path: Path) -> None:
     text = "".join(f"{name}={value}\n" for name, value in REQUIRED.items())
     (tmp_path / ".env").write_text(text, encoding="utf-16")
-    assert "Save it as UTF-8" in refused(tmp_path, "main_app.py")
+    assert "Save it as UTF-8" in main_app_refused(tmp_path)
 
 
 def test_the_example_without_a_service(tmp_path: Path) -> None:

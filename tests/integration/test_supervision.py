@@ -121,18 +121,16 @@ def _not_ready(http: httpx2.Client, part: str) -> Any:
 def test_a_disabled_clients_work_ends_and_goes_on_when_it_is_enabled(
     user: ApiUser, provider: FakeProvider
 ) -> None:
-    provider.delay = 8.0
+    provider.delay = 600.0
     model = provider_model(user, provider)
     worker, stopped = user.worker(), user.worker(start=False)
     job = user.job(model, user.prompt())["jobId"]
     eventually(lambda: provider.most_running >= 1)
     toggle(user)
-    began = time.monotonic()
     eventually(
         lambda: as_admin(user, f"/jobs/{job}")["status"] == "PENDING",
-        seconds=10,
+        seconds=40,
     )
-    assert time.monotonic() - began < 6
     shown = as_admin(user, f"/workers/{worker}")
     assert shown["status"] == "stopped"
     assert "disabled" in shown["threadInfo"]["stoppedBecause"]
@@ -185,9 +183,8 @@ def test_the_streams_of_a_disabled_client_end(
         texts = answer.iter_text()
         next(texts)
         toggle(user)
-        began = time.monotonic()
         rest = "".join(texts)
-    assert time.monotonic() - began < 10
+    assert len(rest) < 1000
     assert rest.endswith("[Error: The client was disabled]")
     record = as_admin(user, f"/stream/{stream_id}")
     assert record["status"] == "error"
@@ -380,11 +377,10 @@ def test_an_ordinary_stop_with_open_streams_is_quiet(
 
 
 @pytest.mark.slow
-@pytest.mark.timing
 def test_answers_that_come_while_the_database_hangs_are_on_disk_at_the_end(
     database: str, tmp_path: Path, provider: FakeProvider
 ) -> None:
-    provider.delay = 2.0
+    provider.holds = True
     port = int(database.split(":")[2].split("/", maxsplit=1)[0])
     with line_to(port) as line:
         data_dir = tmp_path / "data"
@@ -392,6 +388,7 @@ def test_answers_that_come_while_the_database_hangs_are_on_disk_at_the_end(
             "DB_CONNECTION_STRING": address(line.port),
             "DB_NAME": f"hang-{uuid.uuid4().hex[:8]}",
             "PROVIDER_KEY": PROVIDER_KEY,
+            "DB_TIMEOUT_SECONDS": "1",
             "STOP_GRACE_SECONDS": "4",
         }
         with (
@@ -405,6 +402,7 @@ def test_answers_that_come_while_the_database_hangs_are_on_disk_at_the_end(
                 user.job(model, prompt)
             eventually(lambda: len(provider.requests) == 5)
             line.cut(Cut.DELAY)
+            provider.holds = False
             assert service.end(signal.SIGTERM) == 0
             log = service.log.read_text()
         lines = [

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -49,7 +50,11 @@ def failure(status: int, message: str, **headers: str) -> web.Response:
 
 
 class FakeProvider:
-    """Echoes the user message; `handler` can be replaced at run time."""
+    """Echoes the user message; `handler` can be replaced at run time.
+
+    While it `holds`, it answers nothing; of a stream, it sends
+    `most_pieces`, and more when it may.
+    """
 
     def __init__(self) -> None:
         self.url = ""
@@ -59,9 +64,11 @@ class FakeProvider:
         self.most_running = 0
         self.disconnected = 0
         self.delay = 0.0
+        self.holds = False
         self.handler: Handler = self.echo
         self.pieces = ["Hel", "lo ", "you"]
         self.piece_delay = 0.0
+        self.most_pieces = math.inf
         self.breaks = False
 
     async def echo(self, body: Body) -> web.StreamResponse:
@@ -80,9 +87,11 @@ class FakeProvider:
         self.authorizations.clear()
         self.most_running = self.disconnected = 0
         self.delay = 0.0
+        self.holds = False
         self.handler = self.echo
         self.pieces = ["Hel", "lo ", "you"]
         self.piece_delay = 0.0
+        self.most_pieces = math.inf
         self.breaks = False
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
@@ -94,6 +103,8 @@ class FakeProvider:
         self.most_running = max(self.most_running, self.running)
         try:
             await asyncio.sleep(self.delay)
+            while self.holds:  # noqa: ASYNC110 - a thread changes it
+                await asyncio.sleep(0.005)
             if body.get("stream") and self.handler == self.echo:
                 return await self._stream(request)
             return await self.handler(body)
@@ -114,7 +125,9 @@ class FakeProvider:
             "created": 1,
             "model": "fake",
         }
-        for piece in self.pieces:
+        for number, piece in enumerate(self.pieces):
+            while number >= self.most_pieces:  # noqa: ASYNC110 - a thread's
+                await asyncio.sleep(0.005)
             choice = {"index": 0, "delta": {"content": piece}}
             chunk = {**base, "choices": [choice]}
             await response.write(f"data: {json.dumps(chunk)}\n\n".encode())

@@ -101,6 +101,8 @@ class ForkedProcess:
 
 CommandProcess = ForkedProcess | subprocess.Popen[str]
 _CLI = ["-m", "cli"]
+# Alone, it is run instead of a command.
+MAIN_APP = "main_app.py"
 
 
 def start_command(
@@ -252,7 +254,7 @@ class _Server:
 
 
 def _main() -> None:
-    import main_app  # noqa: F401, PLC0415 - as above
+    import main_app  # noqa: PLC0415 - as above
     from cli import app, commands  # noqa: F401, PLC0415 - to be shared
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -264,6 +266,9 @@ def _main() -> None:
     os.environ.clear()
     os.environ.update(request["env"])
     os.chdir(request["cwd"])
+    if request["argv"] == [MAIN_APP]:
+        main_app.main()
+        return
     sys.argv = ["metasync", *request["argv"]]
     app.main()
 

@@ -58,12 +58,21 @@ def streamed(response: httpx2.Response) -> list[Json]:
     return [json.loads(line) for line in data if line != "[DONE]"]
 
 
-def raw(simulator: Simulator, request: str) -> socket.socket:
-    """Send the text of a request over a connection of its own."""
+def raw(
+    simulator: Simulator, request: str, buffer_bytes: int | None = None
+) -> socket.socket:
+    """Send the text of a request over a connection of its own.
+
+    With `buffer_bytes`, so much of the answer waits here to be read.
+    """
     address = urlsplit(simulator.url)
-    connection = socket.create_connection(
-        (address.hostname, address.port), timeout=20
-    )
+    connection = socket.socket()
+    connection.settimeout(20)
+    if buffer_bytes:
+        connection.setsockopt(
+            socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes
+        )
+    connection.connect((address.hostname, address.port))
     connection.sendall(request.encode())
     return connection
 

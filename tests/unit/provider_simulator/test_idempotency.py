@@ -12,6 +12,7 @@ from hypothesis.stateful import (
 )
 
 from provider_simulator.idempotency import IdempotencyCache
+from tests.support.examples import examples
 
 ENTRIES, SECONDS = 4, 10.0
 keys = st.sampled_from("abcdefg")
@@ -122,7 +123,7 @@ class CacheMachine(RuleBasedStateMachine):
 
 
 TestCache = CacheMachine.TestCase
-TestCache.settings = settings(max_examples=60, deadline=None)
+TestCache.settings = settings(max_examples=examples(60))
 
 
 async def test_fewer_entries_forget_the_oldest() -> None:

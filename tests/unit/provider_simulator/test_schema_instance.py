@@ -11,6 +11,7 @@ from provider_simulator.schema_instance import (
     SchemaError,
     instance,
 )
+from tests.support.examples import examples
 
 Schema = dict[str, Any]
 small = st.integers(-50, 50)
@@ -94,7 +95,7 @@ def check(schema: Schema) -> Any:
     return value
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300))
 @given(schemas)
 def test_an_instance_satisfies_its_schema(schema: Schema) -> None:
     check(schema)
@@ -214,7 +215,7 @@ anything = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300))
 @given(st.dictionaries(keywords, anything, max_size=5))
 def test_what_is_no_schema_is_told(schema: Schema) -> None:
     with contextlib.suppress(SchemaError):

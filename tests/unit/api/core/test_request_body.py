@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 from fastapi.exceptions import RequestValidationError
-from hypothesis import given, settings
+from hypothesis import given
 
 from api.core import request_body
 from api.core.errors import RuleError, TooLargeError
@@ -77,7 +77,6 @@ def test_texts_hold_no_values(
 
 
 @given(json_values)
-@settings(deadline=None)
 def test_the_texts_of_a_document_are_found(value: Any) -> None:
     body = encoded(value)
     outside, last = b"", 0

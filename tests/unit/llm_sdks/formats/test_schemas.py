@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_sdks.formats import schemas
+from tests.support.examples import examples
 
 CLOSED = {"type": "object", "additionalProperties": False}
 TEXT = {"type": "string"}
@@ -146,7 +147,7 @@ schemata = st.recursive(
     values,
     st.sets(st.sampled_from(sorted(schemas.REFUSABLE)), max_size=5),
 )
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 def test_a_schema_without_keywords_allows_whatever_it_allowed(
     schema: dict[str, Any], value: Any, refused: set[str]
 ) -> None:

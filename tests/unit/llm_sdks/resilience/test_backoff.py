@@ -17,6 +17,7 @@ from llm_sdks.resilience.backoff import (
     Ticket,
 )
 from llm_sdks.resilience.policies import RetryPolicy
+from tests.support.examples import exact_seconds, examples
 
 POLICY = RetryPolicy(min_wait=1.0, max_wait=60.0)
 
@@ -139,7 +140,7 @@ class Machine(RuleBasedStateMachine):
         self.last_trial = -100.0
         self.paused_at: float | None = None
 
-    @rule(seconds=st.floats(0, 100))
+    @rule(seconds=exact_seconds(100))
     def time_passes(self, seconds: float) -> None:
         self.bench.now += seconds
 
@@ -168,7 +169,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(
         ticket=consumes(calls),
-        told=st.none() | st.floats(0, 1e6),
+        told=st.none() | exact_seconds(1_000_000),
         running=st.integers(1, 100),
     )
     def refuse(
@@ -200,5 +201,5 @@ class Machine(RuleBasedStateMachine):
 
 TestBackoff = Machine.TestCase
 TestBackoff.settings = settings(
-    max_examples=100, stateful_step_count=40, deadline=None
+    max_examples=examples(100), stateful_step_count=40
 )

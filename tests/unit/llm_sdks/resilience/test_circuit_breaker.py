@@ -1,7 +1,6 @@
 from dataclasses import dataclass, field
 
 from hypothesis import settings
-from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
     RuleBasedStateMachine,
@@ -16,6 +15,7 @@ from llm_sdks.resilience.circuit_breaker import (
     Pass,
 )
 from llm_sdks.resilience.policies import BreakerPolicy
+from tests.support.examples import exact_seconds, examples
 
 POLICY = BreakerPolicy(failure_threshold=3, recovery_timeout=30.0)
 
@@ -141,7 +141,7 @@ class Breaker(RuleBasedStateMachine):
         self.in_a_row = 0
         self.began = 0.0
 
-    @rule(seconds=st.floats(0, 100))
+    @rule(seconds=exact_seconds(100))
     def time_passes(self, seconds: float) -> None:
         self.bench.clock.now += seconds
 
@@ -211,5 +211,5 @@ class Breaker(RuleBasedStateMachine):
 
 TestBreaker = Breaker.TestCase
 TestBreaker.settings = settings(
-    max_examples=100, stateful_step_count=40, deadline=None
+    max_examples=examples(100), stateful_step_count=40
 )

@@ -4,11 +4,10 @@ import contextlib
 import json
 import random
 import string
-import time
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_workers.execution.answers import (
@@ -17,6 +16,7 @@ from llm_workers.execution.answers import (
     to_json_text,
 )
 from tests.support.samples import json_values
+from tests.support.timing import is_linear, processor_seconds
 from utilities import payload
 
 POSITIVE = {"label": "positive"}
@@ -253,7 +253,6 @@ def _unclosed(text: str) -> str:
     [_trailing_comma, _python, _typographic, _commented, _unclosed],
 )
 @given(value=PLAIN_VALUES, indent=st.sampled_from([None, 2]))
-@settings(deadline=None)
 def test_json_with_one_defect_is_repaired_to_the_same_value(
     damage: Any, value: object, indent: int | None
 ) -> None:
@@ -262,7 +261,6 @@ def test_json_with_one_defect_is_repaired_to_the_same_value(
 
 
 @given(json_values)
-@settings(deadline=None)
 def test_valid_json_is_found_exactly_behind_thoughts(value: object) -> None:
     answer = f"<think>hm {{'a': 1}}</think>{json.dumps(value)}"
     assert repr(found(answer)) == repr(value)
@@ -276,10 +274,11 @@ PIECES = [
 
 
 def _seconds(text: str) -> float:
-    started = time.thread_time()
-    with contextlib.suppress(NoJsonError):
-        list(json_texts(text))
-    return time.thread_time() - started
+    def work() -> None:
+        with contextlib.suppress(NoJsonError):
+            list(json_texts(text))
+
+    return processor_seconds(work)
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -289,8 +288,12 @@ def test_work_grows_no_faster_than_the_answer(seed: int) -> None:
     text = unit * (80_000 // len(unit))
     # Eight times as much text: linear work takes eight times as long,
     # quadratic work 64 times.
-    small = max(min(_seconds(text[: len(text) // 8]) for _ in range(3)), 0.002)
-    assert _seconds(text) < 28 * small
+    assert is_linear(
+        lambda length: _seconds(text[:length]),
+        len(text) // 8,
+        len(text),
+        most=28,
+    )
 
 
 @pytest.mark.parametrize(

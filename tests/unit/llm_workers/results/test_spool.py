@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from bson import ObjectId
 from filelock import FileLock
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from api.models.metrics import Metrics
@@ -101,7 +101,6 @@ def left_behind(data_dir: Path, content: str | bytes) -> None:
 
 
 @given(results)
-@settings(deadline=None)
 def test_every_result_comes_back_as_it_was(given_one: Result) -> None:
     line = encode(given_one)
     assert "\n" not in line

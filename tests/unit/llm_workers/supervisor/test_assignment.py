@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from random import Random
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from api.services.queue.worker_leases import Slot
@@ -101,7 +101,6 @@ def check_even(
             assert count[worker, pool] - count[worker, other] <= 1
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.integers(1, 12), min_size=1, max_size=6),
     st.lists(st.integers(0, 15), min_size=1, max_size=5),

@@ -14,6 +14,7 @@ from llm_workers.supervisor.fairness import (
     Rotation,
     Shares,
 )
+from tests.support.examples import examples
 
 TIMES = FairnessTimes(idle=1.0, time_slice=3.0)
 NEVER = FairnessTimes(idle=1.0, time_slice=float("inf"))
@@ -96,7 +97,7 @@ def worlds(draw: st.DrawFn) -> World:
 
 
 @given(worlds())
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=examples(40))
 def test_every_worker_with_jobs_gets_a_thread_soon(world: World) -> None:
     served: set[str] = set()
     busy = {one for one, has_jobs in world.busy.items() if has_jobs}
@@ -109,7 +110,7 @@ def test_every_worker_with_jobs_gets_a_thread_soon(world: World) -> None:
 
 
 @given(worlds())
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=examples(40))
 def test_without_time_slices_moves_end_with_equal_shares(
     world: World,
 ) -> None:
@@ -164,7 +165,6 @@ def test_clients_take_turns_in_being_asked() -> None:
 
 
 @given(st.integers(1, 60), st.integers(1, 10))
-@settings(deadline=None)
 def test_everybody_is_asked_within_a_full_turn(
     workers: int, clients: int
 ) -> None:

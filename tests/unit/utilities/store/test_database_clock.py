@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from bson import Int64
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pymongo.errors import AutoReconnect
 
@@ -265,7 +265,6 @@ async def test_a_clock_that_cannot_be_had_is_said_once_and_shown(
         max_size=30,
     )
 )
-@settings(deadline=None)
 async def test_time_never_runs_backwards_nor_much_too_fast(
     steps: list[tuple[float, int]],
 ) -> None:

@@ -21,6 +21,7 @@ from pymongo.errors import (
     WriteError,
 )
 
+from tests.support.examples import examples
 from utilities.embedded.database import EmbeddedDatabase
 from utilities.store.database_clock import DatabaseClock
 from utilities.store.in_memory import (
@@ -251,8 +252,7 @@ def server(
 
 
 @settings(
-    max_examples=60,
-    deadline=None,
+    max_examples=examples(60),
     # What fails is short as it is; and each try asks a server.
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture],

@@ -48,13 +48,14 @@ class Seen(Observer):
 
 
 class Bench:
-    """One model whose plug-in streams what a test says."""
+    """One model whose plug-in streams what a test says; `now` is its time."""
 
     def __init__(self, model: ModelWithKey) -> None:
         self.model = model
         self.observer = Seen()
         self.gates = ModelGates()
         self.ends: list[StreamEnd] = []
+        self.now = 0.0
 
     def stream(
         self, script: Script, limits: StreamLimits = PATIENT
@@ -65,7 +66,9 @@ class Bench:
             self.gates,
             timeout_seconds=3600,
         )
-        caller = ModelCaller(access, observer=self.observer)
+        caller = ModelCaller(
+            access, observer=self.observer, timer=lambda: self.now
+        )
         call = ModelCall(self.model, "", "hi", 0.0)
         return LiveStream(
             "id", "client", caller, call, self._record, limits, 0.0
@@ -212,7 +215,9 @@ async def test_a_failure_after_long_waits_for_the_reader_is_the_readers(
         raise ProviderError("we were reset by the provider")
 
     live = bench.stream(script)
-    await asyncio.sleep(0.05)
+    while len(live.end.progress.texts) < 2:  # noqa: ASYNC110 - no event tells
+        await asyncio.sleep(0)
+    bench.now += 10.0
     await text_of(live)
     assert bench.end.error is not None
     assert bench.end.error.kind == SLOW_READER

@@ -1,7 +1,7 @@
 import asyncio
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from api.services.calls.model_call import SlowReaderError
@@ -17,7 +17,6 @@ async def read_all(buffer: StreamBuffer) -> str:
     return "".join(texts)
 
 
-@settings(deadline=None)
 @given(st.lists(st.text(min_size=1)), st.integers(min_value=1, max_value=50))
 def test_what_is_put_is_read_in_order(pieces: list[str], limit: int) -> None:
     async def both() -> str:

@@ -26,6 +26,7 @@ from api.services.queue.job_work import (
     Succeeded,
 )
 from api.services.shared.caller import Caller
+from tests.support.examples import examples
 from tests.support.store import Store, open_store
 from utilities.cosmos_connector import Document, Documents, ObjectId
 
@@ -316,7 +317,7 @@ async def test_what_is_wrong_with_an_item_is_named(store: Store) -> None:
 
 
 @given(st.integers(0, 10_000))
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=examples(12))
 def test_batches_and_claimers_never_mix(database: str, seed: int) -> None:
     """A claimed job is all old or all new, and a batch is 409 or complete."""
     chance = random.Random(seed)

@@ -19,6 +19,7 @@ from api.services.prompts.version_counters import (
     VersionedName,
 )
 from api.services.shared.caller import Caller
+from tests.support.examples import examples
 from tests.support.store import new_prompt
 from utilities.cosmos_connector import ClientManager, Documents
 from utilities.store.schema import migrate
@@ -191,7 +192,7 @@ STEPS = st.lists(
 
 
 @given(STEPS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15))
 def test_the_next_version_follows_the_highest_there_is(
     database: str, steps: list[tuple[str, Any]]
 ) -> None:

@@ -27,6 +27,7 @@ from api.services.queue.job_work import (
     Succeeded,
 )
 from api.services.shared.caller import Caller
+from tests.support.examples import examples
 from tests.support.store import CONFIG, IN_MEMORY, Store, open_store
 from utilities.cosmos_connector import Document, Documents
 from utilities.signals import Signals
@@ -217,7 +218,7 @@ batches = st.builds(
 steps = st.lists(st.one_of(singles, singles, batches), max_size=25)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150))
 @given(steps)
 def test_every_job_that_is_due_can_be_claimed_and_no_other(
     taken: list[Step],

@@ -2,7 +2,7 @@ from typing import Any
 
 import bson
 import pytest
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from api.core.errors import RuleError
@@ -32,7 +32,6 @@ def turned(value: Any) -> Any:
 
 
 @given(json_objects)
-@settings(deadline=None)
 def test_no_key_can_be_a_path_or_an_operator(
     reference: dict[str, Any],
 ) -> None:
@@ -44,7 +43,6 @@ def test_no_key_can_be_a_path_or_an_operator(
 
 
 @given(json_objects)
-@settings(deadline=None)
 def test_every_index_can_be_stored_as_it_is(
     reference: dict[str, Any],
 ) -> None:
@@ -53,7 +51,6 @@ def test_every_index_can_be_stored_as_it_is(
 
 
 @given(json_objects | plain_objects)
-@settings(deadline=None)
 def test_equal_references_have_equal_indexes(
     reference: dict[str, Any],
 ) -> None:
@@ -141,7 +138,6 @@ def test_keys_are_escaped(key: str, escaped: str) -> None:
 
 
 @given(json_objects)
-@settings(deadline=None)
 def test_the_filter_asks_for_every_field_of_the_index(
     reference: dict[str, Any],
 ) -> None:
@@ -171,7 +167,6 @@ def test_the_last_of_a_repeated_parameter_counts() -> None:
 
 
 @given(plain_objects)
-@settings(deadline=None)
 def test_a_query_of_a_references_own_fields_finds_it(
     reference: dict[str, Any],
 ) -> None:

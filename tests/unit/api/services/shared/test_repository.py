@@ -13,6 +13,7 @@ from api.core.errors import ConflictError, NotFoundError, RuleError
 from api.models.base import StoredModel
 from api.services.shared import repository
 from api.services.shared.repository import Repository, changed_paths
+from tests.support.examples import examples
 from utilities.cosmos_connector import ClientManager, Documents, ObjectId
 
 FIELDS = ("a", "b", "c", "d")
@@ -209,7 +210,7 @@ def test_paths_differ_exactly_where_documents_do(
         max_size=6,
     )
 )
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15))
 def test_no_acknowledged_change_is_lost(
     database: str, changes: list[tuple[str, int]]
 ) -> None:
