@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from api.core.login_limits import LoginLimits
 from api.core.scrape_access import ScrapeAccess
 from api.dependencies.services import Services
 from api.services.calls.live_stream import StreamLimits
@@ -97,7 +98,7 @@ def build_services(shared: Shared) -> Services:
     """Make every service of the API."""
     settings, clock = shared.settings, shared.clock
     documents = shared.documents
-    models = ModelService(documents("models"), shared.registry)
+    models = ModelService(documents("models"), shared.registry, shared.keys)
     prompts = _prompts(shared)
     flows = PromptFlowService(documents("prompt_flows"))
     jobs = JobService(
@@ -106,6 +107,7 @@ def build_services(shared: Shared) -> Services:
     workers = _workers(shared)
     health = _model_health(shared)
     pepper = settings.api_key_pepper.get_secret_value()
+    logins = LoginLimits(settings.failed_logins_per_minute)
     return Services(
         clients=ClientService(documents("clients"), workers, pepper),
         models=models,
@@ -123,7 +125,8 @@ def build_services(shared: Shared) -> Services:
         workers=workers,
         health=HealthService(shared.clients, shared.parts.states, clock=clock),
         metrics=shared.metrics,
-        scrape_access=_scrape_access(settings),
+        scrape_access=_scrape_access(settings, logins),
+        login_limits=logins,
         admin_api_key=settings.admin_api_key.get_secret_value(),
         docs_user=settings.docs_user,
         docs_secret=settings.docs_secret.get_secret_value(),
@@ -174,10 +177,11 @@ def _streams(
     )
 
 
-def _scrape_access(settings: Settings) -> ScrapeAccess:
+def _scrape_access(settings: Settings, logins: LoginLimits) -> ScrapeAccess:
     token = settings.metrics_token
     return ScrapeAccess(
         settings.admin_api_key.get_secret_value(),
+        logins,
         token.get_secret_value() if token is not None else None,
         settings.metrics_public,
     )

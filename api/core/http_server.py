@@ -315,6 +315,7 @@ def server_config(app: ASGIApp, settings: Settings) -> Config:
         http=http_protocol(limits),
         log_config=None,
         server_header=False,
+        forwarded_allow_ips=list(settings.proxies),
         timeout_graceful_shutdown=round(settings.stop_grace_seconds) + 1,
     )
 

@@ -4,10 +4,18 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Request
 
-from api.core.errors import AuthenticationError, NotFoundError
+from api.core.addresses import address_of
+from api.core.errors import (
+    AuthenticationError,
+    NotFoundError,
+    WrongKeyError,
+)
 from api.dependencies.admin_auth import IsAdmin
-from api.dependencies.services import Clients
-from api.services.clients.client_service import ClientService
+from api.dependencies.services import AllServices
+from api.services.clients.client_service import (
+    WRONG_CREDENTIALS,
+    ClientService,
+)
 
 
 def _header(name: str, *, shown: bool = True) -> object:
@@ -18,7 +26,7 @@ def _header(name: str, *, shown: bool = True) -> object:
 
 async def optional_client_auth(
     request: Request,
-    clients: Clients,
+    services: AllServices,
     is_admin: IsAdmin,
     sent_id: Annotated[str | None, _header("client_id")] = None,
     sent_key: Annotated[str | None, _header("client_api_key")] = None,
@@ -33,12 +41,20 @@ async def optional_client_auth(
 
     Raises:
         AuthenticationError: credentials came, and they are wrong or half.
+        TooManyFailedLoginsError: wrong ones, as many times before.
     """
     # A request with a body was checked before its body was read.
     if not hasattr(request.state, "client_id"):
         client = _one_of(sent_id, id_hyphenated)
         key = _one_of(sent_key, key_hyphenated)
-        found = await _checked(clients, client, key, is_admin=is_admin)
+        try:
+            found = await _checked(
+                services.clients, client, key, is_admin=is_admin
+            )
+        except WrongKeyError as error:
+            address = address_of(request.scope)
+            services.login_limits.failed(address, error.client_id)
+            raise
         request.state.client_id = found
     known: str | None = request.state.client_id
     return known
@@ -65,7 +81,7 @@ async def _checked(
 
 def _one_of(underscored: str | None, hyphenated: str | None) -> str | None:
     if None not in (underscored, hyphenated) and underscored != hyphenated:
-        raise AuthenticationError("Invalid client credentials")
+        raise AuthenticationError(WRONG_CREDENTIALS)
     return underscored if underscored is not None else hyphenated
 
 
@@ -73,9 +89,9 @@ async def _known(clients: ClientService, client_id: str) -> str:
     try:
         client = await clients.get(client_id)
     except NotFoundError:
-        raise AuthenticationError("Invalid client credentials") from None
+        raise AuthenticationError(WRONG_CREDENTIALS) from None
     if not client.enabled:
-        raise AuthenticationError("Invalid client credentials")
+        raise AuthenticationError(WRONG_CREDENTIALS)
     return client.client_id
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from api.core.login_limits import LoginLimits
 from api.core.scrape_access import ScrapeAccess
 from api.services.clients.client_service import ClientService
 from api.services.jobs.job_service import JobService
@@ -37,6 +38,7 @@ class Services:
     health: HealthService
     metrics: MetricsService
     scrape_access: ScrapeAccess
+    login_limits: LoginLimits
     admin_api_key: str
     docs_user: str
     docs_secret: str

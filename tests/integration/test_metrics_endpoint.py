@@ -149,7 +149,7 @@ def test_a_rate_limit_is_shown(own: ApiUser, simulator: Simulator) -> None:
 
 
 def test_a_job_that_fails_is_counted(own: ApiUser) -> None:
-    model = own.model(sdk="OpenAI", key="NO-SUCH-KEY")
+    model = own.model(sdk="OpenAI", key="KEY-NOT-SET")
     own.worker()
     job = own.ended(own.job(model, own.prompt())["jobId"])
     assert job["status"] == "ERROR_PROCESSING"
