@@ -11,6 +11,7 @@ from api.services.calls.model_access import ModelAccess
 from api.services.clients.client_service import ClientService
 from api.services.jobs.job_service import JobService
 from api.services.jobs.job_waiting import JobWaiting
+from api.services.limits.request_limits import RequestCounts, RequestLimits
 from api.services.models.model_health import ModelHealthService
 from api.services.models.model_service import ModelService
 from api.services.monitoring.health_service import HealthService
@@ -127,6 +128,11 @@ def build_services(shared: Shared) -> Services:
         metrics=shared.metrics,
         scrape_access=_scrape_access(settings, logins),
         login_limits=logins,
+        request_limits=RequestLimits(
+            RequestCounts(documents("request_counts")),
+            settings.requests_per_minute,
+            clock,
+        ),
         admin_api_key=settings.admin_api_key.get_secret_value(),
         docs_user=settings.docs_user,
         docs_secret=settings.docs_secret.get_secret_value(),

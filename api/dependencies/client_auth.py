@@ -8,10 +8,12 @@ from api.core.addresses import address_of
 from api.core.errors import (
     AuthenticationError,
     NotFoundError,
+    TooManyRequestsError,
     WrongKeyError,
 )
 from api.dependencies.admin_auth import IsAdmin
-from api.dependencies.services import AllServices
+from api.dependencies.services import AllServices, Services
+from api.services.clients.client_keys import ClientKey
 from api.services.clients.client_service import (
     WRONG_CREDENTIALS,
     ClientService,
@@ -42,26 +44,22 @@ async def optional_client_auth(
     Raises:
         AuthenticationError: credentials came, and they are wrong or half.
         TooManyFailedLoginsError: wrong ones, as many times before.
+        TooManyRequestsError: the client has used up its limit.
     """
     # A request with a body was checked before its body was read.
     if not hasattr(request.state, "client_id"):
         client = _one_of(sent_id, id_hyphenated)
         key = _one_of(sent_key, key_hyphenated)
-        try:
-            found = await _checked(
-                services.clients, client, key, is_admin=is_admin
-            )
-        except WrongKeyError as error:
-            address = address_of(request.scope)
-            services.login_limits.failed(address, error.client_id)
-            raise
-        request.state.client_id = found
+        request.state.client_id = await _checked(
+            request, services, client, key, is_admin=is_admin
+        )
     known: str | None = request.state.client_id
     return known
 
 
 async def _checked(
-    clients: ClientService,
+    request: Request,
+    services: Services,
     client: str | None,
     key: str | None,
     *,
@@ -72,11 +70,38 @@ async def _checked(
     if client is None:
         raise AuthenticationError("Client ID is required")
     if key is not None:
-        await clients.authenticate(client, key)
+        known = await _authenticated(request, services, client, key)
+        if not is_admin:
+            await _count(request, services, known)
         return client
     if not is_admin:
         raise AuthenticationError("Client API key is required")
-    return await _known(clients, client)
+    return await _known(services.clients, client)
+
+
+async def _authenticated(
+    request: Request, services: Services, client: str, key: str
+) -> ClientKey:
+    try:
+        return await services.clients.authenticate(client, key)
+    except WrongKeyError as error:
+        address = address_of(request.scope)
+        services.login_limits.failed(address, error.client_id)
+        raise
+
+
+async def _count(
+    request: Request, services: Services, client: ClientKey
+) -> None:
+    quota = await services.request_limits.take(
+        client.client_id, client.requests_per_minute
+    )
+    request.state.request_quota = quota
+    if quota is not None and not quota.is_granted:
+        raise TooManyRequestsError(
+            f"This client may send {quota.limit} requests a minute",
+            quota.reset_seconds,
+        )
 
 
 def _one_of(underscored: str | None, hyphenated: str | None) -> str | None:

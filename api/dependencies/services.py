@@ -10,6 +10,7 @@ from api.core.scrape_access import ScrapeAccess
 from api.services.clients.client_service import ClientService
 from api.services.jobs.job_service import JobService
 from api.services.jobs.job_waiting import JobWaiting
+from api.services.limits.request_limits import RequestLimits
 from api.services.models.model_health import ModelHealthService
 from api.services.models.model_service import ModelService
 from api.services.monitoring.health_service import HealthService
@@ -39,6 +40,7 @@ class Services:
     metrics: MetricsService
     scrape_access: ScrapeAccess
     login_limits: LoginLimits
+    request_limits: RequestLimits
     admin_api_key: str
     docs_user: str
     docs_secret: str

@@ -257,3 +257,105 @@ def test_a_new_key_works_in_every_process_at_once(pair: Pair) -> None:
         rotated = pair.first.post(path, headers=ADMIN).json()
         pair.user.headers["client_api_key"] = rotated["api_key"]
         assert pair.status(pair.second) == 200
+
+
+def limited(own: ApiUser, requests: int | None) -> httpx2.Response:
+    return own.http.patch(
+        f"/clients/{own.client_id}",
+        headers=ADMIN,
+        json={"apiRequestsPerMinute": requests},
+    )
+
+
+def test_a_client_has_so_many_requests_a_minute(own: ApiUser) -> None:
+    changed = limited(own, 3)
+    assert changed.json()["apiRequestsPerMinute"] == 3
+    wait_for_a_long_minute()
+    answers = [own.http.get("/jobs", headers=own.headers) for _ in range(5)]
+    assert [each.status_code for each in answers] == [200] * 3 + [429] * 2
+    remaining = [each.headers["X-RateLimit-Remaining"] for each in answers]
+    assert remaining == ["2", "1", "0", "0", "0"]
+    for answer in answers:
+        assert answer.headers["X-RateLimit-Limit"] == "3"
+        assert 1 <= int(answer.headers["X-RateLimit-Reset"]) <= 60
+    assert 1 <= int(answers[4].headers["Retry-After"]) <= 60
+    assert "3 requests a minute" in answers[4].json()["detail"]
+
+    # For every path, and before a body is read.
+    for method, path in (("POST", "/jobs"), ("POST", "/stream")):
+        answer = own.http.request(
+            method, path, headers=own.headers, content=b"no JSON"
+        )
+        assert answer.status_code == 429
+    # Not for others, nor for the administrator in its place.
+    other = own.http.get("/jobs", headers=ApiUser(own.http).headers)
+    assert other.status_code == 200
+    assert "X-RateLimit-Limit" not in other.headers
+    admin = {**own.headers, **ADMIN}
+    assert own.http.get("/jobs", headers=admin).status_code == 200
+
+    assert "apiRequestsPerMinute" not in limited(own, None).json()
+    answer = own.http.get("/jobs", headers=own.headers)
+    assert answer.status_code == 200
+
+
+def test_an_answer_with_an_error_tells_the_limit_too(own: ApiUser) -> None:
+    limited(own, 100)
+    for path, status in (("/jobs/x", 404), ("/jobs?unknown=1", 422)):
+        answer = own.http.get(path, headers=own.headers)
+        assert answer.status_code == status
+        assert answer.headers["X-RateLimit-Limit"] == "100"
+
+
+def test_all_processes_count_together(pair: Pair) -> None:
+    limited(pair.user, 10)
+    eventually(
+        lambda: (
+            "X-RateLimit-Limit"
+            in pair.second.get("/jobs", headers=pair.user.headers).headers
+        ),
+        what="the limit",
+    )
+    wait_for_a_long_minute()
+    both = (pair.first, pair.second)
+    found = [pair.status(http) for _ in range(8) for http in both]
+    assert 5 <= found.count(200) <= 10
+    assert found.count(429) >= 6
+
+
+def wait_for_a_long_minute() -> None:
+    """Do not begin at the end of a minute, in which the counts are of."""
+    eventually(lambda: time.time() % 60 < 55, seconds=10, what="a new minute")
+
+
+@pytest.fixture
+def small(database: str, tmp_path: Path) -> Iterator[ApiUser]:
+    settings = make_settings(tmp_path, max_request_bytes=2048)
+    with (
+        live_server(settings, database, {}, run_workers=False) as running,
+        httpx2.Client(base_url=running.url) as http,
+    ):
+        yield ApiUser(http)
+
+
+def test_every_path_with_a_body_bounds_it(small: ApiUser) -> None:
+    auth = ("user", DOCS_SECRET)
+    paths = small.http.get("/openapi.json", auth=auth).json()["paths"]
+    with_body = [
+        (method, path)
+        for path, item in paths.items()
+        for method, operation in item.items()
+        if "requestBody" in operation
+    ]
+    assert ("post", "/stream") in with_body
+    headers = {**small.headers, **ADMIN, "Content-Type": "application/json"}
+
+    def pieces() -> Iterator[bytes]:
+        yield from [b" " * 1000] * 3
+
+    for method, path in with_body:
+        for content in (b" " * 3000, pieces()):
+            answer = small.http.request(
+                method, path, headers=headers, content=content
+            )
+            assert answer.status_code == 413, (method, path)

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from utilities.cosmos_connector import Documents
+from utilities.cosmos_connector import Document, Documents
 
 # A key that was rotated, or whose client was disabled, by another process
 # is accepted for this time, and no longer.
@@ -24,6 +24,7 @@ class ClientKey:
 
     client_id: str
     digest: str
+    requests_per_minute: int | None = None
 
 
 class ClientKeys:
@@ -100,12 +101,9 @@ class ClientKeys:
         started, changes = self._clock(), self._changes
         documents = await self._clients.find(
             {"clientId": {"$in": ids}, "enabled": True},
-            fields=["clientId", "keyDigest"],
+            fields=["clientId", "keyDigest", "apiRequestsPerMinute"],
         )
-        found = {
-            each["clientId"]: ClientKey(each["clientId"], each["keyDigest"])
-            for each in documents
-        }
+        found = {each["clientId"]: _client_key(each) for each in documents}
         if changes == self._changes:
             for client_id, key in found.items():
                 self._keep(client_id, (started, key))
@@ -116,3 +114,11 @@ class ClientKeys:
         self._kept.move_to_end(client_id)
         if len(self._kept) > MOST_KEPT:
             self._kept.popitem(last=False)
+
+
+def _client_key(document: Document) -> ClientKey:
+    return ClientKey(
+        document["clientId"],
+        document["keyDigest"],
+        document.get("apiRequestsPerMinute"),
+    )

@@ -19,6 +19,7 @@ from api.services.workers.worker_service import WorkerService
 from utilities.cosmos_connector import Document, Documents
 
 WRONG_CREDENTIALS = "Invalid client credentials"
+_MAY_BE_NULL = frozenset({"apiRequestsPerMinute"})
 # Compared where there is no client, so that time does not tell who exists.
 _NOBODYS_DIGEST = "0" * 64
 
@@ -43,6 +44,7 @@ class ClientService:
                 "clientId": client_id,
                 "name": request.name,
                 "enabled": True,
+                "apiRequestsPerMinute": request.api_requests_per_minute,
                 "keyDigest": security.digest(api_key, self._pepper),
             }
         )
@@ -68,7 +70,12 @@ class ClientService:
         Workers of a disabled client do not run; enabled again, those that
         were running continue.
         """
-        changes = request.model_dump(exclude_none=True, by_alias=True)
+        changes = request.model_dump(exclude_unset=True, by_alias=True)
+        changes = {
+            name: value
+            for name, value in changes.items()
+            if value is not None or name in _MAY_BE_NULL
+        }
         client = await self._change(client_id, lambda _: changes)
         self._workers.client_changed()
         return client
