@@ -21,6 +21,7 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
+from api.core.addresses import counted_address
 from api.core.connections import (
     QUIET,
     ConnectionLimits,
@@ -368,7 +369,4 @@ def _limited_address(client: tuple[str, int] | None) -> str | None:
     host = client[0].removeprefix("::ffff:")
     if host == "::1" or host.startswith("127."):
         return None
-    if ":" in host:
-        # One customer of a provider has a whole /64.
-        return ":".join(host.split(":")[:4])
-    return host
+    return counted_address(host)
