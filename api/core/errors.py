@@ -30,11 +30,7 @@ class AuthenticationError(MetasyncError):
 
 
 class WrongKeyError(AuthenticationError):
-    """A key came, and it is wrong; `client_id` if that client exists."""
-
-    def __init__(self, message: str, client_id: str | None = None) -> None:
-        super().__init__(message)
-        self.client_id = client_id
+    """A key came, and it is wrong."""
 
 
 class ForbiddenError(MetasyncError):

@@ -26,6 +26,8 @@ MOST_REMEMBERED = 10_000
 # A client at an address has this part of an address's limit: several
 # clients may share an address.
 CLIENTS_PART = 3
+# What is sent as an id may be anything.
+_LONGEST_ID = 64
 
 
 @dataclass
@@ -65,9 +67,8 @@ class LoginLimits:
             return
         with self._lock:
             window = self._failures.get((address,))
-            now = self.clock()
-            if window and not window.has_room(now, self.per_minute):
-                raise _refusal(window, now, self.per_minute)
+            if window is not None:
+                _check(window, self.clock(), self.per_minute)
 
     def succeeded(self, secret: str, address: str) -> None:
         """Note that the right secret of the operator came from there."""
@@ -80,9 +81,10 @@ class LoginLimits:
                 self._known.popitem(last=False)
 
     def failed(self, address: str, client_id: str | None = None) -> None:
-        """Count a wrong key, of an existing client if `client_id` says so.
+        """Count a wrong key, sent for a client if there is a `client_id`.
 
-        Those above the limit are not counted.
+        Those above the limit are not counted. Clients that do not exist
+        have the same limit as others, so that it does not tell which do.
 
         Raises:
             TooManyFailedLoginsError: there were too many before.
@@ -91,15 +93,14 @@ class LoginLimits:
             return
         now, limit = self.clock(), self.per_minute
         with self._lock:
-            counted = [(self._window(self._failures, (address,)), limit)]
+            window = self._window(self._failures, (address,))
+            _check(window, now, limit)
             if client_id is not None:
-                at = self._window(self._of_clients, (client_id, address))
-                counted.append((at, math.ceil(limit / CLIENTS_PART)))
-            for window, most in counted:
-                if not window.has_room(now, most):
-                    raise _refusal(window, now, most)
-            for window, _ in counted:
-                window.add(now)
+                at = (client_id[:_LONGEST_ID], address)
+                of_client = self._window(self._of_clients, at)
+                _check(of_client, now, math.ceil(limit / CLIENTS_PART))
+                of_client.add(now)
+            window.add(now)
 
     def _window(
         self,
@@ -116,8 +117,7 @@ class LoginLimits:
         return window
 
 
-def _refusal(
-    window: SlidingWindow, now: float, limit: int
-) -> TooManyFailedLoginsError:
-    seconds = window.seconds_until_room(now, limit)
-    return TooManyFailedLoginsError(max(1, math.ceil(seconds)))
+def _check(window: SlidingWindow, now: float, limit: int) -> None:
+    if not window.has_room(now, limit):
+        seconds = window.seconds_until_room(now, limit)
+        raise TooManyFailedLoginsError(max(1, math.ceil(seconds)))

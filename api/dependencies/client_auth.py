@@ -84,9 +84,8 @@ async def _authenticated(
 ) -> ClientKey:
     try:
         return await services.clients.authenticate(client, key)
-    except WrongKeyError as error:
-        address = address_of(request.scope)
-        services.login_limits.failed(address, error.client_id)
+    except WrongKeyError:
+        services.login_limits.failed(address_of(request.scope), client)
         raise
 
 

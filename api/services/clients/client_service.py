@@ -120,11 +120,8 @@ class ClientService:
             return kept
         found = await self._keys.read(client_id)
         stored = _NOBODYS_DIGEST if found is None else found.digest
-        is_same = security.same(sent, stored)
-        if found is None:
+        if not security.same(sent, stored) or found is None:
             raise WrongKeyError(WRONG_CREDENTIALS)
-        if not is_same:
-            raise WrongKeyError(WRONG_CREDENTIALS, client_id)
         return found
 
     async def _change(

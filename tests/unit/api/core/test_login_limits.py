@@ -78,6 +78,19 @@ def test_where_the_right_one_came_from_it_is_always_compared(
         limits.check("docs", HERE)
 
 
+def test_an_endless_id_takes_little_memory(limits: LoginLimits) -> None:
+    assert fail(limits, 50, HERE, "x" * 100_000) == 2
+    assert all(len(name) <= 64 for name, _ in limits._of_clients)
+
+
+def test_what_an_address_is_refused_takes_no_memory(
+    limits: LoginLimits,
+) -> None:
+    for number in range(50):
+        fail(limits, 1, HERE, f"c{number}")
+    assert len(limits) == 7
+
+
 def test_zero_is_no_limit() -> None:
     limits = LoginLimits(0)
     assert fail(limits, 1000, HERE, "a") == 1000

@@ -179,12 +179,9 @@ async def test_a_key_that_does_not_fit_is_looked_up(clients: Clients) -> None:
     await service.authenticate("a", "old")
     clients.digests["a"] = security.digest("new", "pepper")
     await service.authenticate("a", "new")
-    with pytest.raises(WrongKeyError) as wrong:
-        await service.authenticate("a", "old")
-    assert wrong.value.client_id == "a"
-    with pytest.raises(WrongKeyError) as unknown:
-        await service.authenticate("nobody", "old")
-    assert unknown.value.client_id is None
+    for client_id in ("a", "nobody"):
+        with pytest.raises(WrongKeyError):
+            await service.authenticate(client_id, "old")
 
 
 @pytest.mark.timing
