@@ -5,8 +5,8 @@ everything else is handed the values it needs.
 """
 
 import os
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -14,12 +14,37 @@ from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from utilities.key_variables import (
+    DEFAULT,
+    DEFAULT_KEY_PREFIXES,
+    KEY_PREFIXES,
+    default_key_reference,
+    key_prefixes,
+    key_problem,
+    key_variable,
+    listed,
+)
+
+__all__ = [
+    "DEFAULT_KEY_PREFIXES",
+    "KEY_PREFIXES",
+    "OWN_SECRETS",
+    "VERSION",
+    "MissingModelKeyError",
+    "ModelKeys",
+    "RefusedModelKeyError",
+    "Settings",
+    "SettingsError",
+    "default_key_reference",
+    "key_variable",
+]
+
 VERSION = "0.1.0"
 
 _ENCODING = "utf-8-sig"
 
-# Variables that hold Metasync's own secrets: never lent to a model, even
-# when a model's key reference names one of them.
+# Settings that are secret. No setting is ever lent to a model, even when a
+# model's key reference names one.
 OWN_SECRETS = frozenset(
     {
         "ADMIN_API_KEY",
@@ -51,6 +76,16 @@ class MissingModelKeyError(Exception):
             f"model's key, is not set. Set it (or put it in .env) and "
             f"restart, or change the model's `key`."
         )
+        self.variable = variable
+
+
+class RefusedModelKeyError(MissingModelKeyError):
+    """A model's key must not come from this variable; it is not read."""
+
+    kind = "REFUSED_KEY"
+
+    def __init__(self, variable: str, message: str) -> None:
+        Exception.__init__(self, message)
         self.variable = variable
 
 
@@ -94,7 +129,12 @@ class Settings(BaseSettings):
     max_connections_per_address: Annotated[int, Field(ge=0, le=1_000_000)] = (
         512
     )
+    trusted_proxies: str = "127.0.0.1,::1"
+    requests_per_minute: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    failed_logins_per_minute: Annotated[int, Field(ge=0, le=1_000_000)] = 60
     unknown_fields: Literal["refuse", "ignore"] = "refuse"
+
+    model_key_prefixes: str = DEFAULT
 
     metrics_token: SecretStr | None = None
     metrics_public: bool = False
@@ -124,6 +164,31 @@ class Settings(BaseSettings):
                 "to use the embedded database"
             )
         return address
+
+    @field_validator("model_key_prefixes")
+    @classmethod
+    def _are_prefixes(cls, text: str) -> str:
+        key_prefixes(text)
+        return text
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_addresses(cls, text: str) -> str:
+        for proxy in listed(text):
+            try:
+                ip_network(proxy, strict=False)
+            except ValueError:
+                raise ValueError(
+                    "must be IP addresses or networks, separated by commas, "
+                    "or `none`. There is no `*`: it would let every caller "
+                    "choose its address"
+                ) from None
+        return text
+
+    @property
+    def proxies(self) -> tuple[str, ...]:
+        """The proxies whose `X-Forwarded-For` is believed."""
+        return listed(self.trusted_proxies)
 
     @classmethod
     def load(cls, env_file: Path = Path(".env")) -> Self:
@@ -179,51 +244,73 @@ def _explain(error: ValidationError) -> str:
     return "\n".join(lines)
 
 
-def key_variable(reference: str) -> str:
-    """Name the environment variable a model's `key` reference stands for.
-
-    `KEY-GPT-4` stands for `KEY_GPT_4`.
-    """
-    return re.sub(r"[^A-Z0-9]", "_", reference.upper())
-
-
-def default_key_reference(model_name: str) -> str:
-    """Give the key reference of a model that was made without one.
-
-    `gpt-4` gives `GPT_4_KEY`.
-    """
-    return f"{key_variable(model_name)}_KEY"
-
-
 class ModelKeys:
-    """Finds the secret behind a model's key reference."""
+    """Finds the secret behind a model's key reference.
 
-    def __init__(self, variables: Mapping[str, str]) -> None:
+    Only variables whose names begin with one of the `prefixes` are read, so
+    that whoever makes models cannot have any other variable sent anywhere.
+    """
+
+    def __init__(
+        self,
+        variables: Mapping[str, str],
+        prefixes: Sequence[str] = DEFAULT_KEY_PREFIXES,
+    ) -> None:
+        self._prefixes = tuple(filter(None, prefixes))
         self._variables = {
             name: value
             for name, value in variables.items()
-            if value and name not in OWN_SECRETS
+            if value and key_problem(name, self._prefixes, _OWN) is None
         }
 
     @classmethod
-    def load(cls, env_file: Path = Path(".env")) -> Self:
+    def load(
+        cls, env_file: Path = Path(".env"), *, also: Sequence[str] = ()
+    ) -> Self:
         """Read the keys from the environment and, behind it, `.env`.
 
+        `also` are prefixes beside those of `MODEL_KEY_PREFIXES`.
+
         Raises:
-            SettingsError: the file cannot be read.
+            SettingsError: the file or the prefixes cannot be read.
         """
         _check_text(env_file)
         from_file = dotenv_values(env_file, encoding=_ENCODING)
         given = {name: value for name, value in os.environ.items() if value}
-        return cls({k: v or "" for k, v in from_file.items()} | given)
+        found = {k: v or "" for k, v in from_file.items()} | given
+        try:
+            prefixes = key_prefixes(found.get(KEY_PREFIXES) or DEFAULT)
+        except ValueError as error:
+            raise SettingsError(
+                f"Not valid: {KEY_PREFIXES}: {error}"
+            ) from None
+        return cls(found, (*prefixes, *also))
+
+    def check(self, reference: str) -> None:
+        """Check that a reference names a variable that may hold a key.
+
+        Raises:
+            RefusedModelKeyError: it may not; says what to do.
+        """
+        variable = key_variable(reference)
+        problem = key_problem(variable, self._prefixes, _OWN)
+        if problem is not None:
+            raise RefusedModelKeyError(variable, problem)
 
     def resolve(self, reference: str) -> SecretStr:
         """Return the secret.
 
         Raises:
+            RefusedModelKeyError: the variable must not be used; see `check`.
             MissingModelKeyError: names the variable that should be set.
         """
         variable = key_variable(reference)
-        if variable not in self._variables:
+        secret = self._variables.get(variable)
+        if secret is None:
+            self.check(reference)
             raise MissingModelKeyError(variable)
-        return SecretStr(self._variables[variable])
+        return SecretStr(secret)
+
+
+# Never lent to a model.
+_OWN = frozenset(map(str.upper, Settings.model_fields)) | OWN_SECRETS

@@ -14,6 +14,7 @@ from api.middleware.correlation import correlation_middleware
 from api.middleware.error_boundary import ErrorBoundaryMiddleware
 from api.middleware.failed_logins import FailedLoginsMiddleware
 from api.middleware.http_metrics import HttpMetricsMiddleware
+from api.middleware.request_quota import RequestQuotaMiddleware
 from api.routers import (
     clients,
     docs,
@@ -82,6 +83,7 @@ def new_app(
     app.add_middleware(
         FailedLoginsMiddleware, observer=services.metrics.observer
     )
+    app.add_middleware(RequestQuotaMiddleware)
     app.add_middleware(correlation_middleware)
     app.add_middleware(
         HttpMetricsMiddleware, observer=services.metrics.observer

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from api.core.login_limits import LoginLimits
 from api.core.scrape_access import ScrapeAccess
 from api.dependencies.services import Services
 from api.services.calls.live_stream import StreamLimits
@@ -10,6 +11,7 @@ from api.services.calls.model_access import ModelAccess
 from api.services.clients.client_service import ClientService
 from api.services.jobs.job_service import JobService
 from api.services.jobs.job_waiting import JobWaiting
+from api.services.limits.request_limits import RequestCounts, RequestLimits
 from api.services.models.model_health import ModelHealthService
 from api.services.models.model_service import ModelService
 from api.services.monitoring.health_service import HealthService
@@ -97,7 +99,7 @@ def build_services(shared: Shared) -> Services:
     """Make every service of the API."""
     settings, clock = shared.settings, shared.clock
     documents = shared.documents
-    models = ModelService(documents("models"), shared.registry)
+    models = ModelService(documents("models"), shared.registry, shared.keys)
     prompts = _prompts(shared)
     flows = PromptFlowService(documents("prompt_flows"))
     jobs = JobService(
@@ -106,6 +108,7 @@ def build_services(shared: Shared) -> Services:
     workers = _workers(shared)
     health = _model_health(shared)
     pepper = settings.api_key_pepper.get_secret_value()
+    logins = LoginLimits(settings.failed_logins_per_minute)
     return Services(
         clients=ClientService(documents("clients"), workers, pepper),
         models=models,
@@ -123,7 +126,13 @@ def build_services(shared: Shared) -> Services:
         workers=workers,
         health=HealthService(shared.clients, shared.parts.states, clock=clock),
         metrics=shared.metrics,
-        scrape_access=_scrape_access(settings),
+        scrape_access=_scrape_access(settings, logins),
+        login_limits=logins,
+        request_limits=RequestLimits(
+            RequestCounts(documents("request_counts")),
+            settings.requests_per_minute,
+            clock,
+        ),
         admin_api_key=settings.admin_api_key.get_secret_value(),
         docs_user=settings.docs_user,
         docs_secret=settings.docs_secret.get_secret_value(),
@@ -174,10 +183,11 @@ def _streams(
     )
 
 
-def _scrape_access(settings: Settings) -> ScrapeAccess:
+def _scrape_access(settings: Settings, logins: LoginLimits) -> ScrapeAccess:
     token = settings.metrics_token
     return ScrapeAccess(
         settings.admin_api_key.get_secret_value(),
+        logins,
         token.get_secret_value() if token is not None else None,
         settings.metrics_public,
     )

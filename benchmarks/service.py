@@ -161,7 +161,11 @@ def running_service(
     directory: Path, provider_url: str, layout: Layout = Layout.WITH_API
 ) -> Iterator[Service]:
     """Run a private instance of which every part can be measured."""
-    variables = {_KEY: "x", "LOG_LEVEL": "WARNING"}
+    variables = {
+        _KEY: "x",
+        "MODEL_KEY_PREFIXES": _KEY,
+        "LOG_LEVEL": "WARNING",
+    }
     with_api = layout is Layout.WITH_API
     with contextlib.ExitStack() as stack:
         database = stack.enter_context(_database(directory))
@@ -196,6 +200,7 @@ def worker_process(
     """
     variables = {
         _KEY: "x",
+        "MODEL_KEY_PREFIXES": _KEY,
         "LOG_LEVEL": "WARNING",
         "PYTHONPATH": str(Path(__file__).resolve().parent.parent),
         "DB_CONNECTION_STRING": database_url,

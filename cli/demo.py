@@ -34,6 +34,7 @@ from cli.results_file import ResultsFile, Row
 from cli.run_command import model_variables
 from cli.stopping import stoppable
 from cli.terminal import Terminal, say
+from config import KEY_PREFIXES
 from utilities import payload
 
 _INPUT = "reviews.jsonl"
@@ -222,7 +223,8 @@ def _local(llm: LocalLLM) -> _Brain:
         input_price=0.15,
         output_price=0.60,
     )
-    return _Brain(options, concurrency=8, variables={_LOCAL_KEY: "none"})
+    variables = {_LOCAL_KEY: "none", KEY_PREFIXES: _LOCAL_KEY}
+    return _Brain(options, concurrency=8, variables=variables)
 
 
 def _echo() -> _Brain:

@@ -23,7 +23,13 @@ from cli.private_instance import private_instance
 from cli.rest_client import RestClient, ServerRefusedError
 from cli.results_file import ResultsFile, Row
 from cli.terminal import say
-from config import MissingModelKeyError, ModelKeys, key_variable
+from config import (
+    KEY_PREFIXES,
+    MissingModelKeyError,
+    ModelKeys,
+    RefusedModelKeyError,
+    key_variable,
+)
 from llm_sdks.base_sdk import BaseLLMSDK, LLMConfig
 from llm_sdks.errors import ConfigurationError
 from llm_sdks.registry import SdkRegistry
@@ -96,8 +102,12 @@ def model_variables(model: setup.ModelOptions) -> dict[str, str]:
         CommandError: the provider's key is not set; said before a
             thousand jobs fail for it.
     """
+    variable = key_variable(model.key_variable)
     try:
-        key = ModelKeys.load().resolve(model.key_variable)
+        # Whoever gives the command may name any variable of its own.
+        key = ModelKeys.load(also=[variable]).resolve(variable)
+    except RefusedModelKeyError as error:
+        raise CommandError(str(error)) from None
     except MissingModelKeyError as error:
         if not _plugin(model.sdk).needs_key:
             return {}
@@ -107,7 +117,7 @@ def model_variables(model: setup.ModelOptions) -> dict[str, str]:
             "--key-env"
         ) from None
     _check_settings(model, key)
-    return {key_variable(model.key_variable): key.get_secret_value()}
+    return {variable: key.get_secret_value(), KEY_PREFIXES: variable}
 
 
 def _check_settings(model: setup.ModelOptions, key: SecretStr) -> None:

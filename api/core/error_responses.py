@@ -32,6 +32,7 @@ log = structlog.get_logger(__name__)
 def install_error_responses(app: FastAPI) -> None:
     """Register every handler on the application."""
     app.add_exception_handler(errors.MetasyncError, _domain_error)
+    app.add_exception_handler(errors.TooManyRequestsError, _too_many)
     app.add_exception_handler(errors.ProviderFailedError, _provider_failed)
     app.add_exception_handler(errors.InvalidRequestError, _invalid_part)
     app.add_exception_handler(RequestValidationError, _invalid_request)
@@ -53,6 +54,13 @@ async def _domain_error(_request: Request, error: Exception) -> JSONResponse:
     )
     again = isinstance(error, errors.OverloadedError)
     return _answer(status, str(error), _RETRY if again else None)
+
+
+async def _too_many(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, errors.TooManyRequestsError)  # noqa: S101 - as below
+    if isinstance(error, errors.TooManyFailedLoginsError):
+        request.state.login_failed = True
+    return _answer(429, str(error), {"Retry-After": str(error.retry_after)})
 
 
 async def _provider_failed(

@@ -29,6 +29,10 @@ class AuthenticationError(MetasyncError):
     """A credential is missing or wrong."""
 
 
+class WrongKeyError(AuthenticationError):
+    """A key came, and it is wrong."""
+
+
 class ForbiddenError(MetasyncError):
     """The caller may read it, but not do this."""
 
@@ -50,6 +54,24 @@ class ConflictError(MetasyncError):
 
 class TooLargeError(MetasyncError):
     """The request is larger than this server takes."""
+
+
+class TooManyRequestsError(MetasyncError):
+    """The caller asks too often; again in `retry_after` seconds."""
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class TooManyFailedLoginsError(TooManyRequestsError):
+    """Too many wrong keys came from the caller's address."""
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(
+            "Too many failed logins from this address; try again later",
+            retry_after,
+        )
 
 
 class OverloadedError(MetasyncError):

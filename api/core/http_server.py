@@ -21,6 +21,7 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
+from api.core.addresses import counted_address
 from api.core.connections import (
     QUIET,
     ConnectionLimits,
@@ -315,6 +316,7 @@ def server_config(app: ASGIApp, settings: Settings) -> Config:
         http=http_protocol(limits),
         log_config=None,
         server_header=False,
+        forwarded_allow_ips=list(settings.proxies),
         timeout_graceful_shutdown=round(settings.stop_grace_seconds) + 1,
     )
 
@@ -367,7 +369,4 @@ def _limited_address(client: tuple[str, int] | None) -> str | None:
     host = client[0].removeprefix("::ffff:")
     if host == "::1" or host.startswith("127."):
         return None
-    if ":" in host:
-        # One customer of a provider has a whole /64.
-        return ":".join(host.split(":")[:4])
-    return host
+    return counted_address(host)

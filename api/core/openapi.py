@@ -31,6 +31,8 @@ class Access:
     security: Sequence[Sequence[str]]
     refusals: Sequence[str]
     needs_database: bool = True
+    # Whether clients' requests are counted.
+    is_limited: bool = True
 
 
 _ADMIN, _CLIENT, _KEY = "adminApiKey", "clientId", "clientApiKey"
@@ -43,7 +45,11 @@ _NOBODY = (
     "required"
 )
 
-BY_ADMIN = Access([[_ADMIN]], ["Admin API key is required", _WRONG_ADMIN])
+BY_ADMIN = Access(
+    [[_ADMIN]],
+    ["Admin API key is required", _WRONG_ADMIN],
+    is_limited=False,
+)
 BY_CLIENT = Access(
     [[_CLIENT, _KEY], [_ADMIN, _CLIENT]],
     ["Client ID is required", _NO_KEY, _WRONG_CLIENT, _WRONG_ADMIN],
@@ -61,6 +67,7 @@ BY_SCRAPER = Access(
     [[_METRICS], [_ADMIN]],
     [scrape_access.NEEDED, scrape_access.WRONG_TOKEN, _WRONG_ADMIN],
     needs_database=False,
+    is_limited=False,
 )
 # What asks, before it runs, who is calling, and whom it lets through.
 Guards = Mapping[Callable[..., Any], Access]
@@ -128,10 +135,19 @@ _HEADERS = {
         "log line of the request."
     ),
     "X-Next-Cursor": "The `cursor` of the next page; the last page has none.",
+    "X-RateLimit-Limit": (
+        "Requests that the client may send in each minute. No header if it "
+        "has no limit; the same for the two below."
+    ),
+    "X-RateLimit-Remaining": "Requests that are left in this minute.",
+    "X-RateLimit-Reset": "Seconds to the next minute.",
     "X-Stream-Id": "The id of the stream's record.",
 }
+_QUOTA = [name for name in _HEADERS if name.startswith("X-RateLimit-")]
 _NO_REQUEST = "Invalid HTTP request received."
 _TOO_LARGE = "The limit is 33554432 bytes a request"
+_TOO_MANY_REQUESTS = "This client may send 600 requests a minute"
+_TOO_MANY_LOGINS = "Too many failed logins from this address; try again later"
 _BAD_CURSOR = (
     "The cursor is not valid; use the X-Next-Cursor header of the previous "
     "page"
@@ -217,7 +233,7 @@ def _complete(operation: Json, access: Access | None) -> None:
             {scheme: [] for scheme in schemes} for schemes in access.security
         ]
         _add_errors(operation, access, noun)
-    _add_headers(operation)
+    _add_headers(operation, is_limited=bool(access and access.is_limited))
 
 
 def _own_parameters(operation: Json) -> list[Json]:
@@ -253,10 +269,13 @@ def _common_errors(
         errors[404] = [f"{noun} not found"]
     if has_body or any(each["in"] != "path" for each in parameters):
         errors[422] = []
+    errors[429] = [_TOO_MANY_LOGINS]
+    if access.is_limited:
+        errors[429] = [_TOO_MANY_REQUESTS, _TOO_MANY_LOGINS]
     return errors | ({503: [_NO_DATABASE]} if access.needs_database else {})
 
 
-def _add_headers(operation: Json) -> None:
+def _add_headers(operation: Json, *, is_limited: bool) -> None:
     paged = any(
         parameter["name"] == "cursor"
         for parameter in operation.get("parameters", ())
@@ -264,6 +283,9 @@ def _add_headers(operation: Json) -> None:
     for status, response in operation["responses"].items():
         headers = response.setdefault("headers", {})
         headers["X-Correlation-ID"] = _reference("X-Correlation-ID")
+        if is_limited and (status.startswith("2") or status == "429"):
+            for name in _QUOTA:
+                headers[name] = _reference(name)
         if paged and status.startswith("2"):
             headers["X-Next-Cursor"] = _reference("X-Next-Cursor")
 

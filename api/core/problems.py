@@ -19,11 +19,12 @@ _MEANINGS = {
     "and try again.",
     413: "The body is too large.",
     422: "The request does not match its schema.",
+    429: "Too many requests, or too many wrong keys.",
     502: "The provider failed before the first piece of the answer.",
     503: "The database cannot be reached; try again.",
 }
 _INVALID = 422
-_UNAVAILABLE = 503
+_TO_BE_TRIED_AGAIN = (429, 503)
 _LONGEST_NAME = 40
 
 SCHEMAS: dict[str, Any] = {
@@ -106,7 +107,7 @@ def problem(status: int, *details: str) -> dict[str, Any]:
         "description": _MEANINGS[status],
         "content": {"application/json": content},
     }
-    if status == _UNAVAILABLE:
+    if status in _TO_BE_TRIED_AGAIN:
         answer["headers"] = {"Retry-After": _RETRY_AFTER}
     return answer
 

@@ -5,9 +5,11 @@ hash, which would let anybody burn our processor by sending keys; a digest
 keyed with the pepper is enough, and a stolen database has no keys.
 """
 
-import hashlib
 import hmac
 import secrets
+
+# The name of the administrator's key, where wrong ones are counted.
+ADMIN = "admin"
 
 
 def new_api_key() -> str:
@@ -17,9 +19,9 @@ def new_api_key() -> str:
 
 def digest(api_key: str, pepper: str) -> str:
     """Return the HMAC-SHA-256 of a key, in hex, as it is stored."""
-    return hmac.new(
-        pepper.encode(), api_key.encode(errors="replace"), hashlib.sha256
-    ).hexdigest()
+    return hmac.digest(
+        pepper.encode(), api_key.encode(errors="replace"), "sha256"
+    ).hex()
 
 
 def same(left: str, right: str) -> bool:

@@ -2,10 +2,11 @@
 
 from typing import Annotated
 
-from fastapi import Depends, Header
+from fastapi import Depends, Header, Request
 
 from api.core import security
-from api.core.errors import AuthenticationError
+from api.core.addresses import address_of
+from api.core.errors import WrongKeyError
 from api.dependencies.services import AllServices
 
 # Common reverse proxies drop header names with underscores: both spellings
@@ -20,6 +21,7 @@ Hyphenated = Annotated[
 
 
 async def optional_admin_auth(
+    request: Request,
     services: AllServices,
     admin_api_key: Underscored = None,
     hyphenated: Hyphenated = None,
@@ -27,12 +29,19 @@ async def optional_admin_auth(
     """Tell whether the administrator asks; a wrong key is refused.
 
     Raises:
-        AuthenticationError: a key came, and it is wrong.
+        WrongKeyError: a key came, and it is wrong.
+        TooManyFailedLoginsError: too many wrong ones came before.
     """
     sent = [key for key in (admin_api_key, hyphenated) if key is not None]
+    if not sent:
+        return False
+    address, logins = address_of(request.scope), services.login_limits
+    logins.check(security.ADMIN, address)
     if not all(security.same(key, services.admin_api_key) for key in sent):
-        raise AuthenticationError("Invalid admin API key")
-    return bool(sent)
+        logins.failed(address)
+        raise WrongKeyError("Invalid admin API key")
+    logins.succeeded(security.ADMIN, address)
+    return True
 
 
 IsAdmin = Annotated[bool, Depends(optional_admin_auth)]

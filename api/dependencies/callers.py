@@ -106,11 +106,14 @@ async def check_before_body(request: Request, guards: list[Guard]) -> None:
     """
     services, headers = get_services(request), request.headers
     is_admin = await optional_admin_auth(
-        services, headers.get("admin_api_key"), headers.get("admin-api-key")
+        request,
+        services,
+        headers.get("admin_api_key"),
+        headers.get("admin-api-key"),
     )
     client = await optional_client_auth(
         request,
-        services.clients,
+        services,
         is_admin,
         headers.get("client_id"),
         headers.get("client_api_key"),

@@ -4,10 +4,20 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Request
 
-from api.core.errors import AuthenticationError, NotFoundError
+from api.core.addresses import address_of
+from api.core.errors import (
+    AuthenticationError,
+    NotFoundError,
+    TooManyRequestsError,
+    WrongKeyError,
+)
 from api.dependencies.admin_auth import IsAdmin
-from api.dependencies.services import Clients
-from api.services.clients.client_service import ClientService
+from api.dependencies.services import AllServices, Services
+from api.services.clients.client_keys import ClientKey
+from api.services.clients.client_service import (
+    WRONG_CREDENTIALS,
+    ClientService,
+)
 
 
 def _header(name: str, *, shown: bool = True) -> object:
@@ -18,7 +28,7 @@ def _header(name: str, *, shown: bool = True) -> object:
 
 async def optional_client_auth(
     request: Request,
-    clients: Clients,
+    services: AllServices,
     is_admin: IsAdmin,
     sent_id: Annotated[str | None, _header("client_id")] = None,
     sent_key: Annotated[str | None, _header("client_api_key")] = None,
@@ -33,19 +43,23 @@ async def optional_client_auth(
 
     Raises:
         AuthenticationError: credentials came, and they are wrong or half.
+        TooManyFailedLoginsError: wrong ones, as many times before.
+        TooManyRequestsError: the client has used up its limit.
     """
     # A request with a body was checked before its body was read.
     if not hasattr(request.state, "client_id"):
         client = _one_of(sent_id, id_hyphenated)
         key = _one_of(sent_key, key_hyphenated)
-        found = await _checked(clients, client, key, is_admin=is_admin)
-        request.state.client_id = found
+        request.state.client_id = await _checked(
+            request, services, client, key, is_admin=is_admin
+        )
     known: str | None = request.state.client_id
     return known
 
 
 async def _checked(
-    clients: ClientService,
+    request: Request,
+    services: Services,
     client: str | None,
     key: str | None,
     *,
@@ -56,16 +70,42 @@ async def _checked(
     if client is None:
         raise AuthenticationError("Client ID is required")
     if key is not None:
-        await clients.authenticate(client, key)
+        known = await _authenticated(request, services, client, key)
+        if not is_admin:
+            await _count(request, services, known)
         return client
     if not is_admin:
         raise AuthenticationError("Client API key is required")
-    return await _known(clients, client)
+    return await _known(services.clients, client)
+
+
+async def _authenticated(
+    request: Request, services: Services, client: str, key: str
+) -> ClientKey:
+    try:
+        return await services.clients.authenticate(client, key)
+    except WrongKeyError:
+        services.login_limits.failed(address_of(request.scope), client)
+        raise
+
+
+async def _count(
+    request: Request, services: Services, client: ClientKey
+) -> None:
+    quota = await services.request_limits.take(
+        client.client_id, client.requests_per_minute
+    )
+    request.state.request_quota = quota
+    if quota is not None and not quota.is_granted:
+        raise TooManyRequestsError(
+            f"This client may send {quota.limit} requests a minute",
+            quota.reset_seconds,
+        )
 
 
 def _one_of(underscored: str | None, hyphenated: str | None) -> str | None:
     if None not in (underscored, hyphenated) and underscored != hyphenated:
-        raise AuthenticationError("Invalid client credentials")
+        raise AuthenticationError(WRONG_CREDENTIALS)
     return underscored if underscored is not None else hyphenated
 
 
@@ -73,9 +113,9 @@ async def _known(clients: ClientService, client_id: str) -> str:
     try:
         client = await clients.get(client_id)
     except NotFoundError:
-        raise AuthenticationError("Invalid client credentials") from None
+        raise AuthenticationError(WRONG_CREDENTIALS) from None
     if not client.enabled:
-        raise AuthenticationError("Invalid client credentials")
+        raise AuthenticationError(WRONG_CREDENTIALS)
     return client.client_id
 
 

@@ -5,10 +5,12 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from api.core.login_limits import LoginLimits
 from api.core.scrape_access import ScrapeAccess
 from api.services.clients.client_service import ClientService
 from api.services.jobs.job_service import JobService
 from api.services.jobs.job_waiting import JobWaiting
+from api.services.limits.request_limits import RequestLimits
 from api.services.models.model_health import ModelHealthService
 from api.services.models.model_service import ModelService
 from api.services.monitoring.health_service import HealthService
@@ -37,6 +39,8 @@ class Services:
     health: HealthService
     metrics: MetricsService
     scrape_access: ScrapeAccess
+    login_limits: LoginLimits
+    request_limits: RequestLimits
     admin_api_key: str
     docs_user: str
     docs_secret: str

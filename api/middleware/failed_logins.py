@@ -6,9 +6,11 @@ from collections.abc import Callable
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.core.addresses import address_of
 from api.services.monitoring.observer import Observer
 
 _UNAUTHORIZED = 401
+_TOO_MANY = 429
 # More would let anybody fill the disk.
 LINES_A_SECOND = 5
 
@@ -16,7 +18,10 @@ log = structlog.get_logger(__name__)
 
 
 class FailedLoginsMiddleware:
-    """Notes every answer 401, with the caller's address and no credential."""
+    """Notes each, with the caller's address and no credential.
+
+    These are all answers 401, and those 429 that stand for one.
+    """
 
     def __init__(
         self,
@@ -40,7 +45,7 @@ class FailedLoginsMiddleware:
             return
 
         async def watching_send(message: Message) -> None:
-            if message.get("status") == _UNAUTHORIZED:
+            if _is_failed_login(scope, message):
                 self._note(scope)
             await send(message)
 
@@ -51,10 +56,9 @@ class FailedLoginsMiddleware:
         if not self._may_log():
             self._not_logged += 1
             return
-        client = scope.get("client")
         log.warning(
             "login_failed",
-            address=client[0] if client else None,
+            address=address_of(scope),
             notLogged=self._not_logged,
         )
         self._not_logged = 0
@@ -65,3 +69,10 @@ class FailedLoginsMiddleware:
             self._second, self._lines = second, 0
         self._lines += 1
         return self._lines <= LINES_A_SECOND
+
+
+def _is_failed_login(scope: Scope, message: Message) -> bool:
+    status = message.get("status")
+    if status == _TOO_MANY:
+        return bool(scope.get("state", {}).get("login_failed"))
+    return status == _UNAUTHORIZED

@@ -6,6 +6,16 @@ from pydantic import Field
 
 from api.models.base import ApiModel, Name, StoredModel, example
 
+ApiRequests = Annotated[
+    int | None,
+    Field(
+        ge=0,
+        le=1_000_000,
+        description="HTTP requests that the client may send in each minute; "
+        "0: no limit, null: `REQUESTS_PER_MINUTE`.",
+    ),
+]
+
 
 class ClientCreate(ApiModel):
     """`POST /clients`."""
@@ -13,6 +23,7 @@ class ClientCreate(ApiModel):
     model_config = example(name="Acme back office")
 
     name: Name
+    api_requests_per_minute: ApiRequests = None
 
 
 class ClientUpdate(ApiModel):
@@ -22,6 +33,7 @@ class ClientUpdate(ApiModel):
 
     name: Name | None = None
     enabled: bool | None = None
+    api_requests_per_minute: ApiRequests = None
 
 
 class Client(StoredModel):
@@ -34,6 +46,9 @@ class Client(StoredModel):
     enabled: Annotated[
         bool, Field(description="A disabled client is refused.")
     ]
+    api_requests_per_minute: Annotated[
+        ApiRequests, Field(exclude_if=lambda limit: limit is None)
+    ] = None
 
 
 ApiKey = Annotated[

@@ -8,7 +8,12 @@ from pydantic import SecretStr
 
 from api.models.model_models import ModelWithKey
 from cli.doctor.findings import Finding, fail, ok, warn
-from config import MissingModelKeyError, ModelKeys, key_variable
+from config import (
+    MissingModelKeyError,
+    ModelKeys,
+    RefusedModelKeyError,
+    key_variable,
+)
 from llm_sdks.base_sdk import BaseLLMSDK, CompletionRequest, LLMConfig
 from llm_sdks.errors import ConfigurationError, LLMError, PartialAnswerError
 from llm_sdks.registry import SdkRegistry
@@ -54,6 +59,9 @@ async def _check_model(
         variable = key_variable(model.key)
         try:
             key = keys.resolve(model.key)
+        except RefusedModelKeyError as error:
+            message, _, remedy = str(error).partition(". ")
+            return [fail(f"key {variable}", message, remedy)]
         except MissingModelKeyError:
             remedy = f"Set {variable} (or put it into .env)"
             return [fail(f"key {variable}", f"not set, for {name}", remedy)]

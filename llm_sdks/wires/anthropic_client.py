@@ -3,17 +3,21 @@
 import anthropic
 
 from llm_sdks.base_sdk import LLMConfig
+from llm_sdks.wires.environment import default_headers
 from llm_sdks.wires.stainless import StainlessWire, options
 from llm_sdks.wires.wire import Wire
 
 
 def connect(config: LLMConfig, _connect_timeout: float) -> Wire:
     """Make a client, of the interface's version that the model names."""
-    version = {"anthropic-version": config.api_version}
+    key = config.api_key.get_secret_value()
+    headers = default_headers(anthropic, config, {"X-Api-Key": key})
+    if config.api_version:
+        headers["anthropic-version"] = config.api_version
     client = anthropic.AsyncAnthropic(
-        api_key=config.api_key.get_secret_value(),
+        api_key=key,
         base_url=config.endpoint or None,
-        default_headers=version if config.api_version else None,
+        default_headers=headers,
         **options(anthropic.DefaultAioHttpClient),
     )
     return StainlessWire(anthropic, client, "/v1/messages", config)

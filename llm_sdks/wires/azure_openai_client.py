@@ -3,6 +3,7 @@
 import openai
 
 from llm_sdks.base_sdk import LLMConfig
+from llm_sdks.wires.environment import default_headers
 from llm_sdks.wires.stainless import StainlessWire, options
 from llm_sdks.wires.wire import Wire
 
@@ -12,8 +13,10 @@ def connect(config: LLMConfig, _connect_timeout: float) -> Wire:
 
     The library takes the deployment from each body's `model`.
     """
+    key = config.api_key.get_secret_value()
     client = openai.AsyncAzureOpenAI(
-        api_key=config.api_key.get_secret_value(),
+        api_key=key,
+        default_headers=default_headers(openai, config, {"api-key": key}),
         azure_endpoint=config.endpoint,
         api_version=config.api_version,
         **options(openai.DefaultAioHttpClient),

@@ -103,7 +103,7 @@ def busy(commands: ServeCommands, provider: FakeProvider) -> ApiUser:
             maxToken=9,
             key="PROVIDER-KEY",
         )
-        user.model(name=f"keyless{EVIL}", sdk="OpenAI", key="NOT-SET-ANYWHERE")
+        user.model(name=f"keyless{EVIL}", sdk="OpenAI", key="KEY-NOT-SET")
         user.job("good", user.prompt(), operation="late")
         user.worker(operationFilter="early")
     commands.process = process  # type: ignore[attr-defined]  # for the tests here
@@ -121,7 +121,7 @@ class TestOfARunningService:
         assert found["port"]["message"].startswith("a Metasync answers")
         assert "takes 1 of client" in found["jobs"]["message"]
         assert found["model good"]["status"] == "ok"
-        assert "NOT_SET_ANYWHERE" in found[f"model keyless{EVIL}"]["message"]
+        assert "KEY_NOT_SET" in found[f"model keyless{EVIL}"]["message"]
         assert provider.authorizations == [f"Bearer {KEY}"]
         # The client that it made for its calls is gone.
         headers = {"admin-api-key": SECRETS["ADMIN_API_KEY"]}
@@ -169,7 +169,7 @@ def test_of_a_stopped_service_it_asks_the_database(
     assert found["schema"]["status"] == "ok"
     assert "takes 1 of client" in found["jobs"]["message"]
     assert found["key PROVIDER_KEY"]["status"] == "ok"
-    assert found["key NOT_SET_ANYWHERE"]["status"] == "fail"
+    assert found["key KEY_NOT_SET"]["status"] == "fail"
     assert found["model good"]["status"] == "ok"
     assert provider.requests[0]["max_tokens"] == 9
     eventually(lambda: not commands.running(), seconds=10, what="its end")

@@ -180,7 +180,7 @@ def test_a_rate_limit_is_shown(one: ApiUser, simulator: Simulator) -> None:
 
 
 def test_a_job_that_fails_is_counted(one: ApiUser) -> None:
-    model = one.model(sdk="OpenAI", key="NO-SUCH-KEY")
+    model = one.model(sdk="OpenAI", key="KEY-NOT-SET")
     one.worker()
     job = one.ended(one.job(model, one.prompt())["jobId"])
     assert job["status"] == "ERROR_PROCESSING"

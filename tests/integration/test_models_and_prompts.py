@@ -506,3 +506,36 @@ def test_a_version_that_is_a_whole_number_is_a_json_number(
     assert user.patch(path, {"prompt": "q"})["version"] == shown
     again = {**body, "version": made["version"]}
     assert "already exists" in user.post("/prompts", again, 400)["detail"]
+
+
+@pytest.mark.parametrize(
+    "key", ["ADMIN-API-KEY", "db.connection.string", "AWS_SECRET_ACCESS_KEY"]
+)
+def test_a_key_that_is_no_models_is_refused_when_a_model_is_made_or_changed(
+    http: httpx2.Client, key: str
+) -> None:
+    body = {**MODEL, "name": unique("lent"), "sdk": "OpenAI"}
+    refused = http.post("/models", headers=ADMIN, json={**body, "key": key})
+    assert refused.status_code == 422
+    (problem,) = refused.json()["detail"]
+    assert problem["loc"] == ["body", "key"]
+    assert problem["type"] == "model_key"
+    assert "KEY_" in problem["msg"]
+
+    made = http.post("/models", headers=ADMIN, json=body)
+    path = f"/models/{made.json()['model_id']}"
+    refused = http.patch(path, headers=ADMIN, json={"key": key})
+    assert refused.status_code == 422
+    assert "KEY_" in refused.json()["detail"][0]["msg"]
+
+
+def test_a_model_that_needs_no_key_may_name_any_until_it_needs_one(
+    http: httpx2.Client,
+) -> None:
+    body = {**MODEL, "name": unique("lent"), "sdk": "test", "key": "DB-KEY"}
+    made = http.post("/models", headers=ADMIN, json=body)
+    assert made.status_code == 201, made.text
+    path = f"/models/{made.json()['model_id']}"
+    refused = http.patch(path, headers=ADMIN, json={"sdk": "OpenAI"})
+    assert refused.status_code == 422
+    assert "DB_KEY is never" in refused.json()["detail"][0]["msg"]

@@ -160,10 +160,10 @@ def test_a_failure_before_the_first_piece_is_an_error_of_its_own(
         return failure(500, "broken")
 
     provider.handler = refusing
-    keyless = user.model(sdk="OpenAI", key="NO-SUCH-KEY")
+    keyless = user.model(sdk="OpenAI", key="KEY-NOT-SET")
     for name, words, kind in (
         (model, "broken", "PROVIDER_ERROR"),
-        (keyless, "NO_SUCH_KEY", "MISSING_KEY"),
+        (keyless, "KEY_NOT_SET", "MISSING_KEY"),
     ):
         body = {"userPrompt": "hi", "model": name}
         answer = user.http.post("/stream", headers=user.headers, json=body)

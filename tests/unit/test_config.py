@@ -13,11 +13,18 @@ from config import (
     OWN_SECRETS,
     MissingModelKeyError,
     ModelKeys,
+    RefusedModelKeyError,
     Settings,
     SettingsError,
     default_key_reference,
     key_variable,
 )
+from llm_sdks.anthropic_sdk import AnthropicSDK
+from llm_sdks.azure_openai_sdk import AzureOpenAISDK
+from llm_sdks.base_sdk import BaseLLMSDK
+from llm_sdks.chat_completions_client_sdk import ChatCompletionsClientSDK
+from llm_sdks.gemini_sdk import GeminiSDK
+from llm_sdks.openai_sdk import OpenAISDK
 
 SECRETS = ("ADMIN_API_KEY", "API_KEY_PEPPER", "DOCS_SECRET")
 REQUIRED = {name: f"the-{name.lower()}" for name in SECRETS}
@@ -215,7 +222,11 @@ def test_the_defaults_are_those_of_the_documentation(
         "max_request_bytes_in_flight": 67_108_864,
         "max_connections": 4096,
         "max_connections_per_address": 512,
+        "trusted_proxies": "127.0.0.1,::1",
+        "failed_logins_per_minute": 60,
+        "requests_per_minute": 0,
         "unknown_fields": "refuse",
+        "model_key_prefixes": "default",
         "metrics_token": None,
         "metrics_public": False,
         "metrics_port": None,
@@ -348,6 +359,140 @@ def test_our_own_secrets_are_never_lent_to_a_model(
             keys.resolve(reference)
         assert refused.value.variable == name
         assert "hush" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", sorted(Settings.model_fields))
+def test_no_setting_is_ever_a_models_key(name: str) -> None:
+    keys = ModelKeys({name.upper(): "hush"}, [name.upper()])
+    with pytest.raises(RefusedModelKeyError, match="never used"):
+        keys.resolve(name)
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "PATH",
+        "HOME",
+        "USER",
+        "LD_PRELOAD",
+        "SSH_AUTH_SOCK",
+        "KUBERNETES_SERVICE_HOST",
+        "PYTHONPATH",
+        "MODEL_KEY_PREFIXES",
+        "METASYNC_CLIENT_API_KEY",
+        "MONGO_PASSWORD",
+        "MONGO_ROOT_PASSWORD",
+        "PGPASSWORD",
+        "KEY_DB_PASSWORD",
+        "DB_KEY",
+        "OPENAI_DB",
+        "DATABASE_URL",
+        "REDIS_URL",
+        "OPENAI_BASE_URL",
+        "SENTRY_DSN",
+        "MYSQL_PWD",
+    ],
+)
+def test_no_prefix_makes_these_a_models_key(variable: str) -> None:
+    for prefix in (variable, variable[:3]):
+        keys = ModelKeys({variable: "hush"}, [prefix])
+        with pytest.raises(RefusedModelKeyError) as refused:
+            keys.resolve(variable)
+        assert "KEY_MY_MODEL" in str(refused.value)
+        assert "hush" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "AZURE_CLIENT_SECRET",
+        "GOOGLE_CLIENT_SECRET",
+        "GITHUB_TOKEN",
+        "STRIPE_API_KEY",
+        "DJANGO_SECRET_KEY",
+        "NPM_TOKEN",
+    ],
+)
+def test_other_secrets_are_no_models_keys_unless_allowed(
+    environment: Environment, variable: str
+) -> None:
+    environment.setenv(variable, "hush")
+    with pytest.raises(RefusedModelKeyError) as refused:
+        ModelKeys.load().resolve(variable)
+    setting = f"MODEL_KEY_PREFIXES=default,{variable}"
+    assert setting in str(refused.value)
+    environment.setenv(*setting.split("="))
+    for allowed in (variable, "KEY_A"):
+        environment.setenv(allowed, "sk")
+        assert ModelKeys.load().resolve(allowed) == SecretStr("sk")
+
+
+def test_the_prefixes_may_be_others_alone(environment: Environment) -> None:
+    environment.setenv("KEY_A", "sk")
+    keys = ModelKeys.load(write_env(MODEL_KEY_PREFIXES="ACME_", ACME_1="sk"))
+    assert keys.resolve("acme-1") == SecretStr("sk")
+    with pytest.raises(RefusedModelKeyError):
+        keys.resolve("KEY_A")
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        *(
+            sdk.usual_key_variable
+            for sdk in (
+                AnthropicSDK,
+                AzureOpenAISDK,
+                ChatCompletionsClientSDK,
+                GeminiSDK,
+                OpenAISDK,
+                BaseLLMSDK,
+            )
+        ),
+        "GPT_4_KEY",
+        "O4_MINI_KEY",
+        "OPENAI_MAIN",
+        "GOOGLE_API_KEY",
+        "GROQ_API_KEY",
+        "HF_TOKEN",
+        "AWS_BEARER_TOKEN_BEDROCK",
+        "LOCAL_LLM_KEY",
+    ],
+)
+def test_the_usual_names_are_allowed(variable: str) -> None:
+    assert ModelKeys({variable: "sk"}).resolve(variable) == SecretStr("sk")
+
+
+@pytest.mark.parametrize("text", ["*", "K", "AB", "key_", "KEY_*", "A-B,C"])
+def test_a_prefix_that_is_none_is_told(
+    environment: Environment, text: str
+) -> None:
+    set_all(environment, MODEL_KEY_PREFIXES=text)
+    assert "MODEL_KEY_PREFIXES" in refusal()
+    with pytest.raises(SettingsError, match="MODEL_KEY_PREFIXES"):
+        ModelKeys.load()
+
+
+def test_an_empty_prefix_allows_nothing() -> None:
+    with pytest.raises(RefusedModelKeyError):
+        ModelKeys({"ANY_KEY": "hush"}, [""]).check("ANY_KEY")
+
+
+@pytest.mark.parametrize("text", ["*", "proxy.example", "10.0.0.0/99"])
+def test_a_proxy_that_is_no_address_is_told(
+    environment: Environment, text: str
+) -> None:
+    set_all(environment, TRUSTED_PROXIES=text)
+    assert "TRUSTED_PROXIES" in refusal()
+
+
+def test_proxies_are_addresses_and_networks(environment: Environment) -> None:
+    set_all(environment, TRUSTED_PROXIES="10.0.0.0/8, ::1")
+    assert Settings.load().proxies == ("10.0.0.0/8", "::1")
+    set_all(environment, TRUSTED_PROXIES="none")
+    assert Settings.load().proxies == ()
 
 
 def test_the_secrets_that_are_never_lent_are_all_that_are_secret() -> None:

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Callable
 
 from api.core import security
-from api.core.errors import AuthenticationError, NotFoundError
+from api.core.errors import NotFoundError, WrongKeyError
 from api.models.client_models import (
     Client,
     ClientCreate,
@@ -12,10 +12,16 @@ from api.models.client_models import (
     ClientWithKey,
     RotatedKey,
 )
+from api.services.clients.client_keys import ClientKey, ClientKeys
 from api.services.shared.paging import Page, PageRequest, fetch_page
 from api.services.shared.repository import Repository
 from api.services.workers.worker_service import WorkerService
 from utilities.cosmos_connector import Document, Documents
+
+WRONG_CREDENTIALS = "Invalid client credentials"
+_MAY_BE_NULL = frozenset({"apiRequestsPerMinute"})
+# Compared where there is no client, so that time does not tell who exists.
+_NOBODYS_DIGEST = "0" * 64
 
 
 class ClientService:
@@ -28,6 +34,7 @@ class ClientService:
         self._clients = Repository(documents, Client, "Client")
         self._workers = workers
         self._pepper = pepper
+        self._keys = ClientKeys(documents)
 
     async def create(self, request: ClientCreate) -> ClientWithKey:
         """Make a client with a fresh key, shown only now."""
@@ -37,6 +44,7 @@ class ClientService:
                 "clientId": client_id,
                 "name": request.name,
                 "enabled": True,
+                "apiRequestsPerMinute": request.api_requests_per_minute,
                 "keyDigest": security.digest(api_key, self._pepper),
             }
         )
@@ -62,7 +70,12 @@ class ClientService:
         Workers of a disabled client do not run; enabled again, those that
         were running continue.
         """
-        changes = request.model_dump(exclude_none=True, by_alias=True)
+        changes = request.model_dump(exclude_unset=True, by_alias=True)
+        changes = {
+            name: value
+            for name, value in changes.items()
+            if value is not None or name in _MAY_BE_NULL
+        }
         client = await self._change(client_id, lambda _: changes)
         self._workers.client_changed()
         return client
@@ -86,27 +99,30 @@ class ClientService:
 
     async def delete(self, client_id: str) -> None:
         """Delete the client: its key and its workers end for good."""
-        if not await self._documents.soft_delete({"clientId": client_id}):
+        deleted = await self._documents.soft_delete({"clientId": client_id})
+        self._keys.forget(client_id)
+        if not deleted:
             raise NotFoundError("Client")
         await self._workers.stop_all_of(client_id)
 
-    async def authenticate(self, client_id: str, api_key: str) -> None:
+    async def authenticate(self, client_id: str, api_key: str) -> ClientKey:
         """Check a client's credentials.
 
+        A key that was right a moment ago needs no look at the database.
+
         Raises:
-            AuthenticationError: unknown, disabled, deleted or a wrong key;
-                the answer does not tell which.
+            WrongKeyError: unknown, disabled, deleted or a wrong key; the
+                message does not tell which.
         """
-        document = (
-            await self._documents.find_one({"clientId": client_id}) or {}
-        )
-        # Compared in any case, so that time does not tell who exists.
-        right = security.same(
-            security.digest(api_key, self._pepper),
-            document.get("keyDigest", ""),
-        )
-        if not (right and document.get("enabled")):
-            raise AuthenticationError("Invalid client credentials")
+        sent = security.digest(api_key, self._pepper)
+        kept = self._keys.kept(client_id)
+        if kept is not None and security.same(sent, kept.digest):
+            return kept
+        found = await self._keys.read(client_id)
+        stored = _NOBODYS_DIGEST if found is None else found.digest
+        if not security.same(sent, stored) or found is None:
+            raise WrongKeyError(WRONG_CREDENTIALS)
+        return found
 
     async def _change(
         self,
@@ -116,6 +132,9 @@ class ClientService:
         repeatable: bool = False,
     ) -> Client:
         where = {"clientId": client_id}
-        return await self._clients.change_where(
-            where, decide, repeatable=repeatable
-        )
+        try:
+            return await self._clients.change_where(
+                where, decide, repeatable=repeatable
+            )
+        finally:
+            self._keys.forget(client_id)

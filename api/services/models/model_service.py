@@ -16,7 +16,7 @@ from api.models.resilience_models import ResilienceSettings
 from api.services.models.llm_config import settings_of
 from api.services.shared.paging import Page, PageRequest, fetch_page
 from api.services.shared.repository import Repository
-from config import default_key_reference
+from config import RefusedModelKeyError, default_key_reference
 from llm_sdks.base_sdk import LLMConfig
 from llm_sdks.errors import ConfigurationError
 from utilities.cosmos_connector import Document, Documents, Filter, ObjectId
@@ -43,6 +43,17 @@ class Sdks(Protocol):
         """
 
 
+class Keys(Protocol):
+    """Knows which variables may hold models' keys."""
+
+    def check(self, reference: str) -> None:
+        """Check a reference.
+
+        Raises:
+            RefusedModelKeyError: says what to do.
+        """
+
+
 # Changes of one model at once: each merge is made again with what the
 # others have stored.
 _MOST_TRIES = 5
@@ -53,20 +64,23 @@ _NO_KEY_YET = SecretStr("set-later")
 class ModelService:
     """Rules of models."""
 
-    def __init__(self, documents: Documents, sdks: Sdks) -> None:
+    def __init__(self, documents: Documents, sdks: Sdks, keys: Keys) -> None:
         self._documents = documents
         self._sdks = sdks
+        self._keys = keys
         self._models = Repository(documents, ModelWithKey, "Model")
 
     async def create(self, request: ModelCreate) -> ModelWithKey:
         """Store a model; its name must be free among the undeleted.
 
         Raises:
-            RequestValidationError: the plug-in refuses its settings.
+            RequestValidationError: the plug-in refuses its settings, or
+                its key must not come from the named variable.
         """
         self._check_sdk(request.sdk)
         fields = request.model_dump(by_alias=True)
         fields["key"] = request.key or default_key_reference(request.name)
+        self._check_key(fields)
         self._check_by_plugin(fields)
         return await self._models.add({**fields, "liveKey": request.name})
 
@@ -152,8 +166,22 @@ class ModelService:
             )
         if fields["minTemperature"] > fields["maxTemperature"]:
             raise RuleError("minTemperature must not be above maxTemperature")
+        if changes.keys() & {"key", "sdk"}:
+            self._check_key(fields)
         if changes.keys() & _OF_THE_PLUGIN:
             self._check_by_plugin(fields)
+
+    def _check_key(self, fields: Document) -> None:
+        """Check a reference that was given; calls check the others too."""
+        name = fields["sdk"]
+        if name in self._sdks.names() and not self._sdks.needs_key(name):
+            return  # it is never read
+        if fields["key"] == default_key_reference(fields["name"]):
+            return  # nobody has named it
+        try:
+            self._keys.check(fields["key"])
+        except RefusedModelKeyError as error:
+            raise _refused_key(str(error)) from None
 
     def _check_by_plugin(self, fields: Document) -> None:
         """Let the plug-in judge a model's settings, but for its secret."""
@@ -234,4 +262,10 @@ def _unknown_sdk(name: str, names: list[str]) -> RequestValidationError:
 def _refused_settings(message: str) -> RequestValidationError:
     return RequestValidationError(
         [{"type": "model_settings", "loc": ("body",), "msg": message}]
+    )
+
+
+def _refused_key(message: str) -> RequestValidationError:
+    return RequestValidationError(
+        [{"type": "model_key", "loc": ("body", "key"), "msg": message}]
     )

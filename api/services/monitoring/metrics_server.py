@@ -11,8 +11,11 @@ from prometheus_client import (
     start_http_server,
 )
 
-from api.core.errors import AuthenticationError
+from api.core.addresses import counted_address
+from api.core.errors import AuthenticationError, TooManyRequestsError
 from api.core.scrape_access import ScrapeAccess
+
+_TEXT = ("Content-Type", "text/plain; charset=utf-8")
 
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -62,10 +65,15 @@ def _guarded(app: Wsgi, access: ScrapeAccess) -> Wsgi:
             access.check(
                 environ.get("HTTP_AUTHORIZATION"),
                 environ.get("HTTP_ADMIN_API_KEY"),
+                counted_address(environ.get("REMOTE_ADDR", "")),
             )
+        except TooManyRequestsError as error:
+            headers = [_TEXT, ("Retry-After", str(error.retry_after))]
+            start_response("429 Too Many Requests", headers)
+            return [f"{error}\n".encode()]
         except AuthenticationError as error:
             headers = [
-                ("Content-Type", "text/plain; charset=utf-8"),
+                _TEXT,
                 ("WWW-Authenticate", 'Bearer realm="Metasync metrics"'),
             ]
             start_response("401 Unauthorized", headers)

@@ -14,7 +14,8 @@ from api.core.http_server import PortError, _limited_address, bound_sockets
         ("::ffff:127.0.0.1", None),
         ("192.0.2.7", "192.0.2.7"),
         ("::ffff:192.0.2.7", "192.0.2.7"),
-        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8::1", "2001:db8::/64"),
     ],
 )
 def test_addresses_of_this_machine_have_no_limit(
