@@ -10,6 +10,11 @@ from api.services.calls.model_access import ModelAccess
 from api.services.clients.client_service import ClientService
 from api.services.jobs.job_service import JobService
 from api.services.jobs.job_waiting import JobWaiting
+from api.services.limits.admission import Admission
+from api.services.limits.build import build_admission
+from api.services.limits.claims import ClaimGuard
+from api.services.limits.model_states import ModelStateStore
+from api.services.limits.suspensions import Suspensions
 from api.services.models.model_health import ModelHealthService
 from api.services.models.model_service import ModelService
 from api.services.monitoring.health_service import HealthService
@@ -74,6 +79,27 @@ class Shared:
         )
 
     @cached_property
+    def suspensions(self) -> Suspensions:
+        """Which models are suspended."""
+        store = ModelStateStore(self.documents("model_states"))
+        return Suspensions(
+            store,
+            self.signals,
+            self.clock,
+            trial_seconds=self.settings.suspended_trial_seconds,
+        )
+
+    @cached_property
+    def admission(self) -> Admission:
+        """What every call to a model passes."""
+        return build_admission(self.suspensions)
+
+    @cached_property
+    def claims(self) -> ClaimGuard:
+        """What workers need not claim just now."""
+        return ClaimGuard(self.gates, [self.suspensions.shares])
+
+    @cached_property
     def metrics(self) -> MetricsService:
         """The metrics of this process."""
         return MetricsService(self.clock)
@@ -97,7 +123,9 @@ def build_services(shared: Shared) -> Services:
     """Make every service of the API."""
     settings, clock = shared.settings, shared.clock
     documents = shared.documents
-    models = ModelService(documents("models"), shared.registry)
+    models = ModelService(
+        documents("models"), shared.registry, shared.suspensions.shown
+    )
     prompts = _prompts(shared)
     flows = PromptFlowService(documents("prompt_flows"))
     jobs = JobService(
@@ -110,6 +138,7 @@ def build_services(shared: Shared) -> Services:
         clients=ClientService(documents("clients"), workers, pepper),
         models=models,
         model_health=health,
+        suspensions=shared.suspensions,
         prompts=prompts,
         prompt_flows=flows,
         jobs=jobs,
@@ -166,6 +195,7 @@ def _streams(
         models,
         prompts,
         shared.access,
+        admission=shared.admission,
         clock=shared.clock,
         observer=shared.metrics.observer,
         limits=StreamLimits(

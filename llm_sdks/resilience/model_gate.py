@@ -40,6 +40,9 @@ _ANSWERS = (
     errors.NotAuthorizedError,
     errors.PartialAnswerError,
 )
+# What only people can change, or the next day: the whole model is
+# suspended for it, in all processes.
+_STOPS = (errors.AccountExhaustedError, errors.ModelNotFoundError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +221,9 @@ class ModelGate:
             after = self._breaker.state, self._pauses
             pause = self._backoff.paused_seconds(now)
             kind = self._last_error[0] if self._last_error else None
-        if isinstance(ended.error, errors.RateLimitedError):
+        if isinstance(ended.error, errors.RateLimitedError) and not isinstance(
+            ended.error, _STOPS
+        ):
             self._log.refused(pause, begins=after[1] > before[1])
         if after[0] is not before[0]:
             self._log.breaker(before[0], after[0], kind)
@@ -230,7 +235,10 @@ class ModelGate:
         elif error is not None:
             self._failed[error.kind] += 1
             self._last_error = (error.kind, now)
-        if isinstance(error, errors.RateLimitedError):
+        if isinstance(error, _STOPS):
+            self._backoff.abandoned(ticket, now)
+            self._breaker.succeeded(passed.breaker)
+        elif isinstance(error, errors.RateLimitedError):
             self._refused(ticket, error, now)
             self._breaker.succeeded(passed.breaker)
         elif ended.well or isinstance(error, _ANSWERS):
