@@ -27,6 +27,7 @@ from api.build import Shared, build_services
 from api.core.http_server import bound_sockets, server_config
 from api.core.logging import configure_logging
 from api.dependencies.services import Services
+from api.services.limits.limit_keeper import LimitKeeper
 from api.services.limits.state_watcher import StateWatcher
 from api.services.monitoring.metrics_server import metrics_server
 from api.services.monitoring.queue_state import QueueState
@@ -101,6 +102,7 @@ class Application:
             ClockKeeper(shared.clock, shared.clients, shared.clock_record),
             HealthReporter(services.model_health),
             StateWatcher(services.suspensions, services.models),
+            LimitKeeper(shared.limiter, shared.client_states, shared.clock),
             StreamGuard(services.streams, shared.client_states),
         )
 

@@ -13,6 +13,8 @@ from api.services.jobs.job_waiting import JobWaiting
 from api.services.limits.admission import Admission
 from api.services.limits.build import build_admission
 from api.services.limits.claims import ClaimGuard
+from api.services.limits.limit_store import LimitStore
+from api.services.limits.limiter import Limiter
 from api.services.limits.model_states import ModelStateStore
 from api.services.limits.suspensions import Suspensions
 from api.services.models.model_health import ModelHealthService
@@ -90,14 +92,24 @@ class Shared:
         )
 
     @cached_property
+    def limiter(self) -> Limiter:
+        """The limits that calls of this process come under."""
+        store = LimitStore(self.documents("call_limits"))
+        return Limiter(store, self.process_id, self.clock)
+
+    @cached_property
     def admission(self) -> Admission:
         """What every call to a model passes."""
-        return build_admission(self.suspensions)
+        return build_admission(self.suspensions, self.limiter, self.clock)
 
     @cached_property
     def claims(self) -> ClaimGuard:
         """What workers need not claim just now."""
-        return ClaimGuard(self.gates, [self.suspensions.shares])
+        return ClaimGuard(
+            self.gates,
+            [self.suspensions.shares, self.limiter.shares],
+            self.limiter.room_of_client,
+        )
 
     @cached_property
     def metrics(self) -> MetricsService:

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from api.models.base import ApiModel, Name, StoredModel, example
+from api.models.limit_models import CallLimits
 
 
 class ClientCreate(ApiModel):
@@ -13,6 +14,7 @@ class ClientCreate(ApiModel):
     model_config = example(name="Acme back office")
 
     name: Name
+    limits: CallLimits | None = None
 
 
 class ClientUpdate(ApiModel):
@@ -22,6 +24,7 @@ class ClientUpdate(ApiModel):
 
     name: Name | None = None
     enabled: bool | None = None
+    limits: CallLimits | None = None
 
 
 class Client(StoredModel):
@@ -34,6 +37,7 @@ class Client(StoredModel):
     enabled: Annotated[
         bool, Field(description="A disabled client is refused.")
     ]
+    limits: CallLimits | None = None
 
 
 ApiKey = Annotated[

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from api.models.base import ApiModel, Name, StoredModel, Text, example
+from api.models.limit_models import NO_LIMITS, CallLimits, Limits
 from api.models.metrics import Cost
 from api.models.profile_models import ProfileSettings
 from api.models.resilience_models import ResilienceSettings
@@ -108,6 +109,7 @@ class ModelFields(ApiModel):
     resilience: ResilienceSettings = ResilienceSettings()
     profile: Annotated[ProfileSettings | None, _SAID] = None
     on_suspended: Policy = OnSuspended.WAIT
+    limits: Limits = NO_LIMITS
 
 
 class ModelCreate(ModelFields):
@@ -169,6 +171,7 @@ class ModelUpdate(ApiModel):
     resilience: ResilienceSettings | None = None
     profile: Annotated[ProfileSettings | None, _SAID] = None
     on_suspended: Policy | None = None
+    limits: CallLimits | None = None
 
     @model_validator(mode="after")
     def _limits_make_sense(self) -> Self:
@@ -199,6 +202,7 @@ class Model(StoredModel):
     resilience: ResilienceSettings = ResilienceSettings()
     profile: Annotated[ProfileSettings | None, _SAID] = None
     on_suspended: Policy = OnSuspended.WAIT
+    limits: Limits = NO_LIMITS
     suspended: Annotated[
         Suspended | None,
         Field(description="Why no calls are made to it; null: it is used."),

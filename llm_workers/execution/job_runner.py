@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import structlog
 
 from api.models.worker_models import WorkerConfig
-from api.services.limits.claims import ClaimGuard, Share
+from api.services.limits.claims import LOOK_SECONDS, ClaimGuard, Share
 from api.services.queue.job_outcomes import Result
 from api.services.queue.job_queue import JobQueue
 from api.services.queue.job_work import Claimant, ClaimedJob, Failed, Requeued
@@ -141,10 +141,15 @@ class JobRunner:
         config = self._read_config()
         limit = min(free, config.max_items_per_batch, _MOST_AT_ONCE)
         self._may_be_more = False
-        claimable = self._claims.look()
+        claimable = self._claims.look(self._client_id)
         if claimable.wait_seconds is not None:
             # Their jobs wait in the queue; there may be others.
             self._remember_due(self._clock() / 1000 + claimable.wait_seconds)
+        if claimable.most is not None and claimable.most < limit:
+            limit = claimable.most
+            self._remember_due(self._clock() / 1000 + LOOK_SECONDS)
+        if limit == 0:
+            return
         started = time.monotonic()
         try:
             found = await self._claim_shares(claimable.shares, config, limit)
@@ -167,21 +172,24 @@ class JobRunner:
         """Claim the few jobs that may be claimed of some models."""
         total = 0
         for share in shares:
+            if total == limit:
+                break
             wanted = config.model_filter
             if wanted is not None and wanted not in share.names:
                 continue
-            if not (may := min(share.take(limit - total), limit - total)):
-                continue
+            may = min(share.take(limit - total), limit - total)
             found = 0
             try:
                 for name in [wanted] if wanted else sorted(share.names):
-                    only = config.model_copy(update={"model_filter": name})
-                    found += await self._claim_block(only, may - found)
                     if found >= may:
                         break
+                    only = config.model_copy(update={"model_filter": name})
+                    found += await self._claim_block(only, may - found)
             finally:
                 if found < may:
                     share.give_back(may - found)
+            if found == may:
+                self._remember_due(self._clock() / 1000 + share.wait)
             total += found
         return total
 

@@ -12,6 +12,7 @@ from api.models.client_models import (
     ClientWithKey,
     RotatedKey,
 )
+from api.models.limit_models import CallLimits
 from api.services.shared.paging import Page, PageRequest, fetch_page
 from api.services.shared.repository import Repository
 from api.services.workers.worker_service import WorkerService
@@ -37,6 +38,7 @@ class ClientService:
                 "clientId": client_id,
                 "name": request.name,
                 "enabled": True,
+                "limits": _stored(request.limits),
                 "keyDigest": security.digest(api_key, self._pepper),
             }
         )
@@ -57,13 +59,14 @@ class ClientService:
         return await self._clients.get_where({"clientId": client_id})
 
     async def update(self, client_id: str, request: ClientUpdate) -> Client:
-        """Change the name, or whether the client is enabled.
+        """Change the name, the limits, or whether the client is enabled.
 
         Workers of a disabled client do not run; enabled again, those that
         were running continue.
         """
-        changes = request.model_dump(exclude_none=True, by_alias=True)
-        client = await self._change(client_id, lambda _: changes)
+        client = await self._change(
+            client_id, lambda current: _changes(current, request)
+        )
         self._workers.client_changed()
         return client
 
@@ -119,3 +122,29 @@ class ClientService:
         return await self._clients.change_where(
             where, decide, repeatable=repeatable
         )
+
+
+def _changes(current: Client, request: ClientUpdate) -> Document:
+    """Give the fields that a change of a client sets."""
+    changes = request.model_dump(
+        exclude_none=True, exclude={"limits"}, by_alias=True
+    )
+    if "limits" in request.model_fields_set:
+        changes["limits"] = _stored(_merged(current.limits, request.limits))
+    return changes
+
+
+def _merged(
+    before: CallLimits | None, given: CallLimits | None
+) -> CallLimits | None:
+    """Put the given limits over those that were there; null is none."""
+    if before is None or given is None:
+        return given
+    new = given.model_dump(exclude_unset=True)
+    return before.model_copy(update=new)
+
+
+def _stored(limits: CallLimits | None) -> Document | None:
+    if limits is None or not limits.are_set:
+        return None
+    return limits.model_dump(by_alias=True)

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 from llm_sdks.resilience.model_gate import ModelGates
 
+# While limits leave no room, workers look again this often.
+LOOK_SECONDS = 0.2
+
 
 @dataclass(frozen=True, slots=True)
 class Share:
@@ -16,7 +19,8 @@ class Share:
 
     `take` asks for a number of jobs and returns how many may be claimed;
     `give_back` returns those that were not found. `room` is how many that
-    would be now, and `wait` the seconds until there may be more.
+    would be now. Who gets as many as it may, or none, looks again after
+    `wait` seconds.
     """
 
     names: frozenset[str]
@@ -38,6 +42,8 @@ class Claimable:
     names: frozenset[str] = frozenset()
     shares: tuple[Share, ...] = ()
     wait_seconds: float | None = None
+    # How many jobs of the client; None is any number.
+    most: int | None = None
 
     @property
     def closed(self) -> frozenset[str]:
@@ -53,20 +59,24 @@ class ClaimGuard:
         self,
         gates: ModelGates,
         sources: Sequence[Callable[[], Sequence[Share]]] = (),
+        room_of_client: Callable[[str], int | None] = lambda _: None,
     ) -> None:
         self._gates = gates
         self._sources = tuple(sources)
+        self._room_of_client = room_of_client
 
-    def look(self) -> Claimable:
-        """Tell what may be claimed now."""
+    def look(self, client_id: str = "") -> Claimable:
+        """Tell what may be claimed now of a client's jobs."""
         paused = self._gates.unavailable()
-        shares = [share for source in self._sources for share in source()]
-        if not shares:
-            return Claimable(paused.names, (), paused.wait_seconds)
-        waits = [share.wait for share in shares]
-        if paused.wait_seconds is not None:
-            waits.append(paused.wait_seconds)
-        # What its gate holds back is not to be claimed by a share either.
-        useful = [s for s in shares if not s.names & paused.names]
-        names = paused.names.union(*(share.names for share in shares))
-        return Claimable(names, tuple(useful), min(waits))
+        most = self._room_of_client(client_id)
+        names, wait = paused.names, paused.wait_seconds
+        shares = []
+        for share in (share for source in self._sources for share in source()):
+            # What its gate, or an earlier source, holds back stays so.
+            if not share.names & names:
+                shares.append(share)
+            names |= share.names
+        waits = [share.wait for share in shares if share.room == 0]
+        if wait is not None:
+            waits.append(wait)
+        return Claimable(names, tuple(shares), min(waits, default=None), most)

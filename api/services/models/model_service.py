@@ -201,6 +201,11 @@ def _merge(current: Model, changes: Document) -> None:
         changes["cost"] = _merged(before, changes["cost"])
     if "resilience" in changes:
         changes["resilience"] = _resilience(current, changes["resilience"])
+    if "limits" in changes:
+        given = changes["limits"]
+        before = current.limits.model_dump(by_alias=True)
+        # Null takes all limits away.
+        changes["limits"] = {} if given is None else _merged(before, given)
     if changes.get("profile") is not None and current.profile is not None:
         said = current.profile.model_dump(by_alias=True)
         changes["profile"] = _merged(said, changes["profile"])

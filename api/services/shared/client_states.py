@@ -1,6 +1,7 @@
 """Which clients are enabled, for code that works on their behalf."""
 
 from collections.abc import Collection
+from typing import Any
 
 from utilities.cosmos_connector import Documents
 
@@ -10,6 +11,13 @@ class ClientStates:
 
     def __init__(self, clients: Documents) -> None:
         self._clients = clients
+
+    async def limits(self) -> dict[str, dict[str, Any]]:
+        """Return the limits of the clients that have some, as stored."""
+        found = await self._clients.find(
+            {"limits": {"$ne": None}}, fields=["clientId", "limits"]
+        )
+        return {each["clientId"]: each["limits"] for each in found}
 
     async def enabled(self, client_ids: Collection[str]) -> set[str]:
         """Return those of the given clients that are enabled."""
