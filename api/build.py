@@ -95,7 +95,9 @@ class Shared:
     def limiter(self) -> Limiter:
         """The limits that calls of this process come under."""
         store = LimitStore(self.documents("call_limits"))
-        return Limiter(store, self.process_id, self.clock)
+        limiter = Limiter(store, self.process_id, self.clock)
+        self.gates.weights = limiter.weight
+        return limiter
 
     @cached_property
     def admission(self) -> Admission:

@@ -7,6 +7,17 @@ from pydantic import Field
 from api.models.base import ApiModel, Name, StoredModel, example
 from api.models.limit_models import CallLimits
 
+Weight = Annotated[
+    float,
+    Field(
+        ge=0.1,
+        le=100,
+        allow_inf_nan=False,
+        description="How many calls to a model the client makes where others "
+        "make one, while calls have to wait. Null is 1.",
+    ),
+]
+
 
 class ClientCreate(ApiModel):
     """`POST /clients`."""
@@ -15,6 +26,7 @@ class ClientCreate(ApiModel):
 
     name: Name
     limits: CallLimits | None = None
+    weight: Weight | None = None
 
 
 class ClientUpdate(ApiModel):
@@ -25,6 +37,7 @@ class ClientUpdate(ApiModel):
     name: Name | None = None
     enabled: bool | None = None
     limits: CallLimits | None = None
+    weight: Weight | None = None
 
 
 class Client(StoredModel):
@@ -38,6 +51,7 @@ class Client(StoredModel):
         bool, Field(description="A disabled client is refused.")
     ]
     limits: CallLimits | None = None
+    weight: Weight | None = None
 
 
 ApiKey = Annotated[

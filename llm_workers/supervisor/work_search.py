@@ -41,7 +41,7 @@ class WorkSearch:
             has_work = await self._queue.has_work(
                 worker.client_id,
                 worker.config,
-                self._claims.look().closed,
+                self._claims.look(worker.client_id).closed,
             )
             self._rotation.asked(worker_id, has_work=has_work)
         return worker_id in self._rotation.hungry

@@ -168,3 +168,26 @@ def test_two_services_share_a_rate(
         took = time.monotonic() - started
     assert simulator.stats()["requests"] == 120  # none was refused
     assert 5.5 <= took <= 10
+
+
+def test_a_full_model_is_shared_by_clients(
+    user: ApiUser, http: httpx2.Client, provider: FakeProvider
+) -> None:
+    provider.delay = 0.05
+    other = ApiUser(http)
+    user.worker(maxConcurrency=50)
+    other.worker(maxConcurrency=50)
+    warm_up(user, provider)
+    model = provider_model(
+        user, provider, resilience={"bulkhead": {"maxConcurrency": 5}}
+    )
+    submit(user, model, 600)
+    eventually(lambda: counts(user)["PROCESSED"] >= 20)
+    started = time.monotonic()
+    submit(other, model, 10)
+    eventually(lambda: all_processed(other, 10), seconds=5)
+    took = time.monotonic() - started
+    other.stop_workers()
+    assert counts(user)["PENDING"] > 0
+    # Alone they take 0.1 s.
+    assert took <= 1.5

@@ -38,6 +38,7 @@ class ClientService:
                 "clientId": client_id,
                 "name": request.name,
                 "enabled": True,
+                "weight": request.weight,
                 "limits": _stored(request.limits),
                 "keyDigest": security.digest(api_key, self._pepper),
             }

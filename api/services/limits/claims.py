@@ -58,7 +58,7 @@ class ClaimGuard:
     def __init__(
         self,
         gates: ModelGates,
-        sources: Sequence[Callable[[], Sequence[Share]]] = (),
+        sources: Sequence[Callable[[str], Sequence[Share]]] = (),
         room_of_client: Callable[[str], int | None] = lambda _: None,
     ) -> None:
         self._gates = gates
@@ -67,11 +67,12 @@ class ClaimGuard:
 
     def look(self, client_id: str = "") -> Claimable:
         """Tell what may be claimed now of a client's jobs."""
-        paused = self._gates.unavailable()
+        paused = self._gates.unavailable(client_id)
         most = self._room_of_client(client_id)
         names, wait = paused.names, paused.wait_seconds
         shares = []
-        for share in (share for source in self._sources for share in source()):
+        found = [s for source in self._sources for s in source(client_id)]
+        for share in found:
             # What its gate, or an earlier source, holds back stays so.
             if not share.names & names:
                 shares.append(share)

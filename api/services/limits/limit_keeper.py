@@ -55,17 +55,21 @@ class LimitKeeper(Loop):
         return min(max(due / 1000, _SHORTEST_PAUSE), _LONGEST_PAUSE)
 
     async def _read(self) -> None:
-        found = await self._clients.limits()
+        found = await self._clients.settings()
         limits: dict[str, CallLimits] = {}
+        weights: dict[str, float] = {}
         for client_id, fields in found.items():
             try:
-                limits[client_id] = CallLimits.model_validate(fields)
+                if fields["limits"] is not None:
+                    given = CallLimits.model_validate(fields["limits"])
+                    limits[client_id] = given
+                weights[client_id] = float(fields["weight"] or 1)
             except ValueError as error:
                 log.warning(
                     "client_limits_broken",
                     clientId=client_id,
                     error=type(error).__name__,
                 )
-        self._limiter.set_clients(limits)
+        self._limiter.set_clients(limits, weights)
         self._limiter.forget_unset()
         self._next_read = self._clock() + _READ_MS

@@ -83,7 +83,7 @@ class _Limited:
         """
         latest = max((moment for _, moment in self._slots), default=now)
         for scope, _ in self._slots:
-            scope.used()
+            scope.used(self._call.account)
         self._slots.clear()
         if now - latest <= LATE_MS:
             return True
@@ -96,7 +96,7 @@ class _Limited:
     def undo(self) -> None:
         """Give everything back: the call is not made."""
         for scope, moment in self._slots:
-            scope.give_back(moment)
+            scope.give_back(self._call.account, moment)
         self._leave()
 
     def ended(

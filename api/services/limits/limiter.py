@@ -25,10 +25,12 @@ class Scopes:
     requests: RateScope | None
     tokens: RateScope | None
 
-    def room(self) -> int:
-        """Return for how many more calls a worker may claim jobs."""
+    def room(self, client_id: str) -> int:
+        """Return for how many more calls a client's jobs may be claimed."""
         scopes = (self.places, self.requests, self.tokens)
-        return min(scope.room() for scope in scopes if scope is not None)
+        return min(
+            scope.room(client_id) for scope in scopes if scope is not None
+        )
 
 
 class Limiter:
@@ -43,6 +45,7 @@ class Limiter:
         self._lock = threading.Lock()
         self._scopes: dict[tuple[str, str], Scopes] = {}
         self._clients: Mapping[str, CallLimits] = {}
+        self._weights: Mapping[str, float] = {}
         # Wakes the keeper, where there is one.
         self.wake: Callable[[], None] = lambda: None
 
@@ -60,28 +63,36 @@ class Limiter:
             found.append(scopes)
         return found
 
+    def weight(self, client_id: str) -> float:
+        """Return how many turns a client gets where others get one."""
+        return self._weights.get(client_id, 1.0)
+
     def of_client(self, client_id: str) -> CallLimits | None:
         """Return a client's limits, if it has some."""
         return self._clients.get(client_id)
 
-    def set_clients(self, limits: Mapping[str, CallLimits]) -> None:
-        """Take over the limits of all clients that have some."""
-        self._clients = limits
+    def set_clients(
+        self,
+        limits: Mapping[str, CallLimits],
+        weights: Mapping[str, float] | None = None,
+    ) -> None:
+        """Take over the limits and weights of clients that have some."""
+        self._clients, self._weights = limits, weights or {}
 
-    def shares(self) -> list[Share]:
-        """Say how many jobs of limited models workers may claim now."""
+    def shares(self, client_id: str = "") -> list[Share]:
+        """Say how many of a client's jobs workers may claim now."""
         with self._lock:
             scopes = [
                 each
                 for (kind, _), each in self._scopes.items()
                 if kind == _MODEL
             ]
-        return [_share(each) for each in scopes]
+        return [_share(each, client_id) for each in scopes]
 
     def room_of_client(self, client_id: str) -> int | None:
         """Return how many jobs of a client may be claimed; None: any."""
         scopes = self._scopes.get((_CLIENT, client_id))
-        return None if scopes is None else scopes.room()
+        return None if scopes is None else scopes.room(client_id)
 
     async def renew(self) -> float | None:
         """Lease what is due; return in how many ms more is due."""
@@ -150,7 +161,11 @@ class Limiter:
                 scope = None
             elif scope is None:
                 scope = RateScope(
-                    f"{name}/{kind}", per_minute, self._clock, self._wake_now
+                    f"{name}/{kind}",
+                    per_minute,
+                    self._clock,
+                    self._wake_now,
+                    self.weight,
                 )
             else:
                 scope.per_minute = per_minute
@@ -172,17 +187,18 @@ class Limiter:
             self._process_id,
             self._clock,
             self._wake_now,
+            self.weight,
         )
 
     def _wake_now(self) -> None:
         self.wake()
 
 
-def _share(scopes: Scopes) -> Share:
+def _share(scopes: Scopes, client_id: str) -> Share:
     return Share(
         scopes.names,
-        lambda wanted: min(wanted, scopes.room()),
+        lambda wanted: min(wanted, scopes.room(client_id)),
         lambda _: None,
-        room=scopes.room(),
+        room=scopes.room(client_id),
         wait=LOOK_SECONDS,
     )

@@ -4,10 +4,10 @@ import threading
 from collections.abc import Callable
 
 from api.services.calls.model_call import Account
-from api.services.limits.fair_queue import FairQueue, Weights
 from api.services.limits.limit_store import LimitStore
 from api.services.limits.places import Holder, renew
 from api.services.limits.waiter import Waiter
+from llm_sdks.resilience.fair_queue import FairQueue, Weights
 from utilities.clock import Clock
 
 LEASE_MS = 3000
@@ -58,7 +58,7 @@ class PlaceScope:
                 self._running += 1
                 return
             waiter = Waiter[bool]()
-            self._queue.push(account.client_id, account.call_class, waiter)
+            self._queue.push(account.turn, waiter)
             is_first = len(self._queue) == 1
         if is_first:
             self._wake()
@@ -78,12 +78,16 @@ class PlaceScope:
             self._running -= 1
             self._serve()
 
-    def room(self) -> int:
-        """Return for how many more calls a worker may claim jobs."""
+    def room(self, client_id: str) -> int:
+        """Return for how many more calls a client's jobs may be claimed.
+
+        Where no place is free, every client may have some calls that wait.
+        """
         with self._lock:
             used = self._running + len(self._queue)
             most = min(self._allowed, self.limit) + max(self._free, _HUNGER)
-            return max(most - used, 0)
+            own = _HUNGER - self._queue.count(client_id)
+            return max(most - used, own, 0)
 
     def due_ms(self) -> float | None:
         """Return in how many ms the places are to be renewed."""

@@ -6,14 +6,14 @@ shared schedule, and makes its calls at the times of its slots.
 
 import math
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 
 from api.services.calls.model_call import Account
-from api.services.limits.fair_queue import FairQueue, Weights
 from api.services.limits.limit_store import LimitStore
 from api.services.limits.schedule import BURST_MS, Block, Rate, grant
 from api.services.limits.waiter import Waiter
+from llm_sdks.resilience.fair_queue import FairQueue, Weights
 from utilities.clock import Clock
 
 # Slots are leased for so long; the next ones so long before they are used.
@@ -25,6 +25,16 @@ LATE_MS = BURST_MS + 250.0
 _NEAR_MS = 500.0
 # The most calls that may wait for slots of one process.
 _MOST_WAITING = 5_000
+
+
+def room_of(client_id: str, most: int, waiting: Counter[str]) -> int:
+    """Return how many more calls of a client may wait, of `most`.
+
+    Each client may have its part, whatever the others have.
+    """
+    part = math.ceil(most / len({*waiting, client_id}))
+    free = most - waiting.total()
+    return max(free, part - waiting[client_id], 0)
 
 
 class RateScope:
@@ -50,7 +60,7 @@ class RateScope:
         # Slots whose calls have gone.
         self._spare: deque[float] = deque()
         # Calls that wait for a slot, or for its time.
-        self._pending = 0
+        self._pending: Counter[str] = Counter()
         self._usual = 1.0
         self._last = 0.0
         self._backlog = 0.0
@@ -71,30 +81,30 @@ class RateScope:
             while self._spare and self._spare[0] < now - LATE_MS:
                 self._spare.popleft()
             if self._spare and not len(self._queue):
-                self._pending += 1
+                self._pending[account.client_id] += 1
                 return self._spare.popleft()
             waiter = Waiter[float](units)
             self._usual += 0.1 * (units - self._usual)
-            self._pending += 1
-            self._queue.push(account.client_id, account.call_class, waiter)
+            self._pending[account.client_id] += 1
+            self._queue.push(account.turn, waiter)
             is_first = len(self._queue) == 1
         if is_first:
             self._wake()
         try:
             return await waiter.wait(patience)
         except BaseException:
-            self._left(waiter)
+            self._left(account, waiter)
             raise
 
-    def used(self) -> None:
+    def used(self, account: Account) -> None:
         """Note that a call with a slot has begun, or is not made."""
         with self._lock:
-            self._pending -= 1
+            self._pending -= Counter([account.client_id])
 
-    def give_back(self, moment: float) -> None:
+    def give_back(self, account: Account, moment: float) -> None:
         """Return a slot whose call is not made."""
         with self._lock:
-            self._pending -= 1
+            self._pending -= Counter([account.client_id])
             self._spare.append(moment)
 
     def settle(self, units: float) -> None:
@@ -109,15 +119,15 @@ class RateScope:
             self._not_before = max(self._not_before, moment)
         self._wake()
 
-    def room(self) -> int:
-        """Return for how many more calls a worker may claim jobs."""
+    def room(self, client_id: str) -> int:
+        """Return for how many more calls a client's jobs may be claimed."""
         with self._lock:
             a_second = 2 * BLOCK_MS / (Rate(self.per_minute).interval)
             calls = a_second / max(self._usual, 1.0)
             # With many processes, each has a small part of the calls.
             near = min(1.0, _NEAR_MS / max(self._backlog, 1.0))
             most = min(math.ceil(calls * near) + 1, _MOST_WAITING)
-            return max(most - self._pending, 0)
+            return room_of(client_id, most, self._pending)
 
     def due_ms(self) -> float | None:
         """Return in how many ms slots are to be leased; None if none are."""
@@ -190,9 +200,9 @@ class RateScope:
             for waiter in waiters:
                 self._queue.push_first(waiter)
 
-    def _left(self, waiter: Waiter[float]) -> None:
+    def _left(self, account: Account, waiter: Waiter[float]) -> None:
         with self._lock:
-            self._pending -= 1
+            self._pending -= Counter([account.client_id])
             waiter.has_left = True
             if waiter.given is not None:
                 self._spare.append(waiter.given)

@@ -166,7 +166,7 @@ class Suspensions:
                 self._end(state)
             self._tell_resumed(state)
 
-    def shares(self) -> list[Share]:
+    def shares(self, _client_id: str = "") -> list[Share]:
         """Say what workers may claim of suspended models: one job a trial."""
         return [self._share(each) for each in self.all() if each.is_waited_for]
 

@@ -12,12 +12,17 @@ class ClientStates:
     def __init__(self, clients: Documents) -> None:
         self._clients = clients
 
-    async def limits(self) -> dict[str, dict[str, Any]]:
-        """Return the limits of the clients that have some, as stored."""
+    async def settings(self) -> dict[str, dict[str, Any]]:
+        """Return the `limits` and `weight` of clients that have either."""
+        names = ("limits", "weight")
         found = await self._clients.find(
-            {"limits": {"$ne": None}}, fields=["clientId", "limits"]
+            {"$or": [{name: {"$ne": None}} for name in names]},
+            fields=["clientId", *names],
         )
-        return {each["clientId"]: each["limits"] for each in found}
+        return {
+            each["clientId"]: {name: each.get(name) for name in names}
+            for each in found
+        }
 
     async def enabled(self, client_ids: Collection[str]) -> set[str]:
         """Return those of the given clients that are enabled."""

@@ -122,7 +122,7 @@ class Process:
         """Look for jobs five times a second, without end."""
         await self.call()
         while True:
-            (share,) = self.limiter.shares()
+            (share,) = self.limiter.shares(self.account.client_id)
             for _ in range(share.take(200)):
                 task = asyncio.create_task(self.call())
                 self.calls.add(task)
