@@ -1,6 +1,7 @@
 """A provider's account that is stopped, and opened again."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -243,3 +244,22 @@ def test_only_the_administrator_resumes(user: ApiUser) -> None:
     user.post(f"/models/{model['model_id']}/resume", None, 401)
     nobody = "/models/665f1c2ab7e4d90012345678/resume"
     user.request("POST", nobody, 404, headers=ADMIN)
+
+
+@pytest.mark.long
+def test_twenty_thousand_jobs_and_no_money_for_twenty_seconds(
+    quick: ApiUser, account: Account, provider: FakeProvider
+) -> None:
+    model = provider_model(quick, provider, resilience=QUICK)
+    account.left = 5_000
+    for _ in range(4):
+        submit(quick, model, 5_000)
+    quick.worker(maxConcurrency=50)
+    eventually(lambda: account.refused, seconds=120)
+    open_again = time.monotonic() + 20
+    eventually(lambda: time.monotonic() > open_again, seconds=30)
+    assert counts(quick)["PROCESSED"] == 5_000
+    account.open = True
+    eventually(lambda: all_processed(quick, 20_000), seconds=180)
+    # Those in flight, and one trial each second.
+    assert account.refused <= 50 + 21
