@@ -1,5 +1,8 @@
 """Keeps what this process knows of suspended models up to date."""
 
+import asyncio
+import contextlib
+
 import structlog
 
 from api.services.limits.suspensions import Suspensions
@@ -8,6 +11,7 @@ from utilities.cosmos_connector import StoreError
 from utilities.tasks import Loop
 
 _EVERY_SECONDS = 1.0
+_LAST_SECONDS = 2.0
 
 log = structlog.get_logger(__name__)
 
@@ -36,7 +40,10 @@ class StateWatcher(Loop):
         while not self.stopping:
             await self._look()
             await self.pause(self._every)
-        await self._look()
+        # What was found out last is for the others, too.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_SECONDS):
+                await self._look()
 
     async def _look(self) -> None:
         suspensions = self._suspensions
