@@ -147,6 +147,7 @@ class Settings(BaseSettings):
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 5
     llm_timeout_seconds: Annotated[float, Field(gt=0, le=86400)] = 900
     stream_stall_seconds: Annotated[float, Field(gt=0, le=3600)] = 10
+    suspended_trial_seconds: Annotated[float, Field(ge=1, le=86400)] = 60
     stop_grace_seconds: Annotated[float, Field(ge=0, le=3600)] = 5
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = (

@@ -27,6 +27,8 @@ from api.build import Shared, build_services
 from api.core.http_server import bound_sockets, server_config
 from api.core.logging import configure_logging
 from api.dependencies.services import Services
+from api.services.limits.limit_keeper import LimitKeeper
+from api.services.limits.state_watcher import StateWatcher
 from api.services.monitoring.metrics_server import metrics_server
 from api.services.monitoring.queue_state import QueueState
 from api.services.streams.stream_guard import StreamGuard
@@ -99,6 +101,8 @@ class Application:
         return (
             ClockKeeper(shared.clock, shared.clients, shared.clock_record),
             HealthReporter(services.model_health),
+            StateWatcher(services.suspensions, services.models),
+            LimitKeeper(shared.limiter, shared.client_states, shared.clock),
             StreamGuard(services.streams, shared.client_states),
         )
 
@@ -125,7 +129,10 @@ def build(
     spool = Spool(settings.data_dir, shared.process_id)
     services = build_services(shared)
     shared.metrics.watch(
-        shared.gates, spool.size, QueueState(shared.documents)
+        shared.gates,
+        spool.size,
+        QueueState(shared.documents),
+        shared.suspensions.reasons,
     )
     parts = build_worker_parts(shared, services, spool)
     return Application(shared, services, parts)

@@ -11,7 +11,14 @@ from api.services.calls.model_access import ModelAccess
 from api.services.clients.client_service import ClientService
 from api.services.jobs.job_service import JobService
 from api.services.jobs.job_waiting import JobWaiting
+from api.services.limits.admission import Admission
+from api.services.limits.build import build_admission
+from api.services.limits.claims import ClaimGuard
+from api.services.limits.limit_store import LimitStore
+from api.services.limits.limiter import Limiter
+from api.services.limits.model_states import ModelStateStore
 from api.services.limits.request_limits import RequestCounts, RequestLimits
+from api.services.limits.suspensions import Suspensions
 from api.services.models.model_health import ModelHealthService
 from api.services.models.model_service import ModelService
 from api.services.monitoring.health_service import HealthService
@@ -76,6 +83,39 @@ class Shared:
         )
 
     @cached_property
+    def suspensions(self) -> Suspensions:
+        """Which models are suspended."""
+        store = ModelStateStore(self.documents("model_states"))
+        return Suspensions(
+            store,
+            self.signals,
+            self.clock,
+            trial_seconds=self.settings.suspended_trial_seconds,
+        )
+
+    @cached_property
+    def limiter(self) -> Limiter:
+        """The limits that calls of this process come under."""
+        store = LimitStore(self.documents("call_limits"))
+        limiter = Limiter(store, self.process_id, self.clock)
+        self.gates.weights = limiter.weight
+        return limiter
+
+    @cached_property
+    def admission(self) -> Admission:
+        """What every call to a model passes."""
+        return build_admission(self.suspensions, self.limiter, self.clock)
+
+    @cached_property
+    def claims(self) -> ClaimGuard:
+        """What workers need not claim just now."""
+        return ClaimGuard(
+            self.gates,
+            [self.suspensions.shares, self.limiter.shares],
+            self.limiter.room_of_client,
+        )
+
+    @cached_property
     def metrics(self) -> MetricsService:
         """The metrics of this process."""
         return MetricsService(self.clock)
@@ -99,7 +139,12 @@ def build_services(shared: Shared) -> Services:
     """Make every service of the API."""
     settings, clock = shared.settings, shared.clock
     documents = shared.documents
-    models = ModelService(documents("models"), shared.registry, shared.keys)
+    models = ModelService(
+        documents("models"),
+        shared.registry,
+        shared.keys,
+        shared.suspensions.shown,
+    )
     prompts = _prompts(shared)
     flows = PromptFlowService(documents("prompt_flows"))
     jobs = JobService(
@@ -113,6 +158,7 @@ def build_services(shared: Shared) -> Services:
         clients=ClientService(documents("clients"), workers, pepper),
         models=models,
         model_health=health,
+        suspensions=shared.suspensions,
         prompts=prompts,
         prompt_flows=flows,
         jobs=jobs,
@@ -175,6 +221,7 @@ def _streams(
         models,
         prompts,
         shared.access,
+        admission=shared.admission,
         clock=shared.clock,
         observer=shared.metrics.observer,
         limits=StreamLimits(

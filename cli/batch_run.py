@@ -24,6 +24,9 @@ _LAST_POLL_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 5.0
 # Without an answer for so long, people want to know why.
 _SILENT_SECONDS = 5.0
+# A model that is suspended is news much sooner.
+_FIRST_LOOK_SECONDS = 1.0
+_SUSPENDED = "SUSPENDED"
 _MOST_KEYS = 100
 _FAILED, _CANCELED, _DELETED = "ERROR_PROCESSING", "CANCELED", "DELETED"
 _ENDED = ANSWERED | {_FAILED, _CANCELED, _DELETED}
@@ -113,13 +116,20 @@ class BatchRun:
         results: ResultsFile,
         display: Display,
         *,
+        fail_fast: bool = False,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
+        """Take what is asked, and how.
+
+        `fail_fast` ends the run as soon as the model is suspended, where
+        it would wait for the account to be opened again.
+        """
         self._api = api
         self._question = question
         self._prompt_id = prompt_id
         self._results = results
         self._display = display
+        self._fail_fast = fail_fast
         self._pause = pause
         self._progress = _Progress()
         self._tally = Tally(total=0)
@@ -207,6 +217,8 @@ class BatchRun:
             elif silent >= _SILENT_SECONDS:
                 self._look_for_trouble()
                 silent = 0.0
+            elif silent >= _FIRST_LOOK_SECONDS:
+                self._look_for_suspension(self._oldest())
             self._show()
             if self._progress.open:
                 # A server that has much to count is asked less often.
@@ -236,9 +248,33 @@ class BatchRun:
 
     def _look_for_trouble(self) -> None:
         # The oldest of them was surely tried.
-        job = self._read(next(iter(self._progress.open)))
+        job = self._oldest()
+        if self._look_for_suspension(job):
+            return
         if history := job.get("attemptHistory"):
             self._display.tell(history[-1]["reason"])
+
+    def _look_for_suspension(self, job: Json) -> bool:
+        """Say so if the job's model is suspended.
+
+        Raises:
+            CommandError: it is, and the run is not to wait.
+        """
+        waiting = job.get("waitingFor") or {}
+        if waiting.get("kind") != _SUSPENDED:
+            return False
+        name = self._question.model
+        trouble = f"model {name} is suspended: {waiting.get('detail')}"
+        if self._fail_fast:
+            raise CommandError(
+                f"Stopped, because {trouble}. The same command continues "
+                "where it stopped."
+            )
+        self._display.tell(trouble)
+        return True
+
+    def _oldest(self) -> Json:
+        return self._read(next(iter(self._progress.open)))
 
     def _read(self, job_id: str) -> Json:
         try:

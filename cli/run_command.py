@@ -57,6 +57,7 @@ class RunOptions:
     server: str | None = None
     start_worker: bool = False
     try_other_limit_field: bool = False
+    fail_fast: bool = False
 
     @property
     def question(self) -> Question:
@@ -231,7 +232,12 @@ def _run_batch(
         _open(results, console)
         with progress_display(console) as display:
             batch = BatchRun(
-                api, options.question, prompt_id, results, display
+                api,
+                options.question,
+                prompt_id,
+                results,
+                display,
+                fail_fast=options.fail_fast,
             )
             return batch.execute(items)
 

@@ -64,6 +64,14 @@ def run_file(
     concurrency: Annotated[
         int, typer.Option(min=1, max=10_000, help="Calls at once.")
     ] = 50,
+    fail_fast: Annotated[
+        bool,
+        typer.Option(
+            "--fail-fast",
+            help="End when the provider's account is stopped (no credit, a "
+            "refused key), and do not wait until it is open again.",
+        ),
+    ] = False,
     sdk: Annotated[
         str,
         typer.Option(
@@ -195,6 +203,7 @@ def run_file(
         server=server,
         start_worker=start_worker,
         try_other_limit_field=limit_field is LimitField.AUTO,
+        fail_fast=fail_fast,
     )
     _run(options)
 

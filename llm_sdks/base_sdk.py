@@ -230,6 +230,13 @@ class BaseLLMSDK(ABC):
             LLMError: one of the family in `llm_sdks.errors`.
         """
 
+    async def aprepare(self, request: CompletionRequest) -> None:  # noqa: B027 - most have nothing to prepare
+        """Do what takes long before the first call, such as imports.
+
+        Called before a call waits for its turn, so that it begins at once
+        when it has it. What fails here is reported by the call.
+        """
+
     async def acomplete(self, request: CompletionRequest) -> Completion:
         """Return the whole answer without blocking the event loop."""
         return await in_daemon_thread(lambda: self.complete(request))

@@ -7,6 +7,7 @@
     ├── CallTimeoutError          retryable
     ├── RateLimitedError          retryable
     │   └── AccountExhaustedError
+    │       └── QuotaExhaustedError
     ├── OverloadedError           retryable
     ├── ModelUnavailableError     retryable
     ├── ProviderError             retryable
@@ -14,6 +15,7 @@
     ├── FailedGenerationError     retryable, 3 calls at most
     ├── UnknownEndingError        retryable, 3 calls at most
     ├── BadRequestError
+    │   └── ModelNotFoundError
     ├── NotAuthorizedError
     └── PartialAnswerError        an answer came, and another one would
         ├── ContentFilteredError  not be better
@@ -131,6 +133,12 @@ class BadRequestError(LLMError):
     kind = "BAD_REQUEST"
 
 
+class ModelNotFoundError(BadRequestError):
+    """The provider has no such model, or has it no longer."""
+
+    kind = "MODEL_NOT_FOUND"
+
+
 class NotAuthorizedError(LLMError):
     """The provider does not take this key."""
 
@@ -144,26 +152,12 @@ class AccountExhaustedError(RateLimitedError):
     """
 
     kind = "ACCOUNT_EXHAUSTED"
-    _WAIT_SECONDS: ClassVar[float] = 60.0
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        http_status: int | None = None,
-        request_id: str | None = None,
-        retry_after: float | None = None,
-        partial_text: str = "",
-        usage: Usage | None = None,
-    ) -> None:
-        super().__init__(
-            message,
-            http_status=http_status,
-            request_id=request_id,
-            retry_after=retry_after or self._WAIT_SECONDS,
-            partial_text=partial_text,
-            usage=usage,
-        )
+
+class QuotaExhaustedError(AccountExhaustedError):
+    """A day's quota is used up. The provider gives a new one each day."""
+
+    kind = "QUOTA_EXHAUSTED"
 
 
 class PartialAnswerError(LLMError):

@@ -259,6 +259,10 @@ class ProviderSDK(BaseLLMSDK):
         key = request.config.api_key.get_secret_value()
         return AnswerReader(self, key, headers)
 
+    async def aprepare(self, request: CompletionRequest) -> None:
+        """Import the provider's library, and connect to it."""
+        await self._wire(request)
+
     async def _wire(self, request: CompletionRequest) -> Wire:
         config = request.config
         identity = (

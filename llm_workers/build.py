@@ -31,7 +31,8 @@ def build_worker_parts(
         access=shared.access,
         signals=shared.signals,
         spool=spool,
-        gates=shared.gates,
+        claims=shared.claims,
+        admission=shared.admission,
         clock=shared.clock,
         observer=observer,
     )

@@ -11,6 +11,7 @@ from api.services.clients.client_service import ClientService
 from api.services.jobs.job_service import JobService
 from api.services.jobs.job_waiting import JobWaiting
 from api.services.limits.request_limits import RequestLimits
+from api.services.limits.suspensions import Suspensions
 from api.services.models.model_health import ModelHealthService
 from api.services.models.model_service import ModelService
 from api.services.monitoring.health_service import HealthService
@@ -29,6 +30,7 @@ class Services:
     clients: ClientService
     models: ModelService
     model_health: ModelHealthService
+    suspensions: Suspensions
     prompts: PromptService
     prompt_flows: PromptFlowService
     jobs: JobService
@@ -67,6 +69,11 @@ def get_model_service(services: AllServices) -> ModelService:
 def get_model_health_service(services: AllServices) -> ModelHealthService:
     """Return what knows how calls to models go."""
     return services.model_health
+
+
+def get_suspensions(services: AllServices) -> Suspensions:
+    """Return what knows which models are suspended."""
+    return services.suspensions
 
 
 def get_prompt_service(services: AllServices) -> PromptService:
@@ -117,6 +124,7 @@ def get_metrics_service(services: AllServices) -> MetricsService:
 Clients = Annotated[ClientService, Depends(get_client_service)]
 Models = Annotated[ModelService, Depends(get_model_service)]
 ModelHealths = Annotated[ModelHealthService, Depends(get_model_health_service)]
+Suspended = Annotated[Suspensions, Depends(get_suspensions)]
 Prompts = Annotated[PromptService, Depends(get_prompt_service)]
 PromptFlows = Annotated[PromptFlowService, Depends(get_prompt_flow_service)]
 Jobs = Annotated[JobService, Depends(get_job_service)]

@@ -5,6 +5,18 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from api.models.base import ApiModel, Name, StoredModel, example
+from api.models.limit_models import CallLimits
+
+Weight = Annotated[
+    float,
+    Field(
+        ge=0.1,
+        le=100,
+        allow_inf_nan=False,
+        description="How many calls to a model the client makes where others "
+        "make one, while calls have to wait. Null is 1.",
+    ),
+]
 
 ApiRequests = Annotated[
     int | None,
@@ -24,6 +36,8 @@ class ClientCreate(ApiModel):
 
     name: Name
     api_requests_per_minute: ApiRequests = None
+    limits: CallLimits | None = None
+    weight: Weight | None = None
 
 
 class ClientUpdate(ApiModel):
@@ -34,6 +48,8 @@ class ClientUpdate(ApiModel):
     name: Name | None = None
     enabled: bool | None = None
     api_requests_per_minute: ApiRequests = None
+    limits: CallLimits | None = None
+    weight: Weight | None = None
 
 
 class Client(StoredModel):
@@ -49,6 +65,8 @@ class Client(StoredModel):
     api_requests_per_minute: Annotated[
         ApiRequests, Field(exclude_if=lambda limit: limit is None)
     ] = None
+    limits: CallLimits | None = None
+    weight: Weight | None = None
 
 
 ApiKey = Annotated[

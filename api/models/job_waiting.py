@@ -16,6 +16,7 @@ class WaitingKind(StrEnum):
     NO_WORKER = "NO_WORKER"
     WORKER_STOPPED = "WORKER_STOPPED"
     FILTER_MISMATCH = "FILTER_MISMATCH"
+    SUSPENDED = "SUSPENDED"
     MODEL_UNAVAILABLE = "MODEL_UNAVAILABLE"
     NO_THREAD = "NO_THREAD"
     ITS_TURN = "ITS_TURN"
@@ -30,10 +31,15 @@ class WaitingFor(ApiModel):
             description="`NOT_DUE`: it runs again at `until`. `NO_WORKER`: "
             "its client has no workers. `WORKER_STOPPED`: the workers that "
             "would take it are stopped. `FILTER_MISMATCH`: it matches no "
-            "worker's filters. `MODEL_UNAVAILABLE`: its model's circuit "
-            "breaker is open, or the model is paused after rate limits. "
+            "worker's filters. `SUSPENDED`: its model's account is stopped; "
+            "the next trial call is made at `until`. "
+            "`MODEL_UNAVAILABLE`: its model's circuit breaker is open, "
+            "or the model is paused after rate limits. "
             "`NO_THREAD`: its workers wait for a thread. `ITS_TURN`: other "
             "jobs run first."
         ),
     ]
     until: datetime | None = None
+    detail: Annotated[
+        str | None, Field(description="What the provider says, if anything.")
+    ] = None

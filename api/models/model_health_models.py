@@ -7,6 +7,7 @@ from pydantic import Field
 
 from api.models.base import ApiModel, example
 from api.models.profile_models import ProfileSettings
+from api.models.suspension_models import Suspended
 from llm_sdks.resilience.circuit_breaker import BreakerState
 
 Count = Annotated[int, Field(ge=0)]
@@ -96,10 +97,12 @@ class ModelHealth(ApiModel):
     available: Annotated[
         bool,
         Field(
-            description="False while a process makes no calls to the model; "
+            description="False while the model is suspended, or a "
+            "process makes no calls to it; "
             "true if none has called it."
         ),
     ]
+    suspended: Suspended | None = None
     running: Count
     succeeded: Count
     failed: dict[str, int]

@@ -5,10 +5,12 @@ from typing import Annotated, ClassVar, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from api.models.base import ApiModel, Name, StoredModel, Text, example
+from api.models.limit_models import NO_LIMITS, CallLimits, Limits
 from api.models.metrics import Cost
 from api.models.profile_models import ProfileSettings
 from api.models.resilience_models import ResilienceSettings
 from api.models.secret_check import looks_secret
+from api.models.suspension_models import OnSuspended, Policy, Suspended
 from llm_sdks.formats.settings import endpoint_problem
 
 Tokens = Annotated[int, Field(ge=1, le=100_000_000)]
@@ -106,6 +108,8 @@ class ModelFields(ApiModel):
     max_temperature: Temperature = 2.0
     resilience: ResilienceSettings = ResilienceSettings()
     profile: Annotated[ProfileSettings | None, _SAID] = None
+    on_suspended: Policy = OnSuspended.WAIT
+    limits: Limits = NO_LIMITS
 
 
 class ModelCreate(ModelFields):
@@ -166,6 +170,8 @@ class ModelUpdate(ApiModel):
     cost: CostInput | None = None
     resilience: ResilienceSettings | None = None
     profile: Annotated[ProfileSettings | None, _SAID] = None
+    on_suspended: Policy | None = None
+    limits: CallLimits | None = None
 
     @model_validator(mode="after")
     def _limits_make_sense(self) -> Self:
@@ -195,6 +201,12 @@ class Model(StoredModel):
     cost: Cost
     resilience: ResilienceSettings = ResilienceSettings()
     profile: Annotated[ProfileSettings | None, _SAID] = None
+    on_suspended: Policy = OnSuspended.WAIT
+    limits: Limits = NO_LIMITS
+    suspended: Annotated[
+        Suspended | None,
+        Field(description="Why no calls are made to it; null: it is used."),
+    ] = None
 
 
 class ModelWithKey(Model):

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Response
 
 from api.core.problems import overtaken, problems
 from api.dependencies.callers import verify_admin_api_key, verify_caller
-from api.dependencies.services import ModelHealths, Models
+from api.dependencies.services import ModelHealths, Models, Suspended
 from api.models.model_health_models import ModelHealth
 from api.models.model_models import (
     Model,
@@ -59,6 +59,19 @@ async def get_model_health(
     The data is at most a few seconds old.
     """
     return await health.of(await models.get(model_id))
+
+
+@router.post("/{model_id}/resume", dependencies=for_admin)
+async def resume_model(
+    model_id: str, models: Models, suspensions: Suspended
+) -> Model:
+    """End a model's suspension; its jobs are claimed again at once.
+
+    If the account is still stopped, the next call suspends it anew.
+    """
+    model = await models.get(model_id)
+    await suspensions.resume_now(model.model_id)
+    return await models.get(model_id)
 
 
 @router.patch(

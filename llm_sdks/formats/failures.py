@@ -15,7 +15,9 @@ from llm_sdks.formats.reading import number_of, section, word_of
 from llm_sdks.formats.statuses import (
     FILTERED,
     OVERLOADED,
+    lacks_model,
     lacks_money,
+    lacks_quota,
     plain_words,
     status_of,
 )
@@ -97,11 +99,14 @@ def of_status(
     said = message_of(body, key)
     kind = _kind(status, problem, words, said)
     limited = issubclass(kind, errors.RateLimitedError)
+    wait = retry_after(headers, body, said, limited=limited)
+    if kind is errors.RateLimitedError and lacks_quota(problem, said, wait):
+        kind = errors.QuotaExhaustedError
     error = kind(
         _message(status, said, kind, path),
         http_status=status,
         request_id=request_id(headers, key),
-        retry_after=retry_after(headers, body, said, limited=limited),
+        retry_after=wait,
     )
     param = word_of(problem.get("param"))
     error.param = scrub(param, key) if param else None
@@ -231,6 +236,8 @@ def _kind(
 ) -> type[errors.LLMError]:
     if lacks_money(status, words, said):
         return errors.AccountExhaustedError
+    if lacks_model(status, words, said):
+        return errors.ModelNotFoundError
     if status in (HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN):
         plain = plain_words(words)
         if "ratelimit" in plain or "toomanyrequests" in plain:

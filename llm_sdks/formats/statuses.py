@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from llm_sdks.formats.reading import number_of, section
+from llm_sdks.formats.reading import items_of, number_of, section
 from llm_sdks.formats.wording import problem_of, words_of
 
 # Anthropic's own; HTTP knows no such status.
@@ -103,6 +103,24 @@ _MONEY_SAID = re.compile(
     r"|\barrears\b|\boverdue\b|exceeded your current quota",
     re.IGNORECASE,
 )
+# A limit of calls or tokens a day.
+_OF_A_DAY = re.compile(
+    r"per[_ ]?day|daily|\b[rt]pd\b|\ba day\b", re.IGNORECASE
+)
+# A limit that is free again so soon is a window that moves.
+_SOON_SECONDS = 60.0
+# Codes of a model that a provider does not have, or no longer has.
+_NO_MODEL = re.compile(
+    r"model_?not_?found|model_(is_)?(decommissioned|deprecated|retired)"
+    r"|deployment_?not_?found|unknown_model|model_not_exist"
+)
+_NO_MODEL_SAID = re.compile(
+    r"^model: |\b(model|deployment)s?\b.{0,120}?\b(not (found|exist)"
+    r"|(not|n't) exist|decommissioned|deprecated|retired"
+    r"|no longer (available|supported|exists))",
+    re.IGNORECASE,
+)
+_MODEL_STATUSES = frozenset({400, 404, 410})
 _MONEY_STATUSES = frozenset({400, 401, 403, 412, 429})
 # With these, a message that only speaks of money means something else.
 _OTHER_MEANINGS = frozenset({400, 401})
@@ -144,6 +162,42 @@ def lacks_money(status: int, words: str, said: str) -> bool:
     # Google speaks of billing where a limit of a minute is met.
     is_googles_limit = "resource_exhausted" in words
     return not is_googles_limit and bool(_MONEY_SAID.search(said))
+
+
+def lacks_quota(
+    problem: Mapping[str, Any], said: str, seconds: float | None
+) -> bool:
+    """Tell whether a rate limit is one of a day.
+
+    `seconds` is how long the provider asks to wait.
+    """
+    if any(_OF_A_DAY.search(quota) for quota in _quotas(problem)):
+        return True  # Google asks for some seconds even so
+    if seconds is not None and seconds < _SOON_SECONDS:
+        return False
+    return bool(_OF_A_DAY.search(said))
+
+
+def lacks_model(status: int, words: str, said: str) -> bool:
+    """Tell whether an error says that there is no such model."""
+    if status not in _MODEL_STATUSES:
+        return False
+    if _NO_MODEL.search(words):
+        return True
+    return status != HTTPStatus.BAD_REQUEST and bool(
+        _NO_MODEL_SAID.search(said)
+    )
+
+
+def _quotas(problem: Mapping[str, Any]) -> list[str]:
+    """Return the ids of the quotas that Google names."""
+    violations = [
+        violation
+        for detail in items_of(problem.get("details"))
+        for violation in items_of(section(detail).get("violations"))
+    ]
+    ids = (section(each).get("quotaId") for each in violations)
+    return [each for each in ids if isinstance(each, str)]
 
 
 def _number_in(body: object, problem: Mapping[str, Any]) -> int | None:

@@ -9,7 +9,7 @@ import asyncio
 import random
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -22,7 +22,14 @@ from llm_sdks.resilience.circuit_breaker import (
     Pass,
 )
 from llm_sdks.resilience.concurrency_limit import ConcurrencyLimit
+from llm_sdks.resilience.fair_queue import (
+    NOBODYS,
+    FairQueue,
+    Turn,
+    Weights,
+)
 from llm_sdks.resilience.gate_log import GateLog
+from llm_sdks.resilience.gate_parts import Ended, Passed, Place
 from llm_sdks.resilience.policies import Resilience
 
 Timer = Callable[[], float]
@@ -40,6 +47,9 @@ _ANSWERS = (
     errors.NotAuthorizedError,
     errors.PartialAnswerError,
 )
+# What only people can change, or the next day: the whole model is
+# suspended for it, in all processes.
+_STOPS = (errors.AccountExhaustedError, errors.ModelNotFoundError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +79,7 @@ class ModelGate:
         timer: Timer = time.monotonic,
         model_id: str = "",
         chance: Callable[[], float] = random.random,
+        weights: Weights = lambda _: 1.0,
     ) -> None:
         self._policy = policy
         self._timer = timer
@@ -76,7 +87,7 @@ class ModelGate:
         self._breaker = CircuitBreaker(policy.circuit_breaker)
         self._limit = ConcurrencyLimit(policy.bulkhead.max_concurrency)
         self._running = 0
-        self._waiting: deque[_Place] = deque()
+        self._waiting: FairQueue[Place] = FairQueue(weights)
         self._chance = chance
         self._backoff = Backoff(policy.retry, chance)
         self._pauses = 0
@@ -95,8 +106,10 @@ class ModelGate:
             self._admit_waiting()
 
     @asynccontextmanager
-    async def passing(self) -> AsyncIterator[None]:
+    async def passing(self, turn: Turn = NOBODYS) -> AsyncIterator[None]:
         """Let what is inside make one call, and learn from how it ends.
+
+        Calls that wait for a place take turns by their clients.
 
         Raises:
             ModelUnavailableError: no place came free in time, or the
@@ -105,8 +118,8 @@ class ModelGate:
         # While the model is paused no call waits for a place.
         if (wait := self.wait_seconds()) > 0:
             raise _unavailable(wait)
-        await self._take_place()
-        ended = _Ended()
+        await self._take_place(turn)
+        ended = Ended()
         try:
             passed = self._pass()
         except errors.ModelUnavailableError:
@@ -114,9 +127,9 @@ class ModelGate:
             raise
         try:
             yield
-            ended = _Ended(well=True)
+            ended = Ended(well=True)
         except errors.LLMError as error:
-            ended = _Ended(error)
+            ended = Ended(error)
             raise
         finally:
             self._leave(passed, ended)
@@ -126,12 +139,17 @@ class ModelGate:
         with self._lock:
             return self._wait_seconds(self._timer())
 
-    @property
-    def is_full(self) -> bool:
-        """Whether one more call would have to wait for its place."""
+    def is_full(self, client_id: str) -> bool:
+        """Tell whether a client need not claim more jobs for its calls.
+
+        Where no place is free, every client may have calls that wait, so
+        that it gets its turn.
+        """
         with self._lock:
             asked = self._running + len(self._waiting)
-            return not self._limit.allows(asked)
+            if self._limit.allows(asked):
+                return False
+            return bool(self._waiting.count(client_id)) or not client_id
 
     @property
     def is_closed_by_breaker(self) -> bool:
@@ -166,37 +184,35 @@ class ModelGate:
             self._breaker.wait_seconds(now), self._backoff.wait_seconds(now)
         )
 
-    async def _take_place(self) -> None:
+    async def _take_place(self, turn: Turn) -> None:
         with self._lock:
-            if not self._waiting and self._limit.allows(self._running):
+            if not len(self._waiting) and self._limit.allows(self._running):
                 self._running += 1
                 return
-            place = _Place()
-            self._waiting.append(place)
+            place = Place()
+            self._waiting.push(turn, place)
         seconds = self._policy.bulkhead.acquisition_timeout
         try:
             async with asyncio.timeout(seconds):
                 await place.free.wait()
         except asyncio.CancelledError:
-            self._give_up(place)
+            self._give_up(turn, place)
             raise
         except TimeoutError:
-            self._give_up(place)
+            self._give_up(turn, place)
             raise errors.ModelUnavailableError(
                 "The model's limit of calls at once was reached",
                 retry_after=self._policy.retry.min_wait,
             ) from None
 
-    def _give_up(self, place: "_Place") -> None:
+    def _give_up(self, turn: Turn, place: Place) -> None:
         with self._lock:
-            if place in self._waiting:
-                self._waiting.remove(place)
-            else:
+            if not self._waiting.remove(turn, place):
                 # It came free in the same moment.
                 self._running -= 1
                 self._admit_waiting()
 
-    def _pass(self) -> "_Passed":
+    def _pass(self) -> Passed:
         with self._lock:
             now = self._timer()
             wait = self._wait_seconds(now)
@@ -204,10 +220,10 @@ class ModelGate:
                 passed = self._breaker.admit(now)
                 ticket = self._backoff.admit(now)
                 if passed is not None and ticket is not None:
-                    return _Passed(passed, ticket)
+                    return Passed(passed, ticket)
         raise _unavailable(wait)
 
-    def _leave(self, passed: "_Passed | None", ended: "_Ended") -> None:
+    def _leave(self, passed: Passed | None, ended: Ended) -> None:
         with self._lock:
             now = self._timer()
             before = self._breaker.state, self._pauses
@@ -218,19 +234,24 @@ class ModelGate:
             after = self._breaker.state, self._pauses
             pause = self._backoff.paused_seconds(now)
             kind = self._last_error[0] if self._last_error else None
-        if isinstance(ended.error, errors.RateLimitedError):
+        if isinstance(ended.error, errors.RateLimitedError) and not isinstance(
+            ended.error, _STOPS
+        ):
             self._log.refused(pause, begins=after[1] > before[1])
         if after[0] is not before[0]:
             self._log.breaker(before[0], after[0], kind)
 
-    def _learn(self, passed: "_Passed", ended: "_Ended", now: float) -> None:
+    def _learn(self, passed: Passed, ended: Ended, now: float) -> None:
         error, ticket = ended.error, passed.ticket
         if ended.well:
             self._succeeded += 1
         elif error is not None:
             self._failed[error.kind] += 1
             self._last_error = (error.kind, now)
-        if isinstance(error, errors.RateLimitedError):
+        if isinstance(error, _STOPS):
+            self._backoff.abandoned(ticket, now)
+            self._breaker.succeeded(passed.breaker)
+        elif isinstance(error, errors.RateLimitedError):
             self._refused(ticket, error, now)
             self._breaker.succeeded(passed.breaker)
         elif ended.well or isinstance(error, _ANSWERS):
@@ -274,8 +295,8 @@ class ModelGate:
             self._backoff.recovered()
 
     def _admit_waiting(self) -> None:
-        while self._waiting and self._limit.allows(self._running):
-            place = self._waiting.popleft()
+        while len(self._waiting) and self._limit.allows(self._running):
+            place = self._waiting.pop()
             self._running += 1
             if not place.offer():
                 self._running -= 1
@@ -289,38 +310,6 @@ def _unavailable(wait: float) -> errors.ModelUnavailableError:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Passed:
-    """Permission of both the breaker and the backoff."""
-
-    breaker: Pass
-    ticket: Ticket
-
-
-@dataclass(frozen=True, slots=True)
-class _Ended:
-    """How a call ended: well, with an error, or (neither) cancelled."""
-
-    error: errors.LLMError | None = None
-    well: bool = False
-
-
-class _Place:
-    """A call that waits for its place, in its own event loop."""
-
-    def __init__(self) -> None:
-        self.free = asyncio.Event()
-        self._loop = asyncio.get_running_loop()
-
-    def offer(self) -> bool:
-        """Wake the call; False if its loop has ended."""
-        try:
-            self._loop.call_soon_threadsafe(self.free.set)
-        except RuntimeError:
-            return False
-        return True
-
-
 class ModelGates:
     """The gates of all models that a process calls, by their ids."""
 
@@ -329,6 +318,12 @@ class ModelGates:
         self._lock = threading.Lock()
         self._gates: dict[str, tuple[Resilience, frozenset[str], ModelGate]]
         self._gates = {}
+        # The weights of clients, where somebody knows them.
+        self.weights: Weights = lambda _: 1.0
+
+    def weight(self, client_id: str) -> float:
+        """Return how many turns a client gets where others get one."""
+        return self.weights(client_id)
 
     def of(
         self, model_id: str, names: frozenset[str], policy: Resilience
@@ -339,7 +334,14 @@ class ModelGates:
             if known is not None and known[:2] == (policy, names):
                 return known[2]
             gate = (
-                known[2] if known else ModelGate(policy, self._timer, model_id)
+                known[2]
+                if known
+                else ModelGate(
+                    policy,
+                    self._timer,
+                    model_id,
+                    weights=self.weight,
+                )
             )
             self._gates[model_id] = (policy, names, gate)
         gate.adjust(policy)
@@ -362,15 +364,18 @@ class ModelGates:
             for model_id, (_, called, gate) in entries
         ]
 
-    def unavailable(self) -> "Unavailable":
-        """Tell which models' jobs need not be claimed, and until when."""
+    def unavailable(self, client_id: str = "") -> "Unavailable":
+        """Tell which models' jobs need not be claimed, and until when.
+
+        For the workers of one client; without it, for all.
+        """
         with self._lock:
             entries = list(self._gates.values())
         names: set[str] = set()
         waits = []
         for _, called, gate in entries:
             wait = gate.wait_seconds()
-            if wait > 0 or gate.is_full:
+            if wait > 0 or gate.is_full(client_id):
                 names |= called
                 waits.append(wait or _FULL_SECONDS)
         return Unavailable(frozenset(names), min(waits, default=None))

@@ -6,16 +6,16 @@ import heapq
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import structlog
 
 from api.models.worker_models import WorkerConfig
+from api.services.limits.claims import LOOK_SECONDS, ClaimGuard, Share
 from api.services.queue.job_outcomes import Result
 from api.services.queue.job_queue import JobQueue
 from api.services.queue.job_work import Claimant, ClaimedJob, Failed, Requeued
-from llm_sdks.resilience.model_gate import ModelGates
 from llm_workers.execution.pipeline import Pipeline
 from llm_workers.execution.prefetch import Prefetch
 from llm_workers.results.result_writer import ResultWriter
@@ -61,7 +61,7 @@ class JobRunner:
         queue: JobQueue,
         pipeline: Pipeline,
         writer: ResultWriter,
-        gates: ModelGates,
+        claims: ClaimGuard,
         clock: Clock = now_ms,
         *,
         times: RunnerTimes | None = None,
@@ -73,7 +73,7 @@ class JobRunner:
         self._queue = queue
         self._pipeline = pipeline
         self._writer = writer
-        self._gates = gates
+        self._claims = claims
         self._clock = clock
         self._running: dict[asyncio.Task[None], ClaimedJob] = {}
         # Claimed for the places that come free next.
@@ -141,28 +141,69 @@ class JobRunner:
         config = self._read_config()
         limit = min(free, config.max_items_per_batch, _MOST_AT_ONCE)
         self._may_be_more = False
-        unavailable = self._gates.unavailable()
-        if unavailable.wait_seconds is not None:
+        claimable = self._claims.look(self._client_id)
+        if claimable.wait_seconds is not None:
             # Their jobs wait in the queue; there may be others.
-            self._remember_due(self._clock() / 1000 + unavailable.wait_seconds)
+            self._remember_due(self._clock() / 1000 + claimable.wait_seconds)
+        if claimable.most is not None and claimable.most < limit:
+            limit = claimable.most
+            self._remember_due(self._clock() / 1000 + LOOK_SECONDS)
+        if limit == 0:
+            return
         started = time.monotonic()
         try:
-            jobs = await self._queue.claim(
-                self._client_id,
-                config,
-                self._claimant,
-                limit,
-                unavailable.names,
-            )
+            found = await self._claim_shares(claimable.shares, config, limit)
+            if found < limit:
+                found += await self._claim_block(
+                    config, limit - found, claimable.names
+                )
         except StoreError as error:
             log.warning("claim_failed", error=type(error).__name__)
             return
         self._prefetch.claimed(started)
-        self._ready.extend(jobs)
         # A full block says that more may wait.
-        self._may_be_more |= len(jobs) == limit
-        if jobs:
+        self._may_be_more |= found == limit
+        if found:
             self._poll_seconds = self._times.first_poll
+
+    async def _claim_shares(
+        self, shares: Sequence[Share], config: WorkerConfig, limit: int
+    ) -> int:
+        """Claim the few jobs that may be claimed of some models."""
+        total = 0
+        for share in shares:
+            if total == limit:
+                break
+            wanted = config.model_filter
+            if wanted is not None and wanted not in share.names:
+                continue
+            may = min(share.take(limit - total), limit - total)
+            found = 0
+            try:
+                for name in [wanted] if wanted else sorted(share.names):
+                    if found >= may:
+                        break
+                    only = config.model_copy(update={"model_filter": name})
+                    found += await self._claim_block(only, may - found)
+            finally:
+                if found < may:
+                    share.give_back(may - found)
+            if found == may:
+                self._remember_due(self._clock() / 1000 + share.wait)
+            total += found
+        return total
+
+    async def _claim_block(
+        self,
+        config: WorkerConfig,
+        limit: int,
+        left_out: Collection[str] = frozenset(),
+    ) -> int:
+        jobs = await self._queue.claim(
+            self._client_id, config, self._claimant, limit, left_out
+        )
+        self._ready.extend(jobs)
+        return len(jobs)
 
     async def _wait_for_news(self, free: int) -> None:
         self._news.clear()

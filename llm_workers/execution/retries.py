@@ -6,7 +6,10 @@ from dataclasses import replace
 
 import structlog
 
+from api.models.suspension_models import OnSuspended
 from api.services.calls.model_call import FailedCallError
+from api.services.limits.admission import WaitKind
+from api.services.limits.suspension import reason_of
 from api.services.queue.job_work import ClaimedJob, Requeued, Spent
 from llm_sdks.errors import (
     CallTimeoutError,
@@ -36,6 +39,8 @@ _MOST_REFUSALS = 5
 # Waits are lengthened by up to this part, and by no more than this.
 _JITTER = 0.25
 _MOST_JITTER_SECONDS = 10.0
+# For jobs that only later need a model whose account is stopped.
+_STOPPED_SECONDS = 60.0
 
 log = structlog.get_logger(__name__)
 
@@ -61,11 +66,32 @@ class Retries:
     def later(self, job: ClaimedJob, error: StepError) -> Requeued | None:
         """Say when to make a failed call again; None if that cannot help."""
         later = None
-        if isinstance(error, FailedCallError) and error.error.retryable:
-            later = self._retry(job, error)
+        if isinstance(error, FailedCallError):
+            if reason_of(error.error) is not None:
+                later = self._suspended(job, error)
+            elif error.error.retryable:
+                later = self._retry(job, error)
         if later is None:
             _tell_of_failure(job, error)
         return later
+
+    def _suspended(
+        self, job: ClaimedJob, failed: FailedCallError
+    ) -> Requeued | None:
+        """Let a job wait whose call has found the account stopped."""
+        if failed.model.on_suspended is OnSuspended.FAIL:
+            return None
+        wait = failed.model.resilience.policy.retry.min_wait
+        if not _is_held_back(job, failed):
+            wait = max(wait, failed.error.retry_after or _STOPPED_SECONDS)
+        return self._requeue(
+            job,
+            failed.error,
+            wait,
+            _spent(job, failed),
+            counted=False,
+            waits_for=WaitKind.SUSPENDED,
+        )
 
     def _retry(
         self, job: ClaimedJob, failed: FailedCallError
@@ -76,7 +102,14 @@ class Retries:
             # Not this job's doing: its attempts stay as they are.
             refusals = min(max(spent.refusals, 1), _MOST_REFUSALS)
             wait = self._wait(policy, refusals, error)
-            return self._requeue(job, error, wait, spent, counted=False)
+            kind = getattr(error, "wait_kind", None)
+            if getattr(error, "holds_claims", False) and _is_held_back(
+                job, failed
+            ):
+                wait = policy.min_wait
+            return self._requeue(
+                job, error, wait, spent, counted=False, waits_for=kind
+            )
         if spent.unreadable >= (error.max_calls or _MOST_UNREADABLE):
             return None
         job = replace(job, failures=job.failures + 1)
@@ -118,6 +151,7 @@ class Retries:
         spent: Spent,
         *,
         counted: bool,
+        waits_for: str | None = None,
     ) -> Requeued:
         return Requeued(
             self._clock() + _ms(wait),
@@ -125,7 +159,7 @@ class Retries:
             reason=said(error),
             failures=job.failures,
             spent=spent.dump() if spent != Spent.load(job.spent) else None,
-            waits_for=getattr(error, "wait_kind", None),
+            waits_for=waits_for,
         )
 
 
@@ -141,6 +175,14 @@ def _tell_of_failure(job: ClaimedJob, error: StepError) -> None:
             count=count,
         ),
     )
+
+
+def _is_held_back(job: ClaimedJob, failed: FailedCallError) -> bool:
+    """Tell whether the job is not claimed while the model takes no calls.
+
+    It is claimed if another step than the first one needs the model.
+    """
+    return job.model in (failed.model.name, failed.model.model_id)
 
 
 def _spent(job: ClaimedJob, failed: FailedCallError) -> Spent:

@@ -103,7 +103,9 @@ class WorkerPool(Loop):
         self._next_snapshot = 0.0
         self._next_reap = 0.0
         self._warned_full = False
-        self._search = WorkSearch(parts.queue, parts.gates, self._times.asking)
+        self._search = WorkSearch(
+            parts.queue, parts.claims, self._times.asking
+        )
 
     async def run(self) -> None:
         """Supervise until stopped, then stop every worker in time."""

@@ -3,9 +3,9 @@
 import time
 from collections.abc import Sequence
 
+from api.services.limits.claims import ClaimGuard
 from api.services.queue.job_queue import JobQueue
 from api.services.queue.worker_leases import Slot
-from llm_sdks.resilience.model_gate import ModelGates
 from llm_workers.supervisor.fairness import Rotation
 from llm_workers.supervisor.snapshot import Snapshot
 
@@ -14,11 +14,11 @@ class WorkSearch:
     """Asks the queue for worker after worker, some of them in each round."""
 
     def __init__(
-        self, queue: JobQueue, gates: ModelGates, seconds: float
+        self, queue: JobQueue, claims: ClaimGuard, seconds: float
     ) -> None:
         """Take how long one round may last; one worker is always asked."""
         self._queue = queue
-        self._gates = gates
+        self._claims = claims
         self._seconds = seconds
         self._rotation = Rotation()
 
@@ -41,7 +41,7 @@ class WorkSearch:
             has_work = await self._queue.has_work(
                 worker.client_id,
                 worker.config,
-                self._gates.unavailable().names,
+                self._claims.look(worker.client_id).closed,
             )
             self._rotation.asked(worker_id, has_work=has_work)
         return worker_id in self._rotation.hungry

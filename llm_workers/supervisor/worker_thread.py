@@ -18,12 +18,13 @@ from api.models.worker_models import Worker, WorkerConfig
 from api.services.calls.catalog import Catalog
 from api.services.calls.model_access import ModelAccess
 from api.services.calls.model_caller import ModelCaller
+from api.services.limits.admission import Admission
+from api.services.limits.claims import ClaimGuard
 from api.services.models.model_service import ModelService
 from api.services.monitoring.observer import NOBODY, Observer
 from api.services.prompts.prompt_service import PromptService
 from api.services.queue.job_queue import JobQueue
 from api.services.queue.job_work import Claimant
-from llm_sdks.resilience.model_gate import ModelGates
 from llm_workers.execution.job_runner import JobRunner, RunnerTimes
 from llm_workers.execution.pipeline import Pipeline
 from llm_workers.results.result_writer import ResultWriter, WriterTimes
@@ -46,7 +47,8 @@ class WorkerParts:
     access: ModelAccess
     signals: Signals
     spool: Spool
-    gates: ModelGates
+    claims: ClaimGuard
+    admission: Admission
     clock: Clock
     observer: Observer = NOBODY
     runner_times: RunnerTimes = field(default_factory=RunnerTimes)
@@ -139,7 +141,11 @@ class WorkerThread:
             # crash of a worker that has done its work.
             stack.push_async_callback(_closing, parts.clients.close)
             # Plug-ins live in one event loop.
-            caller = ModelCaller(parts.access.anew(), observer=parts.observer)
+            caller = ModelCaller(
+                parts.access.anew(),
+                admission=parts.admission,
+                observer=parts.observer,
+            )
             stack.push_async_callback(_closing, caller.close)
             runner = self._build(catalog, caller)
             parts.signals.subscribe(topic, self.wake)
@@ -169,7 +175,7 @@ class WorkerThread:
             parts.queue,
             pipeline,
             writer,
-            parts.gates,
+            parts.claims,
             parts.clock,
             times=parts.runner_times,
         )

@@ -388,6 +388,27 @@ class TestOnAPrivateInstance:
         assert not any(name.endswith(".metasync") for name in commands.files())
 
 
+def test_a_refused_key_is_said_and_waited_for(
+    on_provider: RunCommands, provider: FakeProvider
+) -> None:
+    async def refusing(_body: Body) -> web.StreamResponse:
+        return failure(401, "Incorrect API key provided")
+
+    provider.handler = refusing
+    on_provider.write(numbered(3))
+    ended = on_provider.run_file("--fail-fast")
+    assert ended.status == 2
+    assert "is suspended" in ended.output
+    assert "does not accept the model's key" in ended.output
+    assert KEY not in ended.output
+    # The first call, and those that were under way.
+    assert len(provider.requests) <= 3
+    provider.handler = provider.echo
+    ended = on_provider.run_file()
+    assert ended.status == 0, ended.output
+    assert len(on_provider.rows()) == 3
+
+
 def test_it_says_why_nothing_comes(commands: RunCommands) -> None:
     nobody = f"http://127.0.0.1:{free_port()}"
     commands.variables["OPENAI_API_KEY"] = KEY

@@ -464,6 +464,7 @@ def test_the_health_of_a_model_that_nobody_called(
         "model_id": made["model_id"],
         "name": made["name"],
         "available": True,
+        "suspended": None,
         "running": 0,
         "succeeded": 0,
         "failed": {},

@@ -159,8 +159,10 @@ def test_metasyncs_own_secrets_are_lent_to_no_model(user: ApiUser) -> None:
 
 
 def test_a_refused_key_does_not_show(
-    user: ApiUser, provider: FakeProvider, model: str
+    user: ApiUser, provider: FakeProvider
 ) -> None:
+    model = provider_model(user, provider, onSuspended="fail")
+
     async def refusing(_body: dict[str, Any]) -> web.StreamResponse:
         return failure(401, f"Incorrect API key provided: {PROVIDER_KEY}")
 

@@ -115,7 +115,7 @@ def test_a_refused_key_names_no_key(
     user: ApiUser, simulator: Simulator, sdk: str
 ) -> None:
     simulator.configure(api_key="another-key")
-    job = done(user, simulated(user, simulator, sdk))
+    job = done(user, simulated(user, simulator, sdk, onSuspended="fail"))
     assert job["errorData"]["errorType"] == "NOT_AUTHORIZED"
     assert "sk-provider-secret" not in str(job)
 

@@ -100,6 +100,7 @@ def test_a_data_directory_that_cannot_be_written_is_said_until_it_can(
         assert user.get(f"/jobs/{job['jobId']}")["waitingFor"] == {
             "kind": "NO_THREAD",
             "until": None,
+            "detail": None,
         }
         data_dir.unlink()
         eventually(

@@ -237,6 +237,7 @@ def test_the_defaults_are_those_of_the_documentation(
         "max_attempts": 5,
         "llm_timeout_seconds": 900.0,
         "stream_stall_seconds": 10,
+        "suspended_trial_seconds": 60,
         "stop_grace_seconds": 5.0,
         "log_level": "INFO",
         "log_format": None,

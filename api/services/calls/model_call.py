@@ -7,6 +7,7 @@ from api.models.metrics import Metrics
 from api.models.model_models import ModelWithKey
 from llm_sdks.base_sdk import Completion, Usage
 from llm_sdks.errors import LLMError, PartialAnswerError
+from llm_sdks.resilience.fair_queue import Turn
 
 CANCELED = "CANCELED"
 
@@ -26,6 +27,12 @@ class Account:
     operation: str = ""
     run_id: str | None = None
     call_class: CallClass = CallClass.BULK
+
+    @property
+    def turn(self) -> Turn:
+        """Whose turn it is when calls have to wait."""
+        is_urgent = self.call_class is CallClass.INTERACTIVE
+        return Turn(self.client_id, is_urgent)
 
 
 NO_ACCOUNT = Account()

@@ -17,6 +17,7 @@ from contextlib import (
     aclosing,
     asynccontextmanager,
     nullcontext,
+    suppress,
 )
 from functools import partial
 from typing import Any, Protocol
@@ -127,9 +128,10 @@ class ModelCaller:
         model, gate = call.model, self._access.gate(call.model)
         try:
             sdk, request = self._open(call)
+            await _prepare(sdk, request)
             async with (
                 self._admission.passing(call, progress),
-                gate.passing(),
+                gate.passing(call.account.turn),
             ):
                 return await self._make(
                     model, progress, transfer(sdk, request, progress)
@@ -187,6 +189,13 @@ class ModelCaller:
                 )
             )
         return ModelAnswer(completion, metrics, model, cut)
+
+
+async def _prepare(sdk: BaseLLMSDK, request: CompletionRequest) -> None:
+    # What fails here fails again in the call, and is reported there.
+    with suppress(Exception):
+        async with asyncio.timeout(request.timeout):
+            await sdk.aprepare(request)
 
 
 async def _whole(

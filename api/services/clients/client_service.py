@@ -12,6 +12,7 @@ from api.models.client_models import (
     ClientWithKey,
     RotatedKey,
 )
+from api.models.limit_models import CallLimits
 from api.services.clients.client_keys import ClientKey, ClientKeys
 from api.services.shared.paging import Page, PageRequest, fetch_page
 from api.services.shared.repository import Repository
@@ -19,7 +20,7 @@ from api.services.workers.worker_service import WorkerService
 from utilities.cosmos_connector import Document, Documents
 
 WRONG_CREDENTIALS = "Invalid client credentials"
-_MAY_BE_NULL = frozenset({"apiRequestsPerMinute"})
+_MAY_BE_NULL = frozenset({"apiRequestsPerMinute", "weight"})
 # Compared where there is no client, so that time does not tell who exists.
 _NOBODYS_DIGEST = "0" * 64
 
@@ -45,6 +46,8 @@ class ClientService:
                 "name": request.name,
                 "enabled": True,
                 "apiRequestsPerMinute": request.api_requests_per_minute,
+                "weight": request.weight,
+                "limits": _stored(request.limits),
                 "keyDigest": security.digest(api_key, self._pepper),
             }
         )
@@ -65,18 +68,14 @@ class ClientService:
         return await self._clients.get_where({"clientId": client_id})
 
     async def update(self, client_id: str, request: ClientUpdate) -> Client:
-        """Change the name, or whether the client is enabled.
+        """Change the name, the limits, or whether the client is enabled.
 
         Workers of a disabled client do not run; enabled again, those that
         were running continue.
         """
-        changes = request.model_dump(exclude_unset=True, by_alias=True)
-        changes = {
-            name: value
-            for name, value in changes.items()
-            if value is not None or name in _MAY_BE_NULL
-        }
-        client = await self._change(client_id, lambda _: changes)
+        client = await self._change(
+            client_id, lambda current: _changes(current, request)
+        )
         self._workers.client_changed()
         return client
 
@@ -138,3 +137,34 @@ class ClientService:
             )
         finally:
             self._keys.forget(client_id)
+
+
+def _changes(current: Client, request: ClientUpdate) -> Document:
+    """Give the fields that a change of a client sets."""
+    changes = request.model_dump(
+        exclude_unset=True, exclude={"limits"}, by_alias=True
+    )
+    changes = {
+        name: value
+        for name, value in changes.items()
+        if value is not None or name in _MAY_BE_NULL
+    }
+    if "limits" in request.model_fields_set:
+        changes["limits"] = _stored(_merged(current.limits, request.limits))
+    return changes
+
+
+def _merged(
+    before: CallLimits | None, given: CallLimits | None
+) -> CallLimits | None:
+    """Put the given limits over those that were there; null is none."""
+    if before is None or given is None:
+        return given
+    new = given.model_dump(exclude_unset=True)
+    return before.model_copy(update=new)
+
+
+def _stored(limits: CallLimits | None) -> Document | None:
+    if limits is None or not limits.are_set:
+        return None
+    return limits.model_dump(by_alias=True)

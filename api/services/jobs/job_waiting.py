@@ -61,6 +61,12 @@ class JobWaiting:
             model = await self._models.find(job.model)
         except NotFoundError:
             return None  # its worker will say so
+        if (suspended := self._models.shown(model).suspended) is not None:
+            return WaitingFor(
+                kind=WaitingKind.SUSPENDED,
+                until=suspended.retry_at,
+                detail=suspended.message,
+            )
         health = await self._health.of(model)
         if health.available:
             return None

@@ -24,13 +24,23 @@ class WaitKind(StrEnum):
 
 
 class NotAdmittedError(ModelUnavailableError):
-    """No call was made; it may be tried again in `retry_after` seconds."""
+    """No call was made; it may be tried again in `retry_after` seconds.
+
+    `holds_claims` says that no worker claims the model's jobs meanwhile:
+    they wait in the queue, and may be due at once.
+    """
 
     def __init__(
-        self, wait_kind: WaitKind, message: str, retry_after: float
+        self,
+        wait_kind: WaitKind,
+        message: str,
+        retry_after: float,
+        *,
+        holds_claims: bool = False,
     ) -> None:
         super().__init__(message, retry_after=retry_after)
         self.wait_kind = wait_kind
+        self.holds_claims = holds_claims
 
 
 class AdmittedCall(Protocol):

@@ -73,7 +73,9 @@ class ModelHealthService:
         return ModelHealth(
             model_id=model.model_id,
             name=model.name,
-            available=all(_is_available(each) for each in processes),
+            available=model.suspended is None
+            and all(_is_available(each) for each in processes),
+            suspended=model.suspended,
             running=sum(each.running for each in processes),
             succeeded=sum(each.succeeded for each in processes),
             failed=dict(failed),

@@ -1,5 +1,6 @@
 """Models: made by the administrator, used by every client."""
 
+from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
 from fastapi.exceptions import RequestValidationError
@@ -13,6 +14,7 @@ from api.models.model_models import (
     ModelWithKey,
 )
 from api.models.resilience_models import ResilienceSettings
+from api.models.suspension_models import Suspended
 from api.services.models.llm_config import settings_of
 from api.services.shared.paging import Page, PageRequest, fetch_page
 from api.services.shared.repository import Repository
@@ -64,10 +66,18 @@ _NO_KEY_YET = SecretStr("set-later")
 class ModelService:
     """Rules of models."""
 
-    def __init__(self, documents: Documents, sdks: Sdks, keys: Keys) -> None:
+    def __init__(
+        self,
+        documents: Documents,
+        sdks: Sdks,
+        keys: Keys,
+        suspended: Callable[[str], Suspended | None] = lambda _: None,
+    ) -> None:
+        """Take what tells, of a model's id, whether it is suspended."""
         self._documents = documents
         self._sdks = sdks
         self._keys = keys
+        self._suspended = suspended
         self._models = Repository(documents, ModelWithKey, "Model")
 
     async def create(self, request: ModelCreate) -> ModelWithKey:
@@ -86,7 +96,7 @@ class ModelService:
 
     async def page(self, page: PageRequest) -> Page[Model]:
         """List all models."""
-        return await fetch_page(self._documents, {}, page, Model.from_document)
+        return await fetch_page(self._documents, {}, page, self._read)
 
     async def get(self, model_id: str) -> Model:
         """Return one.
@@ -94,7 +104,7 @@ class ModelService:
         Raises:
             NotFoundError: there is none.
         """
-        return await self._models.get(model_id, {})
+        return self.shown(await self._models.get(model_id, {}))
 
     async def update(self, model_id: str, request: ModelUpdate) -> Model:
         """Change what is given; the result must be a valid model.
@@ -105,9 +115,20 @@ class ModelService:
         """
         if request.sdk is not None:
             self._check_sdk(request.sdk)
-        return await self._models.change(
+        changed = await self._models.change(
             model_id, {}, lambda current: self._changes(current, request)
         )
+        return self.shown(changed)
+
+    def shown(self, model: Model) -> Model:
+        """Return a model with its state, as people see it."""
+        suspended = self._suspended(model.model_id)
+        if suspended is None:
+            return model
+        return model.model_copy(update={"suspended": suspended})
+
+    def _read(self, document: Document) -> Model:
+        return self.shown(Model.from_document(document))
 
     async def delete(self, model_id: str) -> None:
         """Delete the model; its name is free again."""
@@ -125,6 +146,12 @@ class ModelService:
         if document is None:
             raise NotFoundError("Model")
         return ModelWithKey.from_document(document)
+
+    async def by_ids(self, model_ids: Collection[str]) -> list[Model]:
+        """Return those of the models that exist."""
+        ids = [ObjectId(each) for each in model_ids]
+        found = await self._documents.find({"_id": {"$in": ids}})
+        return [Model.from_document(each) for each in found]
 
     async def missing(self, references: set[str]) -> set[str]:
         """Tell which of the models that jobs name do not exist."""
@@ -203,6 +230,11 @@ def _merge(current: Model, changes: Document) -> None:
         changes["cost"] = _merged(before, changes["cost"])
     if "resilience" in changes:
         changes["resilience"] = _resilience(current, changes["resilience"])
+    if "limits" in changes:
+        given = changes["limits"]
+        before = current.limits.model_dump(by_alias=True)
+        # Null takes all limits away.
+        changes["limits"] = {} if given is None else _merged(before, given)
     if changes.get("profile") is not None and current.profile is not None:
         said = current.profile.model_dump(by_alias=True)
         changes["profile"] = _merged(said, changes["profile"])

@@ -202,6 +202,40 @@ class GateCollector(Collector):
         )
 
 
+class SuspensionCollector(Collector):
+    """Models to which no calls are made: their accounts are stopped."""
+
+    def __init__(
+        self,
+        suspended: Callable[[], Mapping[str, str]],
+        label: Callable[[str], str],
+    ) -> None:
+        self._suspended = suspended
+        self._label = label
+
+    def describe(self) -> Iterator[Metric]:
+        """Name the metric."""
+        return self._families({})
+
+    def collect(self) -> Iterator[Metric]:
+        """Show those that are suspended now."""
+        return self._families(self._suspended())
+
+    def _families(self, suspended: Mapping[str, str]) -> Iterator[Metric]:
+        family = _gauge(
+            "model_suspended",
+            "1 while the model is suspended; absent: it is not",
+            "model",
+            "reason",
+        )
+        shown = {
+            (self._label(name), reason) for name, reason in suspended.items()
+        }
+        for key in sorted(shown):
+            family.add_metric(key, 1)
+        yield family
+
+
 class SpoolCollector(Collector):
     """What of this process waits on disk."""
 

@@ -1,7 +1,7 @@
 """One process's metrics, as Prometheus reads them."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from prometheus_client import (
     CollectorRegistry,
@@ -16,6 +16,7 @@ from api.services.monitoring.collectors import (
     QueueCollector,
     SpoolCollector,
     SpoolSize,
+    SuspensionCollector,
 )
 from api.services.monitoring.instruments import Instruments
 from api.services.monitoring.queue_state import (
@@ -53,6 +54,7 @@ class MetricsService:
         gates: ModelGates,
         spool_size: Callable[[], SpoolSize],
         queue: QueueState,
+        suspended: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
         """Show these whenever somebody scrapes."""
         active = Kept(queue.active, ACTIVE_SECONDS)
@@ -61,6 +63,7 @@ class MetricsService:
         for collector in (
             GateCollector(gates, self.observer.model),
             SpoolCollector(spool_size),
+            SuspensionCollector(suspended, self.observer.model),
             QueueCollector(active, ended, self._clock),
         ):
             self.registry.register(collector)

@@ -27,7 +27,7 @@ from api.services.calls.live_stream import (
 )
 from api.services.calls.model_access import ModelAccess
 from api.services.calls.model_call import Account, CallClass, ModelCall
-from api.services.calls.model_caller import ModelCaller
+from api.services.calls.model_caller import Admits, ModelCaller
 from api.services.models.model_service import ModelService
 from api.services.monitoring.observer import NOBODY, Observer
 from api.services.prompts.prompt_service import PromptService
@@ -88,6 +88,7 @@ class StreamService:
         prompts: PromptService,
         access: ModelAccess,
         *,
+        admission: Admits | None = None,
         observer: Observer = NOBODY,
         clock: Clock = now_ms,
         limits: StreamLimits = _LIMITS,
@@ -96,7 +97,9 @@ class StreamService:
         self._streams = Repository(documents, Stream, "Stream")
         self._models = models
         self._prompts = prompts
-        self._caller = ModelCaller(access, observer=observer)
+        self._caller = ModelCaller(
+            access, admission=admission, observer=observer
+        )
         self._longest_call = access.timeout_seconds
         self._clock = clock
         self._limits = limits

@@ -30,7 +30,7 @@ KEY = "key-abcdefgh-ijklmnop"
         ({"code": "content_filter"}, errors.ContentFilteredError),
         ({"type": "invalid_request_error"}, errors.BadRequestError),
         ({"code": "BadRequest"}, errors.BadRequestError),
-        ({"code": "DeploymentNotFound"}, errors.BadRequestError),
+        ({"code": "DeploymentNotFound"}, errors.ModelNotFoundError),
         ({"code": "InternalServerError"}, errors.ProviderError),
         ({"code": 7}, errors.ProviderError),
         ({}, errors.ProviderError),
@@ -198,7 +198,7 @@ def test_an_account_that_cannot_pay_is_told_from_a_limit(
     error = failures.of_status(status, {}, {"error": problem}, KEY)
     assert isinstance(error, errors.AccountExhaustedError) is exhausted
     if exhausted:
-        assert (error.retryable, error.retry_after) == (True, 60.0)
+        assert (error.retryable, error.retry_after) == (True, None)
 
 
 @pytest.mark.parametrize(
@@ -437,3 +437,77 @@ def test_a_key_within_an_address_is_not_quoted(quoted: str) -> None:
     said = str(failures.of_status(400, {}, body, "abc/def+ghi=jkl"))
     assert "abc" not in said
     assert "[key]" in said
+
+
+@pytest.mark.parametrize(
+    ("status", "problem", "headers", "kind"),
+    [
+        (
+            429,
+            {"message": "Rate limit reached on requests per day (RPD)"},
+            {},
+            errors.QuotaExhaustedError,
+        ),
+        (
+            429,
+            {"message": "on tokens per day (TPD). Try again in 2h3m"},
+            {},
+            errors.QuotaExhaustedError,
+        ),
+        # A window that moves: there is room again soon.
+        (
+            429,
+            {"message": "on requests per day (RPD). Try again in 8.6s"},
+            {},
+            errors.RateLimitedError,
+        ),
+        (
+            429,
+            {
+                "status": "RESOURCE_EXHAUSTED",
+                "details": [
+                    {"violations": [{"quotaId": "RequestsPerDayPerProject"}]},
+                    {"retryDelay": "17s"},
+                ],
+            },
+            {},
+            errors.QuotaExhaustedError,
+        ),
+        (
+            429,
+            {"message": "on requests per min (RPM)"},
+            {},
+            errors.RateLimitedError,
+        ),
+    ],
+)
+def test_a_quota_of_a_day_is_told_from_a_limit(
+    status: int,
+    problem: dict[str, Any],
+    headers: dict[str, str],
+    kind: type[errors.LLMError],
+) -> None:
+    error = failures.of_status(status, headers, {"error": problem}, KEY)
+    assert type(error) is kind
+
+
+@pytest.mark.parametrize(
+    ("status", "problem", "gone"),
+    [
+        (404, {"code": "model_not_found", "message": "no"}, True),
+        (404, {"message": "The model `gpt-9` does not exist"}, True),
+        (404, {"type": "not_found_error", "message": "model: x-1"}, True),
+        (404, {"message": "models/g-1 is not found for v1beta"}, True),
+        (404, {"code": "DeploymentNotFound"}, True),
+        (410, {"message": "This model has been retired"}, True),
+        (400, {"code": "model_decommissioned"}, True),
+        (400, {"message": "The model does not exist in this prompt"}, False),
+        (404, {"message": "nothing here"}, False),
+        (500, {"code": "model_not_found"}, False),
+    ],
+)
+def test_a_model_that_is_gone_is_told_from_a_wrong_request(
+    status: int, problem: dict[str, Any], *, gone: bool
+) -> None:
+    error = failures.of_status(status, {}, {"error": problem}, KEY)
+    assert isinstance(error, errors.ModelNotFoundError) is gone

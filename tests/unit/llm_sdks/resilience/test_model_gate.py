@@ -200,7 +200,7 @@ async def test_concurrency_shrinks_at_a_rate_limit_and_grows_again(
             *(fail_at(together, gate) for _ in range(together.parties))
         )
         assert gate.state().concurrency_limit == 22
-        assert gate.is_full
+        assert gate.is_full("")
     assert gate.state().breaker is BreakerState.CLOSED
     timer.now += 1
     # After the trial calls are few, and each that is answered adds one.
@@ -221,7 +221,7 @@ async def test_a_bulkhead_lets_so_many_through_and_the_next_in_order(
 ) -> None:
     gate = ModelGate(at_most(2), timer)
     async with held(gate, 2) as (first, second):
-        assert gate.is_full
+        assert gate.is_full("")
         third, fourth = Held(gate), Held(gate)
         await asyncio.sleep(0)
         assert gate.state().waiting == 2

@@ -10,6 +10,7 @@ from bson import ObjectId
 
 from api.models.metrics import Metrics
 from api.models.worker_models import WorkerConfig
+from api.services.limits.claims import ClaimGuard
 from api.services.queue.job_outcomes import Result
 from api.services.queue.job_queue import JobQueue
 from api.services.queue.job_work import (
@@ -59,7 +60,7 @@ class _Rig:
                     close=self._closed,
                 ),
             ),
-            ModelGates(),
+            ClaimGuard(ModelGates()),
         )
 
     lease_seconds = 30.0
@@ -145,7 +146,7 @@ def runner(clock: Clock) -> JobRunner:
         nothing,
         nothing,
         nothing,
-        ModelGates(),
+        ClaimGuard(ModelGates()),
         clock,
     )
 

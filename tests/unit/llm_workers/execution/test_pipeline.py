@@ -645,7 +645,7 @@ async def test_after_the_last_attempt_it_has_failed(
     "error",
     [
         errors.BadRequestError("no", http_status=400, request_id="req-1"),
-        errors.NotAuthorizedError("no", http_status=401, request_id="req-1"),
+        errors.NotAuthorizedError("no", http_status=403, request_id="req-1"),
     ],
     ids=lambda e: e.kind,
 )
@@ -957,6 +957,35 @@ async def test_a_synchronous_plug_in_that_hangs_is_a_timeout_too(
     assert await asyncio.to_thread(ended.wait, 20)
 
 
+# --- What waits until an account is open again
+
+_STOPPED = [
+    errors.AccountExhaustedError("no credit", retry_after=900),
+    errors.QuotaExhaustedError("come back tomorrow"),
+    errors.NotAuthorizedError("no", http_status=401),
+    errors.ModelNotFoundError("no such model"),
+]
+
+
+@pytest.mark.parametrize("error", _STOPPED, ids=lambda e: e.kind)
+async def test_a_job_waits_while_its_models_account_is_stopped(
+    bench: Bench, error: errors.LLMError
+) -> None:
+    outcome = await bench.is_requeued(error)
+    assert (outcome.counted, outcome.waits_for) == (False, "suspended")
+    # Nobody claims it meanwhile, so that it is due as soon as that ends.
+    assert outcome.available_at - NOW <= 2000
+
+
+async def test_a_job_whose_evaluation_needs_such_a_model_waits_longer(
+    bench: Bench,
+) -> None:
+    error = errors.NotAuthorizedError("no", http_status=401)
+    outcome = await bench.is_requeued('{"a": 1}', error, **THREE_STEPS)
+    assert outcome.checkpoint is not None
+    assert outcome.available_at - NOW >= 60_000
+
+
 # --- What fails after the working step
 
 
@@ -964,7 +993,10 @@ async def test_a_synchronous_plug_in_that_hangs_is_a_timeout_too(
     ("error", "kind"),
     [
         (errors.BadRequestError("no"), "BAD_REQUEST"),
-        (errors.NotAuthorizedError("no"), "NOT_AUTHORIZED"),
+        (
+            errors.NotAuthorizedError("no", http_status=403),
+            "NOT_AUTHORIZED",
+        ),
     ],
 )
 async def test_a_failed_evaluation_is_recorded(

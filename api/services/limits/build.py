@@ -1,0 +1,17 @@
+"""The stages that every call passes, in order: the only list of them."""
+
+from api.services.limits.admission import Admission
+from api.services.limits.limit_stage import LimitStage
+from api.services.limits.limiter import Limiter
+from api.services.limits.suspension_stage import SuspensionStage
+from api.services.limits.suspensions import Suspensions
+from utilities.clock import Clock
+
+
+def build_admission(
+    suspensions: Suspensions, limiter: Limiter, clock: Clock
+) -> Admission:
+    """Make what admits the calls of a process, whoever makes them."""
+    return Admission(
+        [SuspensionStage(suspensions), LimitStage(limiter, clock)]
+    )

@@ -1,0 +1,83 @@
+"""Which jobs workers need not claim just now, and why, in one place.
+
+A job whose call would not be admitted stays in the queue: claiming it and
+putting it back would cost several writes, again and again.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from llm_sdks.resilience.model_gate import ModelGates
+
+# While limits leave no room, workers look again this often.
+LOOK_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A model of whose jobs only some may be claimed now.
+
+    `take` asks for a number of jobs and returns how many may be claimed;
+    `give_back` returns those that were not found. `room` is how many that
+    would be now. Who gets as many as it may, or none, looks again after
+    `wait` seconds.
+    """
+
+    names: frozenset[str]
+    take: Callable[[int], int]
+    give_back: Callable[[int], None]
+    room: int
+    wait: float
+
+
+@dataclass(frozen=True, slots=True)
+class Claimable:
+    """What may be claimed now.
+
+    Jobs of models in `names` are left out of ordinary claims; some of them
+    may be claimed by their `shares`. `wait_seconds` is when there may be
+    more; None if nothing is left out.
+    """
+
+    names: frozenset[str] = frozenset()
+    shares: tuple[Share, ...] = ()
+    wait_seconds: float | None = None
+    # How many jobs of the client; None is any number.
+    most: int | None = None
+
+    @property
+    def closed(self) -> frozenset[str]:
+        """The models of which no job can be claimed."""
+        open_ = [share.names for share in self.shares if share.room > 0]
+        return self.names.difference(*open_)
+
+
+class ClaimGuard:
+    """Asks the gates of the process, and whatever else limits models."""
+
+    def __init__(
+        self,
+        gates: ModelGates,
+        sources: Sequence[Callable[[str], Sequence[Share]]] = (),
+        room_of_client: Callable[[str], int | None] = lambda _: None,
+    ) -> None:
+        self._gates = gates
+        self._sources = tuple(sources)
+        self._room_of_client = room_of_client
+
+    def look(self, client_id: str = "") -> Claimable:
+        """Tell what may be claimed now of a client's jobs."""
+        paused = self._gates.unavailable(client_id)
+        most = self._room_of_client(client_id)
+        names, wait = paused.names, paused.wait_seconds
+        shares = []
+        found = [s for source in self._sources for s in source(client_id)]
+        for share in found:
+            # What its gate, or an earlier source, holds back stays so.
+            if not share.names & names:
+                shares.append(share)
+            names |= share.names
+        waits = [share.wait for share in shares if share.room == 0]
+        if wait is not None:
+            waits.append(wait)
+        return Claimable(names, tuple(shares), min(waits, default=None), most)

@@ -1,0 +1,208 @@
+"""The calls of this process under one rate, and the slots leased for them.
+
+A process leases the slots of the next half second by one update of the
+shared schedule, and makes its calls at the times of its slots.
+"""
+
+import math
+import threading
+from collections import Counter, deque
+from collections.abc import Callable
+
+from api.services.calls.model_call import Account
+from api.services.limits.limit_store import LimitStore
+from api.services.limits.schedule import BURST_MS, Block, Rate, grant
+from api.services.limits.waiter import Waiter
+from llm_sdks.resilience.fair_queue import FairQueue, Weights
+from utilities.clock import Clock
+
+# Slots are leased for so long; the next ones so long before they are used.
+BLOCK_MS = 500.0
+LEAD_MS = 250.0
+# A slot that has passed by more than this is not used.
+LATE_MS = BURST_MS + 250.0
+# With more backlog than this before its slots, a process asks for fewer.
+_NEAR_MS = 500.0
+# The most calls that may wait for slots of one process.
+_MOST_WAITING = 5_000
+
+
+def room_of(client_id: str, most: int, waiting: Counter[str]) -> int:
+    """Return how many more calls of a client may wait, of `most`.
+
+    Each client may have its part, whatever the others have.
+    """
+    part = math.ceil(most / len({*waiting, client_id}))
+    free = most - waiting.total()
+    return max(free, part - waiting[client_id], 0)
+
+
+class RateScope:
+    """One rate, as this process uses it; safe in any thread.
+
+    `wake` tells the keeper that slots are wanted.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        per_minute: int,
+        clock: Clock,
+        wake: Callable[[], None],
+        weights: Weights = lambda _: 1.0,
+    ) -> None:
+        self.name = name
+        self.per_minute = per_minute
+        self._clock = clock
+        self._wake = wake
+        self._lock = threading.Lock()
+        self._queue: FairQueue[Waiter[float]] = FairQueue(weights)
+        # Slots whose calls have gone.
+        self._spare: deque[float] = deque()
+        # Calls that wait for a slot, or for its time.
+        self._pending: Counter[str] = Counter()
+        self._usual = 1.0
+        self._last = 0.0
+        self._backlog = 0.0
+        self._owed = 0.0
+        self._leased = 0.0
+        self._not_before = 0.0
+
+    async def slot(
+        self, account: Account, units: float, patience: float
+    ) -> float:
+        """Wait for a slot; return its time (ms), which may lie ahead.
+
+        Raises:
+            TimeoutError: there was none in time.
+        """
+        with self._lock:
+            now = self._clock()
+            while self._spare and self._spare[0] < now - LATE_MS:
+                self._spare.popleft()
+            if self._spare and not len(self._queue):
+                self._pending[account.client_id] += 1
+                return self._spare.popleft()
+            waiter = Waiter[float](units)
+            self._usual += 0.1 * (units - self._usual)
+            self._pending[account.client_id] += 1
+            self._queue.push(account.turn, waiter)
+            is_first = len(self._queue) == 1
+        if is_first:
+            self._wake()
+        try:
+            return await waiter.wait(patience)
+        except BaseException:
+            self._left(account, waiter)
+            raise
+
+    def used(self, account: Account) -> None:
+        """Note that a call with a slot has begun, or is not made."""
+        with self._lock:
+            self._pending -= Counter([account.client_id])
+
+    def give_back(self, account: Account, moment: float) -> None:
+        """Return a slot whose call is not made."""
+        with self._lock:
+            self._pending -= Counter([account.client_id])
+            self._spare.append(moment)
+
+    def settle(self, units: float) -> None:
+        """Correct what a call was taken for; more than 0 if it was more."""
+        with self._lock:
+            self._owed += units
+
+    def push(self, seconds: float) -> None:
+        """Have no process make calls for some seconds: a provider says so."""
+        with self._lock:
+            moment = self._clock() + seconds * 1000
+            self._not_before = max(self._not_before, moment)
+        self._wake()
+
+    def room(self, client_id: str) -> int:
+        """Return for how many more calls a client's jobs may be claimed."""
+        with self._lock:
+            a_second = 2 * BLOCK_MS / (Rate(self.per_minute).interval)
+            calls = a_second / max(self._usual, 1.0)
+            # With many processes, each has a small part of the calls.
+            near = min(1.0, _NEAR_MS / max(self._backlog, 1.0))
+            most = min(math.ceil(calls * near) + 1, _MOST_WAITING)
+            return room_of(client_id, most, self._pending)
+
+    def due_ms(self) -> float | None:
+        """Return in how many ms slots are to be leased; None if none are."""
+        with self._lock:
+            now = self._clock()
+            if not len(self._queue):
+                if self._not_before > now:
+                    return 0.0
+                if self._owed:
+                    return max(self._leased + BLOCK_MS - now, 0.0)
+                return None
+            return max(self._last - LEAD_MS - now, 0.0)
+
+    async def lease(self, store: LimitStore) -> None:
+        """Lease the slots of the calls that wait, for half a second."""
+        with self._lock:
+            waiters = self._next_waiters()
+            units = [waiter.units for waiter in waiters]
+            owed, self._owed = self._owed, 0.0
+            not_before, self._not_before = self._not_before, 0.0
+            rate, now = Rate(self.per_minute), self._clock()
+            self._leased = now
+
+        def decide(arrival: float) -> Block:
+            if owed:
+                # A refund brings back no time that has passed.
+                arrival = max(arrival, now) + owed * rate.interval
+            return grant(rate, max(arrival, not_before), now, units)
+
+        block: Block | None = None
+        try:
+            block = await store.take_block(self.name, decide)
+        finally:
+            if block is None:
+                self._undo(waiters, owed, not_before)
+        if block is not None:
+            self._hand_out(waiters, block, now)
+
+    def _next_waiters(self) -> list[Waiter[float]]:
+        """Take those whose slots lie within the next half second."""
+        most = BLOCK_MS / Rate(self.per_minute).interval
+        found: list[Waiter[float]] = []
+        total = 0.0
+        while len(self._queue) and (not found or total < most):
+            waiter = self._queue.pop()
+            if not waiter.has_left:
+                found.append(waiter)
+                total += waiter.units
+        return found
+
+    def _hand_out(
+        self, waiters: list[Waiter[float]], block: Block, now: int
+    ) -> None:
+        with self._lock:
+            if block.times:
+                self._last = block.arrival
+                self._backlog = block.times[0] - now
+            for waiter, moment in zip(waiters, block.times, strict=True):
+                waiter.given = moment
+                if waiter.has_left or not waiter.give(moment):
+                    self._spare.append(moment)
+
+    def _undo(
+        self, waiters: list[Waiter[float]], owed: float, not_before: float
+    ) -> None:
+        """Let those wait on for whom no slots could be leased."""
+        with self._lock:
+            self._owed += owed
+            self._not_before = max(self._not_before, not_before)
+            for waiter in waiters:
+                self._queue.push_first(waiter)
+
+    def _left(self, account: Account, waiter: Waiter[float]) -> None:
+        with self._lock:
+            self._pending -= Counter([account.client_id])
+            waiter.has_left = True
+            if waiter.given is not None:
+                self._spare.append(waiter.given)

@@ -1,0 +1,298 @@
+"""Limits that several processes share, in simulated time."""
+
+import asyncio
+import contextlib
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import cast
+
+import pytest
+
+from api.models.limit_models import CallLimits
+from api.models.model_models import CostInput, ModelWithKey
+from api.services.calls.model_call import (
+    Account,
+    CallClass,
+    CallProgress,
+    ModelCall,
+)
+from api.services.limits.admission import NotAdmittedError
+from api.services.limits.limit_keeper import LimitKeeper
+from api.services.limits.limit_stage import LimitStage
+from api.services.limits.limit_store import LimitStore
+from api.services.limits.limiter import Limiter
+from api.services.shared.client_states import ClientStates
+from llm_sdks import errors
+from llm_sdks.usage import Usage
+from tests.support.virtual_time import (
+    VirtualLoop,
+    run_virtually,
+    virtual_clock,
+)
+from utilities.cosmos_connector import Documents
+from utilities.store.in_memory import InMemoryClientManager
+
+BULK = Account("client")
+MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def limited(**limits: int) -> ModelWithKey:
+    return ModelWithKey(
+        model_id="m1",
+        name="m",
+        sdk="test",
+        key="K",
+        cost=CostInput(input=0, output=0),
+        limits=CallLimits(**limits),
+        metadata={"createdAt": MOMENT, "updatedAt": MOMENT},
+    )
+
+
+class Provider:
+    """Notes when calls begin, and how many run at once."""
+
+    def __init__(self) -> None:
+        self.began: list[float] = []
+        self.by_process: Counter[str] = Counter()
+        self.running = self.most = 0
+
+    def within(self, seconds: float) -> int:
+        """Return the most calls of any such time."""
+        times = self.began
+        return max(
+            bisect_left(times, start + seconds) - position
+            for position, start in enumerate(times)
+        )
+
+    def between(self, start: float, end: float) -> int:
+        return bisect_left(self.began, end) - bisect_left(self.began, start)
+
+
+class World:
+    """A database and a provider, and processes that come and go."""
+
+    def __init__(self, model: ModelWithKey) -> None:
+        self.clients = InMemoryClientManager()
+        self.model = model
+        self.provider = Provider()
+        self.refused = 0
+
+    @contextlib.asynccontextmanager
+    async def process(
+        self, name: str, latency: float = 0.5, account: Account = BULK
+    ) -> AsyncIterator["Process"]:
+        """Run a process with as many callers as it may claim jobs for."""
+        documents = Documents(self.clients, "call_limits", virtual_clock)
+        limiter = Limiter(LimitStore(documents), name, virtual_clock)
+        states = ClientStates(
+            Documents(self.clients, "clients", virtual_clock)
+        )
+        keeper = LimitKeeper(limiter, states, virtual_clock)
+        process = Process(self, name, limiter, latency, account)
+        async with asyncio.TaskGroup() as tasks:
+            running = [
+                tasks.create_task(keeper.run()),
+                tasks.create_task(process.claim()),
+            ]
+            yield process
+            for task in (*running, *process.calls):
+                task.cancel()
+
+
+class Process:
+    """Claims jobs as workers do, and makes their calls."""
+
+    def __init__(
+        self,
+        world: World,
+        name: str,
+        limiter: Limiter,
+        latency: float,
+        account: Account,
+    ) -> None:
+        self.world, self.name, self.limiter = world, name, limiter
+        self.latency, self.account = latency, account
+        self.stage = LimitStage(limiter, virtual_clock)
+        self.usage: Usage | None = None
+        self.calls: set[asyncio.Task[None]] = set()
+
+    async def claim(self) -> None:
+        """Look for jobs five times a second, without end."""
+        await self.call()
+        while True:
+            (share,) = self.limiter.shares(self.account.client_id)
+            for _ in range(share.take(200)):
+                task = asyncio.create_task(self.call())
+                self.calls.add(task)
+                task.add_done_callback(self.calls.discard)
+            await asyncio.sleep(share.wait)
+
+    async def call(
+        self,
+        account: Account | None = None,
+        error: BaseException | None = None,
+    ) -> None:
+        """Make one call."""
+        world = self.world
+        call = ModelCall(world.model, "", "", 0, account=account or BULK)
+        try:
+            admitted = await self.stage.admit(call)
+        except NotAdmittedError:
+            world.refused += 1
+            return
+        provider = world.provider
+        provider.began.append(asyncio.get_running_loop().time())
+        provider.by_process[self.name] += 1
+        provider.running += 1
+        provider.most = max(provider.most, provider.running)
+        try:
+            await asyncio.sleep(self.latency)
+        finally:
+            provider.running -= 1
+            admitted.ended(CallProgress(usage=self.usage), error)
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_all_processes_together_keep_to_a_rate(count: int) -> None:
+    async def run() -> World:
+        world = World(limited(requests_per_minute=600))
+        async with contextlib.AsyncExitStack() as stack:
+            for number in range(count):
+                await stack.enter_async_context(world.process(f"p{number}"))
+            await asyncio.sleep(125)
+        return world
+
+    world = run_virtually(run())
+    provider = world.provider
+    assert 588 <= provider.between(60, 120) <= 600
+    assert provider.within(60) <= 600
+    # Evenly: no half second has more than its part.
+    assert provider.within(0.5) <= 9
+    assert world.refused == 0
+    shares = provider.by_process.values()
+    assert min(shares) > 0.8 * max(shares)
+
+
+def test_processes_that_join_and_die_change_nothing() -> None:
+    async def run() -> World:
+        world = World(limited(requests_per_minute=600))
+        async with world.process("a"), world.process("b"):
+            await asyncio.sleep(30)
+            async with world.process("c"):
+                await asyncio.sleep(30)
+            await asyncio.sleep(40)
+        return world
+
+    provider = run_virtually(run()).provider
+    assert provider.within(60) <= 600
+    # In no three seconds is there a dip of more than 5 % for two.
+    for start in range(2, 95):
+        assert provider.between(start, start + 3) >= 30 - 5 - 1
+    assert provider.between(30, 90) >= 588
+
+
+def test_tokens_are_counted_as_the_provider_counts_them() -> None:
+    async def run() -> World:
+        world = World(limited(tokens_per_minute=60_000))
+        async with world.process("a") as process:
+            process.usage = Usage(300, 700)
+            await asyncio.sleep(180)
+        return world
+
+    provider = run_virtually(run()).provider
+    # 1,000 tokens a call: 60 calls a minute, though 200 were expected.
+    assert 57 <= provider.between(100, 160) <= 61
+
+
+def test_calls_at_once_are_shared_and_passed_on() -> None:
+    async def run() -> World:
+        world = World(limited(max_concurrency=10))
+        async with world.process("a"):
+            await asyncio.sleep(5)
+            alone = world.provider.by_process["a"]
+            assert world.provider.most == 10
+            assert alone >= 80
+            async with world.process("b"):
+                await asyncio.sleep(20)
+                before = Counter(world.provider.by_process)
+                await asyncio.sleep(20)
+                both = world.provider.by_process - before
+                assert min(both.values()) > 0.7 * max(both.values())
+                assert sum(both.values()) >= 0.9 * 400
+            await asyncio.sleep(5)
+            before = Counter(world.provider.by_process)
+            await asyncio.sleep(10)
+            after = world.provider.by_process - before
+            assert after["a"] >= 180
+        return world
+
+    assert run_virtually(run()).provider.most <= 10
+
+
+def test_a_refusal_holds_back_every_process() -> None:
+    async def run() -> tuple[Provider, float]:
+        world = World(limited(requests_per_minute=600))
+        async with world.process("a") as one, world.process("b"):
+            await asyncio.sleep(10)
+            error = errors.RateLimitedError("slowly", retry_after=5)
+            await one.call(error=error)
+            refused = asyncio.get_running_loop().time()
+            await asyncio.sleep(20)
+        return world.provider, refused
+
+    provider, refused = run_virtually(run())
+    # A second goes by until leased slots are used up.
+    assert provider.between(refused + 1, refused + 4.9) <= 2
+    assert provider.between(refused + 6, refused + 16) >= 90
+
+
+def test_interactive_calls_go_first_and_clients_take_turns() -> None:
+    order: list[str] = []
+
+    async def run() -> None:
+        world = World(limited(requests_per_minute=60))
+        async with world.process("a", latency=0) as process:
+            for task in list(process.calls):
+                task.cancel()
+
+            async def call(client: str, of: CallClass) -> None:
+                await process.call(Account(client, call_class=of))
+                order.append(client)
+
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(6):
+                    tasks.create_task(call("many", CallClass.BULK))
+                tasks.create_task(call("few", CallClass.BULK))
+                tasks.create_task(call("person", CallClass.INTERACTIVE))
+
+    run_virtually(run())
+    assert order.index("person") <= 1
+    assert order.index("few") <= 3
+
+
+def test_a_thread_that_could_not_run_catches_nothing_up() -> None:
+    async def run() -> World:
+        world = World(limited(requests_per_minute=600))
+        async with world.process("a"):
+            await asyncio.sleep(10)
+            loop = asyncio.get_running_loop()
+            assert isinstance(loop, VirtualLoop)
+            loop.block(5)
+            await asyncio.sleep(20)
+        return world
+
+    assert run_virtually(run()).provider.within(1) <= 10 + 3 + 3
+
+
+def test_nothing_is_read_or_written_without_limits() -> None:
+    async def run() -> None:
+        limiter = Limiter(cast("LimitStore", None), "process", virtual_clock)
+        stage = LimitStage(limiter, virtual_clock)
+        call = ModelCall(limited(), "", "", 0, account=BULK)
+        (await stage.admit(call)).ended(CallProgress(), None)
+        assert limiter.shares() == []
+        assert await limiter.renew() is None
+
+    run_virtually(run())
