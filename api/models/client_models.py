@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from api.models.base import ApiModel, Name, StoredModel, example
+from api.models.keeping_models import RetentionDays
 
 
 class ClientCreate(ApiModel):
@@ -22,18 +23,22 @@ class ClientUpdate(ApiModel):
 
     name: Name | None = None
     enabled: bool | None = None
+    retention_days: RetentionDays | None = None
 
 
 class Client(StoredModel):
     """A client, without its key."""
 
     id_field: ClassVar[str] = "clientId"
+    # Its names have dots, which not every server takes in a field's name.
+    payload_fields: ClassVar[frozenset[str]] = frozenset({"retentionDays"})
 
     client_id: Annotated[str, Field(description="A UUID.")]
     name: str
     enabled: Annotated[
         bool, Field(description="A disabled client is refused.")
     ]
+    retention_days: RetentionDays = Field(default_factory=dict)
 
 
 ApiKey = Annotated[

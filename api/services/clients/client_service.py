@@ -15,6 +15,7 @@ from api.models.client_models import (
 from api.services.shared.paging import Page, PageRequest, fetch_page
 from api.services.shared.repository import Repository
 from api.services.workers.worker_service import WorkerService
+from utilities import payload
 from utilities.cosmos_connector import Document, Documents
 
 
@@ -63,6 +64,8 @@ class ClientService:
         were running continue.
         """
         changes = request.model_dump(exclude_none=True, by_alias=True)
+        if request.retention_days is not None:
+            changes["retentionDays"] = payload.dump(request.retention_days)
         client = await self._change(client_id, lambda _: changes)
         self._workers.client_changed()
         return client
