@@ -8,6 +8,7 @@ from pathlib import Path
 
 import typer
 
+from api.core.logging import configure_logging
 from cli.errors import CommandError
 from cli.service import check_address
 from config import VERSION, Settings, SettingsError
@@ -34,7 +35,7 @@ def backup(path: Path) -> None:
         CommandError: it cannot be written; says what to do.
     """
     with _in_plain_words():
-        settings = Settings.load()
+        settings = _settings()
         with _as_it_is_now(settings, path.absolute().parent) as address:
             manifest = asyncio.run(_write(settings, address, path))
     _say(f"Wrote {path}", manifest)
@@ -47,13 +48,20 @@ def restore(path: Path, *, replace: bool) -> None:
         CommandError: it cannot be restored; says what to do.
     """
     with _in_plain_words():
-        settings = Settings.load()
+        settings = _settings()
         if settings.db_connection_string is not None:
             check_address(settings.db_connection_string.get_secret_value())
         with database_of(settings) as address:
             manifest = asyncio.run(_restore(settings, address, path, replace))
         make_private(settings.data_dir)
     _say(f"Restored {path}", manifest)
+
+
+def _settings() -> Settings:
+    settings = Settings.load()
+    # The result is one line; of what is on the way, only trouble is shown.
+    configure_logging("WARNING", settings.log_format)
+    return settings
 
 
 @contextlib.contextmanager

@@ -26,6 +26,7 @@ def test_a_client_is_made_with_a_key_that_is_shown_once(
         "clientId",
         "name",
         "enabled",
+        "retentionDays",
         "_metadata",
         "api_key",
     }

@@ -29,8 +29,8 @@ from utilities.store.schema import STEPS, migrate
 FORMAT = 1
 # What is only true while processes run, or is made anew by a start.
 _VOLATILE = frozenset(
-    {"clock", "model_health", "schema_steps", "turns", "worker_holds"}
-    | {"worker_leases"}
+    {"clock", "model_health", "readiness", "schema_steps", "turns"}
+    | {"worker_holds", "worker_leases", "worker_pools"}
 )
 # Documents name others that are made before them. Written in this order,
 # those are in the file as well, although the database changes meanwhile.
