@@ -154,9 +154,9 @@ class Deliverer(Loop):
                 return
         else:
             self._width[webhook_id] = min(width * 2, _MOST_AT_ONCE)
-        if any(
-            each.answer.error is None and each.claimed.delivery.attempts > 1
-            for each in attempts
+        # It failed before, in this process or for another one.
+        if width == 1 or any(
+            each.claimed.delivery.attempts > 1 for each in attempts
         ):
             await self._store.hasten(webhook_id)
 

@@ -8,7 +8,7 @@ from api.models.client_models import ClientCreate, ClientUpdate
 from api.services.keeping.retention import Retention, days_for, with_own
 from api.services.keeping.turns import Turns
 from config import RETENTION_KINDS, known_retention
-from tests.support.store import Store, Time
+from tests.support.store import IN_MEMORY, Store, Time
 from utilities.cosmos_connector import Documents, ObjectId
 from utilities.store.in_memory import InMemoryClientManager, InMemoryDocuments
 
@@ -18,6 +18,14 @@ KINDS = st.sampled_from(
     [*RETENTION_KINDS]
     + [f"{k}.{s}" for k, states in RETENTION_KINDS.items() for s in states]
 )
+
+
+@pytest.fixture(scope="module", params=["embedded", "memory"])
+def address(request: pytest.FixtureRequest) -> str:
+    """The other server has these queries in the test of the contract."""
+    if request.param == "memory":
+        return IN_MEMORY
+    return str(request.getfixturevalue("database"))
 
 
 def document(client_id: str | None, status: str, age: float) -> dict[str, Any]:

@@ -1,108 +1,42 @@
 """From a note to a delivery, on every store."""
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
-from typing import Any
 
 import pytest
+from pymongo.errors import AutoReconnect
 from standardwebhooks import Webhook as Library
 
 from api.models.job_status import JobStatus
 from api.models.metrics import Metrics
 from api.models.webhook_models import EventType
 from api.services.queue.job_outcomes import Result
-from api.services.queue.job_queue import JobQueue
 from api.services.queue.job_work import Requeued, Succeeded
-from api.services.shared.endings import COLLECTION, EndingKind, Endings
+from api.services.shared.endings import EndingKind
 from api.services.shared.events import NO_EVENTS, Event
-from api.services.webhooks.collector import EndedCollector
 from api.services.webhooks.delivery_store import (
     Attempted,
-    DeliveryStore,
     pause_ms,
 )
-from api.services.webhooks.directory import Directory
-from api.services.webhooks.outbox import Outbox
 from api.services.webhooks.sender import Answer
 from api.services.webhooks.signing import Signer, new_salt
-from tests.support.store import Store, Time
-from utilities.cosmos_connector import Documents, ObjectId
-from utilities.signals import Signals
+from tests.support.outbox import HOOK, Parts, make_parts
+from tests.support.store import IN_MEMORY, Store
+from utilities.cosmos_connector import Documents
 
 HOUR = 3600 * 1000
-HOOK = "a" * 24
 
 
-@dataclass
-class Parts:
-    time: Time
-    queue: JobQueue
-    endings: Endings
-    collector: EndedCollector
-    outbox: Outbox
-    deliveries: DeliveryStore
-    documents: Any
-
-    async def told(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]]
-        found = await self.documents("webhook_deliveries").find({})
-        return found
-
-    async def notes(self) -> int:
-        return len(await self.documents(COLLECTION).find({}))
-
-    async def collect(self) -> None:
-        self.time.now += 61_000
-        await self.collector.collect()
+@pytest.fixture(scope="module", params=["embedded", "memory"])
+def address(request: pytest.FixtureRequest) -> str:
+    """The other server has these queries in the test of the contract."""
+    if request.param == "memory":
+        return IN_MEMORY
+    return str(request.getfixturevalue("database"))
 
 
 @pytest.fixture
 async def parts(store: Store) -> Parts:
-    clients = store.application.clients
-    for name in (COLLECTION, "webhook_deliveries", "webhooks"):
-        await Documents(clients, name).erase({})
-    time, signals = store.time, Signals()
-    documents = partial(Documents, clients, clock=time)
-    endings = Endings(documents(COLLECTION), signals, time)
-    directory = Directory(documents("webhooks"), endings)
-    deliveries = documents("webhook_deliveries")
-    outbox = Outbox(deliveries, directory, signals, time)
-    await documents("webhooks").insert(
-        {
-            "_id": ObjectId(HOOK),
-            "clientId": store.client.client_id,
-            "url": "https://example.com",
-            "events": ["job.processed", "job.failed", "model.resumed"],
-            "enabled": True,
-            "salt": "s",
-        }
-    )
-    await directory.refresh()
-    queue = JobQueue(
-        documents("jobs"),
-        lease_seconds=30,
-        max_attempts=1,
-        clock=time,
-        endings=endings,
-    )
-    collector = EndedCollector(
-        documents(COLLECTION),
-        {EndingKind.JOB: documents("jobs"), EndingKind.RUN: documents("runs")},
-        directory,
-        outbox,
-        signals,
-        time,
-    )
-    return Parts(
-        time,
-        queue,
-        endings,
-        collector,
-        outbox,
-        DeliveryStore(deliveries, time),
-        documents,
-    )
+    return await make_parts(store)
 
 
 async def answered(store: Store, count: int = 1) -> list[Result]:
@@ -262,3 +196,32 @@ def test_signatures_are_those_of_the_standard() -> None:
     assert headers["webhook-signature"] == signed
     assert signer.secret(HOOK, new_salt()) != secret
     assert Signer("other").secret(HOOK, salt) != secret
+
+
+async def test_the_note_is_there_before_the_end_is_stored(
+    store: Store, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (result,) = await answered(store)
+
+    async def dies(*_: object, **__: object) -> int:
+        assert await parts.notes() == 1
+        raise AutoReconnect("gone")
+
+    monkeypatch.setattr(Documents, "update_each", dies)
+    with pytest.raises(AutoReconnect):
+        await parts.queue.store([result])
+    assert await parts.notes() == 1
+
+
+async def test_without_its_note_an_end_is_not_stored(
+    store: Store, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (result,) = await answered(store)
+
+    async def dies(*_: object) -> None:
+        raise AutoReconnect("gone")
+
+    monkeypatch.setattr(Documents, "insert_many", dies)
+    with pytest.raises(AutoReconnect):
+        await parts.queue.store([result])
+    assert (await store.statuses()) == {"PROCESSING": 1}
