@@ -30,7 +30,7 @@ from api.services.prompts.prompt_flow_service import PromptFlowService
 from api.services.prompts.prompt_service import PromptService
 from api.services.queue.waiting_jobs import NEVER
 from api.services.shared.caller import Caller
-from api.services.shared.endings import EndingKind, Endings
+from api.services.shared.endings import NO_ENDINGS, Endings
 from api.services.shared.paging import (
     Page,
     PageRequest,
@@ -63,7 +63,7 @@ class JobService:
         flows: PromptFlowService,
         signals: Signals,
         clock: Clock = now_ms,
-        endings: Endings | None = None,
+        endings: Endings = NO_ENDINGS,
     ) -> None:
         self._documents = documents
         self._endings = endings
@@ -153,7 +153,8 @@ class JobService:
             owner = (await self.get(job_id, caller)).client_id
             await self._references.check_changes([("", owner, request)])
         if request.status in ENDS:
-            await self._expect_end(job_id, caller)
+            where = {**caller.own, "_id": object_id(job_id, "Job")}
+            await self._endings.expect_jobs_in(self._documents, where)
         job = await self._jobs.change(
             job_id,
             caller.own,
@@ -175,11 +176,7 @@ class JobService:
         ids = [item.job_id.lower() for item in items]
         _refuse_repeated(ids)
         planned = await self._plan(ids, items, caller)
-        await self._expect_ends(
-            each.before
-            for each in planned
-            if each.changes.get("status") in ENDS
-        )
+        await self._endings.expect_jobs(batch_change.ending(planned))
         batch = BatchChange(self._documents, planned, self._clock())
         try:
             await batch.free(await batch.write())
@@ -195,23 +192,9 @@ class JobService:
             "_id": object_id(job_id, "Job"),
             "status": JobStatus.PENDING,
         }
-        await self._expect_end(job_id, caller)
+        await self._endings.expect_jobs_in(self._documents, where)
         changes = {"status": JobStatus.CANCELED, "leaseToken": None}
         return await self._documents.update(where, changes) is not None
-
-    async def _expect_end(self, job_id: str, caller: Caller) -> None:
-        if self._endings and self._endings.is_watched(EndingKind.JOB):
-            job = await self.get(job_id, caller)
-            await self._expect_ends(
-                [{"_id": object_id(job_id, "Job"), "clientId": job.client_id}]
-            )
-
-    async def _expect_ends(self, jobs: Iterable[Document]) -> None:
-        """Note jobs that are about to end, for those who must be told."""
-        if self._endings is not None:
-            await self._endings.expect(
-                EndingKind.JOB, ((job["clientId"], job["_id"]) for job in jobs)
-            )
 
     async def delete(self, job_id: str, caller: Caller) -> None:
         """Delete one; a worker's answer to it is dropped."""

@@ -218,10 +218,11 @@ class Eraser(Loop):
         client_id = erasure["_id"]
         settled = erasure["requestedAt"] + round(self._times.settle * 1000)
         is_last = self._clock() >= settled
-        removed = await self._remove_all(client_id, last=is_last)
-        total = Counter(erasure["removed"]) + Counter(removed)
+        total = Counter[str](erasure["removed"])
+        before = total.total()
+        await self._remove_all(client_id, total, last=is_last)
         changes: Document = {"removed": dict(total), "takenUntil": 0}
-        done = is_last and not removed
+        done = is_last and total.total() == before
         if done:
             await self._clients.give_space_back()
             changes["finishedAt"] = self._clock()
@@ -233,16 +234,27 @@ class Eraser(Loop):
             log.info("client_erased", clientId=client_id, removed=dict(total))
             self._signals.publish(ERASURES_CHANGED)
 
-    async def _remove_all(self, client_id: str, *, last: bool) -> Document:
-        removed: Counter[str] = Counter()
-        if last:
-            removed["worker_leases"] += await self._remove_leases(client_id)
+    async def _remove_all(
+        self, client_id: str, total: Counter[str], *, last: bool
+    ) -> None:
+        """Remove what there is; add to `total` how much that was."""
+        if last and (count := await self._remove_leases(client_id)):
+            total["worker_leases"] += count
         for collection, field in OWNED.items():
             if collection == "workers" and not last:
                 continue
-            count = await self._remove(collection, {field: client_id})
-            removed[collection] += count
-        return {name: count for name, count in removed.items() if count}
+            where = {field: client_id}
+            if count := await self._remove(collection, where):
+                total[collection] += count
+                await self._report(client_id, total)
+
+    async def _report(self, client_id: str, total: Counter[str]) -> None:
+        """Show the progress, and keep the erasure to this process."""
+        until = self._clock() + _TAKEN_MS
+        await self._erasures.update(
+            {"_id": client_id, "status": ErasureStatus.RUNNING},
+            {"removed": dict(total), "takenUntil": until},
+        )
 
     async def _remove_leases(self, client_id: str) -> int:
         """Remove leases, whose ids have the names of workers."""

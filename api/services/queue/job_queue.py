@@ -24,7 +24,7 @@ from api.services.queue.job_work import (
     UnreadableJobError,
 )
 from api.services.queue.waiting_jobs import QUEUE_ORDER, Picked, WaitingJobs
-from api.services.shared.endings import EndingKind, Endings
+from api.services.shared.endings import NO_ENDINGS, Endings
 from utilities.clock import Clock, now_ms
 from utilities.cosmos_connector import (
     Document,
@@ -58,7 +58,7 @@ class JobQueue:
         max_attempts: int,
         signals: Signals | None = None,
         clock: Clock = now_ms,
-        endings: Endings | None = None,
+        endings: Endings = NO_ENDINGS,
     ) -> None:
         self._documents = documents
         self._endings = endings
@@ -195,7 +195,7 @@ class JobQueue:
         log.error(
             "job_unreadable", jobId=str(document["_id"]), reason=str(error)
         )
-        await self._expect_ends([document])
+        await self._endings.expect_jobs([document])
         where = {"_id": document["_id"], "status": JobStatus.PROCESSING}
         await self._documents.update_each(
             [(where, job_outcomes.unreadable(error, self._clock()))],
@@ -218,7 +218,7 @@ class JobQueue:
         now. Safe to repeat. A result that comes after its lease ended is
         taken if no worker has claimed the job since: it was paid for.
         """
-        await self._expect_ends(
+        await self._endings.expect_jobs(
             {"_id": each.job.job_id, "clientId": each.job.client_id}
             for each in results
             if not isinstance(each.outcome, Requeued)
@@ -285,7 +285,7 @@ class JobQueue:
             )
             left, exhausted = self._by_attempts_left(found)
             freed = await self._free(left, kind)
-            await self._expect_ends(exhausted)
+            await self._endings.expect_jobs(exhausted)
             given_up = await self._free(exhausted, kind)
             returned, ended = returned + freed, ended + given_up
             # What was not freed has been extended or taken meanwhile.
@@ -319,14 +319,6 @@ class JobQueue:
         )
         self._announce(job.get("clientId") for job in found)
         return freed
-
-    async def _expect_ends(self, jobs: Iterable[Document]) -> None:
-        """Note jobs that are about to end, for those who must be told."""
-        if self._endings is not None:
-            await self._endings.expect(
-                EndingKind.JOB,
-                ((job.get("clientId") or "", job["_id"]) for job in jobs),
-            )
 
     def _announce(self, client_ids: Iterable[object]) -> None:
         """Wake the workers of these clients: jobs of theirs wait again."""

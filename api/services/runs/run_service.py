@@ -18,7 +18,7 @@ from api.services.models.model_service import ModelService
 from api.services.prompts.prompt_service import PromptService
 from api.services.runs import stored_runs
 from api.services.shared.caller import Caller
-from api.services.shared.endings import EndingKind, Endings
+from api.services.shared.endings import NO_ENDINGS, EndingKind, Endings
 from api.services.shared.paging import Page, PageRequest, fetch_page
 from api.services.shared.repository import Repository, object_id
 from utilities import payload
@@ -51,7 +51,7 @@ class RunService:
         prompts: PromptService,
         jobs: JobService,
         signals: Signals,
-        endings: Endings | None = None,
+        endings: Endings = NO_ENDINGS,
     ) -> None:
         self._documents = documents
         self._endings = endings
@@ -221,7 +221,7 @@ class RunService:
 
     async def _expect_end(self, client_id: object, run_id: ObjectId) -> None:
         """Note a run that is about to end, for those who must be told."""
-        if self._endings is not None and isinstance(client_id, str):
+        if isinstance(client_id, str):
             await self._endings.expect(EndingKind.RUN, [(client_id, run_id)])
 
     async def _cancel_job(self, run: Run) -> None:

@@ -11,9 +11,15 @@ end has a note of its own. Where nobody wants to know, nothing is noted.
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from typing import Final
 
 from utilities.clock import Clock, now_ms
-from utilities.cosmos_connector import Document, Documents, ObjectId
+from utilities.cosmos_connector import (
+    Document,
+    Documents,
+    Filter,
+    ObjectId,
+)
 from utilities.signals import Signals
 
 COLLECTION = "webhook_endings"
@@ -33,7 +39,10 @@ class Endings:
     """Notes what is about to end, if its client wants to be told."""
 
     def __init__(
-        self, documents: Documents, signals: Signals, clock: Clock = now_ms
+        self,
+        documents: Documents | None,
+        signals: Signals,
+        clock: Clock = now_ms,
     ) -> None:
         self._documents = documents
         self._signals = signals
@@ -52,6 +61,25 @@ class Endings:
         """Tell whether anybody wants to know about ends of this kind."""
         return bool(self._watched.get(kind))
 
+    async def expect_jobs(self, jobs: Iterable[Document]) -> None:
+        """Note jobs that are about to end, by their documents.
+
+        Raises:
+            StoreError: as `expect` raises it.
+        """
+        ending = ((each.get("clientId") or "", each["_id"]) for each in jobs)
+        await self.expect(EndingKind.JOB, ending)
+
+    async def expect_jobs_in(self, jobs: Documents, where: Filter) -> None:
+        """Note the jobs that match; they are only read if need be.
+
+        Raises:
+            StoreError: as `expect` raises it.
+        """
+        if self.is_watched(EndingKind.JOB):
+            found = await jobs.find(where, fields=["clientId"])
+            await self.expect_jobs(found)
+
     async def expect(
         self, kind: EndingKind, ending: Iterable[tuple[str, ObjectId]]
     ) -> None:
@@ -61,7 +89,7 @@ class Endings:
             StoreError: it is not noted, so the end must not be written.
         """
         wanted = self._watched.get(kind)
-        if not wanted:
+        if not wanted or self._documents is None:
             return
         by_client: dict[str, list[ObjectId]] = defaultdict(list)
         for client_id, item_id in ending:
@@ -84,3 +112,7 @@ class Endings:
             "notedAt": now,
             "lookAt": now + _FIRST_LOOK_MS,
         }
+
+
+# For those who run without webhooks; nothing is ever noted.
+NO_ENDINGS: Final = Endings(None, Signals())

@@ -25,7 +25,7 @@ from utilities.signals import Signals
 from utilities.tasks import Loop
 
 WEBHOOKS_CHANGED = "webhooks"
-_EVERY_SECONDS = 1.0
+_EVERY_SECONDS, _WITHOUT_WEBHOOKS = 1.0, 2.0
 _BLOCK = 50
 # Another process takes over what this one has taken and not done.
 _TAKEN_MS = 5_000
@@ -99,7 +99,10 @@ class EndedCollector(Loop):
         try:
             while not self.stopping:
                 await self._round()
-                await self.pause(_EVERY_SECONDS)
+                is_used = bool(self._directory.ids)
+                await self.pause(
+                    _EVERY_SECONDS if is_used else _WITHOUT_WEBHOOKS
+                )
         finally:
             for topic in topics:
                 self._signals.unsubscribe(topic, self.wake_safely)

@@ -10,6 +10,7 @@ from typing import Self
 import aiohttp
 
 from api.services.webhooks.addresses import NOT_PUBLIC, public_socket
+from api.services.webhooks.resolver import OwnResolver
 from config import VERSION
 from utilities import payload
 
@@ -49,11 +50,13 @@ class Sender:
         self._allow_private = allow_private
         self._times = times or SendTimes()
         self._session: aiohttp.ClientSession | None = None
+        self._resolver = OwnResolver()
 
     async def __aenter__(self) -> Self:
         connector = aiohttp.TCPConnector(
             limit=0,
-            use_dns_cache=False,
+            # What it remembers for some seconds is checked all the same.
+            resolver=self._resolver,
             socket_factory=None if self._allow_private else public_socket,
         )
         self._session = aiohttp.ClientSession(
@@ -75,6 +78,7 @@ class Sender:
     ) -> None:
         if self._session is not None:
             await self._session.close()
+        await self._resolver.close()
 
     async def send(
         self, url: str, headers: dict[str, str], body: str

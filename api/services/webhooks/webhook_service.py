@@ -1,5 +1,6 @@
 """Webhooks: rules and ownership."""
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -127,7 +128,9 @@ class WebhookService:
     async def disable_gone(self, webhook_id: str) -> None:
         """Disable a webhook whose receiver has answered 410."""
         changes = {"enabled": False, "disabledBecause": _GONE}
-        await self._change(webhook_id, {}, changes)
+        # It may have been deleted meanwhile.
+        with contextlib.suppress(NotFoundError):
+            await self._change(webhook_id, {}, changes)
 
     async def test(self, webhook_id: str, caller: Caller) -> Delivery:
         """Send a webhook an event of the type `webhook.test`.

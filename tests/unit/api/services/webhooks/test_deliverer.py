@@ -1,8 +1,11 @@
 """Lanes of deliveries, with a receiver that is a function."""
 
 import asyncio
+import socket
 from collections.abc import Callable
 from typing import Self, cast
+
+import pytest
 
 from api.models.webhook_models import EventType
 from api.services.shared.endings import Endings
@@ -11,6 +14,7 @@ from api.services.webhooks.deliverer import Deliverer
 from api.services.webhooks.delivery_store import DeliveryStore
 from api.services.webhooks.directory import Directory
 from api.services.webhooks.outbox import Outbox
+from api.services.webhooks.resolver import OwnResolver
 from api.services.webhooks.sender import Answer, Sender, SendTimes
 from api.services.webhooks.signing import Signer
 from tests.support.receiver import Receiver, running_receiver
@@ -168,3 +172,19 @@ async def test_nobody_at_the_address() -> None:
     answer = await send_to(receiver, 5)
     assert answer.error == "it cannot be connected to"
     assert answer.status is None
+
+
+async def test_a_name_that_is_none() -> None:
+    async with Sender(allow_private=False) as sender:
+        answer = await sender.send("https://nowhere.invalid/", {}, "{}")
+    assert answer.error == "the host was not found"
+
+
+async def test_names_are_looked_up_on_threads_of_their_own() -> None:
+    resolver = OwnResolver()
+    found = await resolver.resolve("localhost", 80, socket.AF_INET)
+    await resolver.close()
+    assert [each["host"] for each in found] == ["127.0.0.1"]
+    assert {each["port"] for each in found} == {80}
+    with pytest.raises(RuntimeError):
+        await resolver.resolve("localhost")
