@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 from api.services.queue.job_queue import JobQueue
+from api.services.shared.client_states import ClientStates
 from api.services.shared.endings import COLLECTION, EndingKind, Endings
 from api.services.webhooks.collector import EndedCollector
 from api.services.webhooks.delivery_store import DeliveryStore
@@ -26,6 +27,7 @@ class Parts:
     endings: Endings
     collector: EndedCollector
     outbox: Outbox
+    directory: Directory
     deliveries: DeliveryStore
     documents: Any
 
@@ -53,7 +55,8 @@ async def make_parts(store: Store) -> Parts:
     time, signals = store.time, Signals()
     documents = partial(Documents, clients, clock=time)
     endings = Endings(documents(COLLECTION), signals, time)
-    directory = Directory(documents("webhooks"), endings)
+    states = ClientStates(documents("clients"))
+    directory = Directory(documents("webhooks"), endings, states)
     deliveries = documents("webhook_deliveries")
     outbox = Outbox(deliveries, directory, signals, time)
     await documents("webhooks").insert(
@@ -88,6 +91,7 @@ async def make_parts(store: Store) -> Parts:
         endings,
         collector,
         outbox,
+        directory,
         DeliveryStore(deliveries, time),
         documents,
     )

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from api.services.monitoring.observer import Observer
+from api.services.shared.client_states import ClientStates
 from api.services.shared.endings import COLLECTION, EndingKind, Endings
 from api.services.webhooks.collector import EndedCollector
 from api.services.webhooks.deliverer import Deliverer
@@ -41,7 +42,8 @@ def build_webhooks(
     """Make the service, the outbox and what runs beside the requests."""
     webhooks = documents("webhooks")
     deliveries = documents("webhook_deliveries")
-    directory = Directory(webhooks, endings)
+    states = ClientStates(documents("clients"))
+    directory = Directory(webhooks, endings, states)
     outbox = Outbox(deliveries, directory, signals, clock)
     signer = Signer(pepper)
     service = WebhookService(

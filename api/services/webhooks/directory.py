@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from api.models.webhook_models import EventType, Webhook
+from api.services.shared.client_states import ClientStates
 from api.services.shared.endings import EndingKind, Endings
 from api.services.shared.events import Event
 from api.services.shared.paging import read_all
@@ -63,9 +64,12 @@ class Target:
 class Directory:
     """Knows the enabled webhooks, and has ends noted for them."""
 
-    def __init__(self, documents: Documents, endings: Endings) -> None:
+    def __init__(
+        self, documents: Documents, endings: Endings, states: ClientStates
+    ) -> None:
         self._documents = documents
         self._endings = endings
+        self._states = states
         self._targets: dict[str, Target] = {}
 
     @property
@@ -81,7 +85,12 @@ class Directory:
         """
         found = await self._documents.find({"enabled": True})
         webhooks = await read_all(Webhook.from_document, found)
-        targets = [Target.of(webhook) for webhook in webhooks]
+        clients = {each.client_id for each in webhooks if each.client_id}
+        # One that is disabled or deleted is not told anything.
+        allowed = {None, *await self._states.enabled(clients)}
+        targets = [
+            Target.of(each) for each in webhooks if each.client_id in allowed
+        ]
         self._targets = {target.webhook_id: target for target in targets}
         self._endings.watch(
             {

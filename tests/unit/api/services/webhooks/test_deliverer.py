@@ -8,6 +8,7 @@ from typing import Self, cast
 import pytest
 
 from api.models.webhook_models import EventType
+from api.services.shared.client_states import ClientStates
 from api.services.shared.endings import Endings
 from api.services.shared.events import Event
 from api.services.webhooks.deliverer import Deliverer
@@ -61,7 +62,9 @@ class Delivery:
         self.deliveries = InMemoryDocuments("deliveries", time, clients)
         notes = InMemoryDocuments("notes", time, clients)
         self.directory = Directory(
-            self.webhooks, Endings(notes, signals, time)
+            self.webhooks,
+            Endings(notes, signals, time),
+            ClientStates(InMemoryDocuments("clients", time, clients)),
         )
         self.outbox = Outbox(self.deliveries, self.directory, signals, time)
         self.sender = FakeSender(answer)

@@ -225,3 +225,17 @@ async def test_without_its_note_an_end_is_not_stored(
     with pytest.raises(AutoReconnect):
         await parts.queue.store([result])
     assert (await store.statuses()) == {"PROCESSING": 1}
+
+
+async def test_a_disabled_client_is_not_told(
+    store: Store, parts: Parts
+) -> None:
+    assert parts.endings.is_watched(EndingKind.JOB)
+    clients = store.application.services.clients
+    await clients.toggle(str(store.client.client_id))
+    await parts.directory.refresh()
+    assert not parts.endings.is_watched(EndingKind.JOB)
+    assert parts.directory.get(HOOK) is None
+    await clients.toggle(str(store.client.client_id))
+    await parts.directory.refresh()
+    assert parts.directory.get(HOOK) is not None
