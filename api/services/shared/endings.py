@@ -15,10 +15,12 @@ from typing import Final
 
 from utilities.clock import Clock, now_ms
 from utilities.cosmos_connector import (
+    BulkWriteError,
     Document,
     Documents,
     Filter,
     ObjectId,
+    OperationFailure,
 )
 from utilities.signals import Signals
 
@@ -97,7 +99,7 @@ class Endings:
                 by_client[client_id].append(item_id)
         if by_client:
             notes = [self._note(kind, *each) for each in by_client.items()]
-            await self._documents.insert_many(notes)
+            await _insert(self._documents, notes)
             self._signals.publish(ENDINGS)
 
     def _note(
@@ -112,6 +114,16 @@ class Endings:
             "notedAt": now,
             "lookAt": now + _FIRST_LOOK_MS,
         }
+
+
+async def _insert(documents: Documents, notes: list[Document]) -> None:
+    try:
+        await documents.insert_many(notes)
+    except BulkWriteError as error:
+        # What stores results would take its parts for theirs.
+        raise OperationFailure(
+            "The notes of ends were refused", error.code
+        ) from error
 
 
 # For those who run without webhooks; nothing is ever noted.

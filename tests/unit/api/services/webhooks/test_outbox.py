@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from pymongo.errors import AutoReconnect
+from pymongo.errors import AutoReconnect, BulkWriteError, OperationFailure
 from standardwebhooks import Webhook as Library
 
 from api.models.job_status import JobStatus
@@ -239,3 +239,17 @@ async def test_a_disabled_client_is_not_told(
     await clients.toggle(str(store.client.client_id))
     await parts.directory.refresh()
     assert parts.directory.get(HOOK) is not None
+
+
+async def test_a_refused_note_is_not_taken_for_a_refused_result(
+    store: Store, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (result,) = await answered(store)
+
+    async def refuses(*_: object) -> None:
+        raise BulkWriteError({"writeErrors": [{"index": 0, "code": 14031}]})
+
+    monkeypatch.setattr(Documents, "insert_many", refuses)
+    with pytest.raises(OperationFailure) as raised:
+        await parts.queue.store([result])
+    assert not isinstance(raised.value, BulkWriteError)
