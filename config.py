@@ -4,15 +4,16 @@
 everything else is handed the values it needs.
 """
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from utilities.key_variables import (
     DEFAULT,
@@ -59,6 +60,42 @@ _HOW_TO_MAKE = (
     "`make run` writes a .env with fresh random secrets; to make one "
     "yourself: python3 -c 'import secrets; print(secrets.token_hex(32))'"
 )
+
+
+# What can be kept for a time: kinds, and their statuses that are ends.
+RETENTION_KINDS: Mapping[str, tuple[str, ...]] = {
+    "jobs": (
+        "PROCESSED",
+        "ERROR_PROCESSING",
+        "CONSUMED",
+        "ERROR_CONSUMING",
+        "CANCELED",
+    ),
+    "streams": ("completed", "error"),
+    "runs": ("COMPLETED", "FAILED", "CANCELLED"),
+    "deliveries": ("DELIVERED", "FAILED"),
+}
+T = TypeVar("T")
+
+
+def known_retention(rules: dict[str, T]) -> dict[str, T]:
+    """Check the names of rules about how long things are kept.
+
+    Raises:
+        ValueError: names those that are not known.
+    """
+    known = set(RETENTION_KINDS) | {
+        f"{kind}.{status}"
+        for kind, statuses in RETENTION_KINDS.items()
+        for status in statuses
+    }
+    if wrong := sorted(rules.keys() - known):
+        raise ValueError(
+            f"not known: {', '.join(wrong)}; use "
+            f"{', '.join(RETENTION_KINDS)}, or one of them with a status, "
+            "such as jobs.CONSUMED"
+        )
+    return rules
 
 
 class SettingsError(Exception):
@@ -140,6 +177,12 @@ class Settings(BaseSettings):
     metrics_public: bool = False
     metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = None
 
+    webhook_allow_private: bool = False
+    # Days by kind, or by kind and status; nothing is removed without.
+    retention_days: Annotated[
+        dict[str, Annotated[float, Field(gt=0, le=36_500)]], NoDecode
+    ] = Field(default_factory=dict)
+
     poll_interval: Annotated[int, Field(ge=1, le=3600)] = 10
     max_items_per_batch: Annotated[int, Field(ge=1, le=1000)] = 50
     num_llm_workers: Annotated[int, Field(ge=0, le=1000)] = 10
@@ -154,6 +197,23 @@ class Settings(BaseSettings):
         "INFO"
     )
     log_format: Literal["json", "console"] | None = None
+
+    @field_validator("retention_days", mode="before")
+    @classmethod
+    def _read_days(cls, given: object) -> object:
+        if not isinstance(given, str):
+            return given
+        try:
+            return json.loads(given)
+        except ValueError:
+            raise ValueError(
+                'must be JSON, such as {"jobs": 30, "jobs.CONSUMED": 1}'
+            ) from None
+
+    @field_validator("retention_days")
+    @classmethod
+    def _known_kinds(cls, given: dict[str, float]) -> dict[str, float]:
+        return known_retention(given)
 
     @field_validator("db_connection_string")
     @classmethod

@@ -104,12 +104,15 @@ class Application:
             StateWatcher(services.suspensions, services.models),
             LimitKeeper(shared.limiter, shared.client_states, shared.clock),
             StreamGuard(services.streams, shared.client_states),
+            *shared.webhooks.background,
+            *shared.keeping.background,
         )
 
     async def prepare(self) -> None:
         """Bring the schema up to date, and take the database's time."""
         await migrate_when_up(self.clients)
         await self.shared.measure_clock()
+        await self.services.webhooks.refresh()
 
 
 def build(
@@ -150,6 +153,7 @@ def create_app(application: Application, *, run_workers: bool) -> FastAPI:
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         await migrate(application.clients)
         await shared.measure_clock()
+        await services.webhooks.refresh()
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(application.clients.close)
             await services.streams.close_interrupted()

@@ -27,6 +27,7 @@ from api.routers import (
     prompts,
     runs,
     streams,
+    webhooks,
     workers,
 )
 from config import VERSION, Settings
@@ -43,6 +44,7 @@ _ROUTERS = (
     runs.router,
     streams.router,
     workers.router,
+    webhooks.router,
     health.router,
     metrics.router,
     docs.router,

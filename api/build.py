@@ -11,6 +11,7 @@ from api.services.calls.model_access import ModelAccess
 from api.services.clients.client_service import ClientService
 from api.services.jobs.job_service import JobService
 from api.services.jobs.job_waiting import JobWaiting
+from api.services.keeping.build import KeepingParts, build_keeping
 from api.services.limits.admission import Admission
 from api.services.limits.build import build_admission
 from api.services.limits.claims import ClaimGuard
@@ -29,7 +30,10 @@ from api.services.prompts.version_counters import VersionCounters
 from api.services.queue.worker_leases import WorkerLeases
 from api.services.runs.run_service import RunService
 from api.services.shared.client_states import ClientStates
+from api.services.shared.endings import COLLECTION as ENDINGS
+from api.services.shared.endings import Endings
 from api.services.streams.stream_service import StreamService
+from api.services.webhooks.build import WebhookParts, build_webhooks
 from api.services.workers.worker_service import WorkerDefaults, WorkerService
 from config import ModelKeys, Settings
 from llm_sdks.registry import SdkRegistry
@@ -71,6 +75,37 @@ class Shared:
     def parts(self) -> SupervisedGroup:
         """What runs beside the requests."""
         return SupervisedGroup(clock=self.clock)
+
+    @cached_property
+    def endings(self) -> Endings:
+        """Where it is noted what is about to end."""
+        return Endings(self.documents(ENDINGS), self.signals, self.clock)
+
+    @cached_property
+    def webhooks(self) -> WebhookParts:
+        """Who is told of events, and the way to tell them."""
+        settings = self.settings
+        return build_webhooks(
+            self.documents,
+            self.endings,
+            self.signals,
+            self.clock,
+            self.metrics.observer,
+            pepper=settings.api_key_pepper.get_secret_value(),
+            allow_private=settings.webhook_allow_private,
+        )
+
+    @cached_property
+    def keeping(self) -> KeepingParts:
+        """What removes old things, and the data of erased clients."""
+        return build_keeping(
+            self.documents,
+            self.clients,
+            self.signals,
+            self.clock,
+            self.metrics.observer,
+            self.settings,
+        )
 
     @cached_property
     def access(self) -> ModelAccess:
@@ -148,7 +183,13 @@ def build_services(shared: Shared) -> Services:
     prompts = _prompts(shared)
     flows = PromptFlowService(documents("prompt_flows"))
     jobs = JobService(
-        documents("jobs"), models, prompts, flows, shared.signals, clock
+        documents("jobs"),
+        models,
+        prompts,
+        flows,
+        shared.signals,
+        clock,
+        shared.endings,
     )
     workers = _workers(shared)
     health = _model_health(shared)
@@ -166,10 +207,17 @@ def build_services(shared: Shared) -> Services:
             documents("workers"), shared.leases, models, health, clock
         ),
         runs=RunService(
-            documents("runs"), models, prompts, jobs, shared.signals
+            documents("runs"),
+            models,
+            prompts,
+            jobs,
+            shared.signals,
+            shared.endings,
         ),
         streams=_streams(shared, models, prompts),
         workers=workers,
+        webhooks=shared.webhooks.service,
+        erasure=shared.keeping.erasure,
         health=HealthService(shared.clients, shared.parts.states, clock=clock),
         metrics=shared.metrics,
         scrape_access=_scrape_access(settings, logins),

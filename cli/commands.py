@@ -191,6 +191,42 @@ def doctor(
     raise typer.Exit(examine(options))
 
 
+@app.command()
+def backup(
+    path: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The file to write.")
+    ],
+) -> None:
+    """Write all documents of the database into a file.
+
+    The service may run meanwhile. The file fits every database; secrets
+    and what waits in DATA_DIR's spool are not in it.
+    """
+    from cli.backup import backup as write  # noqa: PLC0415 - as the module says
+
+    write(path)
+
+
+@app.command()
+def restore(
+    path: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The file to read.")
+    ],
+    replace: Annotated[
+        bool,
+        typer.Option("--replace", help="First remove what the database has."),
+    ] = False,
+) -> None:
+    """Bring a backup into the database of the settings; stop Metasync first.
+
+    The file is checked before anything is changed. A database that is not
+    empty is refused.
+    """
+    from cli.backup import restore as read  # noqa: PLC0415 - as the module says
+
+    read(path, replace=replace)
+
+
 app.command(name="simulate")(simulate)
 
 

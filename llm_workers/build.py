@@ -5,6 +5,7 @@ from api.dependencies.services import Services
 from api.services.monitoring.observed_queue import ObservedJobQueue
 from llm_workers.results.recovery import SpoolRecovery
 from llm_workers.results.spool import Spool
+from llm_workers.results.spool_eraser import SpoolEraser
 from llm_workers.supervisor.pool import PoolLimits, WorkerPool
 from llm_workers.supervisor.snapshot import SnapshotSource
 from llm_workers.supervisor.worker_thread import WorkerParts
@@ -25,6 +26,7 @@ def build_worker_parts(
             max_attempts=settings.max_attempts,
             signals=shared.signals,
             clock=shared.clock,
+            endings=shared.endings,
         ),
         models=services.models,
         prompts=services.prompts,
@@ -45,5 +47,8 @@ def build_workers(shared: Shared, parts: WorkerParts) -> tuple[Part, ...]:
     source = SnapshotSource(shared.documents("workers"), shared.client_states)
     return (
         WorkerPool(source, shared.leases, parts, limits),
-        SpoolRecovery(parts.spool, parts.queue, shared.leases),
+        SpoolRecovery(
+            parts.spool, parts.queue, shared.leases, shared.keeping.erased
+        ),
+        SpoolEraser(settings.data_dir, shared.keeping.erased, shared.signals),
     )

@@ -284,6 +284,22 @@ class Documents:
         """Remove every match from the database, also deleted ones."""
         await retrying(lambda: self.raw.delete_many(where))
 
+    async def erase_some(self, where: Filter, limit: int) -> int:
+        """Remove some matches, also deleted ones; return how many."""
+        found = await retrying(
+            lambda: self.raw.find(where, ["_id"]).limit(limit).to_list()
+        )
+        if found:
+            ids = [document["_id"] for document in found]
+            await self.erase({"_id": {"$in": ids}})
+        return len(found)
+
+    async def find_all(
+        self, where: Filter, fields: Sequence[str]
+    ) -> list[Document]:
+        """Return every match, also deleted ones."""
+        return await retrying(lambda: self.raw.find(where, fields).to_list())
+
     async def soft_delete(
         self, where: Filter, changes: Mapping[str, Any] | None = None
     ) -> int:

@@ -74,6 +74,12 @@ class Loop:
             with contextlib.suppress(RuntimeError):  # the loop has ended
                 self._event_loop.call_soon_threadsafe(self._news.set)
 
+    async def rest(self, seconds: float) -> None:
+        """Let others work for this time in the middle of a round."""
+        if not self.stopping:
+            self._last_pause = time.monotonic()
+            await asyncio.sleep(seconds)
+
     async def pause(self, seconds: float) -> None:
         """Wait for this time, or until it is woken."""
         self._last_pause = time.monotonic()

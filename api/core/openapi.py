@@ -105,6 +105,11 @@ _TAGS = (
     ("streams", "Stream", "One prompt, answered while the model writes."),
     ("workers", "Worker", "Threads that run a client's jobs."),
     (
+        "webhooks",
+        "Webhook",
+        "Receivers that are told when jobs and runs end.",
+    ),
+    (
         "health",
         "Probe",
         "Checks and metrics for load balancers, people and Prometheus.",

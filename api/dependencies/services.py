@@ -10,6 +10,7 @@ from api.core.scrape_access import ScrapeAccess
 from api.services.clients.client_service import ClientService
 from api.services.jobs.job_service import JobService
 from api.services.jobs.job_waiting import JobWaiting
+from api.services.keeping.erasure import ErasureService
 from api.services.limits.request_limits import RequestLimits
 from api.services.limits.suspensions import Suspensions
 from api.services.models.model_health import ModelHealthService
@@ -20,6 +21,7 @@ from api.services.prompts.prompt_flow_service import PromptFlowService
 from api.services.prompts.prompt_service import PromptService
 from api.services.runs.run_service import RunService
 from api.services.streams.stream_service import StreamService
+from api.services.webhooks.webhook_service import WebhookService
 from api.services.workers.worker_service import WorkerService
 
 
@@ -38,6 +40,8 @@ class Services:
     streams: StreamService
     runs: RunService
     workers: WorkerService
+    webhooks: WebhookService
+    erasure: ErasureService
     health: HealthService
     metrics: MetricsService
     scrape_access: ScrapeAccess
@@ -111,6 +115,16 @@ def get_worker_service(services: AllServices) -> WorkerService:
     return services.workers
 
 
+def get_webhook_service(services: AllServices) -> WebhookService:
+    """Return the webhooks' service."""
+    return services.webhooks
+
+
+def get_erasure_service(services: AllServices) -> ErasureService:
+    """Return what erases clients."""
+    return services.erasure
+
+
 def get_health_service(services: AllServices) -> HealthService:
     """Return the health service."""
     return services.health
@@ -132,5 +146,7 @@ Waiting = Annotated[JobWaiting, Depends(get_job_waiting)]
 Streams = Annotated[StreamService, Depends(get_stream_service)]
 Runs = Annotated[RunService, Depends(get_run_service)]
 Workers = Annotated[WorkerService, Depends(get_worker_service)]
+Webhooks = Annotated[WebhookService, Depends(get_webhook_service)]
+Erasures = Annotated[ErasureService, Depends(get_erasure_service)]
 Health = Annotated[HealthService, Depends(get_health_service)]
 Metrics = Annotated[MetricsService, Depends(get_metrics_service)]

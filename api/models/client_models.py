@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from api.models.base import ApiModel, Name, StoredModel, example
+from api.models.keeping_models import RetentionDays
 from api.models.limit_models import CallLimits
 
 Weight = Annotated[
@@ -50,12 +51,15 @@ class ClientUpdate(ApiModel):
     api_requests_per_minute: ApiRequests = None
     limits: CallLimits | None = None
     weight: Weight | None = None
+    retention_days: RetentionDays | None = None
 
 
 class Client(StoredModel):
     """A client, without its key."""
 
     id_field: ClassVar[str] = "clientId"
+    # Its names have dots, which not every server takes in a field's name.
+    payload_fields: ClassVar[frozenset[str]] = frozenset({"retentionDays"})
 
     client_id: Annotated[str, Field(description="A UUID.")]
     name: str
@@ -67,6 +71,7 @@ class Client(StoredModel):
     ] = None
     limits: CallLimits | None = None
     weight: Weight | None = None
+    retention_days: RetentionDays = Field(default_factory=dict)
 
 
 ApiKey = Annotated[

@@ -26,6 +26,8 @@ class Actor(StrEnum):
 
 
 _S = JobStatus
+# With these, the work on a job is over.
+ENDS = frozenset({_S.PROCESSED, _S.ERROR_PROCESSING, _S.CANCELED})
 _ANYWHERE_BY_ADMIN = frozenset({_S.ERROR_PROCESSING, _S.ERROR_CONSUMING})
 _BY_CLIENT: dict[JobStatus, frozenset[JobStatus]] = {
     _S.PENDING: frozenset({_S.CANCELED}),

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Response
 
 from api.core.problems import overtaken, problems
 from api.dependencies.callers import verify_admin_api_key
-from api.dependencies.services import Clients
+from api.dependencies.services import Clients, Erasures
 from api.models.client_models import (
     Client,
     ClientCreate,
@@ -14,6 +14,7 @@ from api.models.client_models import (
     ClientWithKey,
     RotatedKey,
 )
+from api.models.keeping_models import Erasure
 from api.routers.pages import PageQuery, answer
 from api.routers.resource_route import ResourceRoute
 
@@ -60,6 +61,22 @@ async def update_client(
 async def delete_client(client_id: str, clients: Clients) -> None:
     """Delete a client; its key is invalid at once, and its workers stop."""
     await clients.delete(client_id)
+
+
+@router.post("/{client_id}/erase", status_code=202)
+async def erase_client(client_id: str, erasures: Erasures) -> Erasure:
+    """Erase a client: its data is removed, and cannot be brought back.
+
+    The client ends at once; its data is removed within the next minutes.
+    Again, it answers the progress.
+    """
+    return await erasures.begin(client_id)
+
+
+@router.get("/{client_id}/erase")
+async def get_client_erasure(client_id: str, erasures: Erasures) -> Erasure:
+    """Return how far the erasure of a client is."""
+    return await erasures.get(client_id)
 
 
 @router.post("/{client_id}/toggle", responses=problems(_CHANGED))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import structlog
 
+from api.services.keeping.erasure import ErasedClients
 from api.services.queue.job_outcomes import Result
 from api.services.queue.job_queue import JobQueue
 from api.services.queue.worker_leases import WorkerLeases
@@ -33,12 +34,14 @@ class SpoolRecovery(Loop):
         spool: Spool,
         queue: JobQueue,
         leases: WorkerLeases,
+        erased: ErasedClients,
         every_seconds: float = _EVERY_SECONDS,
     ) -> None:
         super().__init__()
         self._spool = spool
         self._queue = queue
         self._leases = leases
+        self._erased = erased
         self._every_seconds = every_seconds
 
     async def run(self) -> None:
@@ -66,7 +69,7 @@ class SpoolRecovery(Loop):
     async def _recover(
         self, directory: Path, results: Sequence[Result]
     ) -> None:
-        judged = await self._store(results)
+        judged = await self._store(await self._wanted(results))
         if judged.lost:
             await asyncio.to_thread(
                 append_lines,
@@ -87,6 +90,11 @@ class SpoolRecovery(Loop):
             jobsReturned=returned,
             jobsEnded=ended,
         )
+
+    async def _wanted(self, results: Sequence[Result]) -> Sequence[Result]:
+        """Leave out what belongs to clients that are erased."""
+        erased = await self._erased.among({r.job.client_id for r in results})
+        return [r for r in results if r.job.client_id not in erased]
 
     async def _store(self, results: Sequence[Result]) -> Judged:
         judged = Judged()

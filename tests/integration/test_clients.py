@@ -1,3 +1,5 @@
+from typing import Any
+
 import httpx2
 import pytest
 
@@ -28,6 +30,7 @@ def test_a_client_is_made_with_a_key_that_is_shown_once(
         "enabled",
         "limits",
         "weight",
+        "retentionDays",
         "_metadata",
         "api_key",
     }
@@ -275,3 +278,23 @@ def test_lists_come_in_pages_with_a_cursor(http: httpx2.Client) -> None:
     bad = http.get("/clients?cursor=nonsense", headers=ADMIN)
     assert bad.status_code == 400
     assert "cursor" in bad.json()["detail"]
+
+
+def test_a_client_has_its_own_retention(http: httpx2.Client) -> None:
+    made = http.post("/clients", headers=ADMIN, json={"name": "r"}).json()
+    path = f"/clients/{made['clientId']}"
+
+    def changed(days: object, status: int = 200) -> Any:
+        body = {"retentionDays": days}
+        answer = http.patch(path, headers=ADMIN, json=body)
+        assert answer.status_code == status, answer.text
+        return answer.json().get("retentionDays")
+
+    own = {"jobs": 90, "jobs.CONSUMED": 0.5, "runs": None}
+    assert changed(own) == own
+    assert http.get(path, headers=ADMIN).json()["retentionDays"] == own
+    http.patch(path, headers=ADMIN, json={"name": "s"})
+    assert http.get(path, headers=ADMIN).json()["retentionDays"] == own
+    changed({"jobs.PENDING": 1}, 422)
+    changed({"jobs": 0}, 422)
+    assert changed({}) == {}

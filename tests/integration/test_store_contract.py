@@ -28,20 +28,26 @@ from api.services.jobs.batch_change import (
     PlannedChange,
 )
 from api.services.jobs.job_filter import JobFilter
+from api.services.keeping.retention import Retention
+from api.services.keeping.turns import Turns
 from api.services.prompts.prompt_service import PromptFilter
 from api.services.queue.job_outcomes import Result
 from api.services.queue.job_work import Claimant, Failed, Requeued, Succeeded
 from api.services.queue.worker_leases import Slot, WorkerLeases
 from api.services.shared.caller import Caller
 from api.services.shared.paging import PageRequest
+from api.services.webhooks.delivery_store import Attempted
+from api.services.webhooks.sender import Answer
 from api.services.workers.worker_service import WorkerFilter
 from llm_workers.supervisor.snapshot import SnapshotSource
+from tests.support.outbox import HOOK, make_parts
 from tests.support.store import CONFIG, ME, Store, new_prompt
 from utilities.clock import now_ms
 from utilities.cosmos_connector import Document, Documents, ObjectId
 from utilities.store.schema import migrate
 
 ADMIN = Caller(is_admin=True)
+NOTHING = Metrics()
 PAGE = PageRequest()
 
 
@@ -459,3 +465,56 @@ async def test_a_run_that_goes_on_meanwhile_is_cancelled_all_the_same(
     else:
         with pytest.raises(ConflictError, match="try again"):
             await runs.cancel(run.run_id, store.client)
+
+
+async def test_webhooks(store: Store) -> None:
+    parts = await make_parts(store)
+    await store.submit(2)
+    jobs = await store.claim()
+    await parts.queue.store(
+        [Result(j, Succeeded("{}", NOTHING)) for j in jobs]
+    )
+    await parts.collect()
+    assert await parts.notes() == 0
+    assert await parts.deliveries.due({HOOK, "b" * 24}) == {HOOK}
+    first = await parts.deliveries.claim(HOOK, 1)
+    second = await parts.deliveries.claim(HOOK, 5)
+    assert (len(first), len(second)) == (1, 1)
+    now = parts.time.now
+    await parts.deliveries.record(
+        [
+            Attempted(first[0], Answer(0.1, 200), now),
+            Attempted(second[0], Answer(0.1, 500, error="no"), now),
+        ]
+    )
+    assert await parts.deliveries.claim(HOOK, 5) == []
+    await parts.deliveries.hasten(HOOK)
+    (again,) = await parts.deliveries.claim(HOOK, 5)
+    assert again.delivery.delivery_id == second[0].delivery.delivery_id
+    assert again.delivery.attempts == 2
+
+
+async def test_retention_and_erasure(store: Store) -> None:
+    clients, client_id = store.application.clients, store.client.client_id
+    await store.submit(3)
+    (job, *_) = await store.claim(1)
+    await store.queue.store([Result(job, Succeeded("{}", NOTHING))])
+
+    def documents(name: str) -> Documents:
+        return Documents(clients, name)
+
+    def in_ten_days() -> int:
+        return store.time() + 10 * 24 * 3600 * 1000
+
+    rules = {"jobs": 9.0}
+    retention = Retention(documents, clients, rules, clock=in_ten_days)
+    assert (await retention.round())["jobs"] >= 1
+    assert await store.statuses() == {"PENDING": 2}
+    jobs = documents("jobs")
+    assert await jobs.erase_some({"clientId": client_id}, 1) == 1
+    assert await jobs.erase_some({"clientId": client_id}, 5) == 1
+    await clients.give_space_back()
+    turns = Turns(documents("turns"), store.time)
+    name = str(uuid.uuid4())
+    assert await turns.take(name, 1)
+    assert not await turns.take(name, 1)

@@ -230,6 +230,8 @@ def test_the_defaults_are_those_of_the_documentation(
         "metrics_token": None,
         "metrics_public": False,
         "metrics_port": None,
+        "webhook_allow_private": False,
+        "retention_days": {},
         "poll_interval": 10,
         "max_items_per_batch": 50,
         "num_llm_workers": 10,
@@ -242,6 +244,29 @@ def test_the_defaults_are_those_of_the_documentation(
         "log_level": "INFO",
         "log_format": None,
     }
+
+
+def test_retention_is_read_as_json(environment: Environment) -> None:
+    set_all(environment, RETENTION_DAYS='{"jobs": 30, "jobs.CONSUMED": 0.5}')
+    assert Settings.load().retention_days == {"jobs": 30, "jobs.CONSUMED": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("days", "message"),
+    [
+        ("30", "valid dictionary"),
+        ("jobs=30", "must be JSON"),
+        ('{"jobs": 0}', "greater than 0"),
+        ('{"jobs.PENDING": 1}', "not known: jobs.PENDING"),
+        ('{"prompts": 1}', "not known: prompts"),
+    ],
+)
+def test_wrong_retention_is_refused(
+    environment: Environment, days: str, message: str
+) -> None:
+    set_all(environment, RETENTION_DAYS=days)
+    with pytest.raises(SettingsError, match=message):
+        Settings.load()
 
 
 def test_secrets_are_read_but_do_not_show(environment: Environment) -> None:

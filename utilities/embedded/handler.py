@@ -19,6 +19,7 @@ from utilities.embedded import integrity
 from utilities.embedded.fast_reads import find_plainly, group_plainly
 from utilities.embedded.fast_writes import insert_plainly, update_plainly
 from utilities.embedded.readers import Readers
+from utilities.embedded.space import GIVE_SPACE_BACK, give_back
 
 # Where documents change by the hundred.
 _WRITTEN_FAST = frozenset({"jobs"})
@@ -52,11 +53,23 @@ class DurableHandler(NeoSQLiteHandler):  # type: ignore[misc]
 
     def handle_command(self, msg: Message) -> Answer:
         """Run any other command."""
+        body = _body(msg)
+        if next(iter(body), None) == GIVE_SPACE_BACK:
+            return msg["request_id"], self._give_space_back(body["$db"])
         with self._transaction(msg):
             answer: Answer | None = self._by_fast_path(msg)
             if answer is None:
                 answer = super().handle_command(msg)
         return answer
+
+    def _give_space_back(self, database: str) -> Message:
+        connection = self.get_database(database).db
+        left = give_back(
+            connection,
+            lambda: self._lock_for(database),
+            self._readers[database].empty_journal,
+        )
+        return {"ok": 1, "left": left}
 
     def _by_fast_path(self, msg: Message) -> Answer | None:
         body = _body(msg)
@@ -167,6 +180,8 @@ class DurableHandler(NeoSQLiteHandler):  # type: ignore[misc]
     def _open_db_conn(self, db_name: str) -> Any:  # noqa: ANN401 - as above
         connection = super()._open_db_conn(db_name)
         connection.db.execute("PRAGMA synchronous = FULL")
+        # What is removed is not left in the file.
+        connection.db.execute("PRAGMA secure_delete = ON")
         if db_name not in self._readers:
             ((_, _, path),) = connection.db.execute("PRAGMA database_list")
             self._readers[db_name] = Readers(Path(path))

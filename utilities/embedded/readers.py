@@ -75,6 +75,20 @@ class Readers:
             self._idle.put(reader)
         self._keep_journal_short()
 
+    def empty_journal(self) -> None:
+        """Empty the journal now; waits for reads that are under way."""
+        with self._all_wanted:
+            readers = self._take_all()
+            try:
+                reader = next(filter(None, readers), None)
+                if reader is None:
+                    reader = readers[0] = Reader(self.path)
+                with contextlib.suppress(sqlite3.Error):
+                    reader.empty_journal()
+            finally:
+                for each in readers:
+                    self._idle.put(each)
+
     def close(self) -> None:
         """Close all of them; waits for those that are at work."""
         with self._all_wanted:

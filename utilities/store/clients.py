@@ -1,6 +1,7 @@
 """Connections to the database: one client per event loop."""
 
 import asyncio
+import contextlib
 import logging
 import threading
 from typing import Any
@@ -8,6 +9,9 @@ from weakref import WeakKeyDictionary
 
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.errors import OperationFailure
+
+from utilities.embedded.space import GIVE_SPACE_BACK
 
 Document = dict[str, Any]
 
@@ -74,6 +78,18 @@ class ClientManager:
             StoreError: it did not answer.
         """
         return await self.database().client.admin.command("hello")
+
+    async def give_space_back(self) -> None:
+        """Have the embedded database give free space to the disk.
+
+        Other servers use it again, and have no such command.
+
+        Raises:
+            StoreError: the database is away.
+        """
+        with contextlib.suppress(OperationFailure):
+            while (await self.database().command(GIVE_SPACE_BACK))["left"]:
+                pass
 
     async def close(self) -> None:
         """Close the running loop's client, if it has one."""

@@ -134,6 +134,20 @@ async def _indexes_of_prompts(database: Database) -> None:
     await database["prompts"].create_index([("clientId", 1), ("name", 1)])
 
 
+async def _indexes_of_webhooks(database: Database) -> None:
+    await database["webhooks"].create_index([("clientId", 1)])
+    await database["webhook_endings"].create_index([("lookAt", 1)])
+    await database["webhook_endings"].create_index([("clientId", 1)])
+    deliveries = database["webhook_deliveries"]
+    # To claim, to find who has something due, to list, to erase.
+    await deliveries.create_index(
+        [("webhookId", 1), ("status", 1), ("nextAttemptAt", 1)]
+    )
+    await deliveries.create_index([("status", 1), ("nextAttemptAt", 1)])
+    await deliveries.create_index([("webhookId", 1), ("madeAt", 1)])
+    await deliveries.create_index([("clientId", 1)])
+
+
 STEPS: tuple[Step, ...] = (
     _first_indexes,
     _indexes_of_streams,
@@ -143,6 +157,7 @@ STEPS: tuple[Step, ...] = (
     _indexes_of_worker_leases,
     _indexes_of_claims,
     _indexes_of_prompts,
+    _indexes_of_webhooks,
 )
 
 

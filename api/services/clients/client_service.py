@@ -17,6 +17,7 @@ from api.services.clients.client_keys import ClientKey, ClientKeys
 from api.services.shared.paging import Page, PageRequest, fetch_page
 from api.services.shared.repository import Repository
 from api.services.workers.worker_service import WorkerService
+from utilities import payload
 from utilities.cosmos_connector import Document, Documents
 
 WRONG_CREDENTIALS = "Invalid client credentials"
@@ -149,6 +150,8 @@ def _changes(current: Client, request: ClientUpdate) -> Document:
         for name, value in changes.items()
         if value is not None or name in _MAY_BE_NULL
     }
+    if request.retention_days is not None:
+        changes["retentionDays"] = payload.dump(request.retention_days)
     if "limits" in request.model_fields_set:
         changes["limits"] = _stored(_merged(current.limits, request.limits))
     return changes

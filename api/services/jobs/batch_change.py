@@ -14,12 +14,12 @@ job returns to the queue like a job of a worker whose lease has expired.
 """
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from api.core.errors import ConflictError
-from api.models.job_status import JobStatus
+from api.models.job_status import ENDS, JobStatus
 from api.services.shared.repository import REVISION, revision_of
 from utilities.cosmos_connector import (
     Document,
@@ -50,6 +50,13 @@ class PlannedChange:
 
     before: Document
     changes: Document
+
+
+def ending(planned: Iterable[PlannedChange]) -> list[Document]:
+    """Give the jobs that the changes end."""
+    return [
+        each.before for each in planned if each.changes.get("status") in ENDS
+    ]
 
 
 def is_held(job: Document, now: int) -> bool:

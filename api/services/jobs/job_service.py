@@ -18,7 +18,7 @@ from api.models.job_models import (
     JobSummary,
     JobUpdate,
 )
-from api.models.job_status import JobStatus, check_transition
+from api.models.job_status import ENDS, JobStatus, check_transition
 from api.services.jobs import batch_change, idempotency, job_documents
 from api.services.jobs.batch_change import BatchChange, PlannedChange
 from api.services.jobs.idempotency import JobKey
@@ -30,6 +30,7 @@ from api.services.prompts.prompt_flow_service import PromptFlowService
 from api.services.prompts.prompt_service import PromptService
 from api.services.queue.waiting_jobs import NEVER
 from api.services.shared.caller import Caller
+from api.services.shared.endings import NO_ENDINGS, Endings
 from api.services.shared.paging import (
     Page,
     PageRequest,
@@ -62,8 +63,10 @@ class JobService:
         flows: PromptFlowService,
         signals: Signals,
         clock: Clock = now_ms,
+        endings: Endings = NO_ENDINGS,
     ) -> None:
         self._documents = documents
+        self._endings = endings
         # Workers change the status, without advancing the revision.
         self._jobs = Repository(
             documents,
@@ -149,6 +152,9 @@ class JobService:
         if names_any(request):
             owner = (await self.get(job_id, caller)).client_id
             await self._references.check_changes([("", owner, request)])
+        if request.status in ENDS:
+            where = {**caller.own, "_id": object_id(job_id, "Job")}
+            await self._endings.expect_jobs_in(self._documents, where)
         job = await self._jobs.change(
             job_id,
             caller.own,
@@ -170,6 +176,7 @@ class JobService:
         ids = [item.job_id.lower() for item in items]
         _refuse_repeated(ids)
         planned = await self._plan(ids, items, caller)
+        await self._endings.expect_jobs(batch_change.ending(planned))
         batch = BatchChange(self._documents, planned, self._clock())
         try:
             await batch.free(await batch.write())
@@ -185,6 +192,7 @@ class JobService:
             "_id": object_id(job_id, "Job"),
             "status": JobStatus.PENDING,
         }
+        await self._endings.expect_jobs_in(self._documents, where)
         changes = {"status": JobStatus.CANCELED, "leaseToken": None}
         return await self._documents.update(where, changes) is not None
 

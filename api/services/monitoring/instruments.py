@@ -47,6 +47,7 @@ class Instruments(Observer):
         self._make_store()
         self._make_calls()
         self._make_http()
+        self._make_keeping()
 
     def model(self, name: str) -> str:
         """Give the label for a model's name, or for its id if it is known."""
@@ -103,6 +104,14 @@ class Instruments(Observer):
     def request_began(self) -> None:
         """Count a request that is being answered."""
         self._requests_open.inc()
+
+    def delivery_attempted(self, outcome: str) -> None:
+        """Count a request to a webhook's receiver."""
+        self._deliveries.labels(outcome).inc()
+
+    def removed(self, kind: str, count: int) -> None:
+        """Count what retention has removed."""
+        self._removed.labels(kind).inc(count)
 
     def login_failed(self) -> None:
         """Count a request without a right credential."""
@@ -217,6 +226,20 @@ class Instruments(Observer):
             "HTTP requests being answered",
             namespace="metasync",
             registry=self._registry,
+        )
+
+    def _make_keeping(self) -> None:
+        self._deliveries = self._counter(
+            "webhook_attempts",
+            "Requests to webhooks' receivers, by outcome: delivered, failed",
+            ("outcome",),
+        )
+        for outcome in ("delivered", "failed"):
+            self._deliveries.labels(outcome)
+        self._removed = self._counter(
+            "retention_removed",
+            "Documents that were removed because of their age",
+            ("kind",),
         )
 
     def _counter(

@@ -61,6 +61,12 @@ class Observer:
     def request_began(self) -> None:
         """An HTTP request came."""
 
+    def delivery_attempted(self, outcome: str) -> None:
+        """An event was sent to a webhook: `delivered` or `failed`."""
+
+    def removed(self, kind: str, count: int) -> None:
+        """Retention has removed documents of a kind."""
+
     def login_failed(self) -> None:
         """A request had no credential, or a wrong one."""
 

@@ -24,6 +24,7 @@ from api.services.queue.job_work import (
     UnreadableJobError,
 )
 from api.services.queue.waiting_jobs import QUEUE_ORDER, Picked, WaitingJobs
+from api.services.shared.endings import NO_ENDINGS, Endings
 from utilities.clock import Clock, now_ms
 from utilities.cosmos_connector import (
     Document,
@@ -57,8 +58,10 @@ class JobQueue:
         max_attempts: int,
         signals: Signals | None = None,
         clock: Clock = now_ms,
+        endings: Endings = NO_ENDINGS,
     ) -> None:
         self._documents = documents
+        self._endings = endings
         self.lease_seconds = lease_seconds
         self.max_attempts = max_attempts
         self._signals = signals or Signals()
@@ -192,6 +195,7 @@ class JobQueue:
         log.error(
             "job_unreadable", jobId=str(document["_id"]), reason=str(error)
         )
+        await self._endings.expect_jobs([document])
         where = {"_id": document["_id"], "status": JobStatus.PROCESSING}
         await self._documents.update_each(
             [(where, job_outcomes.unreadable(error, self._clock()))],
@@ -214,6 +218,11 @@ class JobQueue:
         now. Safe to repeat. A result that comes after its lease ended is
         taken if no worker has claimed the job since: it was paid for.
         """
+        await self._endings.expect_jobs(
+            {"_id": each.job.job_id, "clientId": each.job.client_id}
+            for each in results
+            if not isinstance(each.outcome, Requeued)
+        )
         now = self._clock()
         # A token that is gone makes a repeated write harmless.
         taken = await self._documents.update_each(
@@ -276,6 +285,7 @@ class JobQueue:
             )
             left, exhausted = self._by_attempts_left(found)
             freed = await self._free(left, kind)
+            await self._endings.expect_jobs(exhausted)
             given_up = await self._free(exhausted, kind)
             returned, ended = returned + freed, ended + given_up
             # What was not freed has been extended or taken meanwhile.

@@ -18,6 +18,7 @@ from api.services.models.model_service import ModelService
 from api.services.prompts.prompt_service import PromptService
 from api.services.runs import stored_runs
 from api.services.shared.caller import Caller
+from api.services.shared.endings import NO_ENDINGS, EndingKind, Endings
 from api.services.shared.paging import Page, PageRequest, fetch_page
 from api.services.shared.repository import Repository, object_id
 from utilities import payload
@@ -28,6 +29,7 @@ from utilities.signals import RUNS_CHANGED, Signals
 _SWITCH_ATTEMPTS = 5
 _PAUSABLE = (RunStatus.RUNNING,)
 _RESUMABLE = (RunStatus.PAUSED, RunStatus.FAILED)
+_ENDS = (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED)
 _CANCELLABLE = (
     RunStatus.PENDING,
     RunStatus.RUNNING,
@@ -49,8 +51,10 @@ class RunService:
         prompts: PromptService,
         jobs: JobService,
         signals: Signals,
+        endings: Endings = NO_ENDINGS,
     ) -> None:
         self._documents = documents
+        self._endings = endings
         self._runs = Repository(documents, Run, "Run")
         self._models = models
         self._prompts = prompts
@@ -152,6 +156,7 @@ class RunService:
         self, document: Document, error: Exception
     ) -> None:
         log.error("run_unreadable", runId=str(document.get("_id")))
+        await self._expect_end(document.get("clientId"), document["_id"])
         where = {"_id": document["_id"], "status": RunStatus.RUNNING}
         await self._documents.update(
             where,
@@ -169,6 +174,8 @@ class RunService:
 
         Returns the changed run; None if somebody else has changed it.
         """
+        if changes.get("status") in _ENDS:
+            await self._expect_end(run.client_id, ObjectId(run.run_id))
         where = {**_as_seen(run), "status": RunStatus.RUNNING}
         changed = await self._documents.update(
             where, {**changes, "revision": run.revision + 1}
@@ -208,8 +215,14 @@ class RunService:
             }
         if target is RunStatus.CANCELLED:
             changes["finishReason"] = FinishReason.CANCELLED
+            await self._expect_end(run.client_id, ObjectId(run.run_id))
         document = await self._documents.update(_as_seen(run), changes)
         return None if document is None else Run.from_document(document)
+
+    async def _expect_end(self, client_id: object, run_id: ObjectId) -> None:
+        """Note a run that is about to end, for those who must be told."""
+        if isinstance(client_id, str):
+            await self._endings.expect(EndingKind.RUN, [(client_id, run_id)])
 
     async def _cancel_job(self, run: Run) -> None:
         if run.current_job_id is None:

@@ -10,6 +10,7 @@ import pytest
 from pymongo.errors import AutoReconnect, BulkWriteError
 
 from api.models.metrics import Metrics
+from api.services.keeping.erasure import ErasedClients
 from api.services.queue.job_outcomes import Result
 from api.services.queue.job_queue import JobQueue
 from api.services.queue.job_work import Failed, Succeeded
@@ -17,6 +18,7 @@ from api.services.queue.worker_leases import WorkerLeases
 from llm_workers.results.recovery import SpoolRecovery
 from llm_workers.results.spool import Spool, decode
 from tests.support.samples import becomes, claimed_job
+from utilities.store.in_memory import InMemoryDocuments
 
 
 class Server:
@@ -78,11 +80,17 @@ def answers(count: int, token: str = "t") -> list[Result]:
 
 
 @asynccontextmanager
-async def recovering(data_dir: Path, server: Server) -> AsyncIterator[None]:
+async def recovering(
+    data_dir: Path, server: Server, *erased: str
+) -> AsyncIterator[None]:
+    erasures = InMemoryDocuments("erasures")
+    for client_id in erased:
+        await erasures.insert({"_id": client_id, "status": "DONE"})
     part = SpoolRecovery(
         Spool(data_dir),
         cast("JobQueue", server),
         cast("WorkerLeases", server),
+        ErasedClients(erasures),
         every_seconds=0.01,
     )
     task = asyncio.create_task(part.run())
@@ -133,3 +141,14 @@ async def test_while_the_database_is_away_everything_stays_on_disk(
         server.away = False
         await becomes(lambda: server.released)
     assert server.stored == results
+
+
+async def test_what_erased_clients_left_is_dropped(
+    data_dir: Path, server: Server
+) -> None:
+    gone = Result(claimed_job(client_id="gone"), Succeeded("{}", Metrics()))
+    kept = answers(1)
+    dead(data_dir, gone, *kept)
+    async with recovering(data_dir, server, "gone"):
+        await becomes(lambda: not list((data_dir / "spool").iterdir()))
+    assert server.stored == kept

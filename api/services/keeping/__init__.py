@@ -1,0 +1,1 @@
+"""Keeping and forgetting: retention by age, and erasure of a client."""

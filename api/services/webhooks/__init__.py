@@ -1,0 +1,1 @@
+"""Webhooks: events are kept, signed and delivered."""
