@@ -29,6 +29,7 @@ from api.core.logging import configure_logging
 from api.dependencies.services import Services
 from api.services.monitoring.metrics_server import metrics_server
 from api.services.monitoring.queue_state import QueueState
+from api.services.queue.job_expiry import JobExpiry
 from api.services.streams.stream_guard import StreamGuard
 from api.services.streams.stream_service import StreamService
 from config import ModelKeys, Settings, SettingsError
@@ -100,6 +101,7 @@ class Application:
             ClockKeeper(shared.clock, shared.clients, shared.clock_record),
             HealthReporter(services.model_health),
             StreamGuard(services.streams, shared.client_states),
+            JobExpiry(shared.documents("jobs"), shared.signals, shared.clock),
         )
 
     async def prepare(self) -> None:

@@ -16,8 +16,10 @@ from api.models.attempt_models import AttemptRecord
 from api.models.base import ApiModel, Name, StoredModel, Text, example
 from api.models.job_fields import (
     ClientReference,
+    ExpiresAt,
     JsonPayload,
     ModelName,
+    NotBefore,
     Priority,
     PromptId,
     PromptIds,
@@ -25,6 +27,7 @@ from api.models.job_fields import (
     ResponseFormat,
     ResponseSchema,
     Temperature,
+    check_times,
 )
 from api.models.job_status import JobStatus
 from api.models.job_waiting import WaitingFor
@@ -109,6 +112,13 @@ class JobCreate(ApiModel):
     eval_model: ModelName | None = None
     meta_prompt: PromptId | None = None
     meta_model: ModelName | None = None
+    not_before: NotBefore = None
+    expires_at: ExpiresAt = None
+
+    @model_validator(mode="after")
+    def _expires_after_it_may_start(self) -> Self:
+        check_times(self.not_before, self.expires_at)
+        return self
 
     @model_validator(mode="after")
     def _schema_is_for_json(self) -> Self:
@@ -206,6 +216,13 @@ class JobUpdate(ApiModel):
     eval_result: Annotated[JsonPayload, Field(description=_EVALUATION)] = None
     suggested_prompt_id: PromptId | None = None
     processing_metrics: MetricsInput | None = None
+    not_before: NotBefore = None
+    expires_at: ExpiresAt = None
+
+    @model_validator(mode="after")
+    def _expires_after_it_may_start(self) -> Self:
+        check_times(self.not_before, self.expires_at)
+        return self
 
 
 class JobBatchUpdateItem(JobUpdate):
@@ -280,6 +297,8 @@ class Job(StoredModel):
     eval_model: str | None = None
     meta_prompt: str | None = None
     meta_model: str | None = None
+    not_before: datetime | None = None
+    expires_at: datetime | None = None
     status: JobStatus
     response_data: Annotated[Any, Field(description=_RESULT)] = None
     error_data: Annotated[
@@ -317,7 +336,10 @@ class Job(StoredModel):
     ] = None
     finished_at: Annotated[
         datetime | None,
-        Field(description="When its worker stored the result or the failure."),
+        Field(
+            description="When its worker stored the result or the failure, "
+            "or when it expired or was canceled."
+        ),
     ] = None
     worker_id: Annotated[
         str | None, Field(description="The worker that claimed it last.")

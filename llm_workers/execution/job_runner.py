@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import structlog
 
+from api.models.metrics import Metrics
 from api.models.worker_models import WorkerConfig
-from api.services.queue.job_outcomes import Result
+from api.services.queue.job_outcomes import Result, expiry_error
 from api.services.queue.job_queue import JobQueue
 from api.services.queue.job_work import Claimant, ClaimedJob, Failed, Requeued
 from llm_sdks.resilience.model_gate import ModelGates
@@ -203,7 +204,7 @@ class JobRunner:
             jobId=str(job.job_id), workerId=self._claimant.worker_id
         )
         try:
-            outcome = await self._pipeline.run(job)
+            outcome = self._expired(job) or await self._pipeline.run(job)
         except asyncio.CancelledError:
             outcome = self._stopped()
         except StoreError as error:
@@ -218,6 +219,14 @@ class JobRunner:
         if isinstance(outcome, Requeued):
             self._remember_due(outcome.available_at / 1000)
         self._writer.put(Result(job, outcome))
+
+    def _expired(self, job: ClaimedJob) -> Failed | None:
+        if job.expires_at is None or job.expires_at > self._clock():
+            return None
+        paid = job.checkpoint
+        error = expiry_error(job.expires_at, paid)
+        metrics = Metrics() if paid is None else paid.metrics
+        return Failed(error, metrics, counted=False)
 
     def _stopped(self) -> Requeued:
         return Requeued(

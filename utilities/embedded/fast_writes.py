@@ -36,6 +36,7 @@ _CONDITIONS = _KEYS | {
     "revision",
     "batchMark",
     "deferredUntil",
+    "expiryDue",
     "_metadata.isDeleted",
 }
 _OPERATORS = frozenset({"$set", "$unset", "$inc"})

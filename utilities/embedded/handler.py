@@ -19,6 +19,7 @@ from utilities.embedded import integrity
 from utilities.embedded.fast_reads import find_plainly, group_plainly
 from utilities.embedded.fast_writes import insert_plainly, update_plainly
 from utilities.embedded.readers import Readers
+from utilities.embedded.sparse_indexes import make_sparse
 
 # Where documents change by the hundred.
 _WRITTEN_FAST = frozenset({"jobs"})
@@ -65,6 +66,7 @@ class DurableHandler(NeoSQLiteHandler):  # type: ignore[misc]
             "update": self._update_plainly,
             "find": self._find_plainly,
             "aggregate": self._group_plainly,
+            "createIndexes": self._make_sparse,
         }.get(next(iter(body), ""))
         # "autocommit" marks a client's own transaction, as below.
         if run is None or "autocommit" in body:
@@ -100,6 +102,13 @@ class DurableHandler(NeoSQLiteHandler):  # type: ignore[misc]
         return self._read(
             msg, body, lambda collection: group_plainly(collection, stages)
         )
+
+    def _make_sparse(self, _msg: Message, body: Message) -> None:
+        """Make the sparse ones of some indexes; the package does the rest."""
+        database, name = self.get_database(body["$db"]), body["createIndexes"]
+        if name in database.list_collection_names():
+            with self._lock_for(body["$db"]):
+                make_sparse(database.db, name, body.get("indexes", []))
 
     def _written_collection(self, body: Message, command: str) -> Any | None:  # noqa: ANN401 - the package has no types
         name = body[command]

@@ -134,6 +134,11 @@ async def _indexes_of_prompts(database: Database) -> None:
     await database["prompts"].create_index([("clientId", 1), ("name", 1)])
 
 
+async def _index_of_expiries(database: Database) -> None:
+    # Sparse: most jobs never expire, and are not in it.
+    await database["jobs"].create_index([("expiryDue", 1)], sparse=True)
+
+
 STEPS: tuple[Step, ...] = (
     _first_indexes,
     _indexes_of_streams,
@@ -143,6 +148,7 @@ STEPS: tuple[Step, ...] = (
     _indexes_of_worker_leases,
     _indexes_of_claims,
     _indexes_of_prompts,
+    _index_of_expiries,
 )
 
 

@@ -22,12 +22,14 @@ from api.models.job_status import JobStatus, check_transition
 from api.services.jobs import batch_change, idempotency, job_documents
 from api.services.jobs.batch_change import BatchChange, PlannedChange
 from api.services.jobs.idempotency import JobKey
+from api.services.jobs.job_documents import Current
 from api.services.jobs.job_filter import JobFilter
 from api.services.jobs.job_references import JobReferences, names_any
 from api.services.jobs.job_summary import summarize
 from api.services.models.model_service import ModelService
 from api.services.prompts.prompt_flow_service import PromptFlowService
 from api.services.prompts.prompt_service import PromptService
+from api.services.queue.job_expiry import EXPIRY_DUE
 from api.services.queue.waiting_jobs import NEVER
 from api.services.shared.caller import Caller
 from api.services.shared.paging import (
@@ -48,7 +50,7 @@ _BLOCK = 500
 # changes the same jobs.
 _HELD_ATTEMPTS, _HELD_PAUSE = 20, 0.1
 # A deleted job does not slow the claims of others down.
-_OUT_OF_THE_QUEUE: Document = {"deferredUntil": NEVER}
+_OUT_OF_THE_QUEUE: Document = {"deferredUntil": NEVER, EXPIRY_DUE: None}
 
 
 class JobService:
@@ -152,7 +154,7 @@ class JobService:
         job = await self._jobs.change(
             job_id,
             caller.own,
-            lambda current: self._changes(current.status, request, caller),
+            lambda job: self._changes(Current.of_job(job), request, caller),
         )
         self._announce([job])
         return job
@@ -277,10 +279,10 @@ class JobService:
             idempotency.check_same(used[document["_id"]], document)
 
     def _changes(
-        self, current: JobStatus, request: JobUpdate, caller: Caller
+        self, current: Current, request: JobUpdate, caller: Caller
     ) -> Document:
         if request.status is not None:
-            check_transition(current, request.status, caller.actor)
+            check_transition(current.status, request.status, caller.actor)
         return job_documents.changed(current, request, self._clock())
 
     async def _plan(
@@ -298,8 +300,8 @@ class JobService:
 
         def plan(pair: tuple[Document, JobUpdate]) -> PlannedChange:
             job, item = pair
-            status = JobStatus(job["status"])
-            return PlannedChange(job, self._changes(status, item, caller))
+            current = Current.of_document(job)
+            return PlannedChange(job, self._changes(current, item, caller))
 
         return await in_slices(plan, zip(found, items, strict=True))
 

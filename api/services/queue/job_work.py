@@ -62,6 +62,8 @@ class ClaimedJob:
     client_reference: str | None = None
     # What earlier tries have cost, as JSON: see `Spent`.
     spent: str | None = None
+    # After this time (ms) it is not started any more.
+    expires_at: int | None = None
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:
@@ -95,6 +97,7 @@ class ClaimedJob:
             checkpoint=load_checkpoint(document.get("checkpoint")),
             client_reference=document.get("clientReference"),
             spent=document.get("spent"),
+            expires_at=document.get("expiresAt"),
         )
 
 
@@ -113,10 +116,14 @@ class Succeeded:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The job cannot be answered; `error` says why and what to do."""
+    """The job cannot be answered; `error` says why and what to do.
+
+    `counted` says whether this was an attempt.
+    """
 
     error: Mapping[str, Any]
     metrics: Metrics = field(default_factory=Metrics)
+    counted: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +238,7 @@ _OPTIONAL: Mapping[str, type] = {
     "attemptHistory": str,
     "checkpoint": str,
     "spent": str,
+    "expiresAt": int,
 }
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -15,6 +16,7 @@ from api.services.queue.job_queue import JobQueue
 from api.services.queue.job_work import (
     Claimant,
     ClaimedJob,
+    Failed,
     Requeued,
     Succeeded,
 )
@@ -118,6 +120,21 @@ async def test_what_is_claimed_ahead_goes_back_when_the_worker_stops() -> None:
     for result in rig.results:
         assert isinstance(result.outcome, Requeued)
         assert not result.outcome.counted
+
+
+async def test_a_job_that_has_expired_is_not_started() -> None:
+    rig = _Rig(jobs=CONCURRENCY)
+    rig.waiting.append(replace(_job(), expires_at=1))
+    task = await _run(rig)
+    rig.running[0].set()
+    await _until(lambda: len(rig.results) == 2)
+    expired = rig.results[1].outcome
+    assert isinstance(expired, Failed)
+    assert expired.error["errorType"] == "EXPIRED"
+    assert not expired.counted
+    assert len(rig.running) == CONCURRENCY
+    rig.runner.stop()
+    await task
 
 
 class Clock:
