@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 
 from api.core.scrape_access import ScrapeAccess
 from api.services.clients.client_service import ClientService
+from api.services.jobs.job_cancel import JobCancel
 from api.services.jobs.job_service import JobService
 from api.services.jobs.job_waiting import JobWaiting
 from api.services.models.model_health import ModelHealthService
@@ -30,6 +31,7 @@ class Services:
     prompts: PromptService
     prompt_flows: PromptFlowService
     jobs: JobService
+    job_cancel: JobCancel
     job_waiting: JobWaiting
     streams: StreamService
     runs: RunService
@@ -80,6 +82,11 @@ def get_job_service(services: AllServices) -> JobService:
     return services.jobs
 
 
+def get_job_cancel(services: AllServices) -> JobCancel:
+    """Return what cancels jobs."""
+    return services.job_cancel
+
+
 def get_job_waiting(services: AllServices) -> JobWaiting:
     """Return what knows why jobs wait."""
     return services.job_waiting
@@ -116,6 +123,7 @@ ModelHealths = Annotated[ModelHealthService, Depends(get_model_health_service)]
 Prompts = Annotated[PromptService, Depends(get_prompt_service)]
 PromptFlows = Annotated[PromptFlowService, Depends(get_prompt_flow_service)]
 Jobs = Annotated[JobService, Depends(get_job_service)]
+Canceling = Annotated[JobCancel, Depends(get_job_cancel)]
 Waiting = Annotated[JobWaiting, Depends(get_job_waiting)]
 Streams = Annotated[StreamService, Depends(get_stream_service)]
 Runs = Annotated[RunService, Depends(get_run_service)]

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Header, Query, Response
 
 from api.core.problems import overtaken, problems
 from api.dependencies.callers import AnyCaller, ClientCaller
-from api.dependencies.services import Jobs, Waiting
+from api.dependencies.services import Canceling, Jobs, Waiting
 from api.models.job_models import (
     Job,
     JobBatchCreate,
@@ -39,6 +39,10 @@ _CHANGED = overtaken("Job")
 _NO_TRANSITION = (
     "The transition from PENDING to CONSUMED is not allowed; from PENDING "
     "can come: CANCELED"
+)
+_NOT_CANCELED = (
+    "The transition from PROCESSED to CANCELED is not made by canceling; "
+    "only PENDING and PROCESSING jobs are canceled"
 )
 _NOT_IN_BATCH = "Job not found: batch item 0, 665f1c2ab7e4d90012345678"
 _BAD_ITEM = [
@@ -170,6 +174,17 @@ async def get_job(
 ) -> Job:
     """Return one job; for a PENDING job, `waitingFor` says why it waits."""
     return await waiting.explain(await jobs.get(job_id, caller))
+
+
+@router.post(
+    "/{job_id}/cancel",
+    responses=problems({400: [_NOT_CANCELED]} | _CHANGED),
+)
+async def cancel_job(
+    job_id: str, canceling: Canceling, caller: AnyCaller
+) -> Job:
+    """Cancel a job that waits or runs; its running call is stopped."""
+    return await canceling.cancel(job_id, caller)
 
 
 @router.patch(

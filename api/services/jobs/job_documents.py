@@ -88,6 +88,15 @@ def changed(current: Current, request: JobUpdate, now: int) -> Document:
     return _with_times(current, changes, now)
 
 
+def canceled(status: JobStatus, now: int) -> Document:
+    """Give the fields that cancel a job with this status."""
+    changes = {"status": JobStatus.CANCELED, "finishedAt": now}
+    if status is JobStatus.PENDING:
+        return {**changes, "leaseToken": None}
+    # Its worker says what it has cost, and that needs the token.
+    return changes
+
+
 def _with_times(current: Current, changes: Document, now: int) -> Document:
     """Add when a job that waits may start, and when it expires."""
     restarts = changes.get("status") is JobStatus.PENDING

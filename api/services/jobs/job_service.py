@@ -26,6 +26,7 @@ from api.services.jobs.job_documents import Current
 from api.services.jobs.job_filter import JobFilter
 from api.services.jobs.job_references import JobReferences, names_any
 from api.services.jobs.job_summary import summarize
+from api.services.jobs.stored_jobs import stored_jobs
 from api.services.models.model_service import ModelService
 from api.services.prompts.prompt_flow_service import PromptFlowService
 from api.services.prompts.prompt_service import PromptService
@@ -38,7 +39,7 @@ from api.services.shared.paging import (
     fetch_page,
     fields_of,
 )
-from api.services.shared.repository import Repository, object_id
+from api.services.shared.repository import object_id
 from utilities.clock import Clock, now_ms
 from utilities.cosmos_connector import Document, Documents, ObjectId
 from utilities.signals import Signals, jobs_waiting
@@ -66,15 +67,7 @@ class JobService:
         clock: Clock = now_ms,
     ) -> None:
         self._documents = documents
-        # Workers change the status, without advancing the revision.
-        self._jobs = Repository(
-            documents,
-            Job,
-            "Job",
-            guarded=("status",),
-            derived=job_documents.DERIVED,
-            is_held=lambda job: batch_change.is_held(job, clock()),
-        )
+        self._jobs = stored_jobs(documents, clock)
         self._references = JobReferences(models, prompts, flows)
         self._signals = signals
         self._clock = clock

@@ -5,7 +5,7 @@ Pure: the queue sends what is made here, as conditional updates.
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from api.models import attempt_models
@@ -13,6 +13,7 @@ from api.models.attempt_models import AttemptEnd
 from api.models.job_status import JobStatus
 from api.models.metrics import Metrics
 from api.services.queue.job_work import (
+    CanceledJob,
     ClaimedJob,
     Failed,
     Outcome,
@@ -71,11 +72,17 @@ def still_leased(result: Result) -> Filter:
     The token alone decides: it stays when a lease ends, until somebody
     else claims the job or a person decides about it.
     """
-    requeued = isinstance(result.outcome, Requeued)
+    match result.outcome:
+        case Requeued():
+            statuses = _MAY_BE_REQUEUED
+        case CanceledJob():
+            statuses = [JobStatus.CANCELED]
+        case _:
+            statuses = _WORTH_AN_ANSWER
     return {
         "_id": result.job.job_id,
         "leaseToken": result.job.lease_token,
-        "status": {"$in": _MAY_BE_REQUEUED if requeued else _WORTH_AN_ANSWER},
+        "status": {"$in": statuses},
         "_metadata.isDeleted": False,
     }
 
@@ -90,6 +97,19 @@ def changes(result: Result, now: int, max_attempts: int) -> Document:
             return {**ended, "finishedAt": now}
         case Requeued() as back:
             return _requeue(result.job, back, now)
+        case CanceledJob() as canceled:
+            return _canceled(result.job, canceled)
+
+
+def as_canceled(result: Result) -> Result:
+    """Give what is left of a result when its job has been canceled."""
+    job, outcome = result.job, result.outcome
+    if not isinstance(outcome, Requeued):
+        return Result(job, CanceledJob(outcome.metrics))
+    if outcome.spent is not None:
+        job = replace(job, spent=outcome.spent)
+    paid = outcome.checkpoint
+    return Result(job, CanceledJob(paid.metrics if paid else Metrics()))
 
 
 def as_seen(document: Document) -> Document:
@@ -278,6 +298,17 @@ def _requeue(job: ClaimedJob, back: Requeued, now: int) -> Document:
     if back.spent is not None:
         changes["spent"] = back.spent
     return changes
+
+
+def _canceled(job: ClaimedJob, canceled: CanceledJob) -> Document:
+    total = _total(job, canceled.metrics)
+    if total == Metrics():
+        return {}
+    return {
+        "processingMetrics": total.to_document(),
+        "spent": Spent(total).dump(),
+        "checkpoint": None,
+    }
 
 
 def _total(job: ClaimedJob, metrics: Metrics) -> Metrics:

@@ -147,6 +147,13 @@ class Requeued:
 
 
 @dataclass(frozen=True, slots=True)
+class CanceledJob:
+    """Its client has canceled the job; `metrics` is what it has cost."""
+
+    metrics: Metrics = field(default_factory=Metrics)
+
+
+@dataclass(frozen=True, slots=True)
 class Spent:
     """What the tries of a job that gave no answer have cost.
 
@@ -212,7 +219,7 @@ def dump_checkpoint(done: Succeeded | None) -> str | None:
     return payload.dump(asdict(done) | {"metrics": done.metrics.dump()})
 
 
-Outcome = Succeeded | Failed | Requeued
+Outcome = Succeeded | Failed | Requeued | CanceledJob
 
 
 _NEEDED: Mapping[str, type | tuple[type, ...]] = {

@@ -11,9 +11,11 @@ from bson import ObjectId
 
 from api.models.metrics import Metrics
 from api.models.worker_models import WorkerConfig
+from api.services.queue.cancellations import Canceled
 from api.services.queue.job_outcomes import Result
 from api.services.queue.job_queue import JobQueue
 from api.services.queue.job_work import (
+    CanceledJob,
     Claimant,
     ClaimedJob,
     Failed,
@@ -42,6 +44,7 @@ class _Rig:
         self.results: list[Result] = []
         self.pending: list[Result] = []
         self.closed = False
+        self.canceled_now: Canceled = {}
         self.runner = JobRunner(
             Claimant("p", "w"),
             "c",
@@ -65,6 +68,12 @@ class _Rig:
         )
 
     lease_seconds = 30.0
+
+    async def extend_leases(self, _tokens: object) -> int:
+        return CONCURRENCY - len(self.canceled_now)
+
+    async def canceled(self, _tokens: object) -> Canceled:
+        return self.canceled_now
 
     async def claim(self, *_: object) -> Sequence[ClaimedJob]:
         # As if a great many were expected to end during the claim.
@@ -189,3 +198,29 @@ def test_without_a_free_place_nothing_is_looked_for(
 ) -> None:
     runner._remember_due(0.0)
     assert runner._wait_seconds(free=0) is None
+
+
+async def test_a_canceled_job_is_stopped_and_its_place_is_used() -> None:
+    rig = _Rig(jobs=CONCURRENCY + 2)
+    jobs = list(rig.waiting)
+    task = await _run(rig)
+    gone = {jobs[0].job_id: "token", jobs[2].job_id: "token"}
+    stale = {jobs[1].job_id: "the token of an earlier claim"}
+    rig.runner.cancel({**gone, **stale})
+    await _until(lambda: len(rig.running) == CONCURRENCY + 1)
+    assert {each.job.job_id for each in rig.results} == set(gone)
+    assert {type(each.outcome) for each in rig.results} == {CanceledJob}
+    rig.runner.stop()
+    await task
+
+
+async def test_a_lease_that_is_not_extended_tells_of_a_cancellation() -> None:
+    rig = _Rig(jobs=CONCURRENCY)
+    rig.lease_seconds = 0.03
+    first = rig.waiting[0]
+    task = await _run(rig)
+    rig.canceled_now = {first.job_id: first.lease_token}
+    await _until(lambda: len(rig.results) == 1)
+    assert rig.results[0] == Result(first, CanceledJob())
+    rig.runner.stop()
+    await task
