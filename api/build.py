@@ -8,6 +8,7 @@ from api.dependencies.services import Services
 from api.services.calls.live_stream import StreamLimits
 from api.services.calls.model_access import ModelAccess
 from api.services.clients.client_service import ClientService
+from api.services.jobs.job_bulk import JobBulk
 from api.services.jobs.job_cancel import JobCancel
 from api.services.jobs.job_service import JobService
 from api.services.jobs.job_waiting import JobWaiting
@@ -131,6 +132,9 @@ def build_services(shared: Shared) -> Services:
             shared.cancellations,
             shared.signals,
             clock,
+        ),
+        job_bulk=JobBulk(
+            documents("jobs"), shared.cancellations, shared.signals, clock
         ),
         job_waiting=JobWaiting(
             documents("workers"), shared.leases, models, health, clock

@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 
 from api.core.scrape_access import ScrapeAccess
 from api.services.clients.client_service import ClientService
+from api.services.jobs.job_bulk import JobBulk
 from api.services.jobs.job_cancel import JobCancel
 from api.services.jobs.job_service import JobService
 from api.services.jobs.job_waiting import JobWaiting
@@ -31,6 +32,7 @@ class Services:
     prompts: PromptService
     prompt_flows: PromptFlowService
     jobs: JobService
+    job_bulk: JobBulk
     job_cancel: JobCancel
     job_waiting: JobWaiting
     streams: StreamService
@@ -82,6 +84,11 @@ def get_job_service(services: AllServices) -> JobService:
     return services.jobs
 
 
+def get_job_bulk(services: AllServices) -> JobBulk:
+    """Return what changes all jobs of a filter."""
+    return services.job_bulk
+
+
 def get_job_cancel(services: AllServices) -> JobCancel:
     """Return what cancels jobs."""
     return services.job_cancel
@@ -123,6 +130,7 @@ ModelHealths = Annotated[ModelHealthService, Depends(get_model_health_service)]
 Prompts = Annotated[PromptService, Depends(get_prompt_service)]
 PromptFlows = Annotated[PromptFlowService, Depends(get_prompt_flow_service)]
 Jobs = Annotated[JobService, Depends(get_job_service)]
+Bulk = Annotated[JobBulk, Depends(get_job_bulk)]
 Canceling = Annotated[JobCancel, Depends(get_job_cancel)]
 Waiting = Annotated[JobWaiting, Depends(get_job_waiting)]
 Streams = Annotated[StreamService, Depends(get_stream_service)]

@@ -114,6 +114,14 @@ class JobCreate(ApiModel):
     meta_model: ModelName | None = None
     not_before: NotBefore = None
     expires_at: ExpiresAt = None
+    batch_key: Annotated[
+        Name | None,
+        Field(
+            description="What jobs are to be found by together. In `POST "
+            "/jobs/batch`, an Idempotency-Key is also the batchKey of the "
+            "items without one."
+        ),
+    ] = None
 
     @model_validator(mode="after")
     def _expires_after_it_may_start(self) -> Self:
@@ -299,6 +307,7 @@ class Job(StoredModel):
     meta_model: str | None = None
     not_before: datetime | None = None
     expires_at: datetime | None = None
+    batch_key: str | None = None
     status: JobStatus
     response_data: Annotated[Any, Field(description=_RESULT)] = None
     error_data: Annotated[

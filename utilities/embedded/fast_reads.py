@@ -27,7 +27,9 @@ from utilities.embedded.plain import (
 )
 
 # Texts, which need no look into lists; there are indexes on most of them.
-_TEXTS = frozenset({"clientId", "status", "model", "operation"})
+_TEXTS = frozenset(
+    {"clientId", "status", "model", "operation", "batchKey", "errorType"}
+)
 _PLAIN_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _WHOLE_OR_ID: tuple[Command, ...] = ({}, {"_id": 1})
 _FIND_OPTIONS = frozenset({"skip", "hint", "min", "max", "collation"})

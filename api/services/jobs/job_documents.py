@@ -16,7 +16,7 @@ from utilities.clock import to_ms
 from utilities.cosmos_connector import Document
 
 # Jobs of one batch arrive in the same millisecond and keep their order.
-_SEQUENCE_STEPS = 1_000_000
+SEQUENCE_STEPS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def new(
     request: JobCreate, client_id: str, now: int, position: int
 ) -> Document:
     """Give the document of a new job, without its `_id`."""
-    unset = {name for name in _TIMES if getattr(request, name) is None}
+    unset = {name for name in _SELDOM if getattr(request, name) is None}
     fields = request.model_dump(
         by_alias=True, exclude={"prompts", "idempotency_key", *unset}
     )
@@ -64,7 +64,7 @@ def new(
         "failures": 0,
         "startedAt": now,
         **deferred(due, now),
-        "sequence": now * _SEQUENCE_STEPS + position,
+        "sequence": now * SEQUENCE_STEPS + position,
         REVISION: 0,
     }
 
@@ -84,6 +84,8 @@ def changed(current: Current, request: JobUpdate, now: int) -> Document:
         changes["workingPrompts"] = changes["prompts"]
     if current.status is JobStatus.PENDING and _WORK & changes.keys():
         changes |= _other_work(now)
+    if request.error_data is not None:
+        changes["errorType"] = str(request.error_data.get("errorType") or "")
     changes |= _with_status(current, request.status, now)
     return _with_times(current, changes, now)
 
@@ -138,6 +140,7 @@ def _with_status(
             "failures": 0,
             "attemptHistory": None,
             "errorData": None,
+            "errorType": None,
             # An earlier result must not appear beside the next one.
             "responseData": None,
             "evalResult": None,
@@ -183,6 +186,7 @@ DERIVED = frozenset(
         "deferredUntil",
         "waitsFor",
         EXPIRY_DUE,
+        "errorType",
         "finishedAt",
         client_reference.INDEX_FIELD,
     }
@@ -203,7 +207,7 @@ _WORK = frozenset(
     }
 )
 # Of few jobs; the others do not carry them.
-_TIMES = ("not_before", "expires_at")
+_SELDOM = ("not_before", "expires_at", "batch_key")
 _MOMENTS = frozenset({"notBefore", "expiresAt"})
 _MAY_BE_NULL = _MOMENTS | frozenset(
     {

@@ -26,6 +26,7 @@ from api.services.jobs.job_documents import Current
 from api.services.jobs.job_filter import JobFilter
 from api.services.jobs.job_references import JobReferences, names_any
 from api.services.jobs.job_summary import summarize
+from api.services.jobs.job_view import ALL, JobView
 from api.services.jobs.stored_jobs import stored_jobs
 from api.services.models.model_service import ModelService
 from api.services.prompts.prompt_flow_service import PromptFlowService
@@ -37,7 +38,6 @@ from api.services.shared.paging import (
     Page,
     PageRequest,
     fetch_page,
-    fields_of,
 )
 from api.services.shared.repository import object_id
 from utilities.clock import Clock, now_ms
@@ -103,20 +103,27 @@ class JobService:
         await self._references.check(requests, client_id)
         keys = await idempotency.of_batch(key, read)
         await self._check_keys(keys, client_id)
+        if key is not None:
+            requests = [_in_batch(request, key) for request in requests]
         return await self._insert(requests, keys, client_id)
 
     async def page(
-        self, caller: Caller, wanted: JobFilter, page: PageRequest
+        self,
+        caller: Caller,
+        wanted: JobFilter,
+        page: PageRequest,
+        view: JobView = ALL,
     ) -> Page[Job]:
-        """List jobs in order of arrival."""
+        """List jobs in order of arrival, or newest first."""
         where = {**caller.own, **wanted.to_query()}
         return await fetch_page(
             self._documents,
             where,
             page,
-            Job.from_document,
+            view.read,
             order="sequence",
-            fields=fields_of(Job),
+            fields=view.stored,
+            newest_first=view.newest_first,
         )
 
     async def summary(self, caller: Caller, wanted: JobFilter) -> JobSummary:
@@ -175,11 +182,8 @@ class JobService:
 
     async def cancel_waiting(self, job_id: str, caller: Caller) -> bool:
         """Cancel a job that waits; one that runs or has run stays."""
-        where = {
-            **caller.own,
-            "_id": object_id(job_id, "Job"),
-            "status": JobStatus.PENDING,
-        }
+        own = {**caller.own, "_id": object_id(job_id, "Job")}
+        where = {**own, "status": JobStatus.PENDING}
         changes = {"status": JobStatus.CANCELED, "leaseToken": None}
         return await self._documents.update(where, changes) is not None
 
@@ -357,6 +361,12 @@ class JobService:
     def _publish(self, client_ids: Iterable[str]) -> None:
         for client_id in client_ids:
             self._signals.publish(jobs_waiting(client_id))
+
+
+def _in_batch(request: JobCreate, key: str) -> JobCreate:
+    if request.batch_key is not None:
+        return request
+    return request.model_copy(update={"batch_key": key})
 
 
 def _held_too_long() -> ConflictError:
