@@ -356,11 +356,13 @@ class Job(StoredModel):
     waiting_for: Annotated[
         WaitingFor | None,
         Field(
-            description="Why a PENDING job waits; only in `GET /jobs/{jobId}`."
+            description="Why a PENDING job waits; in `GET /jobs` and `GET "
+            "/jobs/{jobId}`."
         ),
     ] = None
     # When a PENDING job may be claimed; shown by `waitingFor`.
     available_at: Annotated[datetime | None, Field(exclude=True)] = None
+    waits_for: Annotated[str | None, Field(exclude=True)] = None
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:

@@ -13,6 +13,9 @@ class WaitingKind(StrEnum):
     """What a PENDING job waits for: the first reason that applies."""
 
     NOT_DUE = "NOT_DUE"
+    LIMIT = "LIMIT"
+    BUDGET = "BUDGET"
+    SUSPENDED = "SUSPENDED"
     NO_WORKER = "NO_WORKER"
     WORKER_STOPPED = "WORKER_STOPPED"
     FILTER_MISMATCH = "FILTER_MISMATCH"
@@ -27,7 +30,10 @@ class WaitingFor(ApiModel):
     kind: Annotated[
         WaitingKind,
         Field(
-            description="`NOT_DUE`: it runs again at `until`. `NO_WORKER`: "
+            description="`NOT_DUE`: it may start at `until`. `LIMIT`, "
+            "`BUDGET`: a limit of requests, or the budget, is used up until "
+            "then. `SUSPENDED`: its model's account is; it is tried again "
+            "then. `NO_WORKER`: "
             "its client has no workers. `WORKER_STOPPED`: the workers that "
             "would take it are stopped. `FILTER_MISMATCH`: it matches no "
             "worker's filters. `MODEL_UNAVAILABLE`: its model's circuit "

@@ -1,6 +1,7 @@
 """`/jobs`: LLM work, one by one or in batches."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import StrEnum
 from typing import Annotated
 
@@ -172,6 +173,7 @@ async def create_job(
 )
 async def list_jobs(
     jobs: Jobs,
+    waiting: Waiting,
     caller: AnyCaller,
     wanted: JobQuery,
     page: PageQuery,
@@ -183,6 +185,9 @@ async def list_jobs(
     Any `clientReference.<field>=<value>` in the query narrows the list.
     """
     found = await jobs.page(caller, wanted, page, view)
+    if view.tells_why_jobs_wait:
+        items = await waiting.explain_all(found.items)
+        found = replace(found, items=items)
     if view.shown is None:
         return answer(found, response)
     listed = await long_list(found.items, shown=view.shown)
