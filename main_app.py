@@ -102,6 +102,7 @@ class Application:
             HealthReporter(services.model_health),
             StreamGuard(services.streams, shared.client_states),
             JobExpiry(shared.documents("jobs"), shared.signals, shared.clock),
+            services.job_ends,
         )
 
     async def prepare(self) -> None:
@@ -159,17 +160,26 @@ def create_app(application: Application, *, run_workers: bool) -> FastAPI:
 
 
 class ApiServer(uvicorn.Server):
-    """Ends open streams in time for their answers to end well."""
+    """Ends open streams in time for their answers to end well.
+
+    `release` answers the requests that only wait.
+    """
 
     def __init__(
-        self, config: uvicorn.Config, streams: StreamService, grace: float
+        self,
+        config: uvicorn.Config,
+        streams: StreamService,
+        grace: float,
+        release: Callable[[], None],
     ) -> None:
         super().__init__(config)
+        self._release = release
         self._streams = streams
         self._grace = grace
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         """Close the listeners, wait for requests; see `uvicorn.Server`."""
+        self._release()
         ending = create_task(self._streams.end_within(self._grace))
         try:
             await super().shutdown(sockets)
@@ -221,6 +231,7 @@ def serve(settings: Settings, keys: ModelKeys, *, run_workers: bool) -> None:
             server_config(app, settings),
             application.services.streams,
             settings.stop_grace_seconds,
+            application.services.job_ends.release,
         )
         server.run(sockets)
         if not server.started:

@@ -10,6 +10,7 @@ from api.services.calls.model_access import ModelAccess
 from api.services.clients.client_service import ClientService
 from api.services.jobs.job_bulk import JobBulk
 from api.services.jobs.job_cancel import JobCancel
+from api.services.jobs.job_ends import JobEnds
 from api.services.jobs.job_service import JobService
 from api.services.jobs.job_waiting import JobWaiting
 from api.services.jobs.stored_jobs import stored_jobs
@@ -136,6 +137,7 @@ def build_services(shared: Shared) -> Services:
         job_bulk=JobBulk(
             documents("jobs"), shared.cancellations, shared.signals, clock
         ),
+        job_ends=JobEnds(documents("jobs"), shared.signals),
         job_waiting=JobWaiting(
             documents("workers"), shared.leases, models, health, clock
         ),

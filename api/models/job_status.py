@@ -46,6 +46,11 @@ _BY_ADMIN_TOO: dict[JobStatus, frozenset[JobStatus]] = {
 CANCELABLE = (_S.PENDING, _S.PROCESSING)
 
 
+def has_ended(status: JobStatus) -> bool:
+    """Tell whether a job neither waits nor runs."""
+    return status not in CANCELABLE
+
+
 def check_cancelable(source: JobStatus) -> None:
     """Refuse to cancel a job that neither waits nor runs.
 

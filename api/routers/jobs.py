@@ -9,7 +9,13 @@ from fastapi import APIRouter, Depends, Header, Query, Response
 
 from api.core.problems import overtaken, problems
 from api.dependencies.callers import AnyCaller, ClientCaller
-from api.dependencies.services import Bulk, Canceling, Jobs, Waiting
+from api.dependencies.services import (
+    Bulk,
+    Canceling,
+    Ends,
+    Jobs,
+    Waiting,
+)
 from api.models.job_bulk_models import JobBulkChange, JobBulkResult
 from api.models.job_models import (
     Job,
@@ -21,7 +27,7 @@ from api.models.job_models import (
     JobSummary,
     JobUpdate,
 )
-from api.models.job_status import JobStatus
+from api.models.job_status import JobStatus, has_ended
 from api.routers.pages import PageQuery, answer, long_list
 from api.routers.reference_query import ReferenceQuery
 from api.routers.resource_route import ResourceRoute
@@ -272,10 +278,27 @@ async def retry_jobs(
 
 @router.get("/{job_id}")
 async def get_job(
-    job_id: str, jobs: Jobs, waiting: Waiting, caller: AnyCaller
+    job_id: str,
+    jobs: Jobs,
+    waiting: Waiting,
+    ends: Ends,
+    caller: AnyCaller,
+    wait: Annotated[
+        float,
+        Query(
+            ge=0,
+            le=60,
+            description="Seconds; the answer comes when the job has ended, "
+            "or after this time.",
+        ),
+    ] = 0,
 ) -> Job:
     """Return one job; for a PENDING job, `waitingFor` says why it waits."""
-    return await waiting.explain(await jobs.get(job_id, caller))
+    job = await jobs.get(job_id, caller)
+    if wait and not has_ended(job.status):
+        await ends.wait(job, wait)
+        job = await jobs.get(job_id, caller)
+    return await waiting.explain(job)
 
 
 @router.post(

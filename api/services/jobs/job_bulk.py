@@ -28,7 +28,7 @@ from api.services.shared.paging import PageRequest, fetch_page
 from api.services.shared.repository import REVISION, revision_of
 from utilities.clock import Clock, now_ms
 from utilities.cosmos_connector import Document, Documents, Filter
-from utilities.signals import RUNS_CHANGED, Signals, jobs_waiting
+from utilities.signals import JOBS_ENDED, RUNS_CHANGED, Signals, jobs_waiting
 
 # Documents of one slice; the event loop and other writers are not kept.
 _SLICE = 500
@@ -186,6 +186,7 @@ class JobBulk:
     def _announce(self, jobs: Sequence[Document]) -> None:
         for client_id in {job["clientId"] for job in jobs}:
             self._signals.publish(jobs_waiting(client_id))
+        self._signals.publish(JOBS_ENDED)
         if any(job.get("operation") == RUN_OPERATION for job in jobs):
             self._signals.publish(RUNS_CHANGED)
 

@@ -9,7 +9,7 @@ from api.services.shared.caller import Caller
 from api.services.shared.repository import Repository, object_id
 from utilities.clock import Clock, now_ms
 from utilities.cosmos_connector import Document
-from utilities.signals import RUNS_CHANGED, Signals
+from utilities.signals import JOBS_ENDED, RUNS_CHANGED, Signals
 
 
 class JobCancel:
@@ -40,6 +40,7 @@ class JobCancel:
                 job_id, caller.own, self._changes, repeatable=True
             )
         await self._cancellations.tell([object_id(job_id, "Job")])
+        self._signals.publish(JOBS_ENDED)
         if job.operation == RUN_OPERATION:
             self._signals.publish(RUNS_CHANGED)
         return job

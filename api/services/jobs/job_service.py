@@ -42,7 +42,7 @@ from api.services.shared.paging import (
 from api.services.shared.repository import object_id
 from utilities.clock import Clock, now_ms
 from utilities.cosmos_connector import Document, Documents, ObjectId
-from utilities.signals import Signals, jobs_waiting
+from utilities.signals import JOBS_ENDED, Signals, jobs_waiting
 from utilities.slices import blocks, in_slices
 
 # Documents of one message; decoding more would block the event loop.
@@ -354,6 +354,7 @@ class JobService:
         return [found[job_id] for job_id in ids]
 
     def _announce(self, jobs: Iterable[Job]) -> None:
+        self._signals.publish(JOBS_ENDED)
         self._publish(
             {job.client_id for job in jobs if job.status is JobStatus.PENDING}
         )

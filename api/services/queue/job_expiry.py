@@ -14,7 +14,7 @@ from api.models.job_status import JobStatus
 from api.services.queue import job_outcomes
 from utilities.clock import Clock, now_ms
 from utilities.cosmos_connector import Document, Documents, StoreError
-from utilities.signals import Signals
+from utilities.signals import JOBS_ENDED, Signals
 from utilities.tasks import Loop
 
 # When a job must be looked at (ms).
@@ -75,6 +75,7 @@ class JobExpiry(Loop):
             if len(found) < _AT_ONCE:
                 break
         if ended:
+            self._signals.publish(JOBS_ENDED)
             log.info("jobs_expired", count=ended)
         return ended
 

@@ -33,7 +33,12 @@ from utilities.cosmos_connector import (
     ObjectId,
     StoreError,
 )
-from utilities.signals import RUNS_CHANGED, Signals, jobs_waiting
+from utilities.signals import (
+    JOBS_ENDED,
+    RUNS_CHANGED,
+    Signals,
+    jobs_waiting,
+)
 
 # The operation of the jobs that runs are made of.
 RUN_OPERATION = "optimize"
@@ -223,6 +228,7 @@ class JobQueue:
         )
         if taken < len(results):
             await self._store_costs(results, now)
+        self._signals.publish(JOBS_ENDED)
         if any(each.job.operation == RUN_OPERATION for each in results):
             self._signals.publish(RUNS_CHANGED)
         self._announce(
@@ -335,6 +341,7 @@ class JobQueue:
             ]
         )
         self._announce(job.get("clientId") for job in found)
+        self._signals.publish(JOBS_ENDED)
         return freed
 
     def _announce(self, client_ids: Iterable[object]) -> None:
