@@ -18,6 +18,7 @@ from neosqlite.sql_utils import quote_table_name
 from nx_27017.utils import convert_bson_to_neo_objectids
 from pydantic_core import from_json
 
+from utilities.embedded.kept_counts import group_kept
 from utilities.embedded.plain import (
     Command,
     Document,
@@ -91,6 +92,8 @@ def group_plainly(
     fields = dict(pipeline[1]["$group"])
     helpers = collection.query_engine.helpers
     with suppress(NotPlainError):
+        return _groups_kept(collection, pipeline[0]["$match"], fields)
+    with suppress(NotPlainError):
         key, values = _text(fields.pop("_id", None))
         sums = [_of_all(wanted) for wanted in fields.values()]
         where, compared = _condition(helpers, pipeline[0]["$match"])
@@ -102,6 +105,17 @@ def group_plainly(
         )
         return [dict(zip(("_id", *fields), row, strict=True)) for row in rows]
     return None
+
+
+def _groups_kept(
+    collection: Any,  # noqa: ANN401 - as above
+    where: Command,
+    fields: Command,
+) -> list[Document]:
+    sums = {name: fields[name] for name in fields if name != "_id"}
+    sql, values = group_kept(collection, where, fields.get("_id"), sums)
+    rows = collection.db.execute(sql, values)
+    return [dict(zip(("_id", *sums), row, strict=True)) for row in rows]
 
 
 def _text(expression: object) -> Sql:

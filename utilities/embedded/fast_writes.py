@@ -26,6 +26,7 @@ from utilities.embedded.plain import (
     is_plain,
     json_path,
 )
+from utilities.slices import blocks
 
 # What finds the documents of an update, and must be indexed; and what else
 # they may be asked for. None of it is ever a list, which would make a
@@ -39,6 +40,8 @@ _CONDITIONS = _KEYS | {
     "expiryDue",
     "_metadata.isDeleted",
 }
+# Documents of one statement.
+_AT_ONCE = 200
 _OPERATORS = frozenset({"$set", "$unset", "$inc"})
 _UPDATE_OPTIONS = frozenset({"q", "u", "multi", "upsert"})
 
@@ -64,11 +67,19 @@ def insert_plainly(
     Returns how many there were, or None if nothing was done, as above.
     """
     table = quote_table_name(collection.name)
-    sql = f"INSERT INTO {table} (data, _id) VALUES (?, ?)"  # noqa: S608 - no word of it is a client's
     with suppress(NotPlainError):
-        statements = [(sql, _stored(document)) for document in documents]
+        statements = [
+            _insert(table, block) for block in blocks(documents, _AT_ONCE)
+        ]
         return _execute(collection.db, statements)
     return None
+
+
+def _insert(table: str, documents: Sequence[Document]) -> Sql:
+    # Many at once: with triggers, each statement has its own journal.
+    rows = ", ".join(["(?, ?)"] * len(documents))
+    values = [value for each in documents for value in _stored(each)]
+    return f"INSERT INTO {table} (data, _id) VALUES {rows}", values  # noqa: S608 - no word of it is a client's
 
 
 def _stored(document: Document) -> list[Any]:

@@ -18,11 +18,13 @@ from nx_27017.handler import NeoSQLiteHandler
 from utilities.embedded import integrity
 from utilities.embedded.fast_reads import find_plainly, group_plainly
 from utilities.embedded.fast_writes import insert_plainly, update_plainly
+from utilities.embedded.kept_counts import keep
 from utilities.embedded.readers import Readers
 from utilities.embedded.sparse_indexes import make_sparse
 
 # Where documents change by the hundred.
 _WRITTEN_FAST = frozenset({"jobs"})
+_DROPS = frozenset({"drop", "dropDatabase", "renameCollection"})
 _WRITES = frozenset({"insert", "update", "delete", "findAndModify"})
 
 Message = dict[str, Any]
@@ -41,6 +43,8 @@ class DurableHandler(NeoSQLiteHandler):  # type: ignore[misc]
     def __init__(self, data_dir: str) -> None:
         self._readers: dict[str, Readers] = {}
         self._remembered: set[str] = set()
+        # Of these, the counts of jobs are kept.
+        self._kept: set[str] = set()
         super().__init__(data_dir=data_dir)
 
     def handle_insert(self, msg: Message) -> Answer:
@@ -53,6 +57,8 @@ class DurableHandler(NeoSQLiteHandler):  # type: ignore[misc]
 
     def handle_command(self, msg: Message) -> Answer:
         """Run any other command."""
+        if next(iter(_body(msg)), None) in _DROPS:
+            self._kept.clear()
         with self._transaction(msg):
             answer: Answer | None = self._by_fast_path(msg)
             if answer is None:
@@ -165,6 +171,9 @@ class DurableHandler(NeoSQLiteHandler):  # type: ignore[misc]
             connection = self.get_database(database).db
             with _committing(connection):
                 yield
+                is_kept = database in self._kept or keep(connection)
+            if is_kept:
+                self._kept.add(database)
             self._remember(database)
 
     def _remember(self, database: str) -> None:
