@@ -241,7 +241,7 @@ def _direction(direction: object) -> str:
 
 
 def _condition(helpers: Any, query: Command) -> Sql:  # noqa: ANN401 - as above
-    """Give a query's condition: fields, an `$or`, ids behind an id."""
+    """Give a query's condition: fields, an `$or`, ids beyond an id."""
     if not _is_simple(query):
         raise NotPlainError
     rest = dict(query)
@@ -251,10 +251,11 @@ def _condition(helpers: Any, query: Command) -> Sql:  # noqa: ANN401 - as above
         either = [_condition(helpers, choice) for choice in choices]
         clauses.append(f"({' OR '.join(f'({sql})' for sql, _ in either)})")
         values += [value for _, compared in either for value in compared]
-    if (last_id := _last_id(rest.get("_id"))) is not None:
+    if (beyond := _beyond_an_id(rest.get("_id"))) is not None:
         del rest["_id"]
-        clauses.append("_id > ?")
-        values.append(str(last_id))
+        comparison, last_id = beyond
+        clauses.append(f"_id {comparison} ?")
+        values.append(last_id)
     for name in _TEXTS & rest.keys():
         if isinstance(rest[name], str):
             rest[name] = {"$eq": rest[name]}
@@ -279,10 +280,13 @@ def _is_simple(wanted: object) -> bool:
     return wanted is None or isinstance(wanted, str | int | float | ObjectId)
 
 
-def _last_id(wanted: object) -> ObjectId | None:
-    if isinstance(wanted, Mapping) and wanted.keys() == {"$gt"}:
-        last_id = wanted["$gt"]
-        return last_id if isinstance(last_id, ObjectId) else None
+def _beyond_an_id(wanted: object) -> tuple[str, str] | None:
+    """Give the comparison with the last id of the page before."""
+    match wanted:
+        case {"$gt": ObjectId() as last_id, **others} if not others:
+            return ">", str(last_id)
+        case {"$lt": ObjectId() as last_id, **others} if not others:
+            return "<", str(last_id)
     return None
 
 

@@ -526,3 +526,25 @@ def test_two_updates_of_one_document_come_after_one_another(
     assert database.update("jobs", first, second)["n"] == 2
     (found,) = database.find("jobs")
     assert found["status"] == "b"
+
+
+@pytest.mark.parametrize(
+    ("direction", "beyond"), [(1, "$gt"), (-1, "$lt")], ids=["up", "down"]
+)
+def test_a_later_page_is_found_in_both_directions(
+    database: Database, direction: int, beyond: str
+) -> None:
+    found = ids(9)
+    new = [{"_id": each, "sequence": n // 3} for n, each in enumerate(found)]
+    database.command({"insert": "jobs", "documents": new})
+    options: Document = {
+        "filter": {
+            "sequence": {f"{beyond}e": 1},
+            "$or": [{"sequence": {beyond: 1}}, {"_id": {beyond: found[4]}}],
+        },
+        "sort": {"sequence": direction, "_id": direction},
+    }
+    page = database.find_plainly(options)
+    assert page is not None
+    expected = found[5:] if direction > 0 else found[:4][::-1]
+    assert [each["_id"] for each in page] == expected
