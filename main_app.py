@@ -31,6 +31,7 @@ from api.services.limits.limit_keeper import LimitKeeper
 from api.services.limits.state_watcher import StateWatcher
 from api.services.monitoring.metrics_server import metrics_server
 from api.services.monitoring.queue_state import QueueState
+from api.services.queue.job_expiry import JobExpiry
 from api.services.streams.stream_guard import StreamGuard
 from api.services.streams.stream_service import StreamService
 from config import ModelKeys, Settings, SettingsError
@@ -106,6 +107,13 @@ class Application:
             StreamGuard(services.streams, shared.client_states),
             *shared.webhooks.background,
             *shared.keeping.background,
+            JobExpiry(
+                shared.documents("jobs"),
+                shared.signals,
+                shared.clock,
+                endings=shared.endings,
+            ),
+            services.job_ends,
         )
 
     async def prepare(self) -> None:
@@ -168,17 +176,26 @@ def create_app(application: Application, *, run_workers: bool) -> FastAPI:
 
 
 class ApiServer(uvicorn.Server):
-    """Ends open streams in time for their answers to end well."""
+    """Ends open streams in time for their answers to end well.
+
+    `release` answers the requests that only wait.
+    """
 
     def __init__(
-        self, config: uvicorn.Config, streams: StreamService, grace: float
+        self,
+        config: uvicorn.Config,
+        streams: StreamService,
+        grace: float,
+        release: Callable[[], None],
     ) -> None:
         super().__init__(config)
+        self._release = release
         self._streams = streams
         self._grace = grace
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         """Close the listeners, wait for requests; see `uvicorn.Server`."""
+        self._release()
         ending = create_task(self._streams.end_within(self._grace))
         try:
             await super().shutdown(sockets)
@@ -230,6 +247,7 @@ def serve(settings: Settings, keys: ModelKeys, *, run_workers: bool) -> None:
             server_config(app, settings),
             application.services.streams,
             settings.stop_grace_seconds,
+            application.services.job_ends.release,
         )
         server.run(sockets)
         if not server.started:

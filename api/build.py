@@ -9,8 +9,12 @@ from api.dependencies.services import Services
 from api.services.calls.live_stream import StreamLimits
 from api.services.calls.model_access import ModelAccess
 from api.services.clients.client_service import ClientService
+from api.services.jobs.job_bulk import JobBulk
+from api.services.jobs.job_cancel import JobCancel
+from api.services.jobs.job_ends import JobEnds
 from api.services.jobs.job_service import JobService
 from api.services.jobs.job_waiting import JobWaiting
+from api.services.jobs.stored_jobs import stored_jobs
 from api.services.keeping.build import KeepingParts, build_keeping
 from api.services.limits.admission import Admission
 from api.services.limits.build import build_admission
@@ -27,6 +31,7 @@ from api.services.monitoring.metrics_service import MetricsService
 from api.services.prompts.prompt_flow_service import PromptFlowService
 from api.services.prompts.prompt_service import PromptService
 from api.services.prompts.version_counters import VersionCounters
+from api.services.queue.cancellations import Cancellations
 from api.services.queue.worker_leases import WorkerLeases
 from api.services.runs.run_service import RunService
 from api.services.shared.client_states import ClientStates
@@ -165,6 +170,16 @@ class Shared:
         )
 
     @cached_property
+    def cancellations(self) -> Cancellations:
+        """Where a process learns which of its jobs are canceled."""
+        return Cancellations(
+            self.documents("jobs"),
+            self.documents("job_cancellations"),
+            self.signals,
+            self.clock,
+        )
+
+    @cached_property
     def client_states(self) -> ClientStates:
         """Which clients are enabled."""
         return ClientStates(self.documents("clients"))
@@ -203,6 +218,21 @@ def build_services(shared: Shared) -> Services:
         prompts=prompts,
         prompt_flows=flows,
         jobs=jobs,
+        job_cancel=JobCancel(
+            stored_jobs(documents("jobs"), clock),
+            shared.cancellations,
+            shared.signals,
+            clock,
+            endings=shared.endings,
+        ),
+        job_bulk=JobBulk(
+            documents("jobs"),
+            shared.cancellations,
+            shared.signals,
+            clock,
+            endings=shared.endings,
+        ),
+        job_ends=JobEnds(documents("jobs"), shared.signals),
         job_waiting=JobWaiting(
             documents("workers"), shared.leases, models, health, clock
         ),

@@ -6,6 +6,7 @@ from api.services.monitoring.observed_queue import ObservedJobQueue
 from llm_workers.results.recovery import SpoolRecovery
 from llm_workers.results.spool import Spool
 from llm_workers.results.spool_eraser import SpoolEraser
+from llm_workers.supervisor.cancel_watcher import CancelWatcher
 from llm_workers.supervisor.pool import PoolLimits, WorkerPool
 from llm_workers.supervisor.snapshot import SnapshotSource
 from llm_workers.supervisor.worker_thread import WorkerParts
@@ -45,8 +46,12 @@ def build_workers(shared: Shared, parts: WorkerParts) -> tuple[Part, ...]:
     settings = shared.settings
     limits = PoolLimits(settings.num_llm_workers, settings.stop_grace_seconds)
     source = SnapshotSource(shared.documents("workers"), shared.client_states)
+    pool = WorkerPool(source, shared.leases, parts, limits)
     return (
-        WorkerPool(source, shared.leases, parts, limits),
+        pool,
+        CancelWatcher(
+            shared.cancellations, pool.pool_id, pool.cancel, shared.signals
+        ),
         SpoolRecovery(
             parts.spool, parts.queue, shared.leases, shared.keeping.erased
         ),

@@ -7,9 +7,10 @@ dates inside `$set` and `$push` do not; pydantic reads them as datetimes.
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 Clock = Callable[[], int]
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def now_ms() -> int:
@@ -20,3 +21,8 @@ def now_ms() -> int:
 def to_datetime(milliseconds: int) -> datetime:
     """Turn a stored time into an aware datetime in UTC."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def to_ms(moment: datetime) -> int:
+    """Turn an aware datetime into a time as it is stored."""
+    return (moment - _EPOCH) // timedelta(milliseconds=1)

@@ -12,6 +12,7 @@ Listener = Callable[[], None]
 
 WORKERS_CHANGED = "workers"
 RUNS_CHANGED = "runs"
+JOBS_ENDED = "ended"
 
 
 def jobs_waiting(client_id: str) -> str:

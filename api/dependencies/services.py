@@ -8,6 +8,9 @@ from fastapi import Depends, Request
 from api.core.login_limits import LoginLimits
 from api.core.scrape_access import ScrapeAccess
 from api.services.clients.client_service import ClientService
+from api.services.jobs.job_bulk import JobBulk
+from api.services.jobs.job_cancel import JobCancel
+from api.services.jobs.job_ends import JobEnds
 from api.services.jobs.job_service import JobService
 from api.services.jobs.job_waiting import JobWaiting
 from api.services.keeping.erasure import ErasureService
@@ -36,6 +39,9 @@ class Services:
     prompts: PromptService
     prompt_flows: PromptFlowService
     jobs: JobService
+    job_bulk: JobBulk
+    job_cancel: JobCancel
+    job_ends: JobEnds
     job_waiting: JobWaiting
     streams: StreamService
     runs: RunService
@@ -95,6 +101,21 @@ def get_job_service(services: AllServices) -> JobService:
     return services.jobs
 
 
+def get_job_bulk(services: AllServices) -> JobBulk:
+    """Return what changes all jobs of a filter."""
+    return services.job_bulk
+
+
+def get_job_cancel(services: AllServices) -> JobCancel:
+    """Return what cancels jobs."""
+    return services.job_cancel
+
+
+def get_job_ends(services: AllServices) -> JobEnds:
+    """Return what lets requests wait for jobs."""
+    return services.job_ends
+
+
 def get_job_waiting(services: AllServices) -> JobWaiting:
     """Return what knows why jobs wait."""
     return services.job_waiting
@@ -142,6 +163,9 @@ Suspended = Annotated[Suspensions, Depends(get_suspensions)]
 Prompts = Annotated[PromptService, Depends(get_prompt_service)]
 PromptFlows = Annotated[PromptFlowService, Depends(get_prompt_flow_service)]
 Jobs = Annotated[JobService, Depends(get_job_service)]
+Bulk = Annotated[JobBulk, Depends(get_job_bulk)]
+Canceling = Annotated[JobCancel, Depends(get_job_cancel)]
+Ends = Annotated[JobEnds, Depends(get_job_ends)]
 Waiting = Annotated[JobWaiting, Depends(get_job_waiting)]
 Streams = Annotated[StreamService, Depends(get_stream_service)]
 Runs = Annotated[RunService, Depends(get_run_service)]

@@ -1,9 +1,10 @@
 """Types of the fields that requests about LLM work have in common."""
 
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 
 from api.models import reference
 from api.models.base import Name
@@ -47,7 +48,53 @@ Temperature = Annotated[
 # What names a model or a prompt.
 ModelName = Annotated[Name, Field(description="A model's name, or its id.")]
 PromptId = Annotated[Name, Field(description="A prompt's id.")]
+# Years in which a time is kept as exactly as it was sent.
+_FIRST_YEAR, _LAST_YEAR = 2000, 9998
+
+
+def _is_text_or_time(value: object) -> object:
+    # Otherwise a number would be taken for seconds, or for milliseconds.
+    if not isinstance(value, str | datetime):
+        raise ValueError("must be an ISO 8601 time with its zone")  # noqa: TRY004 - becomes a problem of the request
+    return value
+
+
+def _in_utc(moment: datetime) -> datetime:
+    if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
+        raise ValueError(f"must be in the years {_FIRST_YEAR} to {_LAST_YEAR}")
+    return moment.astimezone(UTC)
+
+
+# An ISO 8601 time with its zone, such as `2026-01-31T12:00:00Z`.
+Moment = Annotated[
+    AwareDatetime, BeforeValidator(_is_text_or_time), AfterValidator(_in_utc)
+]
+NotBefore = Annotated[
+    Moment | None,
+    Field(description="The job is not started before this time."),
+]
+ExpiresAt = Annotated[
+    Moment | None,
+    Field(
+        description="A job that still waits at this time ends in "
+        "ERROR_PROCESSING, with the errorType EXPIRED."
+    ),
+]
 Priority = Annotated[int, Field(ge=1, le=1000, description="lower runs first")]
+
+
+def check_times(
+    not_before: datetime | None, expires_at: datetime | None
+) -> None:
+    """Check that a job can start before it expires.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if not_before is None or expires_at is None:
+        return
+    if expires_at <= not_before:
+        raise ValueError("expiresAt must be later than notBefore")
 
 
 class ResponseFormat(StrEnum):

@@ -16,8 +16,10 @@ from api.models.attempt_models import AttemptRecord
 from api.models.base import ApiModel, Name, StoredModel, Text, example
 from api.models.job_fields import (
     ClientReference,
+    ExpiresAt,
     JsonPayload,
     ModelName,
+    NotBefore,
     Priority,
     PromptId,
     PromptIds,
@@ -25,6 +27,7 @@ from api.models.job_fields import (
     ResponseFormat,
     ResponseSchema,
     Temperature,
+    check_times,
 )
 from api.models.job_status import JobStatus
 from api.models.job_waiting import WaitingFor
@@ -109,6 +112,21 @@ class JobCreate(ApiModel):
     eval_model: ModelName | None = None
     meta_prompt: PromptId | None = None
     meta_model: ModelName | None = None
+    not_before: NotBefore = None
+    expires_at: ExpiresAt = None
+    batch_key: Annotated[
+        Name | None,
+        Field(
+            description="What jobs are to be found by together. In `POST "
+            "/jobs/batch`, an Idempotency-Key is also the batchKey of the "
+            "items without one."
+        ),
+    ] = None
+
+    @model_validator(mode="after")
+    def _expires_after_it_may_start(self) -> Self:
+        check_times(self.not_before, self.expires_at)
+        return self
 
     @model_validator(mode="after")
     def _schema_is_for_json(self) -> Self:
@@ -206,6 +224,13 @@ class JobUpdate(ApiModel):
     eval_result: Annotated[JsonPayload, Field(description=_EVALUATION)] = None
     suggested_prompt_id: PromptId | None = None
     processing_metrics: MetricsInput | None = None
+    not_before: NotBefore = None
+    expires_at: ExpiresAt = None
+
+    @model_validator(mode="after")
+    def _expires_after_it_may_start(self) -> Self:
+        check_times(self.not_before, self.expires_at)
+        return self
 
 
 class JobBatchUpdateItem(JobUpdate):
@@ -280,6 +305,9 @@ class Job(StoredModel):
     eval_model: str | None = None
     meta_prompt: str | None = None
     meta_model: str | None = None
+    not_before: datetime | None = None
+    expires_at: datetime | None = None
+    batch_key: str | None = None
     status: JobStatus
     response_data: Annotated[Any, Field(description=_RESULT)] = None
     error_data: Annotated[
@@ -317,7 +345,10 @@ class Job(StoredModel):
     ] = None
     finished_at: Annotated[
         datetime | None,
-        Field(description="When its worker stored the result or the failure."),
+        Field(
+            description="When its worker stored the result or the failure, "
+            "or when it expired or was canceled."
+        ),
     ] = None
     worker_id: Annotated[
         str | None, Field(description="The worker that claimed it last.")
@@ -325,11 +356,13 @@ class Job(StoredModel):
     waiting_for: Annotated[
         WaitingFor | None,
         Field(
-            description="Why a PENDING job waits; only in `GET /jobs/{jobId}`."
+            description="Why a PENDING job waits; in `GET /jobs` and `GET "
+            "/jobs/{jobId}`."
         ),
     ] = None
     # When a PENDING job may be claimed; shown by `waitingFor`.
     available_at: Annotated[datetime | None, Field(exclude=True)] = None
+    waits_for: Annotated[str | None, Field(exclude=True)] = None
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:

@@ -44,6 +44,28 @@ _BY_ADMIN_TOO: dict[JobStatus, frozenset[JobStatus]] = {
 }
 
 
+# From where `POST /jobs/{jobId}/cancel` leads to CANCELED.
+CANCELABLE = (_S.PENDING, _S.PROCESSING)
+
+
+def has_ended(status: JobStatus) -> bool:
+    """Tell whether a job neither waits nor runs."""
+    return status not in CANCELABLE
+
+
+def check_cancelable(source: JobStatus) -> None:
+    """Refuse to cancel a job that neither waits nor runs.
+
+    Raises:
+        TransitionError: says what may be canceled.
+    """
+    if source not in CANCELABLE:
+        raise TransitionError(
+            f"The transition from {source} to CANCELED is not made by "
+            f"canceling; only {' and '.join(CANCELABLE)} jobs are canceled"
+        )
+
+
 def allowed_targets(source: JobStatus, actor: Actor) -> frozenset[JobStatus]:
     """Tell which statuses `actor` may set on a job that is in `source`."""
     if actor is Actor.WORKER:

@@ -13,10 +13,12 @@ class WaitingKind(StrEnum):
     """What a PENDING job waits for: the first reason that applies."""
 
     NOT_DUE = "NOT_DUE"
+    LIMIT = "LIMIT"
+    BUDGET = "BUDGET"
+    SUSPENDED = "SUSPENDED"
     NO_WORKER = "NO_WORKER"
     WORKER_STOPPED = "WORKER_STOPPED"
     FILTER_MISMATCH = "FILTER_MISMATCH"
-    SUSPENDED = "SUSPENDED"
     MODEL_UNAVAILABLE = "MODEL_UNAVAILABLE"
     NO_THREAD = "NO_THREAD"
     ITS_TURN = "ITS_TURN"
@@ -28,11 +30,13 @@ class WaitingFor(ApiModel):
     kind: Annotated[
         WaitingKind,
         Field(
-            description="`NOT_DUE`: it runs again at `until`. `NO_WORKER`: "
-            "its client has no workers. `WORKER_STOPPED`: the workers that "
+            description="`NOT_DUE`: it may start at `until`. `LIMIT`, "
+            "`BUDGET`: a limit of requests, or the budget, is used up until "
+            "then. `SUSPENDED`: its model's account is stopped; the next "
+            "trial call is made at `until`. `NO_WORKER`: its client has no "
+            "workers. `WORKER_STOPPED`: the workers that "
             "would take it are stopped. `FILTER_MISMATCH`: it matches no "
-            "worker's filters. `SUSPENDED`: its model's account is stopped; "
-            "the next trial call is made at `until`. "
+            "worker's filters. "
             "`MODEL_UNAVAILABLE`: its model's circuit breaker is open, "
             "or the model is paused after rate limits. "
             "`NO_THREAD`: its workers wait for a thread. `ITS_TURN`: other "

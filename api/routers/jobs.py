@@ -1,13 +1,22 @@
 """`/jobs`: LLM work, one by one or in batches."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from enum import StrEnum
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Response
 
 from api.core.problems import overtaken, problems
 from api.dependencies.callers import AnyCaller, ClientCaller
-from api.dependencies.services import Jobs, Waiting
+from api.dependencies.services import (
+    Bulk,
+    Canceling,
+    Ends,
+    Jobs,
+    Waiting,
+)
+from api.models.job_bulk_models import JobBulkChange, JobBulkResult
 from api.models.job_models import (
     Job,
     JobBatchCreate,
@@ -18,11 +27,13 @@ from api.models.job_models import (
     JobSummary,
     JobUpdate,
 )
-from api.models.job_status import JobStatus
+from api.models.job_status import JobStatus, has_ended
 from api.routers.pages import PageQuery, answer, long_list
 from api.routers.reference_query import ReferenceQuery
 from api.routers.resource_route import ResourceRoute
 from api.services.jobs.job_filter import JobFilter
+from api.services.jobs.job_view import JobView
+from api.services.shared.date_range import read_range
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=ResourceRoute)
 _UNKNOWN = [
@@ -40,6 +51,22 @@ _NO_TRANSITION = (
     "The transition from PENDING to CONSUMED is not allowed; from PENDING "
     "can come: CANCELED"
 )
+_NOT_CANCELED = (
+    "The transition from PROCESSED to CANCELED is not made by canceling; "
+    "only PENDING and PROCESSING jobs are canceled"
+)
+_BAD_DATE = [
+    (
+        "from must be an ISO 8601 date or time, such as 2026-01-31 or "
+        "2026-01-31T12:00:00Z"
+    )
+]
+_BAD_STATUS = [
+    "filter.status: PROCESSED is not possible here, only ERROR_PROCESSING",
+    *_BAD_DATE,
+]
+_FROM = "Jobs that were submitted at this time or later; ISO 8601."
+_TO = "Jobs that were submitted at this time, on this day, or before."
 _NOT_IN_BATCH = "Job not found: batch item 0, 665f1c2ab7e4d90012345678"
 _BAD_ITEM = [
     "batch item 7: the model 'gpt-5' was not found",
@@ -48,6 +75,14 @@ _BAD_ITEM = [
         "nothing was stored"
     ),
 ]
+
+
+class JobOrder(StrEnum):
+    """How lists of jobs can be sorted."""
+
+    OLDEST_FIRST = "createdAt"
+    NEWEST_FIRST = "-createdAt"
+
 
 IdempotencyKey = Annotated[
     str | None,
@@ -63,6 +98,7 @@ IdempotencyKey = Annotated[
 
 def job_filter(
     reference: ReferenceQuery,
+    *,
     job_id: Annotated[str | None, Query(alias="jobId")] = None,
     own_id: Annotated[
         str | None, Query(alias="id", description="The client's own id.")
@@ -71,14 +107,56 @@ def job_filter(
     operation: str | None = None,
     model: str | None = None,
     priority: Annotated[int | None, Query(ge=1, le=1000)] = None,
+    error_type: Annotated[str | None, Query(alias="errorType")] = None,
+    batch_key: Annotated[str | None, Query(alias="batchKey")] = None,
+    start: Annotated[
+        str | None, Query(alias="from", description=_FROM)
+    ] = None,
+    end: Annotated[str | None, Query(alias="to", description=_TO)] = None,
 ) -> JobFilter:
-    """Read the query string, with any `clientReference.<field>=<value>`."""
+    """Read the query string, with any `clientReference.<field>=<value>`.
+
+    Raises:
+        RuleError: `from` or `to` is no time.
+    """
     return JobFilter(
-        job_id, own_id, status, operation, model, priority, reference
+        job_id,
+        own_id,
+        status,
+        operation,
+        model,
+        priority,
+        reference,
+        error_type,
+        batch_key,
+        read_range(start, end),
     )
 
 
+def job_view(
+    fields: Annotated[
+        str | None,
+        Query(
+            description="The fields to be shown, with commas between them; "
+            "`jobId` always is.",
+            examples=["status,errorData"],
+        ),
+    ] = None,
+    sort: Annotated[
+        JobOrder,
+        Query(description="`-createdAt`: the newest job comes first."),
+    ] = JobOrder.OLDEST_FIRST,
+) -> JobView:
+    """Read the query string.
+
+    Raises:
+        InvalidRequestError: a job has no such field.
+    """
+    return JobView.of_text(fields, newest_first=sort is JobOrder.NEWEST_FIRST)
+
+
 JobQuery = Annotated[JobFilter, Depends(job_filter)]
+ViewQuery = Annotated[JobView, Depends(job_view)]
 
 
 @router.post(
@@ -96,22 +174,34 @@ async def create_job(
     return await jobs.create(request, caller, idempotency_key)
 
 
-@router.get("")
+@router.get(
+    "", response_model=Sequence[Job], responses=problems({400: _BAD_DATE})
+)
 async def list_jobs(
     jobs: Jobs,
+    waiting: Waiting,
     caller: AnyCaller,
     wanted: JobQuery,
     page: PageQuery,
+    view: ViewQuery,
     response: Response,
-) -> Sequence[Job]:
+) -> Sequence[Job] | Response:
     """List jobs in order of arrival.
 
     Any `clientReference.<field>=<value>` in the query narrows the list.
     """
-    return answer(await jobs.page(caller, wanted, page), response)
+    found = await jobs.page(caller, wanted, page, view)
+    if view.tells_why_jobs_wait:
+        items = await waiting.explain_all(found.items)
+        found = replace(found, items=items)
+    if view.shown is None:
+        return answer(found, response)
+    listed = await long_list(found.items, shown=view.shown)
+    answer(found, listed)
+    return listed
 
 
-@router.get("/summary")
+@router.get("/summary", responses=problems({400: _BAD_DATE}))
 async def summarize_jobs(
     jobs: Jobs, caller: AnyCaller, wanted: JobQuery
 ) -> JobSummary:
@@ -164,12 +254,62 @@ async def delete_jobs(
     await jobs.delete_batch(request.job_ids, caller)
 
 
+@router.post("/cancel", responses=problems({400: _BAD_STATUS}))
+async def cancel_jobs(
+    request: JobBulkChange, bulk: Bulk, caller: AnyCaller
+) -> JobBulkResult:
+    """Cancel all jobs of a filter that wait or run.
+
+    If fewer were changed than matched, the same request goes on.
+    """
+    return await bulk.cancel(request, caller)
+
+
+@router.post("/retry", responses=problems({400: _BAD_STATUS}))
+async def retry_jobs(
+    request: JobBulkChange, bulk: Bulk, caller: AnyCaller
+) -> JobBulkResult:
+    """Set all jobs of a filter that have failed to PENDING.
+
+    If fewer were changed than matched, the same request goes on.
+    """
+    return await bulk.retry(request, caller)
+
+
 @router.get("/{job_id}")
 async def get_job(
-    job_id: str, jobs: Jobs, waiting: Waiting, caller: AnyCaller
+    job_id: str,
+    jobs: Jobs,
+    waiting: Waiting,
+    ends: Ends,
+    caller: AnyCaller,
+    wait: Annotated[
+        float,
+        Query(
+            ge=0,
+            le=60,
+            description="Seconds; the answer comes when the job has ended, "
+            "or after this time.",
+        ),
+    ] = 0,
 ) -> Job:
     """Return one job; for a PENDING job, `waitingFor` says why it waits."""
-    return await waiting.explain(await jobs.get(job_id, caller))
+    job = await jobs.get(job_id, caller)
+    if wait and not has_ended(job.status):
+        await ends.wait(job, wait)
+        job = await jobs.get(job_id, caller)
+    return await waiting.explain(job)
+
+
+@router.post(
+    "/{job_id}/cancel",
+    responses=problems({400: [_NOT_CANCELED]} | _CHANGED),
+)
+async def cancel_job(
+    job_id: str, canceling: Canceling, caller: AnyCaller
+) -> Job:
+    """Cancel a job that waits or runs; its running call is stopped."""
+    return await canceling.cancel(job_id, caller)
 
 
 @router.patch(

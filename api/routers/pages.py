@@ -47,11 +47,21 @@ def answer(page: Page[T], response: Response) -> Sequence[T]:
     return page.items
 
 
-async def long_list(items: Sequence[ApiModel], status: int = 200) -> Response:
-    """Write a list of any length; other requests run in between."""
+async def long_list(
+    items: Sequence[ApiModel],
+    status: int = 200,
+    shown: set[str] | None = None,
+) -> Response:
+    """Write a list of any length; other requests run in between.
+
+    `shown` names the fields of each item that are written; None: all.
+    """
+    wanted = None if shown is None else {"__all__": shown}
     pieces = []
     for start in range(0, len(items), _SLICE):
-        piece = _LIST.dump_json(items[start : start + _SLICE], by_alias=True)
+        piece = _LIST.dump_json(
+            items[start : start + _SLICE], by_alias=True, include=wanted
+        )
         # Without its brackets.
         pieces.append(piece[1:-1])
         await asyncio.sleep(0)

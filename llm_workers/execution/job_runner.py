@@ -11,16 +11,25 @@ from dataclasses import dataclass
 
 import structlog
 
+from api.models.metrics import Metrics
 from api.models.worker_models import WorkerConfig
 from api.services.limits.claims import LOOK_SECONDS, ClaimGuard, Share
-from api.services.queue.job_outcomes import Result
+from api.services.queue import job_outcomes
+from api.services.queue.cancellations import Canceled
+from api.services.queue.job_outcomes import Result, expiry_error
 from api.services.queue.job_queue import JobQueue
-from api.services.queue.job_work import Claimant, ClaimedJob, Failed, Requeued
+from api.services.queue.job_work import (
+    CanceledJob,
+    Claimant,
+    ClaimedJob,
+    Failed,
+    Requeued,
+)
 from llm_workers.execution.pipeline import Pipeline
 from llm_workers.execution.prefetch import Prefetch
 from llm_workers.results.result_writer import ResultWriter
 from utilities.clock import Clock, now_ms
-from utilities.cosmos_connector import StoreError
+from utilities.cosmos_connector import ObjectId, StoreError
 from utilities.tasks import cancel_until_ended
 
 # Others wait while the embedded database writes a claim down.
@@ -85,6 +94,9 @@ class JobRunner:
         self._poll_seconds = self._times.first_poll
         # When jobs that were requeued are due: ticks of `_TICK_SECONDS`.
         self._due: list[int] = []
+        # The running jobs that a client has canceled.
+        self._canceled: set[ObjectId] = set()
+        self._cancelling: set[asyncio.Task[None]] = set()
         self._last_busy = time.monotonic()
 
     @property
@@ -104,13 +116,31 @@ class JobRunner:
         self._stopping = True
         self._news.set()
 
+    def cancel(self, canceled: Canceled) -> None:
+        """Stop canceled jobs; called in the loop's own thread."""
+        for job in [job for job in self._ready if _is_among(job, canceled)]:
+            self._ready.remove(job)
+            self._writer.put(Result(job, CanceledJob()))
+        found = [
+            (task, job)
+            for task, job in self._running.items()
+            if _is_among(job, canceled)
+        ]
+        if not found:
+            return
+        self._canceled |= {job.job_id for _, job in found}
+        tasks = [task for task, _ in found]
+        ending = asyncio.create_task(cancel_until_ended(tasks))
+        self._cancelling.add(ending)
+        ending.add_done_callback(self._cancelling.discard)
+
     async def run(self, grace: Callable[[], float]) -> None:
         """Work until stopped, then give running calls `grace()` seconds."""
         try:
             await self._run(grace)
         finally:
             # Whatever ended it: the answers are stored or on disk.
-            await cancel_until_ended(self._running)
+            await cancel_until_ended([*self._running, *self._cancelling])
             await self._writer.close()
 
     async def _run(self, grace: Callable[[], float]) -> None:
@@ -244,7 +274,7 @@ class JobRunner:
             jobId=str(job.job_id), workerId=self._claimant.worker_id
         )
         try:
-            outcome = await self._pipeline.run(job)
+            outcome = self._expired(job) or await self._pipeline.run(job)
         except asyncio.CancelledError:
             outcome = self._stopped()
         except StoreError as error:
@@ -256,9 +286,21 @@ class JobRunner:
             # A defect of ours must end this job only, and be seen.
             log.exception("pipeline_defect")
             outcome = _defect(job)
-        if isinstance(outcome, Requeued):
+        result = Result(job, outcome)
+        if job.job_id in self._canceled:
+            self._canceled.remove(job.job_id)
+            result = job_outcomes.as_canceled(result)
+        elif isinstance(outcome, Requeued):
             self._remember_due(outcome.available_at / 1000)
-        self._writer.put(Result(job, outcome))
+        self._writer.put(result)
+
+    def _expired(self, job: ClaimedJob) -> Failed | None:
+        if job.expires_at is None or job.expires_at > self._clock():
+            return None
+        paid = job.checkpoint
+        error = expiry_error(job.expires_at, paid)
+        metrics = Metrics() if paid is None else paid.metrics
+        return Failed(error, metrics, counted=False)
 
     def _stopped(self) -> Requeued:
         return Requeued(
@@ -297,12 +339,18 @@ class JobRunner:
                 # In time to try once more: the line may be dead, and the
                 # next try has another one.
                 async with asyncio.timeout(third):
-                    await self._queue.extend_leases(list(tokens))
+                    await self._extend(list(tokens))
             except (StoreError, TimeoutError) as error:
                 log.warning("leases_not_extended", error=type(error).__name__)
                 wait = third / _SOON
             else:
                 wait = third
+
+    async def _extend(self, tokens: list[str]) -> None:
+        extended = await self._queue.extend_leases(tokens)
+        if extended < len(self._running) + len(self._ready):
+            # Somebody has taken one, or its client has canceled it.
+            self.cancel(await self._queue.canceled(tokens))
 
     async def _wind_down(self, grace: Callable[[], float]) -> None:
         while self._ready:
@@ -321,6 +369,11 @@ class JobRunner:
             log.info("jobs_returned", count=len(self._running))
             await cancel_until_ended(self._running)
         await self._writer.drain(self._times.drain)
+
+
+def _is_among(job: ClaimedJob, canceled: Canceled) -> bool:
+    # A later claim of the same job has another token.
+    return canceled.get(job.job_id) == job.lease_token
 
 
 def _defect(job: ClaimedJob) -> Failed:

@@ -15,6 +15,7 @@ from api.models.metrics import Metrics
 from api.services.queue.job_outcomes import Result
 from api.services.queue.job_queue import JobQueue
 from api.services.queue.job_work import (
+    CanceledJob,
     ClaimedJob,
     Failed,
     Outcome,
@@ -156,6 +157,8 @@ def _paid(outcome: Outcome) -> tuple[Metrics, str]:
     match outcome:
         case Succeeded():
             return outcome.metrics, outcome.response_json
+        case CanceledJob():
+            return outcome.metrics, ""
         case Failed():
             return outcome.metrics, _kept_answer(outcome)
         case Requeued(checkpoint=Succeeded() as done):

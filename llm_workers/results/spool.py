@@ -27,6 +27,7 @@ from api.models.metrics import Metrics
 from api.services.monitoring.collectors import SpoolSize
 from api.services.queue.job_outcomes import Result
 from api.services.queue.job_work import (
+    CanceledJob,
     ClaimedJob,
     Failed,
     Outcome,
@@ -42,7 +43,7 @@ from utilities.supervision import PartError
 UNREADABLE = "spool-unreadable"
 
 _KINDS: dict[str, type[Outcome]] = {
-    kind.__name__: kind for kind in (Succeeded, Failed, Requeued)
+    kind.__name__: kind for kind in (Succeeded, Failed, Requeued, CanceledJob)
 } | {"PutBack": Requeued}  # its name up to version 0.1
 
 log = structlog.get_logger(__name__)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from api.models.worker_models import Worker
+from api.services.queue.cancellations import Canceled
 from api.services.queue.worker_leases import Slot, WorkerLeases
 from llm_workers.supervisor.assignment import Assignment
 from llm_workers.supervisor.fairness import (
@@ -121,6 +122,12 @@ class WorkerPool(Loop):
         finally:
             signals.unsubscribe(WORKERS_CHANGED, self._refresh_soon)
             await self._shut_down()
+
+    def cancel(self, canceled: Canceled) -> None:
+        """Stop the calls of jobs that have been canceled."""
+        leaving = [each.thread for each in self._leaving]
+        for thread in (*self._threads.values(), *leaving):
+            thread.cancel(canceled)
 
     def _refresh_soon(self) -> None:
         self._next_snapshot = 0.0

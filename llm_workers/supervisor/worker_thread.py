@@ -23,6 +23,7 @@ from api.services.limits.claims import ClaimGuard
 from api.services.models.model_service import ModelService
 from api.services.monitoring.observer import NOBODY, Observer
 from api.services.prompts.prompt_service import PromptService
+from api.services.queue.cancellations import Canceled
 from api.services.queue.job_queue import JobQueue
 from api.services.queue.job_work import Claimant
 from llm_workers.execution.job_runner import JobRunner, RunnerTimes
@@ -104,6 +105,10 @@ class WorkerThread:
     def wake(self) -> None:
         """Have it look for work now."""
         self._tell(JobRunner.wake)
+
+    def cancel(self, canceled: Canceled) -> None:
+        """Stop the calls of those of its jobs that are canceled."""
+        self._tell(lambda runner: runner.cancel(canceled))
 
     def stop(self, grace: float) -> None:
         """Ask it to end; running calls get `grace` seconds to end."""

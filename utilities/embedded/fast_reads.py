@@ -18,6 +18,7 @@ from neosqlite.sql_utils import quote_table_name
 from nx_27017.utils import convert_bson_to_neo_objectids
 from pydantic_core import from_json
 
+from utilities.embedded.kept_counts import group_kept
 from utilities.embedded.plain import (
     Command,
     Document,
@@ -27,7 +28,9 @@ from utilities.embedded.plain import (
 )
 
 # Texts, which need no look into lists; there are indexes on most of them.
-_TEXTS = frozenset({"clientId", "status", "model", "operation"})
+_TEXTS = frozenset(
+    {"clientId", "status", "model", "operation", "batchKey", "errorType"}
+)
 _PLAIN_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _WHOLE_OR_ID: tuple[Command, ...] = ({}, {"_id": 1})
 _FIND_OPTIONS = frozenset({"skip", "hint", "min", "max", "collation"})
@@ -89,6 +92,8 @@ def group_plainly(
     fields = dict(pipeline[1]["$group"])
     helpers = collection.query_engine.helpers
     with suppress(NotPlainError):
+        return _groups_kept(collection, pipeline[0]["$match"], fields)
+    with suppress(NotPlainError):
         key, values = _text(fields.pop("_id", None))
         sums = [_of_all(wanted) for wanted in fields.values()]
         where, compared = _condition(helpers, pipeline[0]["$match"])
@@ -100,6 +105,17 @@ def group_plainly(
         )
         return [dict(zip(("_id", *fields), row, strict=True)) for row in rows]
     return None
+
+
+def _groups_kept(
+    collection: Any,  # noqa: ANN401 - as above
+    where: Command,
+    fields: Command,
+) -> list[Document]:
+    sums = {name: fields[name] for name in fields if name != "_id"}
+    sql, values = group_kept(collection, where, fields.get("_id"), sums)
+    rows = collection.db.execute(sql, values)
+    return [dict(zip(("_id", *sums), row, strict=True)) for row in rows]
 
 
 def _text(expression: object) -> Sql:
@@ -225,7 +241,7 @@ def _direction(direction: object) -> str:
 
 
 def _condition(helpers: Any, query: Command) -> Sql:  # noqa: ANN401 - as above
-    """Give a query's condition: fields, an `$or`, ids behind an id."""
+    """Give a query's condition: fields, an `$or`, ids beyond an id."""
     if not _is_simple(query):
         raise NotPlainError
     rest = dict(query)
@@ -235,10 +251,11 @@ def _condition(helpers: Any, query: Command) -> Sql:  # noqa: ANN401 - as above
         either = [_condition(helpers, choice) for choice in choices]
         clauses.append(f"({' OR '.join(f'({sql})' for sql, _ in either)})")
         values += [value for _, compared in either for value in compared]
-    if (last_id := _last_id(rest.get("_id"))) is not None:
+    if (beyond := _beyond_an_id(rest.get("_id"))) is not None:
         del rest["_id"]
-        clauses.append("_id > ?")
-        values.append(str(last_id))
+        comparison, last_id = beyond
+        clauses.append(f"_id {comparison} ?")
+        values.append(last_id)
     for name in _TEXTS & rest.keys():
         if isinstance(rest[name], str):
             rest[name] = {"$eq": rest[name]}
@@ -263,10 +280,13 @@ def _is_simple(wanted: object) -> bool:
     return wanted is None or isinstance(wanted, str | int | float | ObjectId)
 
 
-def _last_id(wanted: object) -> ObjectId | None:
-    if isinstance(wanted, Mapping) and wanted.keys() == {"$gt"}:
-        last_id = wanted["$gt"]
-        return last_id if isinstance(last_id, ObjectId) else None
+def _beyond_an_id(wanted: object) -> tuple[str, str] | None:
+    """Give the comparison with the last id of the page before."""
+    match wanted:
+        case {"$gt": ObjectId() as last_id, **others} if not others:
+            return ">", str(last_id)
+        case {"$lt": ObjectId() as last_id, **others} if not others:
+            return "<", str(last_id)
     return None
 
 

@@ -10,8 +10,11 @@ the package knows how to report why.
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from bson import ObjectId
@@ -26,6 +29,7 @@ from utilities.embedded.plain import (
     is_plain,
     json_path,
 )
+from utilities.slices import blocks
 
 # What finds the documents of an update, and must be indexed; and what else
 # they may be asked for. None of it is ever a list, which would make a
@@ -36,8 +40,11 @@ _CONDITIONS = _KEYS | {
     "revision",
     "batchMark",
     "deferredUntil",
+    "expiryDue",
     "_metadata.isDeleted",
 }
+# Documents of one statement.
+_AT_ONCE = 100
 _OPERATORS = frozenset({"$set", "$unset", "$inc"})
 _UPDATE_OPTIONS = frozenset({"q", "u", "multi", "upsert"})
 
@@ -48,8 +55,17 @@ def update_plainly(collection: Any, updates: Sequence[Command]) -> int | None:  
     Returns how many documents matched, or None if nothing was done, since
     this is the package's business.
     """
+    has_jsonb = collection.query_engine.jsonb.jsonb_supported
+    prefix = "jsonb" if has_jsonb else "json"
+    table = quote_table_name(collection.name)
     with suppress(NotPlainError):
-        statements = [_update(collection, each) for each in updates]
+        changes = [_read(each, prefix) for each in updates]
+        statements = [
+            sql
+            for _, alike in groupby(changes, _shape)
+            for block in blocks(list(alike), _AT_ONCE)
+            for sql in _statements(table, block)
+        ]
         return _execute(collection.db, statements)
     return None
 
@@ -63,11 +79,19 @@ def insert_plainly(
     Returns how many there were, or None if nothing was done, as above.
     """
     table = quote_table_name(collection.name)
-    sql = f"INSERT INTO {table} (data, _id) VALUES (?, ?)"  # noqa: S608 - no word of it is a client's
     with suppress(NotPlainError):
-        statements = [(sql, _stored(document)) for document in documents]
+        statements = [
+            _insert(table, block) for block in blocks(documents, _AT_ONCE)
+        ]
         return _execute(collection.db, statements)
     return None
+
+
+def _insert(table: str, documents: Sequence[Document]) -> Sql:
+    # Many at once: with triggers, each statement has its own journal.
+    rows = ", ".join(["(?, ?)"] * len(documents))
+    values = [value for each in documents for value in _stored(each)]
+    return f"INSERT INTO {table} (data, _id) VALUES {rows}", values  # noqa: S608 - no word of it is a client's
 
 
 def _stored(document: Document) -> list[Any]:
@@ -96,19 +120,68 @@ def _execute(
         connection.execute("RELEASE plain_writes")
 
 
-def _update(collection: Any, update: Command) -> Sql:  # noqa: ANN401 - as above
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """What an update sets, and where; `values` are those of both.
+
+    `one_id` is the id that it names, if it is an update of one.
+    """
+
+    data: str
+    where: str
+    values: list[Any]
+    multi: bool
+    one_id: object
+
+
+def _read(update: Command, prefix: str) -> _Change:
     if update.get("upsert") or not update.keys() <= _UPDATE_OPTIONS:
         raise NotPlainError
-    where, found = _where(update["q"])
-    has_jsonb = collection.query_engine.jsonb.jsonb_supported
-    data, values = _changed(update["u"], "jsonb" if has_jsonb else "json")
-    table = quote_table_name(collection.name)
-    if not update.get("multi"):
-        where = f"id = (SELECT id FROM {table} WHERE {where} LIMIT 1)"  # noqa: S608 - no word of it is a client's
-    return f"UPDATE {table} SET data = {data} WHERE {where}", [  # noqa: S608 - as above
-        *values,
-        *found,
-    ]
+    query = update["q"]
+    where, found = _where(query)
+    data, values = _changed(update["u"], prefix)
+    multi = bool(update.get("multi"))
+    named = None if multi else query.get("_id")
+    one_id = named if isinstance(named, ObjectId) else None
+    return _Change(data, where, [*values, *found], multi, one_id)
+
+
+def _shape(change: _Change) -> object:
+    """Give what changes have in common that are made together."""
+    if change.one_id is None:
+        return change  # none is like it
+    return change.data, change.where
+
+
+def _statements(table: str, alike: Sequence[_Change]) -> Iterator[Sql]:
+    # Of two updates of one document, each has to see the one before.
+    ids = {change.one_id for change in alike}
+    if len(alike) > 1 and len(ids) == len(alike):
+        yield _together(table, alike)
+        return
+    for change in alike:
+        where = change.where
+        if not change.multi:
+            where = f"id = (SELECT id FROM {table} WHERE {where} LIMIT 1)"  # noqa: S608 - no word of it is a client's
+        sql = f"UPDATE {table} SET data = {change.data} WHERE {where}"  # noqa: S608 - as above
+        yield sql, change.values
+
+
+def _together(table: str, alike: Sequence[_Change]) -> Sql:
+    """Make one statement: with triggers, each one costs by itself."""
+    count = len(alike[0].values)
+    columns = iter(range(1, count + 1))
+    data, where = (
+        re.sub(r"\?", lambda _: f"v.column{next(columns)}", sql)
+        for sql in (alike[0].data, alike[0].where)
+    )
+    row = f"({', '.join('?' * count)})"
+    rows = ", ".join([row] * len(alike))
+    sql = (
+        f"UPDATE {table} SET data = {data} FROM (VALUES {rows}) AS v "  # noqa: S608 - as above
+        f"WHERE {where}"
+    )
+    return sql, [value for change in alike for value in change.values]
 
 
 def _where(query: Command) -> Sql:

@@ -18,11 +18,14 @@ from nx_27017.handler import NeoSQLiteHandler
 from utilities.embedded import integrity
 from utilities.embedded.fast_reads import find_plainly, group_plainly
 from utilities.embedded.fast_writes import insert_plainly, update_plainly
+from utilities.embedded.kept_counts import keep
 from utilities.embedded.readers import Readers
 from utilities.embedded.space import GIVE_SPACE_BACK, give_back
+from utilities.embedded.sparse_indexes import make_sparse
 
 # Where documents change by the hundred.
 _WRITTEN_FAST = frozenset({"jobs"})
+_DROPS = frozenset({"drop", "dropDatabase", "renameCollection"})
 _WRITES = frozenset({"insert", "update", "delete", "findAndModify"})
 
 Message = dict[str, Any]
@@ -41,6 +44,8 @@ class DurableHandler(NeoSQLiteHandler):  # type: ignore[misc]
     def __init__(self, data_dir: str) -> None:
         self._readers: dict[str, Readers] = {}
         self._remembered: set[str] = set()
+        # Of these, the counts of jobs are kept.
+        self._kept: set[str] = set()
         super().__init__(data_dir=data_dir)
 
     def handle_insert(self, msg: Message) -> Answer:
@@ -54,8 +59,11 @@ class DurableHandler(NeoSQLiteHandler):  # type: ignore[misc]
     def handle_command(self, msg: Message) -> Answer:
         """Run any other command."""
         body = _body(msg)
-        if next(iter(body), None) == GIVE_SPACE_BACK:
+        name = next(iter(body), None)
+        if name == GIVE_SPACE_BACK:
             return msg["request_id"], self._give_space_back(body["$db"])
+        if name in _DROPS:
+            self._kept.clear()
         with self._transaction(msg):
             answer: Answer | None = self._by_fast_path(msg)
             if answer is None:
@@ -78,6 +86,7 @@ class DurableHandler(NeoSQLiteHandler):  # type: ignore[misc]
             "update": self._update_plainly,
             "find": self._find_plainly,
             "aggregate": self._group_plainly,
+            "createIndexes": self._make_sparse,
         }.get(next(iter(body), ""))
         # "autocommit" marks a client's own transaction, as below.
         if run is None or "autocommit" in body:
@@ -113,6 +122,13 @@ class DurableHandler(NeoSQLiteHandler):  # type: ignore[misc]
         return self._read(
             msg, body, lambda collection: group_plainly(collection, stages)
         )
+
+    def _make_sparse(self, _msg: Message, body: Message) -> None:
+        """Make the sparse ones of some indexes; the package does the rest."""
+        database, name = self.get_database(body["$db"]), body["createIndexes"]
+        if name in database.list_collection_names():
+            with self._lock_for(body["$db"]):
+                make_sparse(database.db, name, body.get("indexes", []))
 
     def _written_collection(self, body: Message, command: str) -> Any | None:  # noqa: ANN401 - the package has no types
         name = body[command]
@@ -169,6 +185,9 @@ class DurableHandler(NeoSQLiteHandler):  # type: ignore[misc]
             connection = self.get_database(database).db
             with _committing(connection):
                 yield
+                is_kept = database in self._kept or keep(connection)
+            if is_kept:
+                self._kept.add(database)
             self._remember(database)
 
     def _remember(self, database: str) -> None:

@@ -115,7 +115,11 @@ class InMemoryCollection:
         self._indexes: dict[str, Document] = {}
 
     async def create_index(
-        self, keys: Sequence[tuple[str, int]], *, unique: bool = False
+        self,
+        keys: Sequence[tuple[str, int]],
+        *,
+        unique: bool = False,
+        sparse: bool = False,  # noqa: ARG002 - the driver's signature
     ) -> str:
         """Note an index; only a unique one makes a difference."""
         name = _index_name(keys)

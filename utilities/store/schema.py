@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 import structlog
+from pydantic_core import from_json
 from pymongo import UpdateOne
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
@@ -148,6 +149,45 @@ async def _indexes_of_webhooks(database: Database) -> None:
     await deliveries.create_index([("clientId", 1)])
 
 
+async def _index_of_expiries(database: Database) -> None:
+    # Sparse: most jobs never expire, and are not in it.
+    await database["jobs"].create_index([("expiryDue", 1)], sparse=True)
+
+
+async def _index_of_batches(database: Database) -> None:
+    # Sparse, as above.
+    await database["jobs"].create_index([("batchKey", 1)], sparse=True)
+
+
+async def _error_types(database: Database) -> None:
+    """Give the failed jobs of earlier versions the type of their error."""
+    jobs = database["jobs"]
+    where: Document = {
+        "status": {"$eq": "ERROR_PROCESSING"},
+        "errorType": None,
+    }
+    while found := (
+        await jobs.find(where, ["errorData"]).limit(_BLOCK).to_list()
+    ):
+        await jobs.bulk_write(
+            [
+                UpdateOne(
+                    {"_id": job["_id"]},
+                    {"$set": {"errorType": _error_type(job)}},
+                )
+                for job in found
+            ],
+            ordered=False,
+        )
+
+
+def _error_type(job: Document) -> str:
+    try:
+        return str(from_json(job["errorData"])["errorType"])
+    except (KeyError, TypeError, ValueError):
+        return ""
+
+
 STEPS: tuple[Step, ...] = (
     _first_indexes,
     _indexes_of_streams,
@@ -158,6 +198,9 @@ STEPS: tuple[Step, ...] = (
     _indexes_of_claims,
     _indexes_of_prompts,
     _indexes_of_webhooks,
+    _index_of_expiries,
+    _index_of_batches,
+    _error_types,
 )
 
 

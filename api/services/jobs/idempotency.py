@@ -112,7 +112,10 @@ def _canonical(request: JobCreate) -> bytes:
     fields = request.model_dump(
         by_alias=True, exclude_defaults=True, exclude={"idempotency_key"}
     )
-    text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
+    # Of its values, only times are not JSON; they are in UTC.
+    text = json.dumps(
+        fields, sort_keys=True, separators=(",", ":"), default=str
+    )
     return text.encode()
 
 

@@ -1,28 +1,61 @@
 """How a job is written: a new one, and a changed one."""
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Self
 
 from api.models.job_models import Job, JobCreate, JobUpdate
 from api.models.job_status import JobStatus
+from api.services.queue.job_expiry import EXPIRY_DUE
 from api.services.queue.waiting_jobs import deferred
 from api.services.shared import client_reference
 from api.services.shared.repository import REVISION
 from utilities import payload
+from utilities.clock import to_ms
 from utilities.cosmos_connector import Document
 
 # Jobs of one batch arrive in the same millisecond and keep their order.
-_SEQUENCE_STEPS = 1_000_000
+SEQUENCE_STEPS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Current:
+    """What a change of a job depends on; times in ms."""
+
+    status: JobStatus
+    not_before: int | None = None
+    expires_at: int | None = None
+
+    @classmethod
+    def of_job(cls, job: Job) -> Self:
+        """Take it from a job."""
+        return cls(job.status, _ms(job.not_before), _ms(job.expires_at))
+
+    @classmethod
+    def of_document(cls, document: Mapping[str, Any]) -> Self:
+        """Take it from a stored job."""
+        return cls(
+            JobStatus(document["status"]),
+            document.get("notBefore"),
+            document.get("expiresAt"),
+        )
 
 
 def new(
     request: JobCreate, client_id: str, now: int, position: int
 ) -> Document:
     """Give the document of a new job, without its `_id`."""
+    unset = {name for name in _SELDOM if getattr(request, name) is None}
     fields = request.model_dump(
-        by_alias=True, exclude={"prompts", "idempotency_key"}
+        by_alias=True, exclude={"prompts", "idempotency_key", *unset}
     )
+    if request.expires_at is not None:
+        fields[EXPIRY_DUE] = to_ms(request.expires_at)
+    stored = _with_payloads(fields)
+    due = max(now, stored.get("notBefore") or now)
     return {
-        **_with_payloads(fields),
+        **stored,
         "prompts": request.__dict__["prompts"],
         "workingPrompts": request.effective_prompts,
         "clientId": client_id,
@@ -30,14 +63,14 @@ def new(
         "attempts": 0,
         "failures": 0,
         "startedAt": now,
-        **deferred(now, now),
-        "sequence": now * _SEQUENCE_STEPS + position,
+        **deferred(due, now),
+        "sequence": now * SEQUENCE_STEPS + position,
         REVISION: 0,
     }
 
 
-def changed(current: JobStatus, request: JobUpdate, now: int) -> Document:
-    """Give the fields that a change of a job with this status sets."""
+def changed(current: Current, request: JobUpdate, now: int) -> Document:
+    """Give the fields that a change of a job sets."""
     fields = request.model_dump(
         by_alias=True, exclude_unset=True, exclude={"job_id"}
     )
@@ -49,26 +82,65 @@ def changed(current: JobStatus, request: JobUpdate, now: int) -> Document:
     changes = _with_payloads(fields)
     if "prompts" in changes and "workingPrompts" not in changes:
         changes["workingPrompts"] = changes["prompts"]
-    if current is JobStatus.PENDING and _WORK & changes.keys():
+    if current.status is JobStatus.PENDING and _WORK & changes.keys():
         changes |= _other_work(now)
-    return changes | _with_status(current, request.status, now)
+    if request.error_data is not None:
+        changes["errorType"] = str(request.error_data.get("errorType") or "")
+    changes |= _with_status(current, request.status, now)
+    return _with_times(current, changes, now)
+
+
+def canceled(status: JobStatus, now: int) -> Document:
+    """Give the fields that cancel a job with this status."""
+    changes = {"status": JobStatus.CANCELED, "finishedAt": now}
+    if status is JobStatus.PENDING:
+        return {**changes, "leaseToken": None}
+    # Its worker says what it has cost, and that needs the token.
+    return changes
+
+
+def _with_times(current: Current, changes: Document, now: int) -> Document:
+    """Add when a job that waits may start, and when it expires."""
+    restarts = changes.get("status") is JobStatus.PENDING
+    waits = restarts or (
+        current.status is JobStatus.PENDING and "status" not in changes
+    )
+    if restarts or (waits and "notBefore" in changes):
+        due = changes.get("notBefore", current.not_before) or now
+        changes |= {**deferred(max(due, now), now), "waitsFor": None}
+    if "expiresAt" in changes:
+        changes |= _expiry(changes["expiresAt"])
+    elif restarts and current.expires_at is not None:
+        # Who sets an expired job to PENDING wants it to run.
+        over = current.expires_at <= now
+        expires_at = None if over else current.expires_at
+        changes |= {"expiresAt": expires_at, **_expiry(expires_at)}
+    return changes
+
+
+def _expiry(expires_at: int | None) -> Document:
+    return {EXPIRY_DUE: expires_at}
+
+
+def _ms(moment: datetime | None) -> int | None:
+    return None if moment is None else to_ms(moment)
 
 
 def _with_status(
-    current: JobStatus, status: JobStatus | None, now: int
+    current: Current, status: JobStatus | None, now: int
 ) -> dict[str, Any]:
     if status is None:
         return {}
     changes: dict[str, Any] = {"status": status, "leaseToken": None}
-    if status is JobStatus.PENDING and current is not status:
+    if status is JobStatus.PENDING and current.status is not status:
         # It starts again: earlier attempts do not count.
         changes |= {
             **_other_work(now),
             "attempts": 0,
             "failures": 0,
             "attemptHistory": None,
-            **deferred(now, now),
             "errorData": None,
+            "errorType": None,
             # An earlier result must not appear beside the next one.
             "responseData": None,
             "evalResult": None,
@@ -92,6 +164,8 @@ def _other_work(now: int) -> Document:
 
 def _with_payloads(fields: dict[str, Any]) -> Document:
     document = dict(fields)
+    for name in _MOMENTS & fields.keys():
+        document[name] = _ms(fields[name])
     for name in Job.payload_fields & fields.keys():
         if fields[name] is not None:
             document[name] = payload.dump(fields[name])
@@ -110,6 +184,9 @@ DERIVED = frozenset(
         "startedAt",
         "availableAt",
         "deferredUntil",
+        "waitsFor",
+        EXPIRY_DUE,
+        "errorType",
         "finishedAt",
         client_reference.INDEX_FIELD,
     }
@@ -129,7 +206,10 @@ _WORK = frozenset(
         "metaModel",
     }
 )
-_MAY_BE_NULL = frozenset(
+# Of few jobs; the others do not carry them.
+_SELDOM = ("not_before", "expires_at", "batch_key")
+_MOMENTS = frozenset({"notBefore", "expiresAt"})
+_MAY_BE_NULL = _MOMENTS | frozenset(
     {
         "id",
         "clientReference",

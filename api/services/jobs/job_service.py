@@ -22,12 +22,16 @@ from api.models.job_status import ENDS, JobStatus, check_transition
 from api.services.jobs import batch_change, idempotency, job_documents
 from api.services.jobs.batch_change import BatchChange, PlannedChange
 from api.services.jobs.idempotency import JobKey
+from api.services.jobs.job_documents import Current
 from api.services.jobs.job_filter import JobFilter
 from api.services.jobs.job_references import JobReferences, names_any
 from api.services.jobs.job_summary import summarize
+from api.services.jobs.job_view import ALL, JobView
+from api.services.jobs.stored_jobs import stored_jobs
 from api.services.models.model_service import ModelService
 from api.services.prompts.prompt_flow_service import PromptFlowService
 from api.services.prompts.prompt_service import PromptService
+from api.services.queue.job_expiry import EXPIRY_DUE
 from api.services.queue.waiting_jobs import NEVER
 from api.services.shared.caller import Caller
 from api.services.shared.endings import NO_ENDINGS, Endings
@@ -35,12 +39,11 @@ from api.services.shared.paging import (
     Page,
     PageRequest,
     fetch_page,
-    fields_of,
 )
-from api.services.shared.repository import Repository, object_id
+from api.services.shared.repository import object_id
 from utilities.clock import Clock, now_ms
 from utilities.cosmos_connector import Document, Documents, ObjectId
-from utilities.signals import Signals, jobs_waiting
+from utilities.signals import JOBS_ENDED, Signals, jobs_waiting
 from utilities.slices import blocks, in_slices
 
 # Documents of one message; decoding more would block the event loop.
@@ -49,7 +52,7 @@ _BLOCK = 500
 # changes the same jobs.
 _HELD_ATTEMPTS, _HELD_PAUSE = 20, 0.1
 # A deleted job does not slow the claims of others down.
-_OUT_OF_THE_QUEUE: Document = {"deferredUntil": NEVER}
+_OUT_OF_THE_QUEUE: Document = {"deferredUntil": NEVER, EXPIRY_DUE: None}
 
 
 class JobService:
@@ -67,15 +70,7 @@ class JobService:
     ) -> None:
         self._documents = documents
         self._endings = endings
-        # Workers change the status, without advancing the revision.
-        self._jobs = Repository(
-            documents,
-            Job,
-            "Job",
-            guarded=("status",),
-            derived=job_documents.DERIVED,
-            is_held=lambda job: batch_change.is_held(job, clock()),
-        )
+        self._jobs = stored_jobs(documents, clock)
         self._references = JobReferences(models, prompts, flows)
         self._signals = signals
         self._clock = clock
@@ -111,20 +106,27 @@ class JobService:
         await self._references.check(requests, client_id)
         keys = await idempotency.of_batch(key, read)
         await self._check_keys(keys, client_id)
+        if key is not None:
+            requests = [_in_batch(request, key) for request in requests]
         return await self._insert(requests, keys, client_id)
 
     async def page(
-        self, caller: Caller, wanted: JobFilter, page: PageRequest
+        self,
+        caller: Caller,
+        wanted: JobFilter,
+        page: PageRequest,
+        view: JobView = ALL,
     ) -> Page[Job]:
-        """List jobs in order of arrival."""
+        """List jobs in order of arrival, or newest first."""
         where = {**caller.own, **wanted.to_query()}
         return await fetch_page(
             self._documents,
             where,
             page,
-            Job.from_document,
+            view.read,
             order="sequence",
-            fields=fields_of(Job),
+            fields=view.stored,
+            newest_first=view.newest_first,
         )
 
     async def summary(self, caller: Caller, wanted: JobFilter) -> JobSummary:
@@ -158,7 +160,7 @@ class JobService:
         job = await self._jobs.change(
             job_id,
             caller.own,
-            lambda current: self._changes(current.status, request, caller),
+            lambda job: self._changes(Current.of_job(job), request, caller),
         )
         self._announce([job])
         return job
@@ -187,11 +189,8 @@ class JobService:
 
     async def cancel_waiting(self, job_id: str, caller: Caller) -> bool:
         """Cancel a job that waits; one that runs or has run stays."""
-        where = {
-            **caller.own,
-            "_id": object_id(job_id, "Job"),
-            "status": JobStatus.PENDING,
-        }
+        own = {**caller.own, "_id": object_id(job_id, "Job")}
+        where = {**own, "status": JobStatus.PENDING}
         await self._endings.expect_jobs_in(self._documents, where)
         changes = {"status": JobStatus.CANCELED, "leaseToken": None}
         return await self._documents.update(where, changes) is not None
@@ -285,10 +284,10 @@ class JobService:
             idempotency.check_same(used[document["_id"]], document)
 
     def _changes(
-        self, current: JobStatus, request: JobUpdate, caller: Caller
+        self, current: Current, request: JobUpdate, caller: Caller
     ) -> Document:
         if request.status is not None:
-            check_transition(current, request.status, caller.actor)
+            check_transition(current.status, request.status, caller.actor)
         return job_documents.changed(current, request, self._clock())
 
     async def _plan(
@@ -306,8 +305,8 @@ class JobService:
 
         def plan(pair: tuple[Document, JobUpdate]) -> PlannedChange:
             job, item = pair
-            status = JobStatus(job["status"])
-            return PlannedChange(job, self._changes(status, item, caller))
+            current = Current.of_document(job)
+            return PlannedChange(job, self._changes(current, item, caller))
 
         return await in_slices(plan, zip(found, items, strict=True))
 
@@ -363,6 +362,7 @@ class JobService:
         return [found[job_id] for job_id in ids]
 
     def _announce(self, jobs: Iterable[Job]) -> None:
+        self._signals.publish(JOBS_ENDED)
         self._publish(
             {job.client_id for job in jobs if job.status is JobStatus.PENDING}
         )
@@ -370,6 +370,12 @@ class JobService:
     def _publish(self, client_ids: Iterable[str]) -> None:
         for client_id in client_ids:
             self._signals.publish(jobs_waiting(client_id))
+
+
+def _in_batch(request: JobCreate, key: str) -> JobCreate:
+    if request.batch_key is not None:
+        return request
+    return request.model_copy(update={"batch_key": key})
 
 
 def _held_too_long() -> ConflictError:

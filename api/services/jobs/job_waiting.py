@@ -1,12 +1,14 @@
-"""Why one PENDING job waits: computed when somebody asks."""
+"""Why PENDING jobs wait: computed when somebody asks."""
 
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
-from api.core.errors import NotFoundError
 from api.models.job_models import Job
 from api.models.job_status import JobStatus
 from api.models.job_waiting import WaitingFor, WaitingKind
-from api.models.model_health_models import ProcessHealth
+from api.models.suspension_models import Suspended
 from api.models.worker_models import Worker, WorkerStatus, read_worker
 from api.services.models.model_health import ModelHealthService
 from api.services.models.model_service import ModelService
@@ -14,10 +16,37 @@ from api.services.queue.worker_leases import WorkerLeases
 from api.services.shared.client_reference import index_of
 from utilities.clock import Clock, now_ms, to_datetime
 from utilities.cosmos_connector import Documents
+from utilities.slices import in_slices
+
+# What the queue notes on a job that was not admitted.
+_NOTED = {
+    kind.value.lower(): kind
+    for kind in (
+        WaitingKind.LIMIT,
+        WaitingKind.BUDGET,
+        WaitingKind.SUSPENDED,
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What the reasons of many jobs follow from.
+
+    `waits` are the seconds until models that are paused are tried, and
+    `suspended` the states of suspended ones, both by what jobs call them;
+    `with_thread` are the ids of workers that have one.
+    """
+
+    now: datetime
+    workers: Mapping[str, Sequence[Worker]]
+    waits: Mapping[str, float]
+    suspended: Mapping[str, Suspended]
+    with_thread: AbstractSet[str]
 
 
 class JobWaiting:
-    """Looks at the workers and the model of one job."""
+    """Looks at workers and models, once for all jobs of a list."""
 
     def __init__(
         self,
@@ -35,65 +64,100 @@ class JobWaiting:
 
     async def explain(self, job: Job) -> Job:
         """Return the job, with what it waits for if it is PENDING."""
-        if job.status is not JobStatus.PENDING:
-            return job
-        waiting = await self._reason(job)
-        return job.model_copy(update={"waiting_for": waiting})
+        (explained,) = await self.explain_all([job])
+        return explained
 
-    async def _reason(self, job: Job) -> WaitingFor:
-        due = job.available_at
-        if due is not None and due > to_datetime(self._clock()):
-            return WaitingFor(kind=WaitingKind.NOT_DUE, until=due)
-        found = await self._workers.find({"clientId": job.client_id})
-        workers = [
-            worker
-            for worker in map(read_worker, found)
-            if worker.status is not WorkerStatus.ERROR
-        ]
-        return (
-            _of_workers(job, workers)
-            or await self._of_model(job)
-            or await self._of_threads(job, workers)
+    async def explain_all(self, jobs: Sequence[Job]) -> list[Job]:
+        """Return the jobs, each with what it waits for if it is PENDING."""
+        pending = [job for job in jobs if job.status is JobStatus.PENDING]
+        if not pending:
+            return list(jobs)
+        seen = await self._look(pending)
+
+        def explained(job: Job) -> Job:
+            if job.status is not JobStatus.PENDING:
+                return job
+            return job.model_copy(update={"waiting_for": _reason(job, seen)})
+
+        return await in_slices(explained, jobs)
+
+    async def _look(self, jobs: Sequence[Job]) -> _Seen:
+        now = to_datetime(self._clock())
+        if all(_is_deferred(job, now) for job in jobs):
+            return _Seen(now, {}, {}, {}, frozenset())
+        workers = await self._workers_of({job.client_id for job in jobs})
+        ids = await self._models.ids({job.model for job in jobs})
+        waits = await self._health.waits(set(ids.values()))
+        leases = await self._leases.of_workers(
+            [each.worker_id for some in workers.values() for each in some]
+        )
+        return _Seen(
+            now,
+            workers,
+            {name: waits[of] for name, of in ids.items() if of in waits},
+            self._suspended(ids),
+            {lease.slot.worker_id for lease in leases},
         )
 
-    async def _of_model(self, job: Job) -> WaitingFor | None:
-        try:
-            model = await self._models.find(job.model)
-        except NotFoundError:
-            return None  # its worker will say so
-        if (suspended := self._models.shown(model).suspended) is not None:
-            return WaitingFor(
-                kind=WaitingKind.SUSPENDED,
-                until=suspended.retry_at,
-                detail=suspended.message,
-            )
-        health = await self._health.of(model)
-        if health.available:
-            return None
-        seconds = max(map(_seconds_left, health.processes), default=0.0)
-        until = to_datetime(self._clock()) + timedelta(seconds=seconds)
-        return WaitingFor(kind=WaitingKind.MODEL_UNAVAILABLE, until=until)
+    def _suspended(self, ids: Mapping[str, str]) -> dict[str, Suspended]:
+        states = {
+            name: self._models.suspended(model_id)
+            for name, model_id in ids.items()
+        }
+        return {name: state for name, state in states.items() if state}
 
-    async def _of_threads(self, job: Job, workers: list[Worker]) -> WaitingFor:
-        ids = [w.worker_id for w in workers if _would_take(w, job)]
-        has_thread = bool(await self._leases.of_workers(ids))
-        kind = WaitingKind.ITS_TURN if has_thread else WaitingKind.NO_THREAD
-        return WaitingFor(kind=kind)
+    async def _workers_of(
+        self, client_ids: AbstractSet[str]
+    ) -> dict[str, list[Worker]]:
+        found = await self._workers.find(
+            {"clientId": {"$in": sorted(client_ids)}}
+        )
+        workers: dict[str, list[Worker]] = {}
+        for worker in map(read_worker, found):
+            if worker.status is not WorkerStatus.ERROR:
+                workers.setdefault(worker.client_id, []).append(worker)
+        return workers
 
 
-def _of_workers(job: Job, workers: list[Worker]) -> WaitingFor | None:
-    if not workers:
-        return WaitingFor(kind=WaitingKind.NO_WORKER)
+def _is_deferred(job: Job, now: datetime) -> bool:
+    return job.available_at is not None and job.available_at > now
+
+
+def _reason(job: Job, seen: _Seen) -> WaitingFor:
+    if _is_deferred(job, seen.now):
+        kind = _NOTED.get(job.waits_for or "", WaitingKind.NOT_DUE)
+        return WaitingFor(kind=kind, until=job.available_at)
+    workers = seen.workers.get(job.client_id, [])
     fitting = [worker for worker in workers if _fits(worker, job)]
+    running = {
+        worker.worker_id
+        for worker in fitting
+        if worker.status is WorkerStatus.RUNNING
+    }
+    if not running:
+        return WaitingFor(kind=_without_worker(workers, fitting))
+    if (suspended := seen.suspended.get(job.model)) is not None:
+        return WaitingFor(
+            kind=WaitingKind.SUSPENDED,
+            until=suspended.retry_at,
+            detail=suspended.message,
+        )
+    if (wait := seen.waits.get(job.model)) is not None:
+        until = seen.now + timedelta(seconds=wait)
+        return WaitingFor(kind=WaitingKind.MODEL_UNAVAILABLE, until=until)
+    has_thread = not running.isdisjoint(seen.with_thread)
+    kind = WaitingKind.ITS_TURN if has_thread else WaitingKind.NO_THREAD
+    return WaitingFor(kind=kind)
+
+
+def _without_worker(
+    workers: Sequence[Worker], fitting: Sequence[Worker]
+) -> WaitingKind:
+    if not workers:
+        return WaitingKind.NO_WORKER
     if not fitting:
-        return WaitingFor(kind=WaitingKind.FILTER_MISMATCH)
-    if not any(_would_take(worker, job) for worker in fitting):
-        return WaitingFor(kind=WaitingKind.WORKER_STOPPED)
-    return None
-
-
-def _would_take(worker: Worker, job: Job) -> bool:
-    return worker.status is WorkerStatus.RUNNING and _fits(worker, job)
+        return WaitingKind.FILTER_MISMATCH
+    return WaitingKind.WORKER_STOPPED
 
 
 def _fits(worker: Worker, job: Job) -> bool:
@@ -102,10 +166,8 @@ def _fits(worker: Worker, job: Job) -> bool:
         return False
     if config.operation_filter not in (None, job.operation):
         return False
-    wanted = index_of(config.client_reference_filters).items()
-    return wanted <= index_of(job.client_reference).items()
-
-
-def _seconds_left(process: ProcessHealth) -> float:
-    trial = process.circuit_breaker.next_trial_seconds or 0.0
-    return max(trial, process.paused_seconds)
+    wanted = config.client_reference_filters
+    if not wanted:
+        return True
+    found = index_of(job.client_reference).items()
+    return index_of(wanted).items() <= found

@@ -1,6 +1,7 @@
 """Every process reports how its calls go; a request reads them all."""
 
 from collections import Counter
+from collections.abc import Collection
 
 from api.models.model_health_models import (
     BreakerHealth,
@@ -14,7 +15,7 @@ from llm_sdks.profiles.profile import NOTHING, Profile
 from llm_sdks.resilience.circuit_breaker import BreakerState
 from llm_sdks.resilience.model_gate import GateState, ModelGates
 from utilities.clock import Clock, now_ms, to_datetime
-from utilities.cosmos_connector import Document, Documents
+from utilities.cosmos_connector import Document, Documents, Filter
 
 # Who has not reported for so long is dead.
 _FORGOTTEN_MS = 15_000
@@ -54,18 +55,8 @@ class ModelHealthService:
 
     async def of(self, model: Model) -> ModelHealth:
         """Put together what the living processes know of a model."""
-        found = await self._documents.find(
-            {
-                "modelId": model.model_id,
-                "reportedAt": {"$gt": self._clock() - _FORGOTTEN_MS},
-                # A process of an earlier version reports it in another form.
-                "health": {"$ne": None},
-            }
-        )
-        processes = [
-            ProcessHealth.model_validate_json(document["health"])
-            for document in found
-        ]
+        found = await self._reports({"modelId": model.model_id})
+        processes = [process for _, process in found]
         failed = Counter[str]()
         for process in processes:
             failed.update(process.failed)
@@ -83,6 +74,35 @@ class ModelHealthService:
             refused_options=learnt.refused_options if learnt else (),
             processes=processes,
         )
+
+    async def waits(self, model_ids: Collection[str]) -> dict[str, float]:
+        """Return the seconds until models that are paused are tried."""
+        waits: dict[str, float] = {}
+        where = {"modelId": {"$in": list(model_ids)}}
+        for model_id, process in await self._reports(where):
+            if not _is_available(process):
+                trial = process.circuit_breaker.next_trial_seconds or 0.0
+                wait = max(trial, process.paused_seconds)
+                waits[model_id] = max(wait, waits.get(model_id, 0.0))
+        return waits
+
+    async def _reports(self, where: Filter) -> list[tuple[str, ProcessHealth]]:
+        """Return what living processes say, and of which model."""
+        found = await self._documents.find(
+            {
+                **where,
+                "reportedAt": {"$gt": self._clock() - _FORGOTTEN_MS},
+                # A process of an earlier version reports it in another form.
+                "health": {"$ne": None},
+            }
+        )
+        return [
+            (
+                document["modelId"],
+                ProcessHealth.model_validate_json(document["health"]),
+            )
+            for document in found
+        ]
 
     def _document(self, model_id: str, state: GateState) -> Document:
         now = self._clock()

@@ -120,9 +120,13 @@ class ModelService:
         )
         return self.shown(changed)
 
+    def suspended(self, model_id: str) -> Suspended | None:
+        """Return the state of a model whose account is stopped."""
+        return self._suspended(model_id)
+
     def shown(self, model: Model) -> Model:
         """Return a model with its state, as people see it."""
-        suspended = self._suspended(model.model_id)
+        suspended = self.suspended(model.model_id)
         if suspended is None:
             return model
         return model.model_copy(update={"suspended": suspended})
@@ -155,14 +159,19 @@ class ModelService:
 
     async def missing(self, references: set[str]) -> set[str]:
         """Tell which of the models that jobs name do not exist."""
-        found: set[str] = set()
+        return references - (await self.ids(references)).keys()
+
+    async def ids(self, references: Collection[str]) -> dict[str, str]:
+        """Return the ids of the models that jobs name, by these names."""
+        found: dict[str, str] = {}
         for block in blocks(sorted(references), _BLOCK):
             ids = [ObjectId(each) for each in block if ObjectId.is_valid(each)]
             named = {"name": {"$in": list(block)}}
             where = {"$or": [named, {"_id": {"$in": ids}}]} if ids else named
             for document in await self._documents.find(where, fields=["name"]):
-                found |= {document["name"], str(document["_id"])}
-        return references - found
+                model_id = str(document["_id"])
+                found |= {document["name"]: model_id, model_id: model_id}
+        return found
 
     def _check_sdk(self, name: str) -> None:
         names = self._sdks.names()

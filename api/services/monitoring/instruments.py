@@ -8,6 +8,7 @@ from api.models.metrics import Metrics
 from api.services.monitoring.labels import OTHER, FirstCome
 from api.services.monitoring.observer import CallEnd, Observer
 from api.services.queue.job_work import (
+    CanceledJob,
     ClaimedJob,
     Outcome,
     Requeued,
@@ -22,6 +23,8 @@ _MOST_CURRENCIES = 10
 _METHODS = frozenset(
     {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 )
+
+_ENDS = {Succeeded: "processed", CanceledJob: "canceled"}
 
 _QUICK = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _FIRST_TOKEN = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -73,7 +76,7 @@ class Instruments(Observer):
             why = "failure" if failed else "deferred"
             self._requeue.labels(model, operation, why).inc()
             return
-        ended = "processed" if isinstance(outcome, Succeeded) else "error"
+        ended = _ENDS.get(type(outcome), "error")
         self._finished.labels(model, operation, ended).inc()
         waited = (self._clock() - job.started_at) / 1000
         self._turnaround.observe(max(waited, 0.0))

@@ -3,8 +3,9 @@
 Pure: the queue sends what is made here, as conditional updates.
 """
 
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from api.models import attempt_models
@@ -12,6 +13,7 @@ from api.models.attempt_models import AttemptEnd
 from api.models.job_status import JobStatus
 from api.models.metrics import Metrics
 from api.services.queue.job_work import (
+    CanceledJob,
     ClaimedJob,
     Failed,
     Outcome,
@@ -24,10 +26,12 @@ from api.services.queue.job_work import (
 )
 from api.services.queue.waiting_jobs import deferred
 from utilities import payload
+from utilities.clock import to_datetime
 from utilities.cosmos_connector import Document, Filter
 
 LEASE_EXPIRED = "LEASE_EXPIRED"
 UNREADABLE = "UNREADABLE_JOB"
+EXPIRED = "EXPIRED"
 # What `freed` and `as_seen` need of a document.
 LEASE_FIELDS = (
     "clientId",
@@ -68,11 +72,17 @@ def still_leased(result: Result) -> Filter:
     The token alone decides: it stays when a lease ends, until somebody
     else claims the job or a person decides about it.
     """
-    requeued = isinstance(result.outcome, Requeued)
+    match result.outcome:
+        case Requeued():
+            statuses = _MAY_BE_REQUEUED
+        case CanceledJob():
+            statuses = [JobStatus.CANCELED]
+        case _:
+            statuses = _WORTH_AN_ANSWER
     return {
         "_id": result.job.job_id,
         "leaseToken": result.job.lease_token,
-        "status": {"$in": _MAY_BE_REQUEUED if requeued else _WORTH_AN_ANSWER},
+        "status": {"$in": statuses},
         "_metadata.isDeleted": False,
     }
 
@@ -87,6 +97,19 @@ def changes(result: Result, now: int, max_attempts: int) -> Document:
             return {**ended, "finishedAt": now}
         case Requeued() as back:
             return _requeue(result.job, back, now)
+        case CanceledJob() as canceled:
+            return _canceled(result.job, canceled)
+
+
+def as_canceled(result: Result) -> Result:
+    """Give what is left of a result when its job has been canceled."""
+    job, outcome = result.job, result.outcome
+    if not isinstance(outcome, Requeued):
+        return Result(job, CanceledJob(outcome.metrics))
+    if outcome.spent is not None:
+        job = replace(job, spent=outcome.spent)
+    paid = outcome.checkpoint
+    return Result(job, CanceledJob(paid.metrics if paid else Metrics()))
 
 
 def as_seen(document: Document) -> Document:
@@ -125,12 +148,36 @@ def freed(
     if paid is not None:
         error["failedResponseData"] = paid.response_json
     return {
-        "status": JobStatus.ERROR_PROCESSING,
-        "errorData": payload.dump(error),
+        **_ended_with(error),
         "attemptHistory": history,
         "finishedAt": now,
         **_cost_so_far(document, paid),
     }
+
+
+def expired(document: Document, now: int) -> Document:
+    """Give the fields that end a job which has waited too long."""
+    paid = _checkpoint_of(document)
+    return {
+        **_ended_with(expiry_error(document.get("expiresAt"), paid)),
+        "finishedAt": now,
+        **_cost_so_far(document, paid),
+    }
+
+
+def expiry_error(
+    expires_at: int | None, paid: Succeeded | None = None
+) -> dict[str, Any]:
+    """Say that a job has expired; `paid` is the answer that it has."""
+    when = "" if expires_at is None else f", {to_datetime(expires_at)}"
+    error: dict[str, Any] = {
+        "errorType": EXPIRED,
+        "message": f"The job was not started before its expiresAt{when}. Set "
+        "it to PENDING to run it without one.",
+    }
+    if paid is not None:
+        error["failedResponseData"] = paid.response_json
+    return error
 
 
 def unreadable(error: Exception, now: int) -> Document:
@@ -139,10 +186,15 @@ def unreadable(error: Exception, now: int) -> Document:
         "errorType": UNREADABLE,
         "message": f"The stored job cannot be read: {error}. Submit it anew.",
     }
+    return {**_ended_with(told), "finishedAt": now}
+
+
+def _ended_with(error: Mapping[str, Any]) -> Document:
     return {
         "status": JobStatus.ERROR_PROCESSING,
-        "errorData": payload.dump(told),
-        "finishedAt": now,
+        "errorData": payload.dump(error),
+        # What jobs are found by.
+        "errorType": str(error.get("errorType") or ""),
     }
 
 
@@ -189,6 +241,7 @@ def _succeeded(job: ClaimedJob, answer: Succeeded) -> Document:
         "responseData": answer.response_json,
         "processingMetrics": total.to_document(),
         "errorData": None,
+        "errorType": None,
         "checkpoint": None,
         # Set to PENDING, the job goes on counting from here.
         "spent": Spent(total).dump(),
@@ -206,20 +259,24 @@ def _failed(
     job: ClaimedJob, failed: Failed, now: int, max_attempts: int
 ) -> Document:
     error = dict(failed.error)
-    said = f"{error.get('errorType')}: {error.get('message')}"
-    history = _lengthened(job, AttemptEnd.FAILED, said, now)
-    if job.attempts >= max_attempts:
-        error["attemptHistory"] = payload.load(history)
     total = _total(job, failed.metrics)
-    return {
-        "status": JobStatus.ERROR_PROCESSING,
-        "errorData": payload.dump(error),
-        "attemptHistory": history,
+    cost: Document = {
         "processingMetrics": total.to_document(),
         "checkpoint": None,
         # As above.
         "spent": Spent(total).dump(),
     }
+    if not failed.counted:
+        return {
+            **_ended_with(error),
+            **cost,
+            "attempts": job.attempts - 1,
+        }
+    said = f"{error.get('errorType')}: {error.get('message')}"
+    history = _lengthened(job, AttemptEnd.FAILED, said, now)
+    if job.attempts >= max_attempts:
+        error["attemptHistory"] = payload.load(history)
+    return {**_ended_with(error), **cost, "attemptHistory": history}
 
 
 def _requeue(job: ClaimedJob, back: Requeued, now: int) -> Document:
@@ -241,6 +298,17 @@ def _requeue(job: ClaimedJob, back: Requeued, now: int) -> Document:
     if back.spent is not None:
         changes["spent"] = back.spent
     return changes
+
+
+def _canceled(job: ClaimedJob, canceled: CanceledJob) -> Document:
+    total = _total(job, canceled.metrics)
+    if total == Metrics():
+        return {}
+    return {
+        "processingMetrics": total.to_document(),
+        "spent": Spent(total).dump(),
+        "checkpoint": None,
+    }
 
 
 def _total(job: ClaimedJob, metrics: Metrics) -> Metrics:

@@ -16,6 +16,7 @@ from api.models.attempt_models import AttemptEnd
 from api.models.job_status import JobStatus
 from api.models.worker_models import WorkerConfig
 from api.services.queue import job_outcomes
+from api.services.queue.cancellations import Canceled
 from api.services.queue.job_outcomes import Result
 from api.services.queue.job_work import (
     Claimant,
@@ -33,7 +34,12 @@ from utilities.cosmos_connector import (
     ObjectId,
     StoreError,
 )
-from utilities.signals import RUNS_CHANGED, Signals, jobs_waiting
+from utilities.signals import (
+    JOBS_ENDED,
+    RUNS_CHANGED,
+    Signals,
+    jobs_waiting,
+)
 
 # The operation of the jobs that runs are made of.
 RUN_OPERATION = "optimize"
@@ -229,6 +235,9 @@ class JobQueue:
             [self._update(result, now) for result in results],
             unset=["leaseToken"],
         )
+        if taken < len(results):
+            await self._store_costs(results, now)
+        self._signals.publish(JOBS_ENDED)
         if any(each.job.operation == RUN_OPERATION for each in results):
             self._signals.publish(RUNS_CHANGED)
         self._announce(
@@ -238,6 +247,30 @@ class JobQueue:
             and each.outcome.available_at <= now
         )
         return taken
+
+    async def _store_costs(self, results: Sequence[Result], now: int) -> None:
+        """Note what jobs have cost that were canceled while they ran."""
+        paid = [
+            job_outcomes.as_canceled(result)
+            for result in results
+            if not isinstance(result.outcome, Requeued)
+        ]
+        if paid:
+            await self._documents.update_each(
+                [self._update(result, now) for result in paid],
+                unset=["leaseToken"],
+            )
+
+    async def canceled(self, tokens: Sequence[str]) -> Canceled:
+        """Return which jobs of these blocks have been canceled."""
+        found = await self._documents.find(
+            {
+                "leaseToken": {"$in": list(tokens)},
+                "status": {"$eq": JobStatus.CANCELED},
+            },
+            fields=["leaseToken"],
+        )
+        return {job["_id"]: job["leaseToken"] for job in found}
 
     async def extend_leases(self, tokens: Sequence[str]) -> int:
         """Give all jobs of these blocks another full lease.
@@ -318,6 +351,7 @@ class JobQueue:
             ]
         )
         self._announce(job.get("clientId") for job in found)
+        self._signals.publish(JOBS_ENDED)
         return freed
 
     def _announce(self, client_ids: Iterable[object]) -> None:

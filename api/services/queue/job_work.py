@@ -62,6 +62,8 @@ class ClaimedJob:
     client_reference: str | None = None
     # What earlier tries have cost, as JSON: see `Spent`.
     spent: str | None = None
+    # After this time (ms) it is not started any more.
+    expires_at: int | None = None
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:
@@ -95,6 +97,7 @@ class ClaimedJob:
             checkpoint=load_checkpoint(document.get("checkpoint")),
             client_reference=document.get("clientReference"),
             spent=document.get("spent"),
+            expires_at=document.get("expiresAt"),
         )
 
 
@@ -113,10 +116,14 @@ class Succeeded:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The job cannot be answered; `error` says why and what to do."""
+    """The job cannot be answered; `error` says why and what to do.
+
+    `counted` says whether this was an attempt.
+    """
 
     error: Mapping[str, Any]
     metrics: Metrics = field(default_factory=Metrics)
+    counted: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +144,13 @@ class Requeued:
     spent: str | None = None
     # Why the call was not admitted, if that is what the job waits for.
     waits_for: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CanceledJob:
+    """Its client has canceled the job; `metrics` is what it has cost."""
+
+    metrics: Metrics = field(default_factory=Metrics)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +219,7 @@ def dump_checkpoint(done: Succeeded | None) -> str | None:
     return payload.dump(asdict(done) | {"metrics": done.metrics.dump()})
 
 
-Outcome = Succeeded | Failed | Requeued
+Outcome = Succeeded | Failed | Requeued | CanceledJob
 
 
 _NEEDED: Mapping[str, type | tuple[type, ...]] = {
@@ -231,6 +245,7 @@ _OPTIONAL: Mapping[str, type] = {
     "attemptHistory": str,
     "checkpoint": str,
     "spent": str,
+    "expiresAt": int,
 }
 
 

@@ -1,10 +1,11 @@
 """`from` and `to` of a query: inclusive, in UTC."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, time
 from typing import Any
 
 from api.core.errors import RuleError
+from utilities.clock import to_ms
 
 _DATE_LENGTH = len("2026-01-31")
 
@@ -20,9 +21,9 @@ class TimeRange:
         """Give a condition on a time in milliseconds; empty if open."""
         condition = {}
         if self.start is not None:
-            condition["$gte"] = _milliseconds(self.start)
+            condition["$gte"] = to_ms(self.start)
         if self.end is not None:
-            condition["$lte"] = _milliseconds(self.end)
+            condition["$lte"] = to_ms(self.end)
         return condition
 
 
@@ -53,8 +54,3 @@ def _read(name: str, text: str, time_of_day: time) -> datetime:
             f"{name} must be an ISO 8601 date or time, such as 2026-01-31 "
             "or 2026-01-31T12:00:00Z"
         ) from None
-
-
-def _milliseconds(moment: datetime) -> int:
-    epoch = datetime(1970, 1, 1, tzinfo=UTC)
-    return (moment - epoch) // timedelta(milliseconds=1)

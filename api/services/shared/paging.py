@@ -68,7 +68,8 @@ async def fetch_page(
 ) -> Page[T]:
     """Read one page in the order of the field `order`, then of `_id`.
 
-    `where` must leave that field, and `$or` if it is not `_id`, to us.
+    Of that field, `where` may have a range only, and no `$or` if it is
+    not `_id`.
     `fields` are those that `read` needs; None means all.
     """
     wanted = None if fields is None else [*fields, order]
@@ -201,7 +202,9 @@ def _after(
         return {**where, "_id": {beyond: last_id}}
     # The first condition is what an index can begin with.
     later = [{order: {beyond: value}}, {"_id": {beyond: last_id}}]
-    return {**where, order: {f"{beyond}e": value}, "$or": later}
+    # The cursor lies within the range that `where` may have.
+    rest = {**where.get(order, {}), f"{beyond}e": value}
+    return {**where, order: rest, "$or": later}
 
 
 def _encode(document: Document, order: str) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -11,11 +12,14 @@ from bson import ObjectId
 from api.models.metrics import Metrics
 from api.models.worker_models import WorkerConfig
 from api.services.limits.claims import ClaimGuard
+from api.services.queue.cancellations import Canceled
 from api.services.queue.job_outcomes import Result
 from api.services.queue.job_queue import JobQueue
 from api.services.queue.job_work import (
+    CanceledJob,
     Claimant,
     ClaimedJob,
+    Failed,
     Requeued,
     Succeeded,
 )
@@ -41,6 +45,7 @@ class _Rig:
         self.results: list[Result] = []
         self.pending: list[Result] = []
         self.closed = False
+        self.canceled_now: Canceled = {}
         self.runner = JobRunner(
             Claimant("p", "w"),
             "c",
@@ -64,6 +69,12 @@ class _Rig:
         )
 
     lease_seconds = 30.0
+
+    async def extend_leases(self, _tokens: object) -> int:
+        return CONCURRENCY - len(self.canceled_now)
+
+    async def canceled(self, _tokens: object) -> Canceled:
+        return self.canceled_now
 
     async def claim(self, *_: object) -> Sequence[ClaimedJob]:
         # As if a great many were expected to end during the claim.
@@ -121,6 +132,21 @@ async def test_what_is_claimed_ahead_goes_back_when_the_worker_stops() -> None:
         assert not result.outcome.counted
 
 
+async def test_a_job_that_has_expired_is_not_started() -> None:
+    rig = _Rig(jobs=CONCURRENCY)
+    rig.waiting.append(replace(_job(), expires_at=1))
+    task = await _run(rig)
+    rig.running[0].set()
+    await _until(lambda: len(rig.results) == 2)
+    expired = rig.results[1].outcome
+    assert isinstance(expired, Failed)
+    assert expired.error["errorType"] == "EXPIRED"
+    assert not expired.counted
+    assert len(rig.running) == CONCURRENCY
+    rig.runner.stop()
+    await task
+
+
 class Clock:
     """Milliseconds, which pass when the test says so."""
 
@@ -173,3 +199,29 @@ def test_without_a_free_place_nothing_is_looked_for(
 ) -> None:
     runner._remember_due(0.0)
     assert runner._wait_seconds(free=0) is None
+
+
+async def test_a_canceled_job_is_stopped_and_its_place_is_used() -> None:
+    rig = _Rig(jobs=CONCURRENCY + 2)
+    jobs = list(rig.waiting)
+    task = await _run(rig)
+    gone = {jobs[0].job_id: "token", jobs[2].job_id: "token"}
+    stale = {jobs[1].job_id: "the token of an earlier claim"}
+    rig.runner.cancel({**gone, **stale})
+    await _until(lambda: len(rig.running) == CONCURRENCY + 1)
+    assert {each.job.job_id for each in rig.results} == set(gone)
+    assert {type(each.outcome) for each in rig.results} == {CanceledJob}
+    rig.runner.stop()
+    await task
+
+
+async def test_a_lease_that_is_not_extended_tells_of_a_cancellation() -> None:
+    rig = _Rig(jobs=CONCURRENCY)
+    rig.lease_seconds = 0.03
+    first = rig.waiting[0]
+    task = await _run(rig)
+    rig.canceled_now = {first.job_id: first.lease_token}
+    await _until(lambda: len(rig.results) == 1)
+    assert rig.results[0] == Result(first, CanceledJob())
+    rig.runner.stop()
+    await task

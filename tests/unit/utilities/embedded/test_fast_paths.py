@@ -483,3 +483,68 @@ def test_what_is_not_there_is_not_made(database: Database) -> None:
     assert database.find("jobs") == []
     names = database.command({"listCollections": 1})["cursor"]["firstBatch"]
     assert [each["name"] for each in names] == ["others"]
+
+
+def ids(count: int) -> list[ObjectId]:
+    return [ObjectId(f"{number + 256:024x}") for number in range(count)]
+
+
+def test_updates_that_are_alike_are_made_as_the_package_makes_them(
+    database: Database,
+) -> None:
+    found = ids(250)
+    for name in ("jobs", "others"):
+        new = [
+            {"_id": each, "leaseToken": "t", "n": 0, "status": "PENDING"}
+            for each in found
+        ]
+        database.command({"insert": name, "documents": new})
+    changes = [
+        {
+            # Some have another token by now.
+            "q": {"_id": each, "leaseToken": "t" if n % 3 else "x"},
+            "u": {
+                "$set": {"n": n, "half": n / 2, "list": [n], "text": "?" * n},
+                "$inc": {"tries": n},
+                "$unset": {"leaseToken": ""},
+            },
+        }
+        for n, each in enumerate(found)
+    ]
+    answers = [database.update(name, *changes) for name in ("jobs", "others")]
+    assert answers[0]["n"] == answers[1]["n"] == 166
+    assert database.find("jobs") == database.find("others")
+
+
+def test_two_updates_of_one_document_come_after_one_another(
+    database: Database,
+) -> None:
+    first, second = (
+        by_id({"$set": {"status": new}}, status=old)
+        for old, new in (("PENDING", "a"), ("a", "b"))
+    )
+    assert database.update("jobs", first, second)["n"] == 2
+    (found,) = database.find("jobs")
+    assert found["status"] == "b"
+
+
+@pytest.mark.parametrize(
+    ("direction", "beyond"), [(1, "$gt"), (-1, "$lt")], ids=["up", "down"]
+)
+def test_a_later_page_is_found_in_both_directions(
+    database: Database, direction: int, beyond: str
+) -> None:
+    found = ids(9)
+    new = [{"_id": each, "sequence": n // 3} for n, each in enumerate(found)]
+    database.command({"insert": "jobs", "documents": new})
+    options: Document = {
+        "filter": {
+            "sequence": {f"{beyond}e": 1},
+            "$or": [{"sequence": {beyond: 1}}, {"_id": {beyond: found[4]}}],
+        },
+        "sort": {"sequence": direction, "_id": direction},
+    }
+    page = database.find_plainly(options)
+    assert page is not None
+    expected = found[5:] if direction > 0 else found[:4][::-1]
+    assert [each["_id"] for each in page] == expected

@@ -1,0 +1,116 @@
+"""Lets requests wait until their jobs end.
+
+However many wait, one query at a time asks for all of them: soon after a
+job has ended in this process, and otherwise every second, for those that
+end in others.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+import structlog
+
+from api.models.job_models import Job
+from api.models.job_status import CANCELABLE, has_ended
+from utilities.cosmos_connector import Documents, ObjectId, StoreError
+from utilities.signals import JOBS_ENDED, Signals
+from utilities.slices import blocks
+from utilities.tasks import Loop
+
+_EVERY_SECONDS = 1.0
+# Ends are gathered for this time; and questions take this share of the
+# database's time, and no more.
+_GATHER_SECONDS, _SHARE = 0.02, 20
+_AT_ONCE = 500
+
+log = structlog.get_logger(__name__)
+
+
+class JobEnds(Loop):
+    """Knows who waits for which job, in the loop of the requests."""
+
+    name = "jobEnds"
+    vital = False
+
+    def __init__(
+        self,
+        documents: Documents,
+        signals: Signals,
+        every_seconds: float = _EVERY_SECONDS,
+    ) -> None:
+        super().__init__()
+        self._documents = documents
+        self._signals = signals
+        self._every_seconds = every_seconds
+        self._waiting: dict[ObjectId, list[asyncio.Future[None]]] = {}
+        self._released = False
+
+    async def wait(self, job: Job, seconds: float) -> None:
+        """Return when the job has ended, or after this time."""
+        if self._released or has_ended(job.status):
+            return
+        job_id = ObjectId(job.job_id)
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(job_id, []).append(future)
+        # It may have ended since it was read.
+        self.wake()
+        try:
+            await asyncio.wait({future}, timeout=seconds)
+        finally:
+            self._forget(job_id, future)
+
+    def release(self) -> None:
+        """Let nobody wait any longer: the process ends."""
+        self._released = True
+        for job_id in list(self._waiting):
+            self._end(job_id)
+
+    async def run(self) -> None:
+        """Look for ends until stopped."""
+        self.attach()
+        self._signals.subscribe(JOBS_ENDED, self._hear)
+        try:
+            while not self.stopping:
+                await self.pause(self._every_seconds)
+                if self._waiting:
+                    await self._look()
+        finally:
+            self._signals.unsubscribe(JOBS_ENDED, self._hear)
+
+    def _hear(self) -> None:
+        # Called on any thread.
+        if self._waiting:
+            self.wake_safely()
+
+    async def _look(self) -> None:
+        await asyncio.sleep(_GATHER_SECONDS)
+        began = time.monotonic()
+        try:
+            for block in blocks(list(self._waiting), _AT_ONCE):
+                for job_id in await self._ended(block):
+                    self._end(job_id)
+        except StoreError as error:
+            log.info("job_ends_not_read", error=type(error).__name__)
+        await asyncio.sleep((time.monotonic() - began) * _SHARE)
+
+    async def _ended(self, ids: Sequence[ObjectId]) -> list[ObjectId]:
+        # "Not in", so that no server goes by an index of the status.
+        where = {
+            "_id": {"$in": list(ids)},
+            "status": {"$nin": list(CANCELABLE)},
+        }
+        found = await self._documents.find(where, fields=["_id"])
+        return [job["_id"] for job in found]
+
+    def _end(self, job_id: ObjectId) -> None:
+        for future in self._waiting.pop(job_id, ()):
+            if not future.done():
+                future.set_result(None)
+
+    def _forget(self, job_id: ObjectId, future: asyncio.Future[None]) -> None:
+        futures = self._waiting.get(job_id, [])
+        if future in futures:
+            futures.remove(future)
+            if not futures:
+                del self._waiting[job_id]

@@ -1,0 +1,117 @@
+"""`GET /jobs/{jobId}?wait=...`: no polling for who waits, or for us."""
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from api.models.metrics import Metrics
+from api.services.jobs.job_ends import JobEnds
+from api.services.queue.job_outcomes import Result
+from api.services.queue.job_work import Succeeded
+from tests.support.api_user import ApiUser
+from tests.support.fake_provider import FakeProvider
+from tests.support.store import Store
+from utilities.cosmos_connector import Documents, ObjectId
+from utilities.signals import JOBS_ENDED, Signals
+
+
+class Ends:
+    """What lets requests wait, running, and how often it has asked."""
+
+    def __init__(self, store: Store, every_seconds: float) -> None:
+        self.signals = Signals()
+        self.asked = 0
+        documents = Documents(store.application.clients, "jobs")
+        self.part = JobEnds(documents, self.signals, every_seconds)
+        ended = self.part._ended
+
+        async def counted(ids: Any) -> list[ObjectId]:
+            self.asked += 1
+            return await ended(ids)
+
+        self.part._ended = counted  # type: ignore[method-assign]
+        self.store = store
+
+    async def wait(self, job_id: str, seconds: float) -> None:
+        jobs = self.store.application.services.jobs
+        await self.part.wait(
+            await jobs.get(job_id, self.store.client), seconds
+        )
+
+
+async def answer(store: Store) -> None:
+    jobs = await store.claim()
+    results = [Result(job, Succeeded("{}", Metrics())) for job in jobs]
+    await store.queue.store(results)
+
+
+@pytest.mark.parametrize("told", [True, False])
+async def test_all_who_wait_are_answered_by_a_few_questions(
+    store: Store,
+    told: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    ids = await store.submit(600)
+    ends = Ends(store, 60.0 if told else 0.2)
+    running = asyncio.create_task(ends.part.run())
+    waiting = [asyncio.create_task(ends.wait(each, 60)) for each in ids]
+    while len(ends.part._waiting) < len(ids):  # noqa: ASYNC110 - from outside
+        await asyncio.sleep(0.01)
+    while (await store.statuses()).get("PENDING"):
+        await answer(store)
+    ends.signals.publish(JOBS_ENDED)
+    async with asyncio.timeout(30):
+        await asyncio.gather(*waiting)
+    assert ends.asked < 60
+    assert not ends.part._waiting
+    running.cancel()
+
+
+async def test_who_waits_too_long_is_answered_all_the_same(
+    store: Store,
+) -> None:
+    (one,) = await store.submit()
+    ends = Ends(store, 60.0)
+    await ends.wait(one, 0.01)
+    assert not ends.part._waiting
+
+
+async def test_nobody_waits_while_the_process_ends(store: Store) -> None:
+    (one,) = await store.submit()
+    ends = Ends(store, 60.0)
+    waiting = asyncio.create_task(ends.wait(one, 60))
+    while not ends.part._waiting:  # noqa: ASYNC110 - looks from outside
+        await asyncio.sleep(0.01)
+    ends.part.release()
+    await waiting
+    await ends.wait(one, 60)
+
+
+def test_an_answer_comes_when_the_job_ends(
+    user: ApiUser, provider: FakeProvider
+) -> None:
+    provider.delay = 0.5
+    model = user.model(sdk="OpenAI", endpoint=provider.url, key="PROVIDER-KEY")
+    prompt = user.prompt()
+    user.worker()
+    job_id = user.job(model, prompt)["jobId"]
+    with ThreadPoolExecutor(8) as pool:
+        waiting = [
+            pool.submit(user.get, f"/jobs/{job_id}", wait=30) for _ in range(8)
+        ]
+        jobs = [each.result() for each in waiting]
+    assert {job["status"] for job in jobs} == {"PROCESSED"}
+    began = time.monotonic()
+    assert user.get(f"/jobs/{job_id}", wait=30)["status"] == "PROCESSED"
+    assert time.monotonic() - began < 10
+
+
+def test_after_its_time_the_job_is_answered_as_it_is(user: ApiUser) -> None:
+    job_id = user.job(user.model(), user.prompt())["jobId"]
+    waiting = user.get(f"/jobs/{job_id}", wait=0.1)
+    assert waiting["status"] == "PENDING"
+    assert waiting["waitingFor"]["kind"] == "NO_WORKER"
+    user.get(f"/jobs/{job_id}", 422, wait=61)
+    user.get("/jobs/" + "0" * 24, 404, wait=1)
