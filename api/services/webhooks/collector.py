@@ -54,6 +54,7 @@ _JOB_FIELDS = (
     "startedAt",
     "finishedAt",
     "clientReference",
+    "errorType",
 )
 _RUN_FIELDS = (
     "clientId",
@@ -185,6 +186,7 @@ def _of_job(job: Document, kind: EventType, noted: int) -> Event:
         "jobId": str(job["_id"]),
         "clientId": job["clientId"],
         "status": job["status"],
+        "errorType": job.get("errorType") or None,
         "operation": job.get("operation"),
         "model": job.get("model"),
         "clientReference": payload.load(reference) if reference else None,
