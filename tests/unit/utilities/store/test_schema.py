@@ -61,7 +61,8 @@ async def test_every_step_is_made_once_and_recorded(
     await migrate(clients)
     _, steps = await state_of(clients)
     numbers = list(range(1, len(STEPS) + 1))
-    assert [step["_id"] for step in steps] == numbers
+    # Not every server sorts numbers of `_id` as numbers.
+    assert sorted(step["_id"] for step in steps) == numbers
     assert all(isinstance(step["appliedAt"], int) for step in steps)
     told = [(event["event"], event["step"]) for event in events]
     assert told == [
