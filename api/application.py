@@ -26,6 +26,7 @@ from api.routers import (
     prompts,
     runs,
     streams,
+    usage,
     workers,
 )
 from config import VERSION, Settings
@@ -41,6 +42,7 @@ _ROUTERS = (
     jobs.router,
     runs.router,
     streams.router,
+    usage.router,
     workers.router,
     health.router,
     metrics.router,

@@ -10,6 +10,9 @@ from api.services.calls.model_access import ModelAccess
 from api.services.clients.client_service import ClientService
 from api.services.jobs.job_service import JobService
 from api.services.jobs.job_waiting import JobWaiting
+from api.services.limits.ledger import COUNTERS, JOURNAL, Ledger
+from api.services.limits.ledger_recovery import LedgerRecovery
+from api.services.limits.usage_service import UsageService
 from api.services.models.model_health import ModelHealthService
 from api.services.models.model_service import ModelService
 from api.services.monitoring.health_service import HealthService
@@ -88,6 +91,24 @@ class Shared:
         )
 
     @cached_property
+    def ledger(self) -> Ledger:
+        """What calls have used and cost."""
+        return Ledger(
+            self.documents(COUNTERS),
+            self.documents(JOURNAL),
+            self.process_id,
+            self.clock,
+        )
+
+    @cached_property
+    def ledger_recovery(self) -> LedgerRecovery:
+        """What settles the blocks of processes that died."""
+        settled = {name: self.documents(name) for name in ("jobs", "streams")}
+        return LedgerRecovery(
+            self.ledger, self.documents(JOURNAL), settled, self.clock
+        )
+
+    @cached_property
     def client_states(self) -> ClientStates:
         """Which clients are enabled."""
         return ClientStates(self.documents("clients"))
@@ -97,7 +118,7 @@ def build_services(shared: Shared) -> Services:
     """Make every service of the API."""
     settings, clock = shared.settings, shared.clock
     documents = shared.documents
-    models = ModelService(documents("models"), shared.registry)
+    models = ModelService(documents("models"), shared.registry, clock)
     prompts = _prompts(shared)
     flows = PromptFlowService(documents("prompt_flows"))
     jobs = JobService(
@@ -120,6 +141,7 @@ def build_services(shared: Shared) -> Services:
             documents("runs"), models, prompts, jobs, shared.signals
         ),
         streams=_streams(shared, models, prompts),
+        usage=UsageService(documents(COUNTERS)),
         workers=workers,
         health=HealthService(shared.clients, shared.parts.states, clock=clock),
         metrics=shared.metrics,
@@ -171,6 +193,7 @@ def _streams(
         limits=StreamLimits(
             stall_seconds=shared.settings.stream_stall_seconds
         ),
+        ledger=shared.ledger,
     )
 
 

@@ -24,6 +24,7 @@ def build_worker_parts(
             lease_seconds=settings.lease_seconds,
             max_attempts=settings.max_attempts,
             signals=shared.signals,
+            ledger=shared.ledger,
             clock=shared.clock,
         ),
         models=services.models,
@@ -44,5 +45,11 @@ def build_workers(shared: Shared, parts: WorkerParts) -> tuple[Part, ...]:
     source = SnapshotSource(shared.documents("workers"), shared.client_states)
     return (
         WorkerPool(source, shared.leases, parts, limits),
-        SpoolRecovery(parts.spool, parts.queue, shared.leases),
+        SpoolRecovery(
+            parts.spool,
+            parts.queue,
+            shared.leases,
+            settle=shared.ledger_recovery.settle_of_process,
+        ),
+        shared.ledger_recovery,
     )

@@ -9,6 +9,7 @@ from api.core.scrape_access import ScrapeAccess
 from api.services.clients.client_service import ClientService
 from api.services.jobs.job_service import JobService
 from api.services.jobs.job_waiting import JobWaiting
+from api.services.limits.usage_service import UsageService
 from api.services.models.model_health import ModelHealthService
 from api.services.models.model_service import ModelService
 from api.services.monitoring.health_service import HealthService
@@ -33,6 +34,7 @@ class Services:
     job_waiting: JobWaiting
     streams: StreamService
     runs: RunService
+    usage: UsageService
     workers: WorkerService
     health: HealthService
     metrics: MetricsService
@@ -95,6 +97,11 @@ def get_run_service(services: AllServices) -> RunService:
     return services.runs
 
 
+def get_usage_service(services: AllServices) -> UsageService:
+    """Return what reads the ledger."""
+    return services.usage
+
+
 def get_worker_service(services: AllServices) -> WorkerService:
     """Return the workers' service."""
     return services.workers
@@ -119,6 +126,7 @@ Jobs = Annotated[JobService, Depends(get_job_service)]
 Waiting = Annotated[JobWaiting, Depends(get_job_waiting)]
 Streams = Annotated[StreamService, Depends(get_stream_service)]
 Runs = Annotated[RunService, Depends(get_run_service)]
+UsageReports = Annotated[UsageService, Depends(get_usage_service)]
 Workers = Annotated[WorkerService, Depends(get_worker_service)]
 Health = Annotated[HealthService, Depends(get_health_service)]
 Metrics = Annotated[MetricsService, Depends(get_metrics_service)]

@@ -134,6 +134,14 @@ async def _indexes_of_prompts(database: Database) -> None:
     await database["prompts"].create_index([("clientId", 1), ("name", 1)])
 
 
+async def _indexes_of_the_ledger(database: Database) -> None:
+    # A client's usage by day, everybody's, and a run's.
+    ledger = database["ledger"]
+    await ledger.create_index([("clientId", 1), ("day", 1)])
+    await ledger.create_index([("day", 1)])
+    await ledger.create_index([("runId", 1)])
+
+
 STEPS: tuple[Step, ...] = (
     _first_indexes,
     _indexes_of_streams,
@@ -143,6 +151,7 @@ STEPS: tuple[Step, ...] = (
     _indexes_of_worker_leases,
     _indexes_of_claims,
     _indexes_of_prompts,
+    _indexes_of_the_ledger,
 )
 
 

@@ -1,5 +1,6 @@
 """Models: made by the administrator, used by every client."""
 
+import asyncio
 from typing import Any, Protocol
 
 from fastapi.exceptions import RequestValidationError
@@ -13,12 +14,14 @@ from api.models.model_models import (
     ModelWithKey,
 )
 from api.models.resilience_models import ResilienceSettings
+from api.services.limits.prices import known_cost
 from api.services.models.llm_config import settings_of
 from api.services.shared.paging import Page, PageRequest, fetch_page
 from api.services.shared.repository import Repository
 from config import default_key_reference
 from llm_sdks.base_sdk import LLMConfig
 from llm_sdks.errors import ConfigurationError
+from utilities.clock import Clock, now_ms
 from utilities.cosmos_connector import Document, Documents, Filter, ObjectId
 from utilities.slices import blocks
 
@@ -53,9 +56,12 @@ _NO_KEY_YET = SecretStr("set-later")
 class ModelService:
     """Rules of models."""
 
-    def __init__(self, documents: Documents, sdks: Sdks) -> None:
+    def __init__(
+        self, documents: Documents, sdks: Sdks, clock: Clock = now_ms
+    ) -> None:
         self._documents = documents
         self._sdks = sdks
+        self._clock = clock
         self._models = Repository(documents, ModelWithKey, "Model")
 
     async def create(self, request: ModelCreate) -> ModelWithKey:
@@ -110,7 +116,7 @@ class ModelService:
         document = await self._documents.find_one(_named(reference))
         if document is None:
             raise NotFoundError("Model")
-        return ModelWithKey.from_document(document)
+        return await self._priced(ModelWithKey.from_document(document))
 
     async def missing(self, references: set[str]) -> set[str]:
         """Tell which of the models that jobs name do not exist."""
@@ -122,6 +128,19 @@ class ModelService:
             for document in await self._documents.find(where, fields=["name"]):
                 found |= {document["name"], str(document["_id"])}
         return references - found
+
+    async def _priced(self, model: ModelWithKey) -> ModelWithKey:
+        """Give a model without a cost the published one, if it is known."""
+        if model.cost is not None:
+            return model
+        cost = await asyncio.to_thread(
+            known_cost,
+            model.sdk,
+            model.endpoint,
+            model.deployment or model.name,
+            self._clock() / 1000,
+        )
+        return model.model_copy(update={"cost": cost})
 
     def _check_sdk(self, name: str) -> None:
         names = self._sdks.names()
@@ -135,7 +154,7 @@ class ModelService:
             RuleError: the result would be no valid model.
         """
         changes = request.model_dump(by_alias=True, exclude_unset=True)
-        _merge(current, changes)
+        _merge(current, request, changes)
         self._check_whole(current, changes)
         if "name" in changes:
             changes["liveKey"] = changes["name"]
@@ -168,10 +187,11 @@ class ModelService:
             raise _refused_settings(str(error)) from None
 
 
-def _merge(current: Model, changes: Document) -> None:
+def _merge(current: Model, given: ModelUpdate, changes: Document) -> None:
     """Put the given parts of nested objects over what is there."""
-    if changes.get("cost") is not None:
-        before = current.cost.model_dump(by_alias=True)
+    if changes.get("cost") is not None and given.cost is not None:
+        cost = current.cost or given.cost
+        before = cost.model_dump(by_alias=True)
         changes["cost"] = _merged(before, changes["cost"])
     if "resilience" in changes:
         changes["resilience"] = _resilience(current, changes["resilience"])
@@ -205,7 +225,7 @@ def _merged(before: Document, given: Document) -> Document:
 
 
 _MAY_BE_NULL = frozenset(
-    {"service", "maxToken", "maxCompletionToken", "profile"}
+    {"service", "maxToken", "maxCompletionToken", "profile", "cost"}
 )
 # What a plug-in's check of the settings depends on.
 _OF_THE_PLUGIN = frozenset(

@@ -4,9 +4,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
+from api.models.charge import Bill
 from api.models.metrics import Metrics
 from utilities import payload
 from utilities.cosmos_connector import ObjectId
+
+# The operation of the jobs that runs are made of.
+RUN_OPERATION = "optimize"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,24 @@ class ClaimedJob:
     client_reference: str | None = None
     # What earlier tries have cost, as JSON: see `Spent`.
     spent: str | None = None
+    # What earlier tries were charged with: see `api.models.charge`.
+    charged: str | None = None
+    # Takes what the calls of this try are charged with.
+    bill: Bill = field(default_factory=Bill, compare=False)
+
+    @property
+    def run_id(self) -> str | None:
+        """The run that the job is a part of."""
+        run_id = self.run_notes.get("runId")
+        return run_id if isinstance(run_id, str) else None
+
+    @property
+    def run_notes(self) -> Mapping[str, Any]:
+        """What a run has noted on its job."""
+        if self.operation != RUN_OPERATION or self.client_reference is None:
+            return {}
+        notes = payload.load(self.client_reference)
+        return notes if isinstance(notes, dict) else {}
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:
@@ -95,6 +117,7 @@ class ClaimedJob:
             checkpoint=load_checkpoint(document.get("checkpoint")),
             client_reference=document.get("clientReference"),
             spent=document.get("spent"),
+            charged=document.get("charged"),
         )
 
 
@@ -231,6 +254,7 @@ _OPTIONAL: Mapping[str, type] = {
     "attemptHistory": str,
     "checkpoint": str,
     "spent": str,
+    "charged": str,
 }
 
 
