@@ -56,7 +56,7 @@ class InvoicePrices(BaseModel):
 @dataclass(slots=True)
 class _Line:
     requests: int = 0
-    tokens: Tokens = Tokens(0, 0)
+    tokens: Tokens = field(default_factory=lambda: Tokens(0, 0))
     cost: dict[str, Decimal] = field(default_factory=dict)
 
 

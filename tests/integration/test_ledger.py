@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ FAILURES = {
     "server_error": 0.03,
     "overloaded": 0.02,
     "rate_limited": 0.03,
+    "content_filter": 0.03,
     "reset": 0.04,
     "truncated": 0.03,
     "invalid_json": 0.03,
@@ -143,6 +145,10 @@ def waiting(user: ApiUser) -> int:
     return int(summary["PENDING"] + summary["PROCESSING"])
 
 
+def are_left(user: ApiUser, most: int) -> bool:
+    return waiting(user) <= most
+
+
 def kill_and_compare(data_dir: Path, count: int, kills: int) -> None:
     """Run jobs with failures, kill the process, compare the books."""
     with (
@@ -156,12 +162,10 @@ def kill_and_compare(data_dir: Path, count: int, kills: int) -> None:
         submit(user, models, count)
         for kill in range(1, kills + 1):
             left = count - count * kill // (kills + 1)
-            eventually(
-                lambda left=left: waiting(user) <= left, seconds=120
-            )
+            eventually(partial(are_left, user, left), seconds=280)
             service.kill()
             service.start()
-        eventually(lambda: waiting(user) == 0, seconds=300)
+        eventually(partial(are_left, user, 0), seconds=280)
         http = user.http
         # A dead process's blocks are settled when it is found dead.
         eventually(
@@ -184,5 +188,6 @@ def test_after_failures_and_kills_the_ledger_is_the_invoice(
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1200)
 def test_so_it_is_after_twenty_thousand_jobs(data_dir: Path) -> None:
     kill_and_compare(data_dir, 20_000, 5)
