@@ -23,7 +23,12 @@ from api.models.cost import UNITS
 from api.services.shared.settlement import Block
 from utilities import payload
 from utilities.clock import Clock, now_ms
-from utilities.cosmos_connector import Document, Documents, StoreError
+from utilities.cosmos_connector import (
+    Document,
+    Documents,
+    ObjectId,
+    StoreError,
+)
 
 COUNTERS = "ledger"
 JOURNAL = "ledger_blocks"
@@ -91,7 +96,7 @@ class Ledger:
         # By counter, blocks that are closed and whose marks can go.
         self._closed: defaultdict[str, list[str]] = defaultdict(list)
 
-    async def open(self, collection: str, ids: Sequence[Any]) -> Block:
+    async def open(self, collection: str, ids: Sequence[ObjectId]) -> Block:
         """Note in the journal that documents will carry a new block.
 
         Raises:
@@ -104,7 +109,7 @@ class Ledger:
                     "_id": block.block_id,
                     "process": self._process_id,
                     "collection": collection,
-                    "ids": list(ids),
+                    "ids": [str(each) for each in ids],
                     "openedAt": block.opened_at,
                     "_metadata": {"isDeleted": False},
                 }

@@ -15,6 +15,7 @@ from utilities.cosmos_connector import (
     Document,
     Documents,
     Filter,
+    ObjectId,
     StoreError,
 )
 from utilities.tasks import Loop
@@ -85,6 +86,7 @@ class LedgerRecovery(Loop):
 
     async def _documents_of(self, entry: Document) -> Sequence[Document]:
         documents = self._collections[entry["collection"]]
+        ids = [ObjectId(each) for each in entry["ids"]]
         return await documents.find_all(
-            {"_id": {"$in": entry["ids"]}}, fields=POSTING_FIELDS
+            {"_id": {"$in": ids}}, fields=POSTING_FIELDS
         )

@@ -33,6 +33,8 @@ _FIELDS = (
     "_metadata.isDeleted",
 )
 
+_ACTIVE = (JobStatus.PENDING, JobStatus.PROCESSING)
+
 # Stores results; those with charges carry the block.
 Write = Callable[[Sequence[Result], Block | None], Awaitable[int]]
 
@@ -137,16 +139,18 @@ def _postings(job: ClaimedJob) -> list[Posting]:
 def _is_owed(job: ClaimedJob, document: Document) -> bool:
     """Tell whether an attempt's charges belong to the ledger yet.
 
-    They do not if they are there, or if another worker has the job: it
-    makes the same call with the same key, which is charged once.
+    They do not if they are there, or if another worker has, or had, the
+    job: it makes the same call with the same key, which is charged once.
     """
     attempts = (each.attempt for each in load_charged(document.get(CHARGED)))
     if job.lease_token in attempts:
         return False
     metadata: dict[str, Any] = document.get("_metadata") or {}
+    is_over = document.get("status") not in _ACTIVE or metadata.get(
+        "isDeleted"
+    )
     return (
         document.get("leaseToken") == job.lease_token
-        or document.get("status") == JobStatus.CANCELED
-        or bool(metadata.get("isDeleted"))
         or (document.get("startedAt") or 0) != job.started_at
+        or (bool(is_over) and document.get(CHARGED) == job.charged)
     )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from api.models.charge import Charged, Posting, load_charged
+from utilities.cosmos_connector import ObjectId
 
 # The field with the charges of a document, as text.
 CHARGED = "charged"
@@ -31,7 +32,7 @@ class Block:
 class Settles(Protocol):
     """The ledger, as those who store results see it."""
 
-    async def open(self, collection: str, ids: Sequence[Any]) -> Block:
+    async def open(self, collection: str, ids: Sequence[ObjectId]) -> Block:
         """Open a block for documents of a collection.
 
         Raises:
