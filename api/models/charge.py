@@ -50,6 +50,13 @@ class Charge:
         counts = zip(self.counts, other.counts, strict=True)
         return Charge(self.model, self.currency, *(a + b for a, b in counts))
 
+    @classmethod
+    def sum_of(cls, charges: Sequence[Self]) -> Self:
+        """Add up charges of one model and currency."""
+        columns = zip(*(each.counts for each in charges), strict=True)
+        first = charges[0]
+        return cls(first.model, first.currency, *map(sum, columns))
+
     @property
     def counts(self) -> tuple[int, ...]:
         """All of its numbers, in order."""

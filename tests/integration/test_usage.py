@@ -38,7 +38,7 @@ def test_usage_by_day_model_and_operation(
     user.worker()
     ids = [
         user.job(name, prompt, operation=operation)["jobId"]
-        for operation in ("a", "a", "b")
+        for operation in ("a", "a", "b\x1fb")
     ]
     for job_id in ids:
         assert user.ended(job_id)["status"] == "PROCESSED"
@@ -60,7 +60,7 @@ def test_usage_by_day_model_and_operation(
         "costByCurrency": {"USD": 4.0},
         "unpricedRequests": 0,
     }
-    assert second["requests"] == 1
+    assert (second["operation"], second["requests"]) == ("b b", 1)
     assert report["total"]["costByCurrency"] == {"USD": 6.0}
     (today,) = user.get("/usage", groupBy="day")["groups"]
     day = today["day"]

@@ -11,7 +11,7 @@ from typing import Any
 
 from api.models.cost import from_units
 from api.models.usage_models import UsageGroup, UsageReport, UsageSums
-from api.services.limits.ledger import TOKEN_FIELDS, units_of
+from api.services.limits.ledger import SEPARATOR, TOKEN_FIELDS, units_of
 from api.services.shared.caller import Caller
 from api.services.shared.date_range import TimeRange
 from utilities.cosmos_connector import Document, Documents
@@ -39,10 +39,10 @@ class _Sum:
     unpriced: int = 0
     units: dict[str, int] = field(default_factory=dict)
 
-    def add(self, counter: Document) -> None:
+    def add(self, currency: str, counter: Document) -> None:
         for place, name in enumerate(TOKEN_FIELDS):
             self.counts[place] += counter.get(name) or 0
-        if currency := counter["currency"]:
+        if currency:
             before = self.units.get(currency, 0)
             self.units[currency] = before + units_of(counter)
         else:
@@ -74,26 +74,29 @@ class UsageService:
     ) -> UsageReport:
         """Sum up the days of a range, whole days in UTC, by group."""
         total, groups = _Sum(), dict[tuple[str, ...], _Sum]()
-        for counter in await self.counters.find_all(
-            {**caller.own, "day": _days(times)},
-            [*TOKEN_FIELDS, *_KEYS],
-        ):
-            total.add(counter)
+        where = {**caller.own, "day": _days(times)}
+        for row in await self.counters.aggregate(where, [_stage(by)]):
+            *key, currency = row["_id"].split(SEPARATOR)
+            total.add(currency, row)
             if by:
-                key = tuple(counter[each.field] for each in by)
-                groups.setdefault(key, _Sum()).add(counter)
+                groups.setdefault(tuple(key), _Sum()).add(currency, row)
         return UsageReport(
             total=UsageSums.model_validate(total.fields()),
             groups=[_group(by, key, groups[key]) for key in sorted(groups)],
         )
 
 
-_KEYS = (
-    *(each.field for each in GroupBy),
-    "currency",
-    "costWhole",
-    "costUnits",
-)
+def _stage(by: Sequence[GroupBy]) -> Document:
+    """Group counters by text fields and currency, inside the database."""
+    parts: list[str] = []
+    for each in by:
+        parts += [f"${each.field}", SEPARATOR]
+    sums = {
+        name: {"$sum": f"${name}"}
+        for name in (*TOKEN_FIELDS, "costWhole", "costUnits")
+    }
+    key = {"$concat": [*parts, "$currency"]}
+    return {"$group": {"_id": key, **sums}}
 
 
 def _days(times: TimeRange) -> Document:
