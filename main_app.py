@@ -27,6 +27,7 @@ from api.build import Shared, build_services
 from api.core.http_server import bound_sockets, server_config
 from api.core.logging import configure_logging
 from api.dependencies.services import Services
+from api.services.limits.budget_service import BudgetKeeper
 from api.services.monitoring.metrics_server import metrics_server
 from api.services.monitoring.queue_state import QueueState
 from api.services.streams.stream_guard import StreamGuard
@@ -100,6 +101,7 @@ class Application:
             ClockKeeper(shared.clock, shared.clients, shared.clock_record),
             HealthReporter(services.model_health),
             StreamGuard(services.streams, shared.client_states),
+            BudgetKeeper(shared.budget_accounts),
         )
 
     async def prepare(self) -> None:

@@ -15,6 +15,7 @@ from api.middleware.error_boundary import ErrorBoundaryMiddleware
 from api.middleware.failed_logins import FailedLoginsMiddleware
 from api.middleware.http_metrics import HttpMetricsMiddleware
 from api.routers import (
+    budgets,
     clients,
     docs,
     health,
@@ -43,6 +44,7 @@ _ROUTERS = (
     runs.router,
     streams.router,
     usage.router,
+    budgets.router,
     workers.router,
     health.router,
     metrics.router,

@@ -10,6 +10,11 @@ from api.services.calls.model_access import ModelAccess
 from api.services.clients.client_service import ClientService
 from api.services.jobs.job_service import JobService
 from api.services.jobs.job_waiting import JobWaiting
+from api.services.limits.admission import Admission
+from api.services.limits.budget_accounts import BUDGETS, BudgetAccounts
+from api.services.limits.budget_limits import BudgetLimits
+from api.services.limits.budget_service import BudgetService
+from api.services.limits.budgets import BudgetStage
 from api.services.limits.ledger import COUNTERS, JOURNAL, Ledger
 from api.services.limits.ledger_recovery import LedgerRecovery
 from api.services.limits.usage_service import UsageService
@@ -98,7 +103,38 @@ class Shared:
             self.documents(JOURNAL),
             self.process_id,
             self.clock,
+            budgets=self.documents(BUDGETS),
         )
+
+    @cached_property
+    def budget_limits(self) -> BudgetLimits:
+        """Which budgets there are."""
+        return BudgetLimits(
+            self.documents("clients"),
+            self.documents("models"),
+            self.documents("runs"),
+            self.clock,
+        )
+
+    @cached_property
+    def budget_accounts(self) -> BudgetAccounts:
+        """What this process holds of budgets."""
+        return BudgetAccounts(
+            self.documents(BUDGETS), self.process_id, self.clock
+        )
+
+    @cached_property
+    def admission(self) -> Admission:
+        """What decides whether a call may be made now."""
+        return Admission(
+            [BudgetStage(self.budget_limits, self.budget_accounts)]
+        )
+
+    async def settle_dead(self, process_id: str) -> None:
+        """Settle what a process that is dead has left behind."""
+        await self.ledger_recovery.settle_of_process(process_id)
+        # Its charges first: they need what it held.
+        await self.budget_accounts.release_of_process(process_id)
 
     @cached_property
     def ledger_recovery(self) -> LedgerRecovery:
@@ -141,6 +177,7 @@ def build_services(shared: Shared) -> Services:
             documents("runs"), models, prompts, jobs, shared.signals
         ),
         streams=_streams(shared, models, prompts),
+        budgets=BudgetService(shared.budget_limits, shared.budget_accounts),
         usage=UsageService(documents(COUNTERS)),
         workers=workers,
         health=HealthService(shared.clients, shared.parts.states, clock=clock),
@@ -194,6 +231,8 @@ def _streams(
             stall_seconds=shared.settings.stream_stall_seconds
         ),
         ledger=shared.ledger,
+        admission=shared.admission,
+        process_id=shared.process_id,
     )
 
 

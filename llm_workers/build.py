@@ -33,6 +33,7 @@ def build_worker_parts(
         signals=shared.signals,
         spool=spool,
         gates=shared.gates,
+        admission=shared.admission,
         clock=shared.clock,
         observer=observer,
     )
@@ -49,7 +50,7 @@ def build_workers(shared: Shared, parts: WorkerParts) -> tuple[Part, ...]:
             parts.spool,
             parts.queue,
             shared.leases,
-            settle=shared.ledger_recovery.settle_of_process,
+            settle=shared.settle_dead,
         ),
         shared.ledger_recovery,
     )

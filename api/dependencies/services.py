@@ -9,6 +9,7 @@ from api.core.scrape_access import ScrapeAccess
 from api.services.clients.client_service import ClientService
 from api.services.jobs.job_service import JobService
 from api.services.jobs.job_waiting import JobWaiting
+from api.services.limits.budget_service import BudgetService
 from api.services.limits.usage_service import UsageService
 from api.services.models.model_health import ModelHealthService
 from api.services.models.model_service import ModelService
@@ -35,6 +36,7 @@ class Services:
     streams: StreamService
     runs: RunService
     usage: UsageService
+    budgets: BudgetService
     workers: WorkerService
     health: HealthService
     metrics: MetricsService
@@ -102,6 +104,11 @@ def get_usage_service(services: AllServices) -> UsageService:
     return services.usage
 
 
+def get_budget_service(services: AllServices) -> BudgetService:
+    """Return what knows how budgets are."""
+    return services.budgets
+
+
 def get_worker_service(services: AllServices) -> WorkerService:
     """Return the workers' service."""
     return services.workers
@@ -127,6 +134,7 @@ Waiting = Annotated[JobWaiting, Depends(get_job_waiting)]
 Streams = Annotated[StreamService, Depends(get_stream_service)]
 Runs = Annotated[RunService, Depends(get_run_service)]
 UsageReports = Annotated[UsageService, Depends(get_usage_service)]
+Budgets = Annotated[BudgetService, Depends(get_budget_service)]
 Workers = Annotated[WorkerService, Depends(get_worker_service)]
 Health = Annotated[HealthService, Depends(get_health_service)]
 Metrics = Annotated[MetricsService, Depends(get_metrics_service)]

@@ -3,7 +3,7 @@
 A charge stands for a number of calls to one model in one currency.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
 from typing import Self
 
@@ -76,6 +76,8 @@ class Bill:
     """The charges of one attempt of a job, as its calls end."""
 
     charges: list[Charge] = field(default_factory=list)
+    # By budget, what the calls have spent of it, in units.
+    spent: dict[str, int] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self.charges)
@@ -91,6 +93,10 @@ class Bill:
                 return
         self.charges.append(charge)
 
+    def spend(self, budget_id: str, units: int) -> None:
+        """Take what a call has spent of a budget."""
+        self.spent[budget_id] = self.spent.get(budget_id, 0) + units
+
 
 @dataclass(frozen=True, slots=True)
 class Posting:
@@ -103,32 +109,50 @@ class Posting:
 
 
 @dataclass(frozen=True, slots=True)
+class Spend:
+    """What a process's calls have spent of a budget, in units."""
+
+    budget_id: str
+    process_id: str
+    units: int
+
+
+@dataclass(frozen=True, slots=True)
 class Charged:
     """What one attempt was charged with, as its document keeps it.
 
     `attempt` is unique to it; `block` is the block that the ledger has
-    added it with.
+    added it with. `process_id` made the calls, which have `spent` some of
+    budgets.
     """
 
     attempt: str
     block: str
     run_id: str | None
     charges: tuple[Charge, ...]
+    process_id: str = ""
+    spent: Mapping[str, int] = field(default_factory=dict)
 
-    def postings(self, client_id: str, operation: str) -> Iterator[Posting]:
+    def postings(
+        self, client_id: str, operation: str
+    ) -> Iterator[Posting | Spend]:
         """Give them as the ledger takes them."""
+        for budget_id, units in self.spent.items():
+            yield Spend(budget_id, self.process_id, units)
         for charge in self.charges:
             yield Posting(client_id, operation, self.run_id, charge)
 
 
 def dump_charged(before: str | None, new: Charged) -> str:
     """Add to the text that a document keeps."""
-    row = [
+    row: list[object] = [
         new.attempt,
         new.block,
         new.run_id,
         [astuple(charge) for charge in new.charges],
     ]
+    if new.spent:
+        row += [new.process_id, new.spent]
     text = payload.dump(row)
     return f"{before[:-1]},{text}]" if before else f"[{text}]"
 
@@ -138,8 +162,8 @@ def load_charged(text: str | None) -> Sequence[Charged]:
     if text is None:
         return ()
     return [
-        Charged(attempt, block, run_id, load_charges(rows))
-        for attempt, block, run_id, rows in payload.load(text)
+        Charged(attempt, block, run_id, load_charges(rows), *budgets)
+        for attempt, block, run_id, rows, *budgets in payload.load(text)
     ]
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from api.models.base import ApiModel, Name, StoredModel, example
+from api.models.budget_models import Budget
 
 
 class ClientCreate(ApiModel):
@@ -13,6 +14,7 @@ class ClientCreate(ApiModel):
     model_config = example(name="Acme back office")
 
     name: Name
+    budget: Budget | None = None
 
 
 class ClientUpdate(ApiModel):
@@ -22,6 +24,9 @@ class ClientUpdate(ApiModel):
 
     name: Name | None = None
     enabled: bool | None = None
+    budget: Annotated[
+        Budget | None, Field(description="Null takes it away.")
+    ] = None
 
 
 class Client(StoredModel):
@@ -34,6 +39,9 @@ class Client(StoredModel):
     enabled: Annotated[
         bool, Field(description="A disabled client is refused.")
     ]
+    budget: Annotated[
+        Budget | None, Field(exclude_if=lambda value: value is None)
+    ] = None
 
 
 ApiKey = Annotated[

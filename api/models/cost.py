@@ -232,6 +232,24 @@ class PriceTable:
         )
         return _divided(paid_in, self.scale), _divided(paid_out, self.scale)
 
+    def bound(self, input_tokens: int, output_tokens: int) -> int:
+        """Return what a call of so many tokens costs at most, in units."""
+        every = self.rates.values()
+        read = max(
+            rate
+            for rates in every
+            for rate in (
+                rates.full_input,
+                rates.cached_input,
+                rates.cache_write,
+            )
+        )
+        wrote = max(max(r.plain_output, r.reasoning) for r in every)
+        request = max(rates.request for rates in every)
+        paid = input_tokens * read + output_tokens * wrote + request
+        # Input and output may each be rounded up.
+        return _divided(paid, self.scale) + 2
+
     def _band(self, at: float | None) -> int:
         if self.bands and at is not None:
             minute = int(at // 60) % _MINUTES_A_DAY

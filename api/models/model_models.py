@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from api.models.base import ApiModel, Name, StoredModel, Text, example
+from api.models.budget_models import Budget
 from api.models.cost import Cost, LongContext, PriceBand, TokenPrices
 from api.models.profile_models import ProfileSettings
 from api.models.resilience_models import ResilienceSettings
@@ -148,6 +149,7 @@ class ModelFields(ApiModel):
     max_temperature: Temperature = 2.0
     resilience: ResilienceSettings = ResilienceSettings()
     profile: Annotated[ProfileSettings | None, _SAID] = None
+    budget: Budget | None = None
 
 
 class ModelCreate(ModelFields):
@@ -208,6 +210,7 @@ class ModelUpdate(ApiModel):
     cost: CostInput | None = None
     resilience: ResilienceSettings | None = None
     profile: Annotated[ProfileSettings | None, _SAID] = None
+    budget: Budget | None = None
 
     @model_validator(mode="after")
     def _limits_make_sense(self) -> Self:
@@ -237,6 +240,9 @@ class Model(StoredModel):
     cost: Annotated[Cost | None, _PRICED] = None
     resilience: ResilienceSettings = ResilienceSettings()
     profile: Annotated[ProfileSettings | None, _SAID] = None
+    budget: Annotated[
+        Budget | None, Field(exclude_if=lambda value: value is None)
+    ] = None
 
 
 class ModelWithKey(Model):

@@ -286,7 +286,10 @@ def encode(result: Result) -> str:
         outcome["checkpoint"] = dump_checkpoint(result.outcome.checkpoint)
     # A claimed job's own checkpoint has served its purpose.
     job |= {"job_id": str(result.job.job_id), "checkpoint": None}
-    job["bill"] = [astuple(charge) for charge in result.job.bill.charges]
+    job["bill"] = {
+        "charges": [astuple(charge) for charge in result.job.bill.charges],
+        "spent": result.job.bill.spent,
+    }
     kind = type(result.outcome).__name__
     return payload.dump({"job": job, "kind": kind, "outcome": outcome})
 
@@ -302,7 +305,8 @@ def decode(line: str) -> Result:
         job, outcome = fields["job"], fields["outcome"]
         job["job_id"] = ObjectId(job["job_id"])
         job["working_prompts"] = tuple(job["working_prompts"])
-        job["bill"] = Bill(list(load_charges(job.get("bill", ()))))
+        bill = job.get("bill") or {"charges": (), "spent": {}}
+        job["bill"] = Bill(list(load_charges(bill["charges"])), bill["spent"])
         if "metrics" in outcome:
             outcome["metrics"] = Metrics.load(outcome["metrics"])
         if "checkpoint" in outcome:

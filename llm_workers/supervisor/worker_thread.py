@@ -17,7 +17,7 @@ import uvloop
 from api.models.worker_models import Worker, WorkerConfig
 from api.services.calls.catalog import Catalog
 from api.services.calls.model_access import ModelAccess
-from api.services.calls.model_caller import ModelCaller
+from api.services.calls.model_caller import Admits, ModelCaller
 from api.services.models.model_service import ModelService
 from api.services.monitoring.observer import NOBODY, Observer
 from api.services.prompts.prompt_service import PromptService
@@ -49,6 +49,7 @@ class WorkerParts:
     gates: ModelGates
     clock: Clock
     observer: Observer = NOBODY
+    admission: Admits | None = None
     runner_times: RunnerTimes = field(default_factory=RunnerTimes)
     writer_times: WriterTimes = field(default_factory=WriterTimes)
 
@@ -139,7 +140,11 @@ class WorkerThread:
             # crash of a worker that has done its work.
             stack.push_async_callback(_closing, parts.clients.close)
             # Plug-ins live in one event loop.
-            caller = ModelCaller(parts.access.anew(), observer=parts.observer)
+            caller = ModelCaller(
+                parts.access.anew(),
+                admission=parts.admission,
+                observer=parts.observer,
+            )
             stack.push_async_callback(_closing, caller.close)
             runner = self._build(catalog, caller)
             parts.signals.subscribe(topic, self.wake)

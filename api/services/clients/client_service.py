@@ -37,6 +37,8 @@ class ClientService:
                 "clientId": client_id,
                 "name": request.name,
                 "enabled": True,
+                "budget": request.budget
+                and request.budget.model_dump(by_alias=True),
                 "keyDigest": security.digest(api_key, self._pepper),
             }
         )
@@ -63,6 +65,8 @@ class ClientService:
         were running continue.
         """
         changes = request.model_dump(exclude_none=True, by_alias=True)
+        if "budget" in request.model_fields_set and request.budget is None:
+            changes["budget"] = None
         client = await self._change(client_id, lambda _: changes)
         self._workers.client_changed()
         return client

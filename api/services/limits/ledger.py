@@ -18,8 +18,9 @@ from typing import Any
 
 import structlog
 
-from api.models.charge import Charge, Posting
+from api.models.charge import Charge, Posting, Spend
 from api.models.cost import UNITS
+from api.services.limits.budget_accounts import lease_field
 from api.services.shared.settlement import Block
 from utilities import payload
 from utilities.clock import Clock, now_ms
@@ -87,8 +88,11 @@ class Ledger:
         journal: Documents,
         process_id: str = "",
         clock: Clock = now_ms,
+        *,
+        budgets: Documents | None = None,
     ) -> None:
         self._counters = counters
+        self._budgets = budgets
         self._journal = journal
         self._process_id = process_id
         self._clock = clock
@@ -119,7 +123,9 @@ class Ledger:
         )
         return block
 
-    async def settle(self, block: Block, postings: Iterable[Posting]) -> None:
+    async def settle(
+        self, block: Block, postings: Iterable[Posting | Spend]
+    ) -> None:
         """Add a block's charges and close it.
 
         Never raises for the store: what fails is recovered later.
@@ -138,7 +144,7 @@ class Ledger:
                     self._closed[counter].append(block.block_id)
 
     async def add(
-        self, block: Block, postings: Iterable[Posting]
+        self, block: Block, postings: Iterable[Posting | Spend]
     ) -> Sequence[str]:
         """Add a block's charges; return the counters that have its mark.
 
@@ -148,16 +154,27 @@ class Ledger:
         Raises:
             StoreError: it is not known whether all are added.
         """
-        sums = _sums(day_of(block.opened_at), postings)
+        everything = list(postings)
+        spends = [each for each in everything if isinstance(each, Spend)]
+        charged = [each for each in everything if isinstance(each, Posting)]
+        sums = _sums(day_of(block.opened_at), charged)
         await self._make_counters(sums)
         updates = [
-            self._update(key.counter_id, block.block_id, charge)
+            self._marked(key.counter_id, block.block_id, _counts(charge))
             for key, charge in sums.items()
         ]
         if updates:
             await self._counters.patch_each(updates)
+        of_budgets = _by_budget(spends)
+        if of_budgets and self._budgets is not None:
+            await self._budgets.patch_each(
+                [
+                    self._marked(budget, block.block_id, change)
+                    for budget, change in of_budgets.items()
+                ]
+            )
         await self._journal.erase({"_id": block.block_id})
-        return [key.counter_id for key in sums]
+        return [*(key.counter_id for key in sums), *of_budgets]
 
     def _is_late(self, block: Block) -> bool:
         open_ms = self._clock() - block.opened_at
@@ -173,13 +190,13 @@ class Ledger:
                 self._known.clear()
             self._known.update(key.counter_id for key in new)
 
-    def _update(
-        self, counter: str, block_id: str, charge: Charge
+    def _marked(
+        self, counter: str, block_id: str, change: Mapping[str, int]
     ) -> tuple[Document, Document]:
         with self._lock:
             closed = self._closed.pop(counter, [])
         mark = _mark(block_id)
-        update: Document = {"$inc": _counts(charge), "$set": {mark: 1}}
+        update: Document = {"$inc": change, "$set": {mark: 1}}
         if closed:
             update["$unset"] = {_mark(each): "" for each in closed}
         # None also finds a document that has no such field.
@@ -212,6 +229,20 @@ def _sums(
             before = sums.get(key_of)
             sums[key_of] = total if before is None else before + total
     return sums
+
+
+def _by_budget(spends: Iterable[Spend]) -> dict[str, dict[str, int]]:
+    """Give what settled spends change in each budget's document.
+
+    What a process had leased is spent now.
+    """
+    changes: dict[str, dict[str, int]] = {}
+    for each in spends:
+        change = changes.setdefault(each.budget_id, {"settled": 0})
+        name = lease_field(each.process_id)
+        change["settled"] += each.units
+        change[name] = change.get(name, 0) - each.units
+    return changes
 
 
 def _named(name: str) -> str:

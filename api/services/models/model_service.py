@@ -226,6 +226,7 @@ def _merged(before: Document, given: Document) -> Document:
 
 _MAY_BE_NULL = frozenset(
     {"service", "maxToken", "maxCompletionToken", "profile", "cost"}
+    | {"budget"}
 )
 # What a plug-in's check of the settings depends on.
 _OF_THE_PLUGIN = frozenset(

@@ -5,7 +5,7 @@ from typing import Any
 
 import structlog
 
-from api.models.charge import Posting, dump_charged, load_charged
+from api.models.charge import Charged, dump_charged, load_charged
 from api.models.job_status import JobStatus
 from api.services.queue.job_outcomes import Result
 from api.services.queue.job_work import ClaimedJob
@@ -43,8 +43,13 @@ log = structlog.get_logger(__name__)
 
 def charged_text(job: ClaimedJob, block: Block) -> str:
     """Give the text of a job's charges with those of this try."""
-    new = new_charged(job.lease_token, block, job.run_id, job.bill.charges)
-    return dump_charged(job.charged, new)
+    return dump_charged(job.charged, _charged(job, block))
+
+
+def _charged(job: ClaimedJob, block: Block) -> Charged:
+    return new_charged(
+        job.lease_token, block, job.run_id, job.bill, job.process_id
+    )
 
 
 class Settling:
@@ -74,7 +79,13 @@ class Settling:
                 await self._settle(block, charged, is_final=False)
             raise
         if taken == len(results):
-            postings = [one for job in charged for one in _postings(job)]
+            postings = [
+                one
+                for job in charged
+                for one in _charged(job, block).postings(
+                    job.client_id, job.operation
+                )
+            ]
             await self._ledger.settle(block, postings)
         else:
             await self._settle(block, charged, is_final=True)
@@ -119,21 +130,11 @@ class Settling:
             if document is None or not _is_owed(job, document):
                 continue
             before = document.get(CHARGED)
-            new = new_charged(
-                job.lease_token, block, job.run_id, job.bill.charges
-            )
+            new = _charged(job, block)
             where = {"_id": job.job_id, CHARGED: before}
             change = {"$set": {CHARGED: dump_charged(before, new)}}
             updates.append((where, change))
         return await self._documents.patch_each(updates) if updates else 0
-
-
-def _postings(job: ClaimedJob) -> list[Posting]:
-    run_id = job.run_id
-    return [
-        Posting(job.client_id, job.operation, run_id, charge)
-        for charge in job.bill.charges
-    ]
 
 
 def _is_owed(job: ClaimedJob, document: Document) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from api.models.charge import Charged, Posting, load_charged
+from api.models.charge import Bill, Charged, Posting, Spend, load_charged
 from utilities.cosmos_connector import ObjectId
 
 # The field with the charges of a document, as text.
@@ -39,14 +39,18 @@ class Settles(Protocol):
             StoreError: it is not open; nothing may be stored with it.
         """
 
-    async def settle(self, block: Block, postings: Iterable[Posting]) -> None:
+    async def settle(
+        self, block: Block, postings: Iterable[Posting | Spend]
+    ) -> None:
         """Add up a block's charges, and close it.
 
         Never raises for the store: what fails is recovered later.
         """
 
 
-def postings_of(document: dict[str, Any], block_id: str) -> list[Posting]:
+def postings_of(
+    document: dict[str, Any], block_id: str
+) -> list[Posting | Spend]:
     """Read what a stored document was charged with in a block."""
     return [
         posting
@@ -59,7 +63,18 @@ def postings_of(document: dict[str, Any], block_id: str) -> list[Posting]:
 
 
 def new_charged(
-    attempt: str, block: Block, run_id: str | None, charges: Iterable[Any]
+    attempt: str,
+    block: Block,
+    run_id: str | None,
+    bill: Bill,
+    process_id: str,
 ) -> Charged:
     """Put a block's id to the charges of an attempt."""
-    return Charged(attempt, block.block_id, run_id, tuple(charges))
+    return Charged(
+        attempt,
+        block.block_id,
+        run_id,
+        tuple(bill.charges),
+        process_id,
+        dict(bill.spent),
+    )

@@ -28,7 +28,7 @@ from api.services.calls.live_stream import (
 )
 from api.services.calls.model_access import ModelAccess
 from api.services.calls.model_call import Account, CallClass, ModelCall
-from api.services.calls.model_caller import ModelCaller
+from api.services.calls.model_caller import Admits, ModelCaller
 from api.services.models.model_service import ModelService
 from api.services.monitoring.observer import NOBODY, Observer
 from api.services.prompts.prompt_service import PromptService
@@ -100,16 +100,21 @@ class StreamService:
         clock: Clock = now_ms,
         limits: StreamLimits = _LIMITS,
         ledger: Settles | None = None,
+        admission: Admits | None = None,
+        process_id: str = "",
     ) -> None:
         self._documents = documents
         self._streams = Repository(documents, Stream, "Stream")
         self._models = models
         self._prompts = prompts
-        self._caller = ModelCaller(access, observer=observer)
+        self._caller = ModelCaller(
+            access, admission=admission, observer=observer
+        )
         self._longest_call = access.timeout_seconds
         self._clock = clock
         self._limits = limits
         self._ledger = ledger
+        self._process_id = process_id
         # The streams that run, and whose they are.
         self._live: dict[LiveStream, str] = {}
 
@@ -346,7 +351,7 @@ class StreamService:
             await self._documents.update(where, changes)
             return
         block = await self._ledger.open("streams", [document["_id"]])
-        charged = new_charged("", block, None, bill.charges)
+        charged = new_charged("", block, None, bill, self._process_id)
         text = dump_charged(None, charged)
         await self._documents.update(where, {**changes, CHARGED: text})
         stored = {**document, CHARGED: text}
