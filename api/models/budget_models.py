@@ -60,6 +60,20 @@ class BudgetScope(StrEnum):
 class BudgetState(Budget):
     """A budget and its current period."""
 
+    model_config = example(
+        amount=25,
+        currency="USD",
+        period="day",
+        onExhausted="wait",
+        scope="client",
+        ownerId="6a0d7f0e-4d0f-4b3e-9d0c-6f1f5f3a5b1e",
+        name="Acme back office",
+        spent=3.2,
+        reserved=0.05,
+        remaining=21.75,
+        resetsAt="2026-11-27T00:00:00Z",
+    )
+
     scope: BudgetScope
     owner_id: Annotated[
         str, Field(description="The client's or the model's id.")

@@ -96,7 +96,7 @@ class TokenPricesInput(TokenPrices):
     reasoning: Price | None = None
 
 
-class LongContextInput(LongContext, TokenPricesInput):
+class LongContextInput(TokenPricesInput, LongContext):
     """Prices of a call with much input."""
 
     above: Annotated[int, Field(ge=1, le=10**9)]
@@ -117,7 +117,7 @@ class PriceBandInput(PriceBand):
         return self
 
 
-class CostInput(Cost, TokenPricesInput):
+class CostInput(TokenPricesInput, Cost):
     """A model's price per `tokens` tokens.
 
     Without `cachedInput` and `cacheWrite`, all input costs `input`; without

@@ -183,7 +183,7 @@ class BudgetAccounts:
         found = await self._documents.find_all({"_id": budget_id})
         if found and self._nonce in found[0]:
             # The first try's answer may have been lost.
-            return found[0][self._nonce] == nonce
+            return bool(found[0][self._nonce] == nonce)
         if not found:
             await self._make(budget_id)
         # Not every server finds a missing field unequal to a value.

@@ -152,6 +152,18 @@ def test_a_band_of_the_day_has_prices_of_its_own(
 @pytest.mark.parametrize(
     "wrong",
     [
+        {"input": -1},
+        {"reasoning": -1},
+        {"longContext": {"above": 1, "input": -1, "output": 1}},
+        {
+            "bands": [
+                {
+                    "from": "00:00",
+                    "to": "01:00",
+                    "prices": {"input": 1, "output": -1},
+                }
+            ]
+        },
         {"bands": []},
         {"bands": [{"from": "00:00", "to": "00:00", "factor": 1}]},
         {"bands": [{"from": "00:00", "to": "24:00", "factor": 1}]},
