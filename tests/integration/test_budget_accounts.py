@@ -2,9 +2,13 @@
 
 import asyncio
 import random
+import subprocess
+import sys
+import uuid
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +19,7 @@ from api.services.limits.budget_accounts import (
     BudgetAccounts,
 )
 from api.services.limits.ledger import COUNTERS, JOURNAL, Ledger
+from tests.support.paths import ROOT
 from tests.support.store import Store, Time
 from utilities.cosmos_connector import ClientManager, Documents
 from utilities.store.in_memory import InMemoryClientManager
@@ -229,3 +234,62 @@ async def test_a_result_that_comes_after_the_lease_is_spent(
     await second.accounts.release_of_process(first.name)
     assert await second.accounts.state(budget) == (600, 0)
     assert not await world.begin(second, 401)
+
+
+CALLS, COST = 50, 90_000_000
+ONE = 10_000_000_000  # units of 1.00
+# One process: all of its calls at once, each as dear as its bound.
+_CHILD = """
+import asyncio, sys
+from api.services.limits.budget_accounts import BUDGETS, BudgetAccounts
+from utilities.cosmos_connector import ClientManager, Documents
+
+async def main(address, database, name, budget, calls, cost, limit):
+    clients = ClientManager(address, database)
+    accounts = BudgetAccounts(Documents(clients, BUDGETS), name)
+    sys.stdout.write("ready\\n"); sys.stdout.flush()
+    sys.stdin.readline()
+
+    async def call():
+        if not await accounts.reserve(budget, cost, limit):
+            return 0
+        accounts.end(budget, cost, cost)
+        return 1
+
+    print(sum(await asyncio.gather(*(call() for _ in range(calls)))))
+    await clients.close()
+
+address, database, name, budget, *numbers = sys.argv[1:]
+asyncio.run(main(address, database, name, budget, *map(int, numbers)))
+"""
+
+
+@pytest.mark.slow
+def test_four_real_processes_never_pass_one_dollar(
+    database: str,
+) -> None:
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    numbers = [str(CALLS), str(COST), str(ONE)]
+    children = [
+        subprocess.Popen(
+            [
+                *(sys.executable, "-c", _CHILD, database, name),
+                *(f"process-{n}", "client:c:total:USD", *numbers),
+            ],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for n in range(4)
+    ]
+    for child in children:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+    for child in children:
+        assert child.stdin is not None
+        child.stdin.write("go\n")
+        child.stdin.flush()
+    made = sum(int(child.communicate(timeout=60)[0]) for child in children)
+    # All together want 1.80; what leases leave over is for later calls.
+    assert ONE // 2 <= made * COST <= ONE

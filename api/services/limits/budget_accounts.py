@@ -58,6 +58,15 @@ class _Account:
             self.free -= taken
             return taken
 
+    def take_all(self, units: int) -> bool:
+        """Take a call's bound and count it, or leave it."""
+        with self.lock:
+            if self.free < units:
+                return False
+            self.free -= units
+            self.running += 1
+            return True
+
     def put(self, units: int) -> None:
         """Add to what is free."""
         with self.lock:
@@ -102,7 +111,8 @@ class BudgetAccounts:
             leased = await self._lease_some(budget_id, missing, limit)
             if leased is None:
                 account.put(taken)
-                return False
+                # Others may have left something of their leases meanwhile.
+                return account.take_all(units)
             account.until = self._end()
             account.put(leased - missing)
         account.count(1)
