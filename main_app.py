@@ -27,6 +27,7 @@ from api.build import Shared, build_services
 from api.core.http_server import bound_sockets, server_config
 from api.core.logging import configure_logging
 from api.dependencies.services import Services
+from api.services.limits.budget_service import BudgetKeeper
 from api.services.limits.limit_keeper import LimitKeeper
 from api.services.limits.state_watcher import StateWatcher
 from api.services.monitoring.metrics_server import metrics_server
@@ -114,6 +115,7 @@ class Application:
                 endings=shared.endings,
             ),
             services.job_ends,
+            BudgetKeeper(shared.budget_accounts),
         )
 
     async def prepare(self) -> None:

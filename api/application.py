@@ -16,6 +16,7 @@ from api.middleware.failed_logins import FailedLoginsMiddleware
 from api.middleware.http_metrics import HttpMetricsMiddleware
 from api.middleware.request_quota import RequestQuotaMiddleware
 from api.routers import (
+    budgets,
     clients,
     docs,
     health,
@@ -27,6 +28,7 @@ from api.routers import (
     prompts,
     runs,
     streams,
+    usage,
     webhooks,
     workers,
 )
@@ -43,6 +45,8 @@ _ROUTERS = (
     jobs.router,
     runs.router,
     streams.router,
+    usage.router,
+    budgets.router,
     workers.router,
     webhooks.router,
     health.router,

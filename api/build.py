@@ -17,13 +17,20 @@ from api.services.jobs.job_waiting import JobWaiting
 from api.services.jobs.stored_jobs import stored_jobs
 from api.services.keeping.build import KeepingParts, build_keeping
 from api.services.limits.admission import Admission
+from api.services.limits.budget_accounts import BUDGETS, BudgetAccounts
+from api.services.limits.budget_limits import BudgetLimits
+from api.services.limits.budget_service import BudgetService
+from api.services.limits.budgets import BudgetStage
 from api.services.limits.build import build_admission
 from api.services.limits.claims import ClaimGuard
+from api.services.limits.ledger import COUNTERS, JOURNAL, Ledger
+from api.services.limits.ledger_recovery import LedgerRecovery
 from api.services.limits.limit_store import LimitStore
 from api.services.limits.limiter import Limiter
 from api.services.limits.model_states import ModelStateStore
 from api.services.limits.request_limits import RequestCounts, RequestLimits
 from api.services.limits.suspensions import Suspensions
+from api.services.limits.usage_service import UsageService
 from api.services.models.model_health import ModelHealthService
 from api.services.models.model_service import ModelService
 from api.services.monitoring.health_service import HealthService
@@ -144,7 +151,12 @@ class Shared:
     @cached_property
     def admission(self) -> Admission:
         """What every call to a model passes."""
-        return build_admission(self.suspensions, self.limiter, self.clock)
+        return build_admission(
+            self.suspensions,
+            BudgetStage(self.budget_limits, self.budget_accounts),
+            self.limiter,
+            self.clock,
+        )
 
     @cached_property
     def claims(self) -> ClaimGuard:
@@ -180,6 +192,48 @@ class Shared:
         )
 
     @cached_property
+    def ledger(self) -> Ledger:
+        """What calls have used and cost."""
+        return Ledger(
+            self.documents(COUNTERS),
+            self.documents(JOURNAL),
+            self.process_id,
+            self.clock,
+            budgets=self.documents(BUDGETS),
+        )
+
+    @cached_property
+    def budget_limits(self) -> BudgetLimits:
+        """Which budgets there are."""
+        return BudgetLimits(
+            self.documents("clients"),
+            self.documents("models"),
+            self.documents("runs"),
+            self.clock,
+        )
+
+    @cached_property
+    def budget_accounts(self) -> BudgetAccounts:
+        """What this process holds of budgets."""
+        return BudgetAccounts(
+            self.documents(BUDGETS), self.process_id, self.clock
+        )
+
+    async def settle_dead(self, process_id: str) -> None:
+        """Settle what a process that is dead has left behind."""
+        await self.ledger_recovery.settle_of_process(process_id)
+        # Its charges first: they need what it held.
+        await self.budget_accounts.release_of_process(process_id)
+
+    @cached_property
+    def ledger_recovery(self) -> LedgerRecovery:
+        """What settles the blocks of processes that died."""
+        settled = {name: self.documents(name) for name in ("jobs", "streams")}
+        return LedgerRecovery(
+            self.ledger, self.documents(JOURNAL), settled, self.clock
+        )
+
+    @cached_property
     def client_states(self) -> ClientStates:
         """Which clients are enabled."""
         return ClientStates(self.documents("clients"))
@@ -194,6 +248,7 @@ def build_services(shared: Shared) -> Services:
         shared.registry,
         shared.keys,
         shared.suspensions.shown,
+        clock,
     )
     prompts = _prompts(shared)
     flows = PromptFlowService(documents("prompt_flows"))
@@ -245,6 +300,8 @@ def build_services(shared: Shared) -> Services:
             shared.endings,
         ),
         streams=_streams(shared, models, prompts),
+        budgets=BudgetService(shared.budget_limits, shared.budget_accounts),
+        usage=UsageService(documents(COUNTERS)),
         workers=workers,
         webhooks=shared.webhooks.service,
         erasure=shared.keeping.erasure,
@@ -305,6 +362,8 @@ def _streams(
         limits=StreamLimits(
             stall_seconds=shared.settings.stream_stall_seconds
         ),
+        ledger=shared.ledger,
+        process_id=shared.process_id,
     )
 
 

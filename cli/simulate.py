@@ -65,6 +65,15 @@ def simulate(
             rich_help_panel=_ANSWERS,
         ),
     ] = 0,
+    cache_write_share: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            help="The part reported as written to a cache (Anthropic).",
+            rich_help_panel=_ANSWERS,
+        ),
+    ] = 0,
     reasoning_tokens: Annotated[
         int,
         typer.Option(

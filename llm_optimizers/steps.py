@@ -19,7 +19,7 @@ from api.models.run_models import (
     RunStatus,
     StepFailure,
 )
-from api.services.queue.job_queue import RUN_OPERATION
+from api.services.queue.job_work import RUN_OPERATION
 from api.services.runs.run_service import dump_model_runs
 
 _ANSWERED = (JobStatus.PROCESSED, JobStatus.CONSUMED)

@@ -26,6 +26,7 @@ def build_worker_parts(
             lease_seconds=settings.lease_seconds,
             max_attempts=settings.max_attempts,
             signals=shared.signals,
+            ledger=shared.ledger,
             clock=shared.clock,
             endings=shared.endings,
         ),
@@ -53,7 +54,12 @@ def build_workers(shared: Shared, parts: WorkerParts) -> tuple[Part, ...]:
             shared.cancellations, pool.pool_id, pool.cancel, shared.signals
         ),
         SpoolRecovery(
-            parts.spool, parts.queue, shared.leases, shared.keeping.erased
+            parts.spool,
+            parts.queue,
+            shared.leases,
+            shared.keeping.erased,
+            settle=shared.settle_dead,
         ),
         SpoolEraser(settings.data_dir, shared.keeping.erased, shared.signals),
+        shared.ledger_recovery,
     )

@@ -80,11 +80,17 @@ def _tokens(
     settings: SimulatorSettings,
 ) -> Tokens:
     given = _or(scripted.input_tokens, call.input_tokens)
+    cached = _or(scripted.cached_tokens, int(given * settings.cached_share))
+    written = _or(
+        scripted.cache_write_tokens,
+        min(int(given * settings.cache_write_share), max(given - cached, 0)),
+    )
     return Tokens(
         input=given,
         output=_or(scripted.output_tokens, count_tokens(text) + reasoning),
-        cached=_or(scripted.cached_tokens, int(given * settings.cached_share)),
+        cached=cached,
         reasoning=reasoning,
+        cache_write=written,
     )
 
 

@@ -35,6 +35,8 @@ class Controls:
             "/script": {"GET": self._script, "PUT": self._replace_script},
             "/stats": {"GET": self._stats},
             "/stats/reset": {"POST": self._reset_stats},
+            "/invoice": {"GET": self._invoice},
+            "/invoice/reset": {"POST": self._reset_invoice},
             "/fail/status": {"GET": self._failing},
             "/fail/reset": {"POST": self._reset_failures},
         }
@@ -100,6 +102,13 @@ class Controls:
         self._simulation.counters.reset()
         self._simulation.slots.forget()
         return self._stats(request)
+
+    def _invoice(self, _: Request) -> Reply:
+        return _json(self._simulation.invoice.report())
+
+    def _reset_invoice(self, request: Request) -> Reply:
+        self._simulation.invoice.reset()
+        return self._invoice(request)
 
     def _failing(self, _: Request) -> Reply:
         return _json(self._status())

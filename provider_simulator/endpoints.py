@@ -139,6 +139,12 @@ class ModelEndpoint(Endpoint):
     ) -> Reply:
         settings = self._simulation.settings
         spoken = answer(call, settings, rule, filtered=filtered)
+        if not self._wire.charges_cache_writes:
+            tokens = replace(spoken.tokens, cache_write=0)
+            spoken = replace(spoken, tokens=tokens)
+        self._simulation.invoice.bill(
+            call.model, spoken.tokens, settings.prices
+        )
         reply = self._wire.reply(call, spoken)
         if rule is not None:
             reply = _with_headers(reply, rule)

@@ -114,14 +114,14 @@ class Gateway:
         key = request.headers.get("x-request-id") or request.headers.get(
             "idempotency-key"
         )
-        # An answer that chance holds back is not the one to keep.
+        # What is held back is held back from every try, and billed once.
         filtered = failure is FailureKind.CONTENT_FILTER
-        if key is None or filtered:
+        if key is None:
             return await job.work(filtered)
         cache = self._simulation.cache
         if cache.knows((job.scope, key)):
             self._simulation.counters.duplicate(key)
-        return await cache.get((job.scope, key), lambda: job.work(False))
+        return await cache.get((job.scope, key), lambda: job.work(filtered))
 
     async def _error(self, failure: FailureKind) -> RefusedError:
         status, message = _ERRORS[failure]

@@ -72,6 +72,14 @@ class Simulator:
         """Begin to count anew."""
         self._control("POST", "/stats/reset")
 
+    def invoice(self) -> dict[str, Any]:
+        """Return what it would bill."""
+        return self._control("GET", "/invoice")
+
+    def reset_invoice(self) -> None:
+        """Begin an invoice anew."""
+        self._control("POST", "/invoice/reset")
+
     def _control(
         self, method: str, path: str, body: object = None
     ) -> dict[str, Any]:

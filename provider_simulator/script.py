@@ -38,6 +38,7 @@ class ScriptedUsage(BaseModel):
     output_tokens: TokenCount | None = None
     cached_tokens: TokenCount | None = None
     reasoning_tokens: TokenCount | None = None
+    cache_write_tokens: TokenCount | None = None
 
 
 class Rule(BaseModel):

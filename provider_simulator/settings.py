@@ -6,6 +6,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from provider_simulator.invoice import InvoicePrices
+
 Probability = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 
@@ -74,8 +76,13 @@ class SimulatorSettings(BaseModel):
 
     # The part of each prompt that is reported as read from a cache.
     cached_share: Probability = 0
+    # The part that is reported as written to a cache, by vendors that do.
+    cache_write_share: Probability = 0
     # Reported on top of each answer's own tokens.
     reasoning_tokens: int = Field(default=0, ge=0)
+
+    # What the invoice is made by, for each model; `*` is any other.
+    prices: dict[str, InvoicePrices] = Field(default_factory=dict)
 
     # Calls must carry this key; without it, any key and none will do.
     api_key: str | None = Field(default=None, min_length=1)

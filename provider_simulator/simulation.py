@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from provider_simulator.chance import Chance
 from provider_simulator.counters import Counters
 from provider_simulator.idempotency import IdempotencyCache
+from provider_simulator.invoice import Invoice
 from provider_simulator.limits import Clock, RateLimit, Slots
 from provider_simulator.outages import Outages
 from provider_simulator.script import Rule, Script
@@ -34,6 +35,7 @@ class Simulation:
         self.started = clock()
         self.script = Script(rules)
         self.counters = Counters()
+        self.invoice = Invoice()
         self.outages = Outages(clock)
         self.rate = RateLimit(clock)
         self.slots = Slots()

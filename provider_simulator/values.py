@@ -44,12 +44,16 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """What a call used: `input` counts `cached`, `output` `reasoning`."""
+    """What a call used.
+
+    `input` counts `cached` and `cache_write`, `output` counts `reasoning`.
+    """
 
     input: int
     output: int
     cached: int = 0
     reasoning: int = 0
+    cache_write: int = 0
 
 
 @dataclass(frozen=True, slots=True)

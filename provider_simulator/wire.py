@@ -40,6 +40,8 @@ class Wire(ABC):
 
     name: ClassVar[str]
     stream_type: ClassVar[str] = "text/event-stream; charset=utf-8"
+    # Whether it charges for what is written to its cache, and says so.
+    charges_cache_writes: ClassVar[bool] = False
 
     @abstractmethod
     def call(self, body: Body, request: Request) -> Call:

@@ -46,6 +46,7 @@ class AnthropicWire(Wire):
     """`/v1/messages`."""
 
     name = "anthropic"
+    charges_cache_writes = True
 
     def call(self, body: Body, request: Request) -> Call:
         """Read a request; `max_tokens` must be there."""
@@ -170,8 +171,10 @@ def _usage(answer: Answer, output: int) -> dict[str, Any]:
     tokens = answer.tokens
     return {
         # Here, what was read from the cache is not counted again.
-        "input_tokens": max(tokens.input - tokens.cached, 0),
-        "cache_creation_input_tokens": 0,
+        "input_tokens": max(
+            tokens.input - tokens.cached - tokens.cache_write, 0
+        ),
+        "cache_creation_input_tokens": tokens.cache_write,
         "cache_read_input_tokens": tokens.cached,
         "output_tokens": output,
         "output_tokens_details": {

@@ -187,6 +187,14 @@ class Documents:
 
         return await retrying(operation)
 
+    async def find_all(
+        self, where: Filter, fields: Sequence[str] | None = None
+    ) -> list[Document]:
+        """Return the documents that match, also deleted ones."""
+        return await retrying(
+            lambda: self.raw.find(where, fields).batch_size(_BATCH).to_list()
+        )
+
     async def aggregate(
         self, where: Filter, stages: Sequence[Document]
     ) -> list[Document]:
@@ -265,6 +273,20 @@ class Documents:
         )
         return result.matched_count
 
+    async def patch_each(
+        self, updates: Sequence[tuple[Filter, Document]]
+    ) -> int:
+        """Make many updates in one message, also of deleted documents.
+
+        As `patch`: each must be safe to repeat, and may be refused by its
+        condition. Returns how many the last try matched.
+        """
+        operations = [UpdateOne(where, update) for where, update in updates]
+        result = await retrying(
+            lambda: self.raw.bulk_write(operations, ordered=False)
+        )
+        return result.matched_count
+
     async def put_each(self, documents: Sequence[Document]) -> None:
         """Set the fields of documents by `_id`; make those that are not.
 
@@ -293,12 +315,6 @@ class Documents:
             ids = [document["_id"] for document in found]
             await self.erase({"_id": {"$in": ids}})
         return len(found)
-
-    async def find_all(
-        self, where: Filter, fields: Sequence[str]
-    ) -> list[Document]:
-        """Return every match, also deleted ones."""
-        return await retrying(lambda: self.raw.find(where, fields).to_list())
 
     async def soft_delete(
         self, where: Filter, changes: Mapping[str, Any] | None = None

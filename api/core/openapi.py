@@ -103,6 +103,7 @@ _TAGS = (
     ("jobs", "Job", "LLM work that workers take from a queue."),
     ("runs", "Run", "Metaprompting loops that improve a prompt."),
     ("streams", "Stream", "One prompt, answered while the model writes."),
+    ("usage", "Usage", "What calls have used and cost."),
     ("workers", "Worker", "Threads that run a client's jobs."),
     (
         "webhooks",

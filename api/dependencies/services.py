@@ -14,8 +14,10 @@ from api.services.jobs.job_ends import JobEnds
 from api.services.jobs.job_service import JobService
 from api.services.jobs.job_waiting import JobWaiting
 from api.services.keeping.erasure import ErasureService
+from api.services.limits.budget_service import BudgetService
 from api.services.limits.request_limits import RequestLimits
 from api.services.limits.suspensions import Suspensions
+from api.services.limits.usage_service import UsageService
 from api.services.models.model_health import ModelHealthService
 from api.services.models.model_service import ModelService
 from api.services.monitoring.health_service import HealthService
@@ -45,6 +47,8 @@ class Services:
     job_waiting: JobWaiting
     streams: StreamService
     runs: RunService
+    usage: UsageService
+    budgets: BudgetService
     workers: WorkerService
     webhooks: WebhookService
     erasure: ErasureService
@@ -131,6 +135,16 @@ def get_run_service(services: AllServices) -> RunService:
     return services.runs
 
 
+def get_usage_service(services: AllServices) -> UsageService:
+    """Return what reads the ledger."""
+    return services.usage
+
+
+def get_budget_service(services: AllServices) -> BudgetService:
+    """Return what knows how budgets are."""
+    return services.budgets
+
+
 def get_worker_service(services: AllServices) -> WorkerService:
     """Return the workers' service."""
     return services.workers
@@ -169,6 +183,8 @@ Ends = Annotated[JobEnds, Depends(get_job_ends)]
 Waiting = Annotated[JobWaiting, Depends(get_job_waiting)]
 Streams = Annotated[StreamService, Depends(get_stream_service)]
 Runs = Annotated[RunService, Depends(get_run_service)]
+UsageReports = Annotated[UsageService, Depends(get_usage_service)]
+Budgets = Annotated[BudgetService, Depends(get_budget_service)]
 Workers = Annotated[WorkerService, Depends(get_worker_service)]
 Webhooks = Annotated[WebhookService, Depends(get_webhook_service)]
 Erasures = Annotated[ErasureService, Depends(get_erasure_service)]

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from api.models.base import ApiModel, Name, StoredModel, example
+from api.models.budget_models import Budget
 from api.models.keeping_models import RetentionDays
 from api.models.limit_models import CallLimits
 
@@ -39,6 +40,7 @@ class ClientCreate(ApiModel):
     api_requests_per_minute: ApiRequests = None
     limits: CallLimits | None = None
     weight: Weight | None = None
+    budget: Budget | None = None
 
 
 class ClientUpdate(ApiModel):
@@ -52,6 +54,9 @@ class ClientUpdate(ApiModel):
     limits: CallLimits | None = None
     weight: Weight | None = None
     retention_days: RetentionDays | None = None
+    budget: Annotated[
+        Budget | None, Field(description="Null takes it away.")
+    ] = None
 
 
 class Client(StoredModel):
@@ -72,6 +77,9 @@ class Client(StoredModel):
     limits: CallLimits | None = None
     weight: Weight | None = None
     retention_days: RetentionDays = Field(default_factory=dict)
+    budget: Annotated[
+        Budget | None, Field(exclude_if=lambda value: value is None)
+    ] = None
 
 
 ApiKey = Annotated[

@@ -1,52 +1,16 @@
 """What a call used and what it cost. The only place that computes cost."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
-from decimal import Decimal
+from dataclasses import dataclass, fields
 from typing import Annotated, Any, Protocol, Self
 
 from pydantic import Field
 
 from api.models.base import ApiModel, Text
-
-
-def _is_unset(price: float | None) -> bool:
-    return price is None
-
-
-class Cost(ApiModel):
-    """A model's price: `input` and `output` per `tokens` tokens.
-
-    The prices of cached input are shown only where they are set.
-    """
-
-    tokens: Annotated[
-        int,
-        Field(description="The number of tokens that the prices are for."),
-    ]
-    currency: str
-    input: float
-    output: float
-    cached_input: Annotated[
-        float | None,
-        Field(
-            description="Input read from the provider's cache.",
-            exclude_if=_is_unset,
-        ),
-    ] = None
-    cache_write: Annotated[
-        float | None,
-        Field(
-            description="Input written to the provider's cache.",
-            exclude_if=_is_unset,
-        ),
-    ] = None
-
+from api.models.cost import Cost, TokenCounts, from_units, to_units
 
 # Far above what is real, and far enough below what the store can add up.
 _MOST = 10**15
-# Below a millionth of a cent, digits are noise.
-_PLACES = Decimal("1e-10")
 
 
 class UsageCounts(Protocol):
@@ -72,8 +36,9 @@ class Metrics:
     input_tokens: int = 0
     output_tokens: int = 0
     duration: float = 0.0
-    input_cost: float = 0.0
-    output_cost: float = 0.0
+    # In units of money: see `api.models.cost`.
+    input_units: int = 0
+    output_units: int = 0
     # The currencies of everything added up; one, where costs make sense.
     currencies: frozenset[str] = frozenset()
     cached_tokens: int = 0
@@ -82,11 +47,20 @@ class Metrics:
 
     @classmethod
     def of_usage(
-        cls, usage: UsageCounts, duration: float, cost: Cost | None
+        cls,
+        usage: UsageCounts,
+        duration: float,
+        cost: Cost | None,
+        *,
+        requests: int = 1,
+        at: float | None = None,
+        is_batch: bool = False,
     ) -> Self:
         """Count and price one call; `duration` is in seconds.
 
-        Numbers that no call has are taken as 0.
+        `at` is when it ended, in Unix seconds: prices may depend on it. A
+        call that was not answered is no request. Numbers that no call has
+        are taken as 0.
         """
         asked = _count(usage.input_tokens)
         answered = _count(usage.output_tokens)
@@ -94,15 +68,30 @@ class Metrics:
         written = _count(getattr(usage, "cache_write_tokens", 0))
         written = min(written, asked - cached)
         reasoning = _count(getattr(usage, "reasoning_tokens", 0))
-        counted = cls(
+        reasoning = min(reasoning, answered)
+        paid, currencies = (0, 0), frozenset[str]()
+        if cost is not None:
+            counts = TokenCounts(
+                asked - cached - written,
+                cached,
+                written,
+                answered - reasoning,
+                reasoning,
+            )
+            paid = cost.table.price(
+                counts, requests=requests, at=at, is_batch=is_batch
+            )
+            currencies = frozenset({cost.currency})
+        return cls(
             asked,
             answered,
             duration,
+            *paid,
+            currencies,
             cached_tokens=cached,
             cache_write_tokens=written,
-            reasoning_tokens=min(reasoning, answered),
+            reasoning_tokens=reasoning,
         )
-        return counted._priced(cost)
 
     @classmethod
     def of_call(
@@ -113,35 +102,26 @@ class Metrics:
         cost: Cost | None,
     ) -> Self:
         """Count and price one call of which no more is known."""
-        counted = cls(_count(input_tokens), _count(output_tokens), duration)
-        return counted._priced(cost)
+        usage = _Counted(input_tokens, output_tokens)
+        return cls.of_usage(usage, duration, cost)
 
-    def _priced(self, cost: Cost | None) -> Self:
-        if cost is None or None in {cost.input, cost.output}:
-            return self
-        cached_price = getattr(cost, "cached_input", None)
-        write_price = getattr(cost, "cache_write", None)
-        full = self.input_tokens - self.cached_tokens - self.cache_write_tokens
-        paid_in = (
-            full * _exact(cost.input)
-            + self.cached_tokens * _exact(cached_price, cost.input)
-            + self.cache_write_tokens * _exact(write_price, cost.input)
-        )
-        paid_out = self.output_tokens * _exact(cost.output)
-        return replace(
-            self,
-            input_cost=_rounded(paid_in / cost.tokens),
-            output_cost=_rounded(paid_out / cost.tokens),
-            currencies=frozenset({cost.currency}),
-        )
+    @property
+    def units(self) -> int:
+        """The whole cost, in units."""
+        return self.input_units + self.output_units
+
+    @property
+    def total_cost(self) -> float:
+        """The whole cost, as it is shown."""
+        return from_units(self.units)
 
     def __add__(self, other: "Metrics") -> "Metrics":
         return Metrics(
             self.input_tokens + other.input_tokens,
             self.output_tokens + other.output_tokens,
             self.duration + other.duration,
-            add_money(self.input_cost, other.input_cost),
-            add_money(self.output_cost, other.output_cost),
+            self.input_units + other.input_units,
+            self.output_units + other.output_units,
             self.currencies | other.currencies,
             self.cached_tokens + other.cached_tokens,
             self.cache_write_tokens + other.cache_write_tokens,
@@ -160,7 +140,12 @@ class Metrics:
     def load(cls, fields: Mapping[str, Any]) -> Self:
         """Make the metrics of which `dump` gave the fields."""
         currencies = frozenset(fields["currencies"])
-        return cls(**{**fields, "currencies": currencies})
+        counted = {**fields, "currencies": currencies}
+        for name in ("input", "output"):
+            # Version 0.1 kept amounts.
+            if (amount := counted.pop(f"{name}_cost", None)) is not None:
+                counted[f"{name}_units"] = to_units(amount)
+        return cls(**counted)
 
     def to_document(self) -> dict[str, int | float | str]:
         """Give the fields as stored; costs only in a single currency."""
@@ -178,9 +163,9 @@ class Metrics:
         document |= {name: count for name, count in details.items() if count}
         if len(self.currencies) == 1:
             document |= {
-                "inputCost": add_money(self.input_cost),
-                "outputCost": add_money(self.output_cost),
-                "totalCost": add_money(self.input_cost, self.output_cost),
+                "inputCost": from_units(self.input_units),
+                "outputCost": from_units(self.output_units),
+                "totalCost": self.total_cost,
                 "currency": next(iter(self.currencies)),
             }
         return document
@@ -189,18 +174,15 @@ class Metrics:
 _NAMES = tuple(each.name for each in fields(Metrics))
 
 
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    input_tokens: int
+    output_tokens: int
+
+
 def add_money(*amounts: float) -> float:
     """Add amounts as the decimal numbers they are shown as."""
-    return _rounded(sum(map(_exact, amounts), Decimal(0)))
-
-
-def _exact(amount: float | None, otherwise: float = 0.0) -> Decimal:
-    return Decimal(repr(float(otherwise if amount is None else amount)))
-
-
-def _rounded(amount: Decimal) -> float:
-    # Of amounts beyond the reach of decimals, all digits count.
-    return float(amount if amount > _MOST else amount.quantize(_PLACES))
+    return from_units(sum(map(to_units, amounts)))
 
 
 def _count(tokens: object) -> int:

@@ -1,12 +1,14 @@
 """Models: how to reach an LLM and what it costs."""
 
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from api.models.base import ApiModel, Name, StoredModel, Text, example
+from api.models.budget_models import Budget
+from api.models.cost import Cost, LongContext, PriceBand, TokenPrices
 from api.models.limit_models import NO_LIMITS, CallLimits, Limits
-from api.models.metrics import Cost
 from api.models.profile_models import ProfileSettings
 from api.models.resilience_models import ResilienceSettings
 from api.models.secret_check import looks_secret
@@ -80,18 +82,59 @@ _SAID = Field(
 )
 
 
-class CostInput(Cost):
-    """A model's price per `tokens` tokens.
+_PRICED = Field(
+    description="Without it, calls are priced by the published price of the "
+    "provider's model, if that is known; otherwise they have no cost."
+)
 
-    Without `cachedInput` and `cacheWrite`, all input costs `input`.
-    """
 
-    tokens: Annotated[int, Field(gt=0, le=10**12)] = 1_000_000
-    currency: Annotated[Text, Field(min_length=1, max_length=16)] = "USD"
+class TokenPricesInput(TokenPrices):
+    """Prices of tokens, as an owner of a model gives them."""
+
     input: Price
     output: Price
     cached_input: Price | None = None
     cache_write: Price | None = None
+    reasoning: Price | None = None
+
+
+class LongContextInput(TokenPricesInput, LongContext):
+    """Prices of a call with much input."""
+
+    above: Annotated[int, Field(ge=1, le=10**9)]
+
+
+class PriceBandInput(PriceBand):
+    """Prices of a part of the day."""
+
+    factor: Annotated[float, Field(ge=0, le=100)] | None = None
+    prices: TokenPricesInput | None = None
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        if (self.factor is None) == (self.prices is None):
+            raise ValueError("give either factor or prices")
+        if self.from_ == self.to:
+            raise ValueError("from and to must differ")
+        return self
+
+
+class CostInput(TokenPricesInput, Cost):
+    """A model's price per `tokens` tokens.
+
+    Without `cachedInput` and `cacheWrite`, all input costs `input`; without
+    `reasoning`, all output costs `output`.
+    """
+
+    tokens: Annotated[int, Field(gt=0, le=10**12)] = 1_000_000
+    currency: Annotated[Text, Field(min_length=1, max_length=16)] = "USD"
+    per_request: Price | None = None
+    batch_discount: Annotated[float, Field(ge=0, le=1)] | None = None
+    long_context: LongContextInput | None = None
+    bands: (
+        Annotated[Sequence[PriceBandInput], Field(min_length=1, max_length=24)]
+        | None
+    ) = None
 
 
 class ModelFields(ApiModel):
@@ -110,6 +153,7 @@ class ModelFields(ApiModel):
     profile: Annotated[ProfileSettings | None, _SAID] = None
     on_suspended: Policy = OnSuspended.WAIT
     limits: Limits = NO_LIMITS
+    budget: Budget | None = None
 
 
 class ModelCreate(ModelFields):
@@ -137,7 +181,7 @@ class ModelCreate(ModelFields):
     name: Name
     sdk: Sdk
     key: KeyReference | None = None
-    cost: CostInput
+    cost: Annotated[CostInput | None, _PRICED] = None
 
     @model_validator(mode="after")
     def _limits_make_sense(self) -> Self:
@@ -172,6 +216,7 @@ class ModelUpdate(ApiModel):
     profile: Annotated[ProfileSettings | None, _SAID] = None
     on_suspended: Policy | None = None
     limits: CallLimits | None = None
+    budget: Budget | None = None
 
     @model_validator(mode="after")
     def _limits_make_sense(self) -> Self:
@@ -198,7 +243,7 @@ class Model(StoredModel):
     max_completion_token: int | None = None
     min_temperature: float = 0.0
     max_temperature: float = 2.0
-    cost: Cost
+    cost: Annotated[Cost | None, _PRICED] = None
     resilience: ResilienceSettings = ResilienceSettings()
     profile: Annotated[ProfileSettings | None, _SAID] = None
     on_suspended: Policy = OnSuspended.WAIT
@@ -206,6 +251,9 @@ class Model(StoredModel):
     suspended: Annotated[
         Suspended | None,
         Field(description="Why no calls are made to it; null: it is used."),
+    ] = None
+    budget: Annotated[
+        Budget | None, Field(exclude_if=lambda value: value is None)
     ] = None
 
 

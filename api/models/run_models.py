@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from api.models.base import ApiModel, Name, StoredModel, example
+from api.models.budget_models import MaxCost
 from api.models.job_fields import (
     ModelName,
     Priority,
@@ -79,6 +80,10 @@ class RunCreate(ApiModel):
     request_data: Annotated[
         RequestData, Field(description="The same input for each iteration.")
     ]
+    max_cost: Annotated[
+        MaxCost | None,
+        Field(description="The run fails before it costs more."),
+    ] = None
 
 
 class StepFailure(ApiModel):
@@ -144,6 +149,9 @@ class Run(StoredModel):
     temperature: float
     priority: int
     request_data: dict[str, Any]
+    max_cost: Annotated[
+        MaxCost | None, Field(exclude_if=lambda value: value is None)
+    ] = None
     current_model_index: Annotated[
         int, Field(description="Its position in workingModels.")
     ] = 0

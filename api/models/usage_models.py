@@ -27,3 +27,55 @@ class SummedMetrics(ApiModel):
     total_cost: float | None = None
     currency: str | None = None
     cost_by_currency: dict[str, float] = Field(default_factory=dict)
+
+
+def _is_unset(value: object) -> bool:
+    return value is None
+
+
+class UsageSums(ApiModel):
+    """What a number of calls have used and cost.
+
+    `inputTokens` includes cached tokens and those written to a cache,
+    `outputTokens` includes those of reasoning.
+    """
+
+    requests: Annotated[
+        int, Field(description="Calls that a provider has answered.")
+    ] = 0
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+    total_tokens: int = 0
+    cost_by_currency: Annotated[
+        dict[str, float] | None,
+        Field(description="Null if none of the calls has a known price."),
+    ] = None
+    unpriced_requests: Annotated[
+        int,
+        Field(description="Calls whose cost is not known, and not in it."),
+    ] = 0
+
+
+class UsageGroup(UsageSums):
+    """The sums of calls that are alike in what was asked for."""
+
+    day: Annotated[
+        str | None,
+        Field(exclude_if=_is_unset, examples=["2026-11-26"]),
+    ] = None
+    client_id: Annotated[str | None, Field(exclude_if=_is_unset)] = None
+    model: Annotated[str | None, Field(exclude_if=_is_unset)] = None
+    operation: Annotated[
+        str | None,
+        Field(exclude_if=_is_unset, description="That of streams: `stream`."),
+    ] = None
+
+
+class UsageReport(ApiModel):
+    """What was used in a range of days."""
+
+    total: UsageSums
+    groups: list[UsageGroup]

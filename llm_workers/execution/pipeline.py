@@ -27,7 +27,6 @@ from api.services.calls.model_call import (
 )
 from api.services.calls.model_caller import ModelCaller
 from api.services.prompts.prompt_service import PromptService
-from api.services.queue.job_queue import RUN_OPERATION
 from api.services.queue.job_work import (
     ClaimedJob,
     Failed,
@@ -128,6 +127,7 @@ class Pipeline:
                 _call_key(job, "work"),
                 job.response_schema,
                 _account(job),
+                job.bill,
             )
         )
         if answer.cut is not None:
@@ -292,6 +292,7 @@ class Pipeline:
                 job.temperature,
                 _call_key(job, name),
                 account=_account(job),
+                bill=job.bill,
             )
         )
 
@@ -306,20 +307,7 @@ class _PaidInVainError(Exception):
 
 
 def _account(job: ClaimedJob) -> Account:
-    return Account(job.client_id, job.operation, _run_of(job))
-
-
-def _run_of(job: ClaimedJob) -> str | None:
-    run_id = _run_notes(job).get("runId")
-    return run_id if isinstance(run_id, str) else None
-
-
-def _run_notes(job: ClaimedJob) -> dict[str, Any]:
-    """Read what a run has noted on its job."""
-    if job.operation != RUN_OPERATION or job.client_reference is None:
-        return {}
-    notes = payload.load(job.client_reference)
-    return notes if isinstance(notes, dict) else {}
+    return Account(job.client_id, job.operation, job.run_id)
 
 
 def _call_key(job: ClaimedJob, step: str) -> str:
@@ -390,10 +378,10 @@ def _draft(job: ClaimedJob, original: Prompt, text: str) -> PromptDraft:
 
 
 def _source(job: ClaimedJob, original: Prompt) -> PromptSource:
-    iteration = _run_notes(job).get("iteration")
+    iteration = job.run_notes.get("iteration")
     return PromptSource(
         job_id=str(job.job_id),
         prompt_id=original.prompt_id,
-        run_id=_run_of(job),
+        run_id=job.run_id,
         iteration=iteration if isinstance(iteration, int) else None,
     )

@@ -1,7 +1,7 @@
 """Stores what dead processes have left on disk, and returns their jobs."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 
 import structlog
@@ -36,6 +36,7 @@ class SpoolRecovery(Loop):
         leases: WorkerLeases,
         erased: ErasedClients,
         every_seconds: float = _EVERY_SECONDS,
+        settle: Callable[[str], Awaitable[object]] | None = None,
     ) -> None:
         super().__init__()
         self._spool = spool
@@ -43,6 +44,7 @@ class SpoolRecovery(Loop):
         self._leases = leases
         self._erased = erased
         self._every_seconds = every_seconds
+        self._settle = settle
 
     async def run(self) -> None:
         """Check repeatedly until stopped."""
@@ -81,6 +83,8 @@ class SpoolRecovery(Loop):
         process = directory.name
         returned, ended = await self._queue.return_of_process(process)
         await self._leases.release_all(process)
+        if self._settle is not None:
+            await self._settle(process)
         await asyncio.to_thread(self._spool.discard, directory)
         log.warning(
             "dead_process_recovered",

@@ -17,12 +17,13 @@ import socket
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from pathlib import Path
 
 import structlog
 from filelock import FileLock, Timeout
 
+from api.models.charge import Bill, load_charges
 from api.models.metrics import Metrics
 from api.services.monitoring.collectors import SpoolSize
 from api.services.queue.job_outcomes import Result
@@ -286,6 +287,10 @@ def encode(result: Result) -> str:
         outcome["checkpoint"] = dump_checkpoint(result.outcome.checkpoint)
     # A claimed job's own checkpoint has served its purpose.
     job |= {"job_id": str(result.job.job_id), "checkpoint": None}
+    job["bill"] = {
+        "charges": [astuple(charge) for charge in result.job.bill.charges],
+        "spent": result.job.bill.spent,
+    }
     kind = type(result.outcome).__name__
     return payload.dump({"job": job, "kind": kind, "outcome": outcome})
 
@@ -301,6 +306,8 @@ def decode(line: str) -> Result:
         job, outcome = fields["job"], fields["outcome"]
         job["job_id"] = ObjectId(job["job_id"])
         job["working_prompts"] = tuple(job["working_prompts"])
+        bill = job.get("bill") or {"charges": (), "spent": {}}
+        job["bill"] = Bill(list(load_charges(bill["charges"])), bill["spent"])
         if "metrics" in outcome:
             outcome["metrics"] = Metrics.load(outcome["metrics"])
         if "checkpoint" in outcome:

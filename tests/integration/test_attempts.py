@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from api.models.cost import UNITS
 from api.models.job_models import Job, JobUpdate
 from api.models.job_status import JobStatus
 from api.models.metrics import Metrics
@@ -193,7 +194,12 @@ async def test_a_second_life_shows_no_result_of_the_first(
 
 
 COSTS = Metrics(
-    10, 5, 0.5, input_cost=1.0, output_cost=2.0, currencies=frozenset({"EUR"})
+    10,
+    5,
+    0.5,
+    input_units=UNITS,
+    output_units=2 * UNITS,
+    currencies=frozenset({"EUR"}),
 )
 PAID = Answer('{"paid":1}', COSTS)
 

@@ -376,7 +376,6 @@ def test_a_change_of_price_keeps_what_it_leaves_out(user: ApiUser) -> None:
         {"minTemperature": None, "maxTemperature": 1.5},
         {"maxTemperature": None, "minTemperature": 0.5},
         {"name": None},
-        {"cost": None},
     ],
 )
 def test_what_a_model_must_have_cannot_be_taken_away(

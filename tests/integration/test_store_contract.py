@@ -252,7 +252,7 @@ async def test_results_are_stored_under_their_lease_only(
 ) -> None:
     await store.submit(3)
     jobs = await store.queue.claim(str(store.client.client_id), CONFIG, ME, 3)
-    metrics = Metrics(1, 2, 0.5, 0.1, 0.2, frozenset({"USD"}))
+    metrics = Metrics(1, 2, 0.5, 10**9, 2 * 10**9, frozenset({"USD"}))
     outcomes: tuple[Succeeded | Failed | Requeued, ...] = (
         Succeeded('{"a":1}', metrics, '{"s":2}', "f" * 24),
         Failed({"errorType": "X"}, metrics),

@@ -188,6 +188,14 @@ def _error_type(job: Document) -> str:
         return ""
 
 
+async def _indexes_of_the_ledger(database: Database) -> None:
+    # A client's usage by day, everybody's, and a run's.
+    ledger = database["ledger"]
+    await ledger.create_index([("clientId", 1), ("day", 1)])
+    await ledger.create_index([("day", 1)])
+    await ledger.create_index([("runId", 1)])
+
+
 STEPS: tuple[Step, ...] = (
     _first_indexes,
     _indexes_of_streams,
@@ -201,6 +209,7 @@ STEPS: tuple[Step, ...] = (
     _index_of_expiries,
     _index_of_batches,
     _error_types,
+    _indexes_of_the_ledger,
 )
 
 

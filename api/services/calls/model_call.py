@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from api.models.charge import Bill
 from api.models.metrics import Metrics
 from api.models.model_models import ModelWithKey
 from llm_sdks.base_sdk import Completion, Usage
@@ -27,6 +28,8 @@ class Account:
     operation: str = ""
     run_id: str | None = None
     call_class: CallClass = CallClass.BULK
+    # Whether the provider charges the price of its batches.
+    is_batch: bool = False
 
     @property
     def turn(self) -> Turn:
@@ -44,7 +47,7 @@ class ModelCall:
 
     `key` is the same whenever the same step of the same job is asked;
     `response_schema` is the JSON Schema of the answer, as JSON.
-    `account` says who is charged for the call.
+    `account` says who is charged for the call, `bill` takes the charge.
     """
 
     model: ModelWithKey
@@ -54,6 +57,8 @@ class ModelCall:
     key: str | None = None
     response_schema: str | None = None
     account: Account = NO_ACCOUNT
+    # Takes what the call is charged with.
+    bill: Bill | None = field(default=None, compare=False)
 
 
 @dataclass(slots=True)
@@ -68,6 +73,9 @@ class CallProgress:
     texts: list[str] = field(default_factory=list)
     usage: Usage | None = None
     seconds: float = 0.0
+    # Unix time; None as long as it runs.
+    ended_at: float | None = None
+    is_batch: bool = False
     time_to_first_token: float | None = None
     # The time that the call waited for the reader of its stream.
     reader_seconds: float = 0.0
@@ -86,8 +94,14 @@ class CallProgress:
 
     def metrics(self, model: ModelWithKey) -> Metrics:
         """Count and price the call as far as it went."""
-        used = self.usage or Usage()
-        return Metrics.of_usage(used, self.seconds, model.cost)
+        return Metrics.of_usage(
+            self.usage or Usage(),
+            self.seconds,
+            model.cost,
+            requests=int(self.usage is not None),
+            at=self.ended_at,
+            is_batch=self.is_batch,
+        )
 
 
 @dataclass(frozen=True, slots=True)

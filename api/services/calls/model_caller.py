@@ -22,7 +22,8 @@ from contextlib import (
 from functools import partial
 from typing import Any, Protocol
 
-from api.models.model_models import ModelWithKey
+from api.models.charge import Charge
+from api.models.metrics import Metrics
 from api.services.calls.model_access import ModelAccess, plugin_error
 from api.services.calls.model_call import (
     CallProgress,
@@ -87,11 +88,13 @@ class ModelCaller:
         admission: Admits | None = None,
         observer: Observer = NOBODY,
         timer: Timer = time.perf_counter,
+        wall: Timer = time.time,
     ) -> None:
         self._access = access
         self._admission = admission or _Unlimited()
         self._observer = observer
         self._timer = timer
+        self._wall = wall
 
     async def complete(self, call: ModelCall) -> ModelAnswer:
         """Return the whole answer.
@@ -134,7 +137,7 @@ class ModelCaller:
                 gate.passing(call.account.turn),
             ):
                 return await self._make(
-                    model, progress, transfer(sdk, request, progress)
+                    call, progress, transfer(sdk, request, progress)
                 )
         except errors.LLMError as error:
             raise FailedCallError(
@@ -157,12 +160,13 @@ class ModelCaller:
 
     async def _make(
         self,
-        model: ModelWithKey,
+        call: ModelCall,
         progress: CallProgress,
         transfer: Awaitable[Completion],
     ) -> ModelAnswer:
-        """Time the call, and tell the observer how it ended."""
+        """Time and charge the call; tell the observer how it ended."""
         started, outcome, cut = self._timer(), OK, None
+        model, progress.is_batch = call.model, call.account.is_batch
         try:
             completion = await transfer
         except errors.PartialAnswerError as error:
@@ -178,7 +182,9 @@ class ModelCaller:
             raise
         finally:
             progress.seconds = self._timer() - started
+            progress.ended_at = self._wall()
             metrics = progress.metrics(model)
+            _charge(call, progress, metrics, has_answer=cut is not None)
             self._observer.call_ended(
                 CallEnd(
                     model,
@@ -196,6 +202,25 @@ async def _prepare(sdk: BaseLLMSDK, request: CompletionRequest) -> None:
     with suppress(Exception):
         async with asyncio.timeout(request.timeout):
             await sdk.aprepare(request)
+
+
+def _charge(
+    call: ModelCall,
+    progress: CallProgress,
+    metrics: Metrics,
+    *,
+    has_answer: bool,
+) -> None:
+    """Charge a call that the provider has answered, be it in part.
+
+    One whose tokens it has not reported has no known cost.
+    """
+    is_counted = progress.usage is not None
+    if call.bill is None or not (is_counted or progress.texts or has_answer):
+        return
+    call.bill.add(
+        Charge.of_call(call.model.name, metrics, is_priced=is_counted)
+    )
 
 
 async def _whole(

@@ -21,7 +21,7 @@ from utilities import payload
 from utilities.cosmos_connector import Document, Documents
 
 WRONG_CREDENTIALS = "Invalid client credentials"
-_MAY_BE_NULL = frozenset({"apiRequestsPerMinute", "weight"})
+_MAY_BE_NULL = frozenset({"apiRequestsPerMinute", "budget", "weight"})
 # Compared where there is no client, so that time does not tell who exists.
 _NOBODYS_DIGEST = "0" * 64
 
@@ -49,6 +49,8 @@ class ClientService:
                 "apiRequestsPerMinute": request.api_requests_per_minute,
                 "weight": request.weight,
                 "limits": _stored(request.limits),
+                "budget": request.budget
+                and request.budget.model_dump(by_alias=True),
                 "keyDigest": security.digest(api_key, self._pepper),
             }
         )

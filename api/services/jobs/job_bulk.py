@@ -21,7 +21,7 @@ from api.services.jobs import batch_change, job_documents
 from api.services.jobs.job_documents import Current
 from api.services.jobs.job_filter import JobFilter
 from api.services.queue.cancellations import Cancellations
-from api.services.queue.job_queue import RUN_OPERATION
+from api.services.queue.job_work import RUN_OPERATION
 from api.services.shared.caller import Caller
 from api.services.shared.date_range import read_range
 from api.services.shared.endings import NO_ENDINGS, Endings

@@ -4,7 +4,7 @@ from api.models.job_models import Job
 from api.models.job_status import JobStatus, check_cancelable
 from api.services.jobs import job_documents
 from api.services.queue.cancellations import Cancellations
-from api.services.queue.job_queue import RUN_OPERATION
+from api.services.queue.job_work import RUN_OPERATION
 from api.services.shared.caller import Caller
 from api.services.shared.endings import NO_ENDINGS, EndingKind, Endings
 from api.services.shared.repository import Repository, object_id

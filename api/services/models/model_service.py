@@ -1,5 +1,6 @@
 """Models: made by the administrator, used by every client."""
 
+import asyncio
 from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
@@ -15,12 +16,14 @@ from api.models.model_models import (
 )
 from api.models.resilience_models import ResilienceSettings
 from api.models.suspension_models import Suspended
+from api.services.limits.prices import known_cost
 from api.services.models.llm_config import settings_of
 from api.services.shared.paging import Page, PageRequest, fetch_page
 from api.services.shared.repository import Repository
 from config import RefusedModelKeyError, default_key_reference
 from llm_sdks.base_sdk import LLMConfig
 from llm_sdks.errors import ConfigurationError
+from utilities.clock import Clock, now_ms
 from utilities.cosmos_connector import Document, Documents, Filter, ObjectId
 from utilities.slices import blocks
 
@@ -72,12 +75,14 @@ class ModelService:
         sdks: Sdks,
         keys: Keys,
         suspended: Callable[[str], Suspended | None] = lambda _: None,
+        clock: Clock = now_ms,
     ) -> None:
         """Take what tells, of a model's id, whether it is suspended."""
         self._documents = documents
         self._sdks = sdks
         self._keys = keys
         self._suspended = suspended
+        self._clock = clock
         self._models = Repository(documents, ModelWithKey, "Model")
 
     async def create(self, request: ModelCreate) -> ModelWithKey:
@@ -149,7 +154,7 @@ class ModelService:
         document = await self._documents.find_one(_named(reference))
         if document is None:
             raise NotFoundError("Model")
-        return ModelWithKey.from_document(document)
+        return await self._priced(ModelWithKey.from_document(document))
 
     async def by_ids(self, model_ids: Collection[str]) -> list[Model]:
         """Return those of the models that exist."""
@@ -173,6 +178,19 @@ class ModelService:
                 found |= {document["name"]: model_id, model_id: model_id}
         return found
 
+    async def _priced(self, model: ModelWithKey) -> ModelWithKey:
+        """Give a model without a cost the published one, if it is known."""
+        if model.cost is not None:
+            return model
+        cost = await asyncio.to_thread(
+            known_cost,
+            model.sdk,
+            model.endpoint,
+            model.deployment or model.name,
+            self._clock() / 1000,
+        )
+        return model.model_copy(update={"cost": cost})
+
     def _check_sdk(self, name: str) -> None:
         names = self._sdks.names()
         if name not in names:
@@ -185,7 +203,7 @@ class ModelService:
             RuleError: the result would be no valid model.
         """
         changes = request.model_dump(by_alias=True, exclude_unset=True)
-        _merge(current, changes)
+        _merge(current, request, changes)
         self._check_whole(current, changes)
         if "name" in changes:
             changes["liveKey"] = changes["name"]
@@ -232,18 +250,19 @@ class ModelService:
             raise _refused_settings(str(error)) from None
 
 
-def _merge(current: Model, changes: Document) -> None:
+def _merge(current: Model, given: ModelUpdate, changes: Document) -> None:
     """Put the given parts of nested objects over what is there."""
-    if changes.get("cost") is not None:
-        before = current.cost.model_dump(by_alias=True)
+    if changes.get("cost") is not None and given.cost is not None:
+        cost = current.cost or given.cost
+        before = cost.model_dump(by_alias=True)
         changes["cost"] = _merged(before, changes["cost"])
     if "resilience" in changes:
         changes["resilience"] = _resilience(current, changes["resilience"])
     if "limits" in changes:
-        given = changes["limits"]
+        limits = changes["limits"]
         before = current.limits.model_dump(by_alias=True)
         # Null takes all limits away.
-        changes["limits"] = {} if given is None else _merged(before, given)
+        changes["limits"] = {} if limits is None else _merged(before, limits)
     if changes.get("profile") is not None and current.profile is not None:
         said = current.profile.model_dump(by_alias=True)
         changes["profile"] = _merged(said, changes["profile"])
@@ -274,7 +293,8 @@ def _merged(before: Document, given: Document) -> Document:
 
 
 _MAY_BE_NULL = frozenset(
-    {"service", "maxToken", "maxCompletionToken", "profile"}
+    {"service", "maxToken", "maxCompletionToken", "profile", "cost"}
+    | {"budget"}
 )
 # What a plug-in's check of the settings depends on.
 _OF_THE_PLUGIN = frozenset(

@@ -133,9 +133,8 @@ class Instruments(Observer):
         self._tokens.labels(model, "input").inc(used.input_tokens)
         self._tokens.labels(model, "output").inc(used.output_tokens)
         for currency in used.currencies:
-            cost = used.input_cost + used.output_cost
             label = self._currencies.label(currency)
-            self._cost.labels(model, label).inc(cost)
+            self._cost.labels(model, label).inc(used.total_cost)
 
     def _make_jobs(self) -> None:
         self._finished = self._counter(

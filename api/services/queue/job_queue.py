@@ -19,13 +19,16 @@ from api.services.queue import job_outcomes
 from api.services.queue.cancellations import Canceled
 from api.services.queue.job_outcomes import Result
 from api.services.queue.job_work import (
+    RUN_OPERATION,
     Claimant,
     ClaimedJob,
     Requeued,
     UnreadableJobError,
 )
+from api.services.queue.settling import Settling, charged_text
 from api.services.queue.waiting_jobs import QUEUE_ORDER, Picked, WaitingJobs
 from api.services.shared.endings import NO_ENDINGS, Endings
+from api.services.shared.settlement import CHARGED, Block, Settles
 from utilities.clock import Clock, now_ms
 from utilities.cosmos_connector import (
     Document,
@@ -41,8 +44,6 @@ from utilities.signals import (
     jobs_waiting,
 )
 
-# The operation of the jobs that runs are made of.
-RUN_OPERATION = "optimize"
 # How often a block is claimed while others claim the same jobs.
 _CLAIM_ATTEMPTS = 3
 # How far ahead a claim looks at most, in blocks, as a power of two.
@@ -63,11 +64,15 @@ class JobQueue:
         lease_seconds: float,
         max_attempts: int,
         signals: Signals | None = None,
+        ledger: Settles | None = None,
         clock: Clock = now_ms,
         endings: Endings = NO_ENDINGS,
     ) -> None:
         self._documents = documents
         self._endings = endings
+        self._settling = (
+            None if ledger is None else Settling(documents, ledger)
+        )
         self.lease_seconds = lease_seconds
         self.max_attempts = max_attempts
         self._signals = signals or Signals()
@@ -230,13 +235,10 @@ class JobQueue:
             if not isinstance(each.outcome, Requeued)
         )
         now = self._clock()
-        # A token that is gone makes a repeated write harmless.
-        taken = await self._documents.update_each(
-            [self._update(result, now) for result in results],
-            unset=["leaseToken"],
-        )
-        if taken < len(results):
-            await self._store_costs(results, now)
+        if self._settling is None:
+            taken = await self._write(results, None)
+        else:
+            taken = await self._settling.store(results, self._write)
         self._signals.publish(JOBS_ENDED)
         if any(each.job.operation == RUN_OPERATION for each in results):
             self._signals.publish(RUNS_CHANGED)
@@ -248,7 +250,9 @@ class JobQueue:
         )
         return taken
 
-    async def _store_costs(self, results: Sequence[Result], now: int) -> None:
+    async def _store_costs(
+        self, results: Sequence[Result], now: int, block: Block | None
+    ) -> None:
         """Note what jobs have cost that were canceled while they ran."""
         paid = [
             job_outcomes.as_canceled(result)
@@ -257,7 +261,7 @@ class JobQueue:
         ]
         if paid:
             await self._documents.update_each(
-                [self._update(result, now) for result in paid],
+                [self._update(result, now, block) for result in paid],
                 unset=["leaseToken"],
             )
 
@@ -360,8 +364,25 @@ class JobQueue:
             if isinstance(client_id, str):
                 self._signals.publish(jobs_waiting(client_id))
 
-    def _update(self, result: Result, now: int) -> tuple[Filter, Document]:
+    async def _write(
+        self, results: Sequence[Result], block: Block | None
+    ) -> int:
+        now = self._clock()
+        # A token that is gone makes a repeated write harmless.
+        taken = await self._documents.update_each(
+            [self._update(result, now, block) for result in results],
+            unset=["leaseToken"],
+        )
+        if taken < len(results):
+            await self._store_costs(results, now, block)
+        return taken
+
+    def _update(
+        self, result: Result, now: int, block: Block | None
+    ) -> tuple[Filter, Document]:
         changes = job_outcomes.changes(result, now, self.max_attempts)
+        if block is not None and result.job.bill:
+            changes[CHARGED] = charged_text(result.job, block)
         changes["_metadata.updatedAt"] = now
         changes["_metadata.updatedBy"] = "worker"
         return job_outcomes.still_leased(result), changes

@@ -4,9 +4,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
+from api.models.charge import Bill
 from api.models.metrics import Metrics
 from utilities import payload
 from utilities.cosmos_connector import ObjectId
+
+# The operation of the jobs that runs are made of.
+RUN_OPERATION = "optimize"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,24 @@ class ClaimedJob:
     spent: str | None = None
     # After this time (ms) it is not started any more.
     expires_at: int | None = None
+    # What earlier tries were charged with: see `api.models.charge`.
+    charged: str | None = None
+    # Takes what the calls of this try are charged with.
+    bill: Bill = field(default_factory=Bill, compare=False)
+
+    @property
+    def run_id(self) -> str | None:
+        """The run that the job is a part of."""
+        run_id = self.run_notes.get("runId")
+        return run_id if isinstance(run_id, str) else None
+
+    @property
+    def run_notes(self) -> Mapping[str, Any]:
+        """What a run has noted on its job."""
+        if self.operation != RUN_OPERATION or self.client_reference is None:
+            return {}
+        notes = payload.load(self.client_reference)
+        return notes if isinstance(notes, dict) else {}
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:
@@ -98,6 +120,7 @@ class ClaimedJob:
             client_reference=document.get("clientReference"),
             spent=document.get("spent"),
             expires_at=document.get("expiresAt"),
+            charged=document.get("charged"),
         )
 
 
@@ -246,6 +269,7 @@ _OPTIONAL: Mapping[str, type] = {
     "checkpoint": str,
     "spent": str,
     "expiresAt": int,
+    "charged": str,
 }
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from api.core.errors import NotFoundError, ProviderFailedError, RuleError
+from api.models.charge import Bill, dump_charged
 from api.models.model_models import ModelWithKey
 from api.models.stream_models import (
     DateRange,
@@ -41,6 +42,13 @@ from api.services.shared.paging import (
     fields_of,
 )
 from api.services.shared.repository import Repository
+from api.services.shared.settlement import (
+    CHARGED,
+    STREAM,
+    Settles,
+    new_charged,
+    postings_of,
+)
 from utilities import payload
 from utilities.clock import Clock, now_ms, to_datetime
 from utilities.cosmos_connector import (
@@ -92,6 +100,8 @@ class StreamService:
         observer: Observer = NOBODY,
         clock: Clock = now_ms,
         limits: StreamLimits = _LIMITS,
+        ledger: Settles | None = None,
+        process_id: str = "",
     ) -> None:
         self._documents = documents
         self._streams = Repository(documents, Stream, "Stream")
@@ -103,6 +113,8 @@ class StreamService:
         self._longest_call = access.timeout_seconds
         self._clock = clock
         self._limits = limits
+        self._ledger = ledger
+        self._process_id = process_id
         # The streams that run, and whose they are.
         self._live: dict[LiveStream, str] = {}
 
@@ -118,7 +130,7 @@ class StreamService:
         received = time.perf_counter()
         model = await self._model(request.model)
         system = await self._system(request, caller)
-        document = self._new(request, caller)
+        document, bill = self._new(request, caller), Bill()
         # By `startedAt` streams are found; it is what `createdAt` shows.
         await self._documents.insert(document, document["startedAt"])
         live = LiveStream(
@@ -132,11 +144,12 @@ class StreamService:
                 request.temperature,
                 account=Account(
                     document["clientId"],
-                    "stream",
+                    STREAM,
                     call_class=CallClass.INTERACTIVE,
                 ),
+                bill=bill,
             ),
-            lambda end: self._record(document["_id"], end, model),
+            lambda end: self._record(document, end, model, bill),
             self._limits,
             received,
         )
@@ -304,7 +317,11 @@ class StreamService:
         }
 
     async def _record(
-        self, document_id: ObjectId, end: StreamEnd, model: ModelWithKey
+        self,
+        document: Document,
+        end: StreamEnd,
+        model: ModelWithKey,
+        bill: Bill,
     ) -> None:
         response: Document = {"text": _kept(end.progress.text)}
         if end.error is not None:
@@ -320,10 +337,25 @@ class StreamService:
             "_metadata.completedAt": self._clock(),
         }
         try:
-            await self._documents.update({"_id": document_id}, changes)
+            await self._store(document, changes, bill)
         except StoreError:
             # The client has its text; only the record is incomplete.
-            log.exception("stream_not_recorded", streamId=str(document_id))
+            log.exception("stream_not_recorded", streamId=str(document["_id"]))
+
+    async def _store(
+        self, document: Document, changes: Document, bill: Bill
+    ) -> None:
+        """Store a stream's record, and settle what its call cost."""
+        where = {"_id": document["_id"]}
+        if self._ledger is None or not bill:
+            await self._documents.update(where, changes)
+            return
+        block = await self._ledger.open("streams", [document["_id"]])
+        charged = new_charged("", block, None, bill, self._process_id)
+        text = dump_charged(None, charged)
+        await self._documents.update(where, {**changes, CHARGED: text})
+        stored = {**document, CHARGED: text}
+        await self._ledger.settle(block, postings_of(stored, block.block_id))
 
 
 def _kept(text: str) -> str:

@@ -61,7 +61,7 @@ def _use_all(observer: Observer) -> None:
     model = cast(
         "ModelWithKey", SimpleNamespace(model_id="i", name="m", sdk="s")
     )
-    used = Metrics(1, 1, 1.0, 1.0, 1.0, frozenset({"USD"}))
+    used = Metrics(1, 1, 1.0, 10**10, 10**10, frozenset({"USD"}))
     observer.call_ended(CallEnd(model, OK, 1.0, used, 0.5))
     observer.request_began()
     observer.request_ended("GET", "/", 200, 0.1)

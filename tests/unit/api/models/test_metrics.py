@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.models.metrics import Cost, Metrics, ProcessingMetrics, add_up
+from api.models.cost import Cost
+from api.models.metrics import Metrics, ProcessingMetrics, add_up
 from llm_sdks.base_sdk import Usage
 
 USD = Cost(tokens=1000, currency="USD", input=1.0, output=2.0)
@@ -50,7 +51,7 @@ def test_amounts_have_no_noise_of_the_arithmetic() -> None:
 def test_metrics_come_back_from_json_as_they_were(
     asked: int, answered: int, number: float, currencies: frozenset[str]
 ) -> None:
-    metrics = Metrics(asked, answered, number, number, number, currencies)
+    metrics = Metrics(asked, answered, number, asked, answered, currencies)
     dumped = json.loads(json.dumps(metrics.dump()))
     assert Metrics.load(dumped) == metrics
 

@@ -1,4 +1,4 @@
-from api.models.metrics import Cost
+from api.models.cost import Cost
 from api.models.model_models import ModelWithKey
 from cli.doctor.findings import Status
 from cli.doctor.model_calls import check_models

@@ -270,7 +270,7 @@ def bench() -> Bench:
 def one_call() -> Metrics:
     """What a scripted call of 10 and 5 tokens comes to."""
     usd = frozenset({"USD"})
-    return Metrics(10, 5, CALL_SECONDS, 0.01, 0.01, usd)
+    return Metrics(10, 5, CALL_SECONDS, 10**8, 10**8, usd)
 
 
 def evaluation(outcome: Succeeded) -> Any:
@@ -1394,7 +1394,7 @@ async def test_failed_tries_that_were_paid_for_add_up(bench: Bench) -> None:
     second = await bench.is_requeued(UnreadableError(), spent=first.spent)
     spent = Spent.load(second.spent)
     assert spent.metrics.input_tokens == 20
-    assert spent.metrics.input_cost == 0.02
+    assert spent.metrics.input_units == 2 * 10**8
     job = claimed_job(spent=second.spent)
     outcome = await bench.succeeds('{"a": 1}', spent=second.spent)
     stored = job_outcomes.changes(Result(job, outcome), NOW, MAX_ATTEMPTS)

@@ -25,7 +25,7 @@ from tests.support.paths import ROOT
 from tests.support.samples import claimed_job, json_objects, logged
 from utilities.supervision import PartError
 
-METRICS = Metrics(7, 3, 0.5, 0.1, 0.2, frozenset({"USD"}))
+METRICS = Metrics(7, 3, 0.5, 10**9, 2 * 10**9, frozenset({"USD"}))
 ANSWER = Succeeded('{"a":1}', METRICS)
 
 # A process to be killed: it holds a spool with one answer, and waits.
