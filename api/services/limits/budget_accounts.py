@@ -108,7 +108,11 @@ class BudgetAccounts:
         taken = account.take(units, self._clock())
         missing = units - taken
         if missing > 0:
-            leased = await self._lease_some(budget_id, missing, limit)
+            try:
+                leased = await self._lease_some(budget_id, missing, limit)
+            except BaseException:
+                account.put(taken)
+                raise
             if leased is None:
                 account.put(taken)
                 # Others may have left something of their leases meanwhile.

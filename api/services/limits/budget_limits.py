@@ -17,7 +17,7 @@ from api.models.budget_models import (
 from api.models.cost import to_units
 from api.services.calls.model_call import ModelCall
 from utilities.clock import Clock, now_ms
-from utilities.cosmos_connector import Documents, ObjectId
+from utilities.cosmos_connector import Documents, ObjectId, StoreError
 
 # A change of a client's budget reaches running processes after this long.
 KEEP_SECONDS = 2.0
@@ -110,7 +110,13 @@ class BudgetLimits:
     async def of_clients(self) -> Mapping[str, BudgetLimit]:
         """Return the budgets of all clients that have one, by client."""
         if self._must_read():
-            self._of_clients.budgets = await self._read_clients()
+            was_read = self._of_clients.at is not None
+            try:
+                self._of_clients.budgets = await self._read_clients()
+            except StoreError:
+                # Calls without a budget go on while the database is away.
+                if not was_read:
+                    raise
         return self._of_clients.budgets
 
     async def of_models(self) -> Sequence[BudgetLimit]:

@@ -19,6 +19,7 @@ from api.services.limits.admission import (
 from api.services.limits.budget_accounts import BudgetAccounts
 from api.services.limits.budget_limits import BudgetLimit, BudgetLimits
 from llm_sdks.errors import LLMError
+from utilities.cosmos_connector import StoreError
 
 # Tokens that providers add to a prompt: its roles, and a schema's frame.
 _OVERHEAD_TOKENS = 500
@@ -26,6 +27,7 @@ _OVERHEAD_TOKENS = 500
 _MOST_OUTPUT_TOKENS = 128_000
 # A budget may be raised before its period ends.
 _LONGEST_WAIT_SECONDS = 60.0
+_AWAY = "The budgets cannot be read: the database does not answer"
 
 
 class BudgetExhaustedError(LLMError):
@@ -94,20 +96,34 @@ class BudgetStage:
             BudgetExhaustedError: it must not wait.
             NoPriceError: its cost is not known, or in another currency.
         """
-        limits = await self._limits.of_call(call)
-        if not limits:
-            return _FREE
-        for limit in limits:
-            _check_currency(call.model, limit)
+        try:
+            limits = await self._limits.of_call(call)
+            if not limits:
+                return _FREE
+            for limit in limits:
+                _check_currency(call.model, limit)
+            return await self._reserve(call, limits)
+        except StoreError:
+            raise NotAdmittedError(WaitKind.BUDGET, _AWAY, 1.0) from None
+
+    async def _reserve(
+        self, call: ModelCall, limits: Sequence[BudgetLimit]
+    ) -> AdmittedCall:
         units, now = upper_bound(call), self._limits.now()
         reserved: list[str] = []
-        for limit in limits:
-            budget_id = limit.budget_id(now)
-            if not await self._accounts.reserve(budget_id, units, limit.units):
-                for each in reserved:
-                    self._accounts.end(each, units, 0)
-                raise _refusal(limit, now)
-            reserved.append(budget_id)
+        is_done = False
+        try:
+            for limit in limits:
+                budget_id = limit.budget_id(now)
+                if not await self._accounts.reserve(
+                    budget_id, units, limit.units
+                ):
+                    raise _refusal(limit, now)
+                reserved.append(budget_id)
+            is_done = True
+        finally:
+            for each in () if is_done else reserved:
+                self._accounts.end(each, units, 0)
         return _Reservation(call, self._accounts, reserved, units)
 
 
