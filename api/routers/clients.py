@@ -64,13 +64,18 @@ async def delete_client(client_id: str, clients: Clients) -> None:
 
 
 @router.post("/{client_id}/erase", status_code=202)
-async def erase_client(client_id: str, erasures: Erasures) -> Erasure:
+async def erase_client(
+    client_id: str, erasures: Erasures, clients: Clients
+) -> Erasure:
     """Erase a client: its data is removed, and cannot be brought back.
 
     The client ends at once; its data is removed within the next minutes.
     Again, it answers the progress.
     """
-    return await erasures.begin(client_id)
+    try:
+        return await erasures.begin(client_id)
+    finally:
+        clients.forget_key(client_id)
 
 
 @router.get("/{client_id}/erase")

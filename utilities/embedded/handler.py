@@ -18,7 +18,7 @@ from nx_27017.handler import NeoSQLiteHandler
 from utilities.embedded import integrity
 from utilities.embedded.fast_reads import find_plainly, group_plainly
 from utilities.embedded.fast_writes import insert_plainly, update_plainly
-from utilities.embedded.kept_counts import keep
+from utilities.embedded.kept_counts import forget_empty, keep
 from utilities.embedded.readers import Readers
 from utilities.embedded.space import GIVE_SPACE_BACK, give_back
 from utilities.embedded.sparse_indexes import make_sparse
@@ -72,6 +72,8 @@ class DurableHandler(NeoSQLiteHandler):  # type: ignore[misc]
 
     def _give_space_back(self, database: str) -> Message:
         connection = self.get_database(database).db
+        with self._lock_for(database):
+            forget_empty(connection)
         left = give_back(
             connection,
             lambda: self._lock_for(database),

@@ -71,6 +71,13 @@ def keep(connection: sqlite3.Connection) -> bool:
     return True
 
 
+def forget_empty(connection: sqlite3.Connection) -> None:
+    """Remove what counts no job any more: it still names an operation."""
+    if are_kept(connection):
+        connection.execute(f"DELETE FROM {_TABLE} WHERE n = 0")  # noqa: S608 - a name of ours
+        connection.commit()
+
+
 def are_kept(connection: sqlite3.Connection) -> bool:
     """Tell whether every write keeps the counts."""
     places = ", ".join("?" * len(_TRIGGERS))

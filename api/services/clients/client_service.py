@@ -126,6 +126,10 @@ class ClientService:
             raise WrongKeyError(WRONG_CREDENTIALS)
         return found
 
+    def forget_key(self, client_id: str) -> None:
+        """Read the client's key again before it is next compared."""
+        self._keys.forget(client_id)
+
     async def _change(
         self,
         client_id: str,

@@ -42,6 +42,9 @@ OWNED: Mapping[str, str] = {
     "workers": "clientId",
     "clients": "clientId",
 }
+# Its counters stay, since money was spent: see `_forget_operations`.
+LEDGER = "ledger"
+ERASED = "(erased)"
 _SLICE = 200
 _EVERY_SECONDS = 2.0
 # Others go on while a slice is removed, and between two slices.
@@ -247,6 +250,17 @@ class Eraser(Loop):
             if count := await self._remove(collection, where):
                 total[collection] += count
                 await self._report(client_id, total)
+        await self._forget_operations(client_id)
+
+    async def _forget_operations(self, client_id: str) -> None:
+        """Keep what was spent in the ledger, but none of the client's words.
+
+        The names of models are the administrator's.
+        """
+        await self._documents(LEDGER).patch(
+            {"clientId": client_id, "operation": {"$ne": ERASED}},
+            {"$set": {"operation": ERASED}},
+        )
 
     async def _report(self, client_id: str, total: Counter[str]) -> None:
         """Show the progress, and keep the erasure to this process."""
