@@ -18,6 +18,7 @@ from api.services.jobs.stored_jobs import stored_jobs
 from api.services.keeping.build import KeepingParts, build_keeping
 from api.services.limits.admission import Admission
 from api.services.limits.budget_accounts import BUDGETS, BudgetAccounts
+from api.services.limits.budget_claims import ExhaustedBudgets
 from api.services.limits.budget_limits import BudgetLimits
 from api.services.limits.budget_service import BudgetService
 from api.services.limits.budgets import BudgetStage
@@ -153,7 +154,11 @@ class Shared:
         """What every call to a model passes."""
         return build_admission(
             self.suspensions,
-            BudgetStage(self.budget_limits, self.budget_accounts),
+            BudgetStage(
+                self.budget_limits,
+                self.budget_accounts,
+                self.exhausted_budgets,
+            ),
             self.limiter,
             self.clock,
         )
@@ -163,8 +168,15 @@ class Shared:
         """What workers need not claim just now."""
         return ClaimGuard(
             self.gates,
-            [self.suspensions.shares, self.limiter.shares],
-            self.limiter.room_of_client,
+            [
+                self.suspensions.shares,
+                self.exhausted_budgets.shares,
+                self.limiter.shares,
+            ],
+            [
+                self.exhausted_budgets.room_of_client,
+                self.limiter.room_of_client,
+            ],
         )
 
     @cached_property
@@ -211,6 +223,11 @@ class Shared:
             self.documents("runs"),
             self.clock,
         )
+
+    @cached_property
+    def exhausted_budgets(self) -> ExhaustedBudgets:
+        """Which budgets let calls wait just now."""
+        return ExhaustedBudgets()
 
     @cached_property
     def budget_accounts(self) -> BudgetAccounts:

@@ -17,6 +17,7 @@ from api.services.limits.admission import (
     WaitKind,
 )
 from api.services.limits.budget_accounts import BudgetAccounts
+from api.services.limits.budget_claims import ExhaustedBudgets
 from api.services.limits.budget_limits import BudgetLimit, BudgetLimits
 from llm_sdks.errors import LLMError
 from utilities.cosmos_connector import StoreError
@@ -84,9 +85,15 @@ _FREE = _Free()
 class BudgetStage:
     """Lets calls pass whose budgets suffice; safe from any thread."""
 
-    def __init__(self, limits: BudgetLimits, accounts: BudgetAccounts) -> None:
+    def __init__(
+        self,
+        limits: BudgetLimits,
+        accounts: BudgetAccounts,
+        exhausted: ExhaustedBudgets | None = None,
+    ) -> None:
         self._limits = limits
         self._accounts = accounts
+        self._exhausted = exhausted or ExhaustedBudgets()
 
     async def admit(self, call: ModelCall) -> AdmittedCall:
         """Reserve an upper bound of a call's cost of each of its budgets.
@@ -118,6 +125,8 @@ class BudgetStage:
                 if not await self._accounts.reserve(
                     budget_id, units, limit.units
                 ):
+                    if limit.budget.on_exhausted is OnExhausted.WAIT:
+                        self._exhausted.note(limit)
                     raise _refusal(limit, now)
                 reserved.append(budget_id)
             is_done = True

@@ -59,16 +59,17 @@ class ClaimGuard:
         self,
         gates: ModelGates,
         sources: Sequence[Callable[[str], Sequence[Share]]] = (),
-        room_of_client: Callable[[str], int | None] = lambda _: None,
+        rooms: Sequence[Callable[[str], int | None]] = (),
     ) -> None:
         self._gates = gates
         self._sources = tuple(sources)
-        self._room_of_client = room_of_client
+        self._rooms = tuple(rooms)
 
     def look(self, client_id: str = "") -> Claimable:
         """Tell what may be claimed now of a client's jobs."""
         paused = self._gates.unavailable(client_id)
-        most = self._room_of_client(client_id)
+        rooms = [room(client_id) for room in self._rooms]
+        most = min((each for each in rooms if each is not None), default=None)
         names, wait = paused.names, paused.wait_seconds
         shares = []
         found = [s for source in self._sources for s in source(client_id)]
