@@ -83,10 +83,13 @@ class JobWaiting:
 
     async def _look(self, jobs: Sequence[Job]) -> _Seen:
         now = to_datetime(self._clock())
-        if all(_is_deferred(job, now) for job in jobs):
+        all_deferred = all(_is_deferred(job, now) for job in jobs)
+        if all_deferred and not any(map(_is_of_suspended, jobs)):
             return _Seen(now, {}, {}, {}, frozenset())
-        workers = await self._workers_of({job.client_id for job in jobs})
         ids = await self._models.ids({job.model for job in jobs})
+        if all_deferred:
+            return _Seen(now, {}, {}, self._suspended(ids), frozenset())
+        workers = await self._workers_of({job.client_id for job in jobs})
         waits = await self._health.waits(set(ids.values()))
         leases = await self._leases.of_workers(
             [each.worker_id for some in workers.values() for each in some]
@@ -123,10 +126,21 @@ def _is_deferred(job: Job, now: datetime) -> bool:
     return job.available_at is not None and job.available_at > now
 
 
+def _is_of_suspended(job: Job) -> bool:
+    return _noted(job) is WaitingKind.SUSPENDED
+
+
+def _noted(job: Job) -> WaitingKind:
+    return _NOTED.get(job.waits_for or "", WaitingKind.NOT_DUE)
+
+
 def _reason(job: Job, seen: _Seen) -> WaitingFor:
+    suspended = seen.suspended.get(job.model)
     if _is_deferred(job, seen.now):
-        kind = _NOTED.get(job.waits_for or "", WaitingKind.NOT_DUE)
-        return WaitingFor(kind=kind, until=job.available_at)
+        why = (
+            suspended.message if suspended and _is_of_suspended(job) else None
+        )
+        return WaitingFor(kind=_noted(job), until=job.available_at, detail=why)
     workers = seen.workers.get(job.client_id, [])
     fitting = [worker for worker in workers if _fits(worker, job)]
     running = {
@@ -136,7 +150,7 @@ def _reason(job: Job, seen: _Seen) -> WaitingFor:
     }
     if not running:
         return WaitingFor(kind=_without_worker(workers, fitting))
-    if (suspended := seen.suspended.get(job.model)) is not None:
+    if suspended is not None:
         return WaitingFor(
             kind=WaitingKind.SUSPENDED,
             until=suspended.retry_at,
