@@ -158,9 +158,16 @@ def simulated_service(
 
 @contextlib.contextmanager
 def running_service(
-    directory: Path, provider_url: str, layout: Layout = Layout.WITH_API
+    directory: Path,
+    provider_url: str,
+    layout: Layout = Layout.WITH_API,
+    *,
+    limited: bool = False,
 ) -> Iterator[Service]:
-    """Run a private instance of which every part can be measured."""
+    """Run a private instance of which every part can be measured.
+
+    `limited`: every call passes limits and budgets that it never reaches.
+    """
     variables = {
         _KEY: "x",
         "MODEL_KEY_PREFIXES": _KEY,
@@ -176,6 +183,8 @@ def running_service(
             MODEL, endpoint=provider_url, key_variable=_KEY
         )
         setup.ensure_model(admin, options)
+        if limited:
+            _limit(admin)
         prompt = setup.ensure_prompt(api, SYSTEM)
         if layout is Layout.APART:
             stack.enter_context(worker_process(directory, database))
@@ -188,6 +197,22 @@ def running_service(
             _child("worker" if layout is Layout.APART else "serve"),
             _child("utilities.embedded.server"),
         )
+
+
+def _limit(admin: RestClient) -> None:
+    limits = {
+        "requestsPerMinute": 1_000_000,
+        "tokensPerMinute": 1_000_000_000,
+        "maxConcurrency": 10_000,
+    }
+    budget = {"amount": 1_000_000, "currency": "USD", "period": "day"}
+    cost = {"tokens": 1_000_000, "currency": "USD", "input": 1, "output": 2}
+    changes = {"limits": limits, "budget": budget, "cost": cost}
+    for model in admin.pages("/models"):
+        admin.patch(f"/models/{model['model_id']}", changes)
+    for client in admin.pages("/clients"):
+        given = {"limits": limits, "budget": budget}
+        admin.patch(f"/clients/{client['clientId']}", given)
 
 
 @contextlib.contextmanager

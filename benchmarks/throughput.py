@@ -76,8 +76,10 @@ def _rows(url: str, load: Load, concurrency: int) -> list[Row]:
     def loop(name: str, python: Path) -> Measure:
         return lambda: _loop(name, python, url, load, concurrency)
 
-    def metasync(layout: Layout) -> Measure:
-        return lambda: _metasync(url, load, concurrency, layout)
+    def metasync(layout: Layout, *, limited: bool = False) -> Measure:
+        return lambda: _metasync(
+            url, load, concurrency, layout, limited=limited
+        )
 
     own = Path(sys.executable)
     rows: list[Row] = [
@@ -87,6 +89,11 @@ def _rows(url: str, load: Load, concurrency: int) -> list[Row]:
         ("aiohttp", "bare aiohttp", loop("aiohttp", own)),
         ("whole", "Metasync, one process", metasync(Layout.WITH_API)),
         ("apart", "Metasync, worker apart", metasync(Layout.APART)),
+        (
+            "limited",
+            "  with limits and budgets",
+            metasync(Layout.APART, limited=True),
+        ),
     ]
     missing = set() if _LITELLM.exists() else {"litellm"}
     return [row for row in rows if row[0] not in missing]
@@ -108,11 +115,13 @@ def _loop(
 
 
 def _metasync(
-    url: str, load: Load, concurrency: int, layout: Layout
+    url: str, load: Load, concurrency: int, layout: Layout, *, limited: bool
 ) -> Measured:
     with (
         tempfile.TemporaryDirectory() as directory,
-        running_service(Path(directory), url, layout) as service,
+        running_service(
+            Path(directory), url, layout, limited=limited
+        ) as service,
     ):
         service.work(concurrency)
         _through(service, 20)  # imports, threads

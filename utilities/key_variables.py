@@ -8,10 +8,11 @@ import re
 from collections.abc import Collection, Sequence
 
 # What the variables that may hold models' keys begin with, unless
-# MODEL_KEY_PREFIXES says otherwise: names that nothing else has, and names
-# of vendors of models and of their models.
+# MODEL_KEY_PREFIXES says otherwise: names that nothing else has, names that
+# simulators and tests use, and names of vendors of models and their models.
 DEFAULT_KEY_PREFIXES = (
-    "KEY_", "LLM_", "LOCAL_LLM_", "MODEL_", "PROVIDER_KEY",
+    "KEY_", "LLM_", "LOCAL_LLM_", "MODEL_", "PROVIDER_",
+    "DUMMY_", "FAKE_", "MOCK_", "SIM_", "SIMULATOR_", "TEST_",
     "AI21_", "ANTHROPIC_", "AWS_BEARER_TOKEN_BEDROCK", "AZURE_AI_",
     "AZURE_INFERENCE_", "AZURE_OPENAI_", "BEDROCK_", "CEREBRAS_", "CHATGPT_",
     "CLAUDE_", "CODESTRAL_", "COHERE_", "CO_API_KEY", "DASHSCOPE_",

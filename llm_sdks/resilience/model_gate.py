@@ -50,6 +50,8 @@ _ANSWERS = (
 # What only people can change, or the next day: the whole model is
 # suspended for it, in all processes.
 _STOPS = (errors.AccountExhaustedError, errors.ModelNotFoundError)
+# How much of the last error a refused call repeats.
+_MOST_WORDS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,7 @@ class ModelGate:
         self._succeeded = 0
         self._failed: Counter[str] = Counter()
         self._last_error: tuple[str, float] | None = None
+        self._last_words = ""
 
     def adjust(self, policy: Resilience) -> None:
         """Take up a changed policy."""
@@ -117,7 +120,7 @@ class ModelGate:
         """
         # While the model is paused no call waits for a place.
         if (wait := self.wait_seconds()) > 0:
-            raise _unavailable(wait)
+            raise _unavailable(wait, self._last_words)
         await self._take_place(turn)
         ended = Ended()
         try:
@@ -221,7 +224,7 @@ class ModelGate:
                 ticket = self._backoff.admit(now)
                 if passed is not None and ticket is not None:
                     return Passed(passed, ticket)
-        raise _unavailable(wait)
+        raise _unavailable(wait, self._last_words)
 
     def _leave(self, passed: Passed | None, ended: Ended) -> None:
         with self._lock:
@@ -248,6 +251,7 @@ class ModelGate:
         elif error is not None:
             self._failed[error.kind] += 1
             self._last_error = (error.kind, now)
+            self._last_words = str(error)[:_MOST_WORDS]
         if isinstance(error, _STOPS):
             self._backoff.abandoned(ticket, now)
             self._breaker.succeeded(passed.breaker)
@@ -302,12 +306,14 @@ class ModelGate:
                 self._running -= 1
 
 
-def _unavailable(wait: float) -> errors.ModelUnavailableError:
-    return errors.ModelUnavailableError(
+def _unavailable(wait: float, last: str) -> errors.ModelUnavailableError:
+    message = (
         "No calls are made to this model at present, after failures or a "
-        "rate limit",
-        retry_after=wait,
+        "rate limit"
     )
+    if last:
+        message += f". The last one: {last}"
+    return errors.ModelUnavailableError(message, retry_after=wait)
 
 
 class ModelGates:

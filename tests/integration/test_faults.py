@@ -1,6 +1,7 @@
 """What must not be lost, whatever dies."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -133,6 +134,17 @@ def test_a_plug_in_that_blocks_its_loop_stalls_no_other_worker(
     done = user.ended(bad, seconds=30)
     assert done["status"] == "ERROR_PROCESSING"
     assert done["errorData"]["errorType"] == "LEASE_EXPIRED"
+
+
+def spooled(spool: Path) -> list[str]:
+    """Return the lines of all spools; their files may vanish meanwhile."""
+    while True:
+        with contextlib.suppress(FileNotFoundError):
+            return [
+                line
+                for path in spool.glob("*/*.jsonl")
+                for line in path.read_text().splitlines()
+            ]
 
 
 def fill(user: ApiUser, model: str, count: int) -> list[str]:
@@ -289,13 +301,7 @@ def test_answers_survive_a_database_that_stays_away(
                 assert http.get("/health").status_code == 200
             spool = tmp_path / "server" / "spool"
             eventually(
-                lambda: (
-                    sum(
-                        len(path.read_text().splitlines())
-                        for path in spool.glob("*/*.jsonl")
-                    )
-                    == 10
-                ),
+                lambda: len(spooled(spool)) == 10,
                 seconds=30,
             )
         database.start()
@@ -307,6 +313,6 @@ def test_answers_survive_a_database_that_stays_away(
             jobs = all_ended(user, ids, seconds=30)
             assert {job["status"] for job in jobs.values()} == {"PROCESSED"}
             assert len(provider.requests) == 10
-            eventually(lambda: not list(spool.glob("*/*.jsonl")))
+            eventually(lambda: not spooled(spool))
     finally:
         database.stop()

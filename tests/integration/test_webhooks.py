@@ -104,7 +104,9 @@ def test_failed_and_cancelled_jobs_are_told(
 ) -> None:
     made = hook(teller, receiver.url)
     model, prompt = teller.model(), teller.prompt()
-    broken = teller.model(sdk="OpenAI", endpoint="http://127.0.0.1:9", key="KEY_X")
+    broken = teller.model(
+        sdk="OpenAI", endpoint="http://127.0.0.1:9", key="KEY_X"
+    )
     first, second = teller.job(model, prompt), teller.job(model, prompt)
     third = teller.job(broken, prompt)
     teller.patch(f"/jobs/{first['jobId']}", {"status": "CANCELED"})

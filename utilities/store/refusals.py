@@ -14,6 +14,8 @@ from pymongo.errors import (
 _DUPLICATE_KEY = 11000
 # WriteConflict, LockTimeout, and "too many requests" of Azure Cosmos DB.
 _TRANSIENT_CODES = frozenset({112, 24, 16500})
+# As other engines say it; the second is SQLite's.
+_TRANSIENT_WORDS = ("deadlock", "is locked")
 _TRANSIENT_LABELS = ("TransientTransactionError", "RetryableWriteError")
 
 
@@ -27,7 +29,7 @@ def is_transient(error: BaseException) -> bool:
     return (
         error.code in _TRANSIENT_CODES
         or any(map(error.has_error_label, _TRANSIENT_LABELS))
-        or "deadlock" in str(error).lower()
+        or _is_transient_text(str(error))
     )
 
 
@@ -40,8 +42,12 @@ def is_unavailable(error: BaseException) -> bool:
 def _is_transient_problem(problem: object) -> bool:
     if not isinstance(problem, dict):
         return False
-    text = str(problem.get("errmsg", "")).lower()
-    return problem.get("code") in _TRANSIENT_CODES or "deadlock" in text
+    text = str(problem.get("errmsg", ""))
+    return problem.get("code") in _TRANSIENT_CODES or _is_transient_text(text)
+
+
+def _is_transient_text(text: str) -> bool:
+    return any(word in text.lower() for word in _TRANSIENT_WORDS)
 
 
 def duplicate_indexes(error: BulkWriteError) -> list[int]:

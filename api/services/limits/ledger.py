@@ -195,6 +195,10 @@ class Ledger:
     ) -> tuple[Document, Document]:
         with self._lock:
             closed = self._closed.pop(counter, [])
+            if block_id in closed:
+                # A repeat: one update cannot set and remove its mark.
+                closed.remove(block_id)
+                self._closed[counter] = [block_id]
         mark = _mark(block_id)
         update: Document = {"$inc": change, "$set": {mark: 1}}
         if closed:
