@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # They wait more than they compute.
-TESTS_AT_ONCE ?= 3
+TESTS_AT_ONCE ?= 4
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Without compiled modules, every process takes seconds longer to start.
 unexport PYTHONDONTWRITEBYTECODE
