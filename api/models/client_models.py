@@ -59,6 +59,14 @@ class ClientUpdate(ApiModel):
     ] = None
 
 
+def _is_none(value: object) -> bool:
+    return value is None
+
+
+def _is_empty(value: object) -> bool:
+    return not value
+
+
 class Client(StoredModel):
     """A client, without its key."""
 
@@ -71,15 +79,16 @@ class Client(StoredModel):
     enabled: Annotated[
         bool, Field(description="A disabled client is refused.")
     ]
+    # What is not set is not shown.
     api_requests_per_minute: Annotated[
-        ApiRequests, Field(exclude_if=lambda limit: limit is None)
+        ApiRequests, Field(exclude_if=_is_none)
     ] = None
-    limits: CallLimits | None = None
-    weight: Weight | None = None
-    retention_days: RetentionDays = Field(default_factory=dict)
-    budget: Annotated[
-        Budget | None, Field(exclude_if=lambda value: value is None)
-    ] = None
+    limits: Annotated[CallLimits | None, Field(exclude_if=_is_none)] = None
+    weight: Annotated[Weight | None, Field(exclude_if=_is_none)] = None
+    retention_days: Annotated[
+        RetentionDays, Field(default_factory=dict, exclude_if=_is_empty)
+    ]
+    budget: Annotated[Budget | None, Field(exclude_if=_is_none)] = None
 
 
 ApiKey = Annotated[

@@ -28,9 +28,6 @@ def test_a_client_is_made_with_a_key_that_is_shown_once(
         "clientId",
         "name",
         "enabled",
-        "limits",
-        "weight",
-        "retentionDays",
         "_metadata",
         "api_key",
     }
@@ -288,7 +285,7 @@ def test_a_client_has_its_own_retention(http: httpx2.Client) -> None:
         body = {"retentionDays": days}
         answer = http.patch(path, headers=ADMIN, json=body)
         assert answer.status_code == status, answer.text
-        return answer.json().get("retentionDays")
+        return answer.json().get("retentionDays", {})
 
     own = {"jobs": 90, "jobs.CONSUMED": 0.5, "runs": None}
     assert changed(own) == own
