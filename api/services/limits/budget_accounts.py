@@ -7,9 +7,11 @@ process holds. `committed` is always `settled` and all leases together, so
 what a process that died had held can be given back.
 """
 
+import asyncio
 import hashlib
 import secrets
 import threading
+import weakref
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -101,6 +103,10 @@ class BudgetAccounts:
         self._clock = clock
         self._lock = threading.Lock()
         self._accounts: dict[str, _Account] = {}
+        # Each event loop of the process leases for its own calls.
+        self._locks: weakref.WeakKeyDictionary[
+            asyncio.AbstractEventLoop, dict[str, asyncio.Lock]
+        ] = weakref.WeakKeyDictionary()
 
     async def reserve(self, budget_id: str, units: int, limit: int) -> bool:
         """Hold units back for a call; False if there are not enough."""
@@ -108,19 +114,48 @@ class BudgetAccounts:
         taken = account.take(units, self._clock())
         missing = units - taken
         if missing > 0:
+            # One lease at a time: it mostly serves those who wait as well.
+            lock = self._leasing(budget_id)
             try:
-                leased = await self._lease_some(budget_id, missing, limit)
+                await lock.acquire()
             except BaseException:
                 account.put(taken)
                 raise
-            if leased is None:
-                account.put(taken)
-                # Others may have left something of their leases meanwhile.
-                return account.take_all(units)
-            account.until = self._end()
-            account.put(leased - missing)
+            try:
+                more = account.take(missing, self._clock())
+                taken, missing = taken + more, missing - more
+                if missing > 0 and not await self._more(
+                    budget_id, taken, missing, limit
+                ):
+                    return account.take_all(units)
+            finally:
+                lock.release()
         account.count(1)
         return True
+
+    async def _more(
+        self, budget_id: str, taken: int, missing: int, limit: int
+    ) -> bool:
+        """Lease what a call lacks; put back what it has if that fails."""
+        account = self._account(budget_id)
+        try:
+            leased = await self._lease_some(budget_id, missing, limit)
+        except BaseException:
+            account.put(taken)
+            raise
+        if leased is None:
+            # Others may have left something of their leases meanwhile.
+            account.put(taken)
+            return False
+        account.until = self._end()
+        account.put(leased - missing)
+        return True
+
+    def _leasing(self, budget_id: str) -> asyncio.Lock:
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            locks = self._locks.setdefault(loop, {})
+            return locks.setdefault(budget_id, asyncio.Lock())
 
     def end(self, budget_id: str, reserved: int, spent: int) -> None:
         """End a call; what it spent is settled with its result."""

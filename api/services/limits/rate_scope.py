@@ -23,6 +23,11 @@ LEAD_MS = 250.0
 LATE_MS = BURST_MS + 250.0
 # With more backlog than this before its slots, a process asks for fewer.
 _NEAR_MS = 500.0
+# While the rate leaves room, slots for the calls of the next moments are
+# leased along, so that a busy process need not ask for each few calls.
+_AHEAD_MS = 100.0
+# The share of the newest measurement of how many calls come.
+_NEWEST = 0.3
 # The most calls that may wait for slots of one process.
 _MOST_WAITING = 5_000
 
@@ -57,8 +62,11 @@ class RateScope:
         self._wake = wake
         self._lock = threading.Lock()
         self._queue: FairQueue[Waiter[float]] = FairQueue(weights)
-        # Slots whose calls have gone.
-        self._spare: deque[float] = deque()
+        # Slots without a call: when, and of what size, if that matters.
+        self._spare: deque[tuple[float, float | None]] = deque()
+        # Calls that came since the last lease, and how many come in a ms.
+        self._came = 0
+        self._per_ms = 0.0
         # Calls that wait for a slot, or for its time.
         self._pending: Counter[str] = Counter()
         self._usual = 1.0
@@ -78,14 +86,16 @@ class RateScope:
         """
         with self._lock:
             now = self._clock()
-            while self._spare and self._spare[0] < now - LATE_MS:
+            while self._spare and self._spare[0][0] < now - LATE_MS:
                 self._spare.popleft()
-            if self._spare and not len(self._queue):
-                self._pending[account.client_id] += 1
-                return self._spare.popleft()
-            waiter = Waiter[float](units)
-            self._usual += 0.1 * (units - self._usual)
+            self._came += 1
             self._pending[account.client_id] += 1
+            self._usual += 0.1 * (units - self._usual)
+            if self._spare and not len(self._queue):
+                moment, size = self._spare.popleft()
+                self._owed += 0.0 if size is None else units - size
+                return moment
+            waiter = Waiter[float](units)
             self._queue.push(account.turn, waiter)
             is_first = len(self._queue) == 1
         if is_first:
@@ -105,7 +115,7 @@ class RateScope:
         """Return a slot whose call is not made."""
         with self._lock:
             self._pending -= Counter([account.client_id])
-            self._spare.append(moment)
+            self._spare.append((moment, None))
 
     def settle(self, units: float) -> None:
         """Correct what a call was taken for; more than 0 if it was more."""
@@ -149,6 +159,7 @@ class RateScope:
             owed, self._owed = self._owed, 0.0
             not_before, self._not_before = self._not_before, 0.0
             rate, now = Rate(self.per_minute), self._clock()
+            units += self._ahead(now, sum(units))
             self._leased = now
 
         def decide(arrival: float) -> Block:
@@ -164,7 +175,19 @@ class RateScope:
             if block is None:
                 self._undo(waiters, owed, not_before)
         if block is not None:
-            self._hand_out(waiters, block, now)
+            self._hand_out(waiters, units, block, now)
+
+    def _ahead(self, now: int, taken: float) -> list[float]:
+        """Give the sizes of slots for calls that are about to come."""
+        since = max(now - self._leased, 1.0)
+        self._per_ms += _NEWEST * (self._came / since - self._per_ms)
+        self._came = 0
+        if self._backlog > 0:
+            return []
+        room = BLOCK_MS / Rate(self.per_minute).interval - taken
+        size = max(self._usual, 1.0)
+        count = min(self._per_ms * _AHEAD_MS, room / size)
+        return [size] * max(int(count), 0)
 
     def _next_waiters(self) -> list[Waiter[float]]:
         """Take those whose slots lie within the next half second."""
@@ -179,16 +202,24 @@ class RateScope:
         return found
 
     def _hand_out(
-        self, waiters: list[Waiter[float]], block: Block, now: int
+        self,
+        waiters: list[Waiter[float]],
+        units: list[float],
+        block: Block,
+        now: int,
     ) -> None:
         with self._lock:
             if block.times:
                 self._last = block.arrival
                 self._backlog = block.times[0] - now
-            for waiter, moment in zip(waiters, block.times, strict=True):
+            for waiter, moment in zip(waiters, block.times, strict=False):
                 waiter.given = moment
                 if waiter.has_left or not waiter.give(moment):
-                    self._spare.append(moment)
+                    self._spare.append((moment, None))
+            ahead = len(waiters)
+            self._spare.extend(
+                zip(block.times[ahead:], units[ahead:], strict=True)
+            )
 
     def _undo(
         self, waiters: list[Waiter[float]], owed: float, not_before: float
@@ -205,4 +236,4 @@ class RateScope:
             self._pending -= Counter([account.client_id])
             waiter.has_left = True
             if waiter.given is not None:
-                self._spare.append(waiter.given)
+                self._spare.append((waiter.given, None))
