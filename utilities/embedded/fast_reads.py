@@ -25,6 +25,7 @@ from utilities.embedded.plain import (
     NotPlainError,
     Sql,
     json_path,
+    text_of,
 )
 
 # Texts, which need no look into lists; there are indexes on most of them.
@@ -94,7 +95,7 @@ def group_plainly(
     with suppress(NotPlainError):
         return _groups_kept(collection, pipeline[0]["$match"], fields)
     with suppress(NotPlainError):
-        key, values = _text(fields.pop("_id", None))
+        key, values = text_of(fields.pop("_id", None), _field)
         sums = [_of_all(wanted) for wanted in fields.values()]
         where, compared = _condition(helpers, pipeline[0]["$match"])
         columns = ", ".join([key, *sums])
@@ -118,25 +119,8 @@ def _groups_kept(
     return [dict(zip(("_id", *sums), row, strict=True)) for row in rows]
 
 
-def _text(expression: object) -> Sql:
-    """Give the SQL of a field, a constant, or a chain of them."""
-    match expression:
-        case str() if expression.startswith("$"):
-            return f"json_extract(data, {json_path(expression[1:])})", []
-        case str():
-            return "?", [expression]
-        case {"$concat": [*parts], **others} if not others:
-            return _joined(" || ", parts)
-        case {"$ifNull": [*parts], **others} if not others:
-            sql, values = _joined(", ", parts)
-            return f"coalesce({sql})", values
-    raise NotPlainError
-
-
-def _joined(between: str, parts: Sequence[object]) -> Sql:
-    texts = [_text(part) for part in parts]
-    values = [value for _, found in texts for value in found]
-    return between.join(sql for sql, _ in texts), values
+def _field(name: str) -> str:
+    return f"json_extract(data, {json_path(name)})"
 
 
 def _of_all(wanted: object) -> str:
@@ -145,11 +129,11 @@ def _of_all(wanted: object) -> str:
             return f"{number} * count(*)"
         case {"$sum": str(field), **others} if not others:
             if field.startswith("$"):
-                value = f"json_extract(data, {json_path(field[1:])})"
+                value = _field(field[1:])
                 return f"coalesce(sum({value}), 0)"
         case {"$min": str(field), **others} if not others:
             if field.startswith("$"):
-                return f"min(json_extract(data, {json_path(field[1:])}))"
+                return f"min({_field(field[1:])})"
     raise NotPlainError
 
 
@@ -231,7 +215,7 @@ def _merged(collection: Any, find: Command, name: str) -> Sql:  # noqa: ANN401 -
 def _sort_key(field: str) -> str:
     if field == "_id":
         return "_id"
-    return f"json_extract(data, {json_path(field)})"
+    return _field(field)
 
 
 def _direction(direction: object) -> str:

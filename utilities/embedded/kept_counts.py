@@ -18,7 +18,12 @@ from typing import Any
 
 from neosqlite._sqlite import sqlite3
 
-from utilities.embedded.plain import Command, NotPlainError, Sql
+from utilities.embedded.plain import (
+    Command,
+    NotPlainError,
+    Sql,
+    text_of,
+)
 
 COLLECTION = "jobs"
 # The package takes tables of such names for its own, and shows them to
@@ -117,7 +122,7 @@ def group_kept(
     rest = dict(where)
     if collection.name != COLLECTION or rest.pop(_LIVING, None) is not False:
         raise NotPlainError
-    group, values = _text(key)
+    group, values = text_of(key, _part)
     columns = ", ".join([group, *(_sum(wanted) for wanted in sums.values())])
     condition, compared = _condition(rest)
     if not are_kept(collection.db):
@@ -164,26 +169,6 @@ def _part(name: str) -> str:
     if name not in _KEY:
         raise NotPlainError
     return f"json_extract(key, '$[{_KEY.index(name)}]')"
-
-
-def _text(expression: object) -> Sql:
-    match expression:
-        case str() if expression.startswith("$"):
-            return _part(expression[1:]), []
-        case str():
-            return "?", [expression]
-        case {"$concat": [*parts], **others} if not others:
-            return _joined(" || ", parts)
-        case {"$ifNull": [*parts], **others} if not others:
-            sql, values = _joined(", ", parts)
-            return f"coalesce({sql})", values
-    raise NotPlainError
-
-
-def _joined(between: str, parts: Sequence[object]) -> Sql:
-    texts = [_text(part) for part in parts]
-    values = [value for _, found in texts for value in found]
-    return between.join(sql for sql, _ in texts), values
 
 
 def _sum(wanted: object) -> str:

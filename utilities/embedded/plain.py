@@ -1,7 +1,7 @@
 """What SQLite and MongoDB take for the same; shared by the fast paths."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 Command = Mapping[str, Any]
@@ -25,6 +25,35 @@ def json_path(name: str) -> str:
     if name == "_id" or _PLAIN_PATH.fullmatch(name) is None:
         raise NotPlainError
     return f"'$.{name}'"
+
+
+def text_of(expression: object, field: Callable[[str], str]) -> Sql:
+    """Give the SQL of a field, a constant, or a chain of them.
+
+    `field` gives the SQL of a field by its name.
+
+    Raises:
+        NotPlainError: it is something else.
+    """
+    match expression:
+        case str() if expression.startswith("$"):
+            return field(expression[1:]), []
+        case str():
+            return "?", [expression]
+        case {"$concat": [*parts], **others} if not others:
+            return _joined(" || ", parts, field)
+        case {"$ifNull": [*parts], **others} if not others:
+            sql, values = _joined(", ", parts, field)
+            return f"coalesce({sql})", values
+    raise NotPlainError
+
+
+def _joined(
+    between: str, parts: Sequence[object], field: Callable[[str], str]
+) -> Sql:
+    texts = [text_of(part, field) for part in parts]
+    values = [value for _, found in texts for value in found]
+    return between.join(sql for sql, _ in texts), values
 
 
 def is_plain(value: object) -> bool:
