@@ -12,6 +12,11 @@ from utilities import payload
 ID_PATTERN = r"^[0-9a-f]{24}$"
 
 
+def is_unset(value: object) -> bool:
+    """Tell whether a field has no value: what is not set is not shown."""
+    return value is None
+
+
 def _refuse_null_character(text: object) -> object:
     # BSON's field names and SQLite's text end at a null character.
     if isinstance(text, str) and "\x00" in text:

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from api.models.base import ApiModel, Name, StoredModel, example
+from api.models.base import ApiModel, Name, StoredModel, example, is_unset
 from api.models.budget_models import Budget
 from api.models.keeping_models import RetentionDays
 from api.models.limit_models import CallLimits
@@ -59,10 +59,6 @@ class ClientUpdate(ApiModel):
     ] = None
 
 
-def _is_none(value: object) -> bool:
-    return value is None
-
-
 def _is_empty(value: object) -> bool:
     return not value
 
@@ -81,14 +77,14 @@ class Client(StoredModel):
     ]
     # What is not set is not shown.
     api_requests_per_minute: Annotated[
-        ApiRequests, Field(exclude_if=_is_none)
+        ApiRequests, Field(exclude_if=is_unset)
     ] = None
-    limits: Annotated[CallLimits | None, Field(exclude_if=_is_none)] = None
-    weight: Annotated[Weight | None, Field(exclude_if=_is_none)] = None
+    limits: Annotated[CallLimits | None, Field(exclude_if=is_unset)] = None
+    weight: Annotated[Weight | None, Field(exclude_if=is_unset)] = None
     retention_days: Annotated[
         RetentionDays, Field(default_factory=dict, exclude_if=_is_empty)
     ]
-    budget: Annotated[Budget | None, Field(exclude_if=_is_none)] = None
+    budget: Annotated[Budget | None, Field(exclude_if=is_unset)] = None
 
 
 ApiKey = Annotated[

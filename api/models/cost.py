@@ -9,20 +9,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import product
 from math import lcm
 from typing import Annotated
 
 from pydantic import Field
 
-from api.models.base import ApiModel
+from api.models.base import ApiModel, is_unset
 
 # The units of one unit of a currency: below, digits are noise.
 UNITS = 10**10
 _MINUTES_A_DAY = 24 * 60
 
 
+@lru_cache(maxsize=1000)
 def to_units(amount: float) -> int:
     """Turn an amount, as the decimal number it is shown as, into units."""
     return round(_exact(amount) * UNITS)
@@ -37,24 +38,20 @@ def _exact(amount: float) -> Fraction:
     return Fraction(Decimal(repr(float(amount))))
 
 
-def _is_unset(price: object) -> bool:
-    return price is None
-
-
 _CACHED = Field(
     description="Input read from the provider's cache; without it, the "
     "price of input.",
-    exclude_if=_is_unset,
+    exclude_if=is_unset,
 )
 _WRITTEN = Field(
     description="Input written to the provider's cache; without it, the "
     "price of input.",
-    exclude_if=_is_unset,
+    exclude_if=is_unset,
 )
 _REASONING = Field(
     description="Output tokens used for reasoning; without it, the price of "
     "output.",
-    exclude_if=_is_unset,
+    exclude_if=is_unset,
 )
 _TIME = Field(
     pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$", examples=["16:30", "00:30"]
@@ -89,8 +86,8 @@ class PriceBand(ApiModel):
 
     from_: Annotated[str, _TIME, Field(alias="from")]
     to: Annotated[str, _TIME]
-    factor: Annotated[float | None, Field(exclude_if=_is_unset)] = None
-    prices: Annotated[TokenPrices | None, Field(exclude_if=_is_unset)] = None
+    factor: Annotated[float | None, Field(exclude_if=is_unset)] = None
+    prices: Annotated[TokenPrices | None, Field(exclude_if=is_unset)] = None
 
     def holds(self, minute: int) -> bool:
         """Tell whether a minute of the day lies in the band."""
@@ -116,7 +113,7 @@ class Cost(TokenPrices):
         Field(
             description="The price of a call beside its tokens; a part of "
             "`inputCost`.",
-            exclude_if=_is_unset,
+            exclude_if=is_unset,
         ),
     ] = None
     batch_discount: Annotated[
@@ -124,17 +121,17 @@ class Cost(TokenPrices):
         Field(
             description="The part that calls of a provider's batch cost "
             "less, for example 0.5.",
-            exclude_if=_is_unset,
+            exclude_if=is_unset,
         ),
     ] = None
-    long_context: Annotated[
-        LongContext | None, Field(exclude_if=_is_unset)
-    ] = None
+    long_context: Annotated[LongContext | None, Field(exclude_if=is_unset)] = (
+        None
+    )
     bands: Annotated[
         Sequence[PriceBand] | None,
         Field(
             description="The first that holds a call's end counts.",
-            exclude_if=_is_unset,
+            exclude_if=is_unset,
         ),
     ] = None
 

@@ -5,7 +5,14 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from api.models.base import ApiModel, Name, StoredModel, Text, example
+from api.models.base import (
+    ApiModel,
+    Name,
+    StoredModel,
+    Text,
+    example,
+    is_unset,
+)
 from api.models.budget_models import Budget
 from api.models.cost import Cost, LongContext, PriceBand, TokenPrices
 from api.models.limit_models import NO_LIMITS, CallLimits, Limits
@@ -252,9 +259,7 @@ class Model(StoredModel):
         Suspended | None,
         Field(description="Why no calls are made to it; null: it is used."),
     ] = None
-    budget: Annotated[
-        Budget | None, Field(exclude_if=lambda value: value is None)
-    ] = None
+    budget: Annotated[Budget | None, Field(exclude_if=is_unset)] = None
 
 
 class ModelWithKey(Model):

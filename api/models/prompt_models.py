@@ -6,7 +6,14 @@ from typing import Annotated, ClassVar
 
 from pydantic import BeforeValidator, Field, PlainSerializer
 
-from api.models.base import ApiModel, Name, StoredModel, Text, example
+from api.models.base import (
+    ApiModel,
+    Name,
+    StoredModel,
+    Text,
+    example,
+    is_unset,
+)
 
 
 class PromptStatus(StrEnum):
@@ -126,7 +133,7 @@ class Prompt(StoredModel):
     source: Annotated[
         PromptSource | None,
         Field(
-            exclude_if=lambda source: source is None,
+            exclude_if=is_unset,
             description="The origin of a prompt that a meta step suggested.",
         ),
     ] = None

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from api.models.base import ApiModel, Name, StoredModel, example
+from api.models.base import ApiModel, Name, StoredModel, example, is_unset
 from api.models.budget_models import MaxCost
 from api.models.job_fields import (
     ModelName,
@@ -149,9 +149,7 @@ class Run(StoredModel):
     temperature: float
     priority: int
     request_data: dict[str, Any]
-    max_cost: Annotated[
-        MaxCost | None, Field(exclude_if=lambda value: value is None)
-    ] = None
+    max_cost: Annotated[MaxCost | None, Field(exclude_if=is_unset)] = None
     current_model_index: Annotated[
         int, Field(description="Its position in workingModels.")
     ] = 0

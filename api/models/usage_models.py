@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from api.models.base import ApiModel
+from api.models.base import ApiModel, is_unset
 from api.models.metrics import DetailCount
 
 
@@ -27,10 +27,6 @@ class SummedMetrics(ApiModel):
     total_cost: float | None = None
     currency: str | None = None
     cost_by_currency: dict[str, float] = Field(default_factory=dict)
-
-
-def _is_unset(value: object) -> bool:
-    return value is None
 
 
 class UsageSums(ApiModel):
@@ -64,13 +60,13 @@ class UsageGroup(UsageSums):
 
     day: Annotated[
         str | None,
-        Field(exclude_if=_is_unset, examples=["2026-11-26"]),
+        Field(exclude_if=is_unset, examples=["2026-11-26"]),
     ] = None
-    client_id: Annotated[str | None, Field(exclude_if=_is_unset)] = None
-    model: Annotated[str | None, Field(exclude_if=_is_unset)] = None
+    client_id: Annotated[str | None, Field(exclude_if=is_unset)] = None
+    model: Annotated[str | None, Field(exclude_if=is_unset)] = None
     operation: Annotated[
         str | None,
-        Field(exclude_if=_is_unset, description="That of streams: `stream`."),
+        Field(exclude_if=is_unset, description="That of streams: `stream`."),
     ] = None
 
 
