@@ -23,7 +23,7 @@ import uvloop
 from fastapi import FastAPI
 
 from api.application import body_limits, new_app
-from api.build import Shared, build_services
+from api.build import build_services
 from api.core.http_server import bound_sockets, server_config
 from api.core.logging import configure_logging
 from api.dependencies.services import Services
@@ -35,6 +35,7 @@ from api.services.monitoring.queue_state import QueueState
 from api.services.queue.job_expiry import JobExpiry
 from api.services.streams.stream_guard import StreamGuard
 from api.services.streams.stream_service import StreamService
+from api.shared import Shared
 from config import ModelKeys, Settings, SettingsError
 from llm_optimizers.orchestrator import RunOrchestrator
 from llm_workers.build import build_worker_parts, build_workers

@@ -1,8 +1,8 @@
 """Wires the workers of a process; no I/O happens here."""
 
-from api.build import Shared
 from api.dependencies.services import Services
 from api.services.monitoring.observed_queue import ObservedJobQueue
+from api.shared import Shared
 from llm_workers.results.recovery import SpoolRecovery
 from llm_workers.results.spool import Spool
 from llm_workers.results.spool_eraser import SpoolEraser

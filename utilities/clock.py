@@ -26,3 +26,8 @@ def to_datetime(milliseconds: int) -> datetime:
 def to_ms(moment: datetime) -> int:
     """Turn an aware datetime into a time as it is stored."""
     return (moment - _EPOCH) // timedelta(milliseconds=1)
+
+
+def day_of(milliseconds: int) -> str:
+    """Give the day of a time, in UTC, as `2026-11-26`."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).date().isoformat()

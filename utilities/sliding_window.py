@@ -48,10 +48,6 @@ class SlidingWindow:
         until_next = WINDOW_SECONDS * (1 - _part(now))
         return until_next + WINDOW_SECONDS * (1 - (limit - 1) / self._current)
 
-    def seconds_to_next(self, now: float) -> float:
-        """Return the seconds to the end of the current window."""
-        return WINDOW_SECONDS * (1 - _part(now))
-
     def _move(self, now: float) -> None:
         number = math.floor(now / WINDOW_SECONDS)
         if number == self._number:

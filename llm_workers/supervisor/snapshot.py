@@ -33,10 +33,6 @@ class Snapshot:
     capacities: Mapping[str, int]
     leases: Mapping[Slot, WorkerLease]
 
-    def threads_of(self, worker_id: str) -> int:
-        """Count the threads that a worker has anywhere."""
-        return sum(slot.worker_id == worker_id for slot in self.held)
-
     def wants(self, slot: Slot) -> bool:
         """Tell whether a slot is to run."""
         worker = self.workers.get(slot.worker_id)

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from api.core.errors import ConflictError
+from api.core.errors import ConflictError, RuleError
 from api.models.job_status import ENDS, JobStatus
 from api.services.shared.repository import REVISION, revision_of
 from utilities.cosmos_connector import (
@@ -201,3 +201,25 @@ def _untouched(before: Document) -> Document:
         f"_metadata.{name}": metadata.get(name)
         for name in ("updatedAt", "updatedBy")
     }
+
+
+def held_too_long() -> ConflictError:
+    """Give the error for a job that another batch does not let go."""
+    return ConflictError(
+        "A job of the batch is being changed by another batch; try again"
+    )
+
+
+def refuse_repeated(ids: Sequence[str]) -> None:
+    """Check that a batch names each job once.
+
+    Raises:
+        RuleError: names the one that comes again.
+    """
+    seen: set[str] = set()
+    for index, job_id in enumerate(ids):
+        if job_id in seen:
+            raise RuleError(
+                f"batch item {index}: {job_id} is named a second time"
+            )
+        seen.add(job_id)

@@ -16,7 +16,7 @@ from api.models.job_bulk_models import (
     JobBulkResult,
 )
 from api.models.job_models import JobUpdate
-from api.models.job_status import CANCELABLE, JobStatus, allowed_targets
+from api.models.job_status import CANCELABLE, ENDS, JobStatus, allowed_targets
 from api.services.jobs import batch_change, job_documents
 from api.services.jobs.job_documents import Current
 from api.services.jobs.job_filter import JobFilter
@@ -51,7 +51,6 @@ class _Work:
     rounds: int
     # The latest time at which a slice is begun.
     ends: float
-    ends_jobs: bool
 
 
 class JobBulk:
@@ -128,14 +127,7 @@ class JobBulk:
         where = {**caller.own, **_read(request.filter).to_query()}
         where.pop("status", None)
         ends = time.monotonic() + self._longest_seconds
-        work = _Work(
-            where,
-            statuses,
-            change,
-            rounds,
-            ends,
-            ends_jobs=allowed is CANCELABLE,
-        )
+        work = _Work(where, statuses, change, rounds, ends)
         matched = await self._count(work)
         changed = 0 if request.dry_run else await self._change(work)
         return JobBulkResult(matched=max(matched, changed), changed=changed)
@@ -183,14 +175,16 @@ class JobBulk:
     ) -> int:
         if not jobs:
             return 0
-        if work.ends_jobs:
-            await self._endings.expect_jobs(jobs)
+        changed_jobs = [(job, work.change(job)) for job in jobs]
+        await self._endings.expect_jobs(
+            job for job, change in changed_jobs if change["status"] in ENDS
+        )
         updates = [
             (
                 _as_seen(job),
-                {**work.change(job), REVISION: revision_of(job) + 1},
+                {**change, REVISION: revision_of(job) + 1},
             )
-            for job in jobs
+            for job, change in changed_jobs
         ]
         changed = await self._documents.update_each(updates)
         if jobs[0]["status"] == JobStatus.PROCESSING:

@@ -39,15 +39,15 @@ class JobCancel:
             TransitionError: it has ended already.
         """
         job = await self._jobs.get(job_id, caller.own)
+        stored_id = object_id(job_id, "Job")
         if job.status is not JobStatus.CANCELED:
-            ending = object_id(job_id, "Job")
             await self._endings.expect(
-                EndingKind.JOB, [(job.client_id, ending)]
+                EndingKind.JOB, [(job.client_id, stored_id)]
             )
             job = await self._jobs.change(
                 job_id, caller.own, self._changes, repeatable=True
             )
-        await self._cancellations.tell([object_id(job_id, "Job")])
+        await self._cancellations.tell([stored_id])
         self._signals.publish(JOBS_ENDED)
         if job.operation == RUN_OPERATION:
             self._signals.publish(RUNS_CHANGED)

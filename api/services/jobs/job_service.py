@@ -176,7 +176,7 @@ class JobService:
                 batch is changed.
         """
         ids = [item.job_id.lower() for item in items]
-        _refuse_repeated(ids)
+        batch_change.refuse_repeated(ids)
         planned = await self._plan(ids, items, caller)
         await self._endings.expect_jobs(batch_change.ending(planned))
         batch = BatchChange(self._documents, planned, self._clock())
@@ -216,7 +216,7 @@ class JobService:
             if not left:
                 return
             await asyncio.sleep(_HELD_PAUSE)
-        raise _held_too_long()
+        raise batch_change.held_too_long()
 
     async def _delete(
         self, ids: Sequence[ObjectId], expected: Document
@@ -326,7 +326,7 @@ class JobService:
             if not any(batch_change.is_held(job, now) for job in found):
                 return found
             await asyncio.sleep(_HELD_PAUSE)
-        raise _held_too_long()
+        raise batch_change.held_too_long()
 
     async def _living(self, ids: Sequence[ObjectId]) -> Sequence[Document]:
         found: list[Document] = []
@@ -378,27 +378,11 @@ def _in_batch(request: JobCreate, key: str) -> JobCreate:
     return request.model_copy(update={"batch_key": key})
 
 
-def _held_too_long() -> ConflictError:
-    return ConflictError(
-        "A job of the batch is being changed by another batch; try again"
-    )
-
-
 def _object_ids(ids: Sequence[str]) -> list[ObjectId]:
     try:
         return [object_id(job_id, "Job") for job_id in ids]
     except NotFoundError as error:
         raise RuleError(str(error)) from None
-
-
-def _refuse_repeated(ids: Sequence[str]) -> None:
-    seen: set[str] = set()
-    for index, job_id in enumerate(ids):
-        if job_id in seen:
-            raise RuleError(
-                f"batch item {index}: {job_id} is named a second time"
-            )
-        seen.add(job_id)
 
 
 def _read_item(numbered: tuple[int, Any]) -> JobBatchItem:

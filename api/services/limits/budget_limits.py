@@ -16,7 +16,7 @@ from api.models.budget_models import (
 )
 from api.models.cost import to_units
 from api.services.calls.model_call import ModelCall
-from utilities.clock import Clock, now_ms
+from utilities.clock import Clock, day_of, now_ms
 from utilities.cosmos_connector import Documents, ObjectId, StoreError
 
 # A change of a client's budget reaches running processes after this long.
@@ -40,10 +40,10 @@ class BudgetLimit:
 
     def budget_id(self, now: int) -> str:
         """Name the document of its period at a time (ms)."""
-        moment = datetime.fromtimestamp(now / 1000, UTC)
+        date = day_of(now)
         period = {
-            BudgetPeriod.DAY: f"{moment:%Y-%m-%d}",
-            BudgetPeriod.MONTH: f"{moment:%Y-%m}",
+            BudgetPeriod.DAY: date,
+            BudgetPeriod.MONTH: date[:7],
             BudgetPeriod.TOTAL: "total",
         }[self.budget.period]
         currency = self.budget.currency

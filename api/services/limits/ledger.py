@@ -13,7 +13,6 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import structlog
@@ -23,7 +22,7 @@ from api.models.cost import UNITS
 from api.services.limits.budget_accounts import lease_field
 from api.services.shared.settlement import Block
 from utilities import payload
-from utilities.clock import Clock, now_ms
+from utilities.clock import Clock, day_of, now_ms
 from utilities.cosmos_connector import (
     Document,
     Documents,
@@ -72,11 +71,6 @@ class CounterKey:
             "currency": self.currency,
             "_metadata": {"isDeleted": False},
         }
-
-
-def day_of(milliseconds: int) -> str:
-    """Give the day of a time, in UTC."""
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).date().isoformat()
 
 
 class Ledger:
