@@ -34,6 +34,9 @@ _FEWEST_AHEAD = 10
 _LOW = 0.4
 # Calls come in waves: what the highest one counts for in the next lease.
 _WAVE = 0.8
+# What calls were taken for too much or too little is corrected with the next
+# lease, or by itself once it is more than this part of a block.
+_OWED_PART = 0.1
 # The share of the newest measurement of how many calls come.
 _NEWEST = 0.3
 # The most calls that may wait for slots of one process.
@@ -102,7 +105,8 @@ class RateScope:
             self._usual += 0.1 * (units - self._usual)
             if (moment := self._spare_slot(units)) is not None:
                 return moment
-            waiter = Waiter[float](units)
+            # Not `Waiter[float](units)`: that takes as long again.
+            waiter: Waiter[float] = Waiter(units)
             self._queue.push(account.turn, waiter)
             is_first = len(self._queue) == 1
         if is_first:
@@ -153,8 +157,7 @@ class RateScope:
     def room(self, client_id: str) -> int:
         """Return for how many more calls a client's jobs may be claimed."""
         with self._lock:
-            a_second = 2 * BLOCK_MS / (Rate(self.per_minute).interval)
-            calls = a_second / max(self._usual, 1.0)
+            calls = 2 * self._a_block() / max(self._usual, 1.0)
             # With many processes, each has a small part of the calls.
             near = min(1.0, _NEAR_MS / max(self._backlog, 1.0))
             most = min(math.ceil(calls * near) + 1, _MOST_WAITING)
@@ -167,7 +170,7 @@ class RateScope:
             if not len(self._queue):
                 if self._not_before > now or self._is_low:
                     return 0.0
-                if self._owed:
+                if abs(self._owed) > self._a_block() * _OWED_PART:
                     return max(self._leased + BLOCK_MS - now, 0.0)
                 return None
             return max(self._last - LEAD_MS - now, 0.0)
@@ -183,6 +186,8 @@ class RateScope:
             ahead = self._ahead(now, sum(units))
             self._low, self._is_low = _LOW * len(ahead), False
             self._leased = now
+            if not (waiters or ahead or owed or not_before):
+                return
 
         def decide(arrival: float) -> Block:
             if owed:
@@ -212,15 +217,19 @@ class RateScope:
         self._came = 0
         if self._backlog > _AHEAD_MS:
             return []
-        room = _AHEAD_PART * BLOCK_MS / Rate(self.per_minute).interval - taken
+        room = _AHEAD_PART * self._a_block() - taken
         size = max(self._usual, 1.0)
         expected = max(self._per_ms * _AHEAD_MS, self._wave)
         count = int(min(expected - len(self._spare), room / size))
         return [size] * count if count >= _FEWEST_AHEAD else []
 
+    def _a_block(self) -> float:
+        """Return how many units the rate gives in the time of a block."""
+        return BLOCK_MS / Rate(self.per_minute).interval
+
     def _next_waiters(self) -> list[Waiter[float]]:
         """Take those whose slots lie within the next half second."""
-        most = BLOCK_MS / Rate(self.per_minute).interval
+        most = self._a_block()
         found: list[Waiter[float]] = []
         total = 0.0
         while len(self._queue) and (not found or total < most):
