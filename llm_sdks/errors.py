@@ -68,6 +68,8 @@ class LLMError(Exception):
         self.usage = usage or Usage()
         # Which of the call's options is to blame, where the provider says.
         self.param: str | None = None
+        # What came in place of an answer, for those who hand it on.
+        self.content: bytes | None = None
 
 
 class ConfigurationError(LLMError):

@@ -11,6 +11,7 @@ from collections.abc import (
     Mapping,
 )
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, ClassVar, Self, TypeVar, cast
 
 import structlog
@@ -30,6 +31,7 @@ from llm_sdks.formats import failures
 from llm_sdks.formats.answer_reader import AnswerReader
 from llm_sdks.formats.reading import Part
 from llm_sdks.formats.sse import EventReader, json_events
+from llm_sdks.forwarding import ForwardRequest, Interface
 from llm_sdks.profiles.learnt import LearntProfiles
 from llm_sdks.profiles.profile import EVERYTHING, NOTHING, Profile
 from llm_sdks.profiles.refusals import Negotiation
@@ -38,6 +40,7 @@ from llm_sdks.wires.wire import (
     Call,
     ClientModule,
     Json,
+    Reply,
     Stream,
     Wire,
 )
@@ -60,6 +63,9 @@ class ProviderSDK(BaseLLMSDK):
     keeps_time = True
     # What is known of all models of this format.
     profile: ClassVar[Profile] = EVERYTHING
+    # The provider's own interfaces that requests of others may use, and
+    # their paths under its base URL.
+    interfaces: ClassVar[Mapping[Interface, str]] = {}
     # What the provider calls an answer, for error messages.
     answer_name = "chat completion"
     # The headers that carry a call's idempotency key. Gateways know the
@@ -131,6 +137,54 @@ class ProviderSDK(BaseLLMSDK):
                         yield item
             for item in reader.end(is_done=events.is_done):
                 yield item
+
+    async def forward(self, request: ForwardRequest) -> Reply:
+        """Send a request as it is; return the answer of status 2xx.
+
+        Raises:
+            LLMError: there is none; `content` is what came instead.
+        """
+        try:
+            async with asyncio.timeout(request.base.timeout):
+                wire = await self._wire(request.base)
+                return await wire.ask(self._forwarded(request))
+        except TimeoutError:
+            raise failures.timed_out() from None
+
+    async def forward_stream(self, request: ForwardRequest) -> Stream:
+        """Send a request as it is; return the stream that has begun.
+
+        Raises:
+            LLMError: it has not; `content` is what came instead.
+        """
+        base = request.base
+        until = asyncio.get_running_loop().time() + base.timeout
+        try:
+            async with asyncio.timeout_at(until):
+                wire = await self._wire(base)
+                stream = await wire.open(self._forwarded(request))
+        except TimeoutError:
+            raise failures.timed_out() from None
+        return replace(stream, chunks=_in_time(stream.chunks, until, base))
+
+    def has_stream_usage(self, config: LLMConfig) -> bool:
+        """Tell whether a stream's usage can be asked for."""
+        profile = self._learnt.whole(config, self.profile)
+        return bool(profile.supports_stream_usage)
+
+    def lacks_stream_usage(self, config: LLMConfig) -> None:
+        """Learn that a model's streams cannot be asked for their usage."""
+        self._learnt.learn(config, Profile(supports_stream_usage=False))
+
+    def _forwarded(self, request: ForwardRequest) -> Call:
+        body: Json = {"model": request.base.config.provider_model}
+        call = self._call(request.base, body)
+        return replace(
+            call,
+            headers={**call.headers, **request.headers},
+            content=request.body,
+            path=self.interfaces[request.interface],
+        )
 
     def complete(self, request: CompletionRequest) -> Completion:
         """Return the whole answer; blocks."""

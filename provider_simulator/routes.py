@@ -15,12 +15,15 @@ from provider_simulator.simulation import Simulation
 from provider_simulator.values import Request, Respond
 from provider_simulator.wire import Wire
 from provider_simulator.wire_anthropic import AnthropicWire
+from provider_simulator.wire_count_tokens import CountTokensWire
+from provider_simulator.wire_embeddings import EmbeddingsWire
 from provider_simulator.wire_gemini import GeminiWire
 from provider_simulator.wire_openai import (
     AzureInferenceWire,
     AzureOpenAIWire,
     OpenAIWire,
 )
+from provider_simulator.wire_responses import ResponsesWire
 
 # What to put into a model's `endpoint`, after the simulator's address.
 BASE_PATHS: Mapping[str, str] = {
@@ -37,6 +40,9 @@ _WIRES: Mapping[str, Wire] = {
     "/openai/v1/chat/completions": _OPENAI,
     "/models/chat/completions": _INFERENCE,
     "/v1/messages": AnthropicWire(),
+    "/v1/messages/count_tokens": CountTokensWire(),
+    "/v1/responses": ResponsesWire(),
+    "/v1/embeddings": EmbeddingsWire(),
 }
 _PATTERNS: tuple[tuple[re.Pattern[str], Wire], ...] = (
     (

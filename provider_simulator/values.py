@@ -40,6 +40,8 @@ class Call:
     # Gemini's streams can also be one JSON array.
     server_sent: bool = True
     schema: Mapping[str, Any] | None = None
+    # What else a vendor's interface asks for.
+    options: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

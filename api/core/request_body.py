@@ -126,7 +126,7 @@ def read_body(
     model: type[ModelT], body: bytes | bytearray, unknown: UnknownFields
 ) -> ModelT:
     """Make a body's bytes into `model`; see `RequestBodies.parse`."""
-    _check_values(body)
+    check_values(body)
     try:
         value = from_json(body)
     except ValueError as error:
@@ -200,7 +200,7 @@ def _not_json(error: ValueError) -> dict[str, Any]:
     return {"type": "json_invalid", "loc": ("body",), "msg": message}
 
 
-def _check_values(body: bytes | bytearray) -> None:
+def check_values(body: bytes | bytearray) -> None:
     """Refuse what would take the interpreter for long, or much memory."""
     if _holds_many_values(body):
         raise TooLargeError(

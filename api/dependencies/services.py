@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from api.core.login_limits import LoginLimits
 from api.core.scrape_access import ScrapeAccess
 from api.services.clients.client_service import ClientService
+from api.services.gateway.gateway_service import GatewayService
 from api.services.jobs.job_bulk import JobBulk
 from api.services.jobs.job_cancel import JobCancel
 from api.services.jobs.job_ends import JobEnds
@@ -46,6 +47,7 @@ class Services:
     job_ends: JobEnds
     job_waiting: JobWaiting
     streams: StreamService
+    gateway: GatewayService
     runs: RunService
     usage: UsageService
     budgets: BudgetService

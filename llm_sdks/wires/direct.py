@@ -132,7 +132,7 @@ class Direct:
     ) -> aiohttp.ClientResponse:
         return await self._session.post(
             template.url,
-            data=template.content or to_json(call.body),
+            data=template.content or call.content or to_json(call.body),
             headers={**template.headers, **call.headers},
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(
@@ -209,3 +209,13 @@ def refusal(reply: Reply, template: Template, key: str) -> errors.LLMError:
     return failures.of_answer(
         reply.status, reply.headers, reply.content, key, template.url.path
     )
+
+
+def handed_on(
+    error: errors.LLMError, content: bytes | str, key: str
+) -> errors.LLMError:
+    """Give an error what came in place of an answer, without the key."""
+    raw = content.encode() if isinstance(content, str) else content
+    secret = key.encode()
+    error.content = raw.replace(secret, b"***") if secret else raw
+    return error

@@ -11,6 +11,7 @@ of calls at once. Their answers are read by us as well.
 
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
+from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
 from types import ModuleType
@@ -18,6 +19,7 @@ from typing import Any
 
 import aiohttp
 import httpx2
+from pydantic_core import from_json
 
 from llm_sdks import errors
 from llm_sdks.base_sdk import LLMConfig
@@ -26,6 +28,7 @@ from llm_sdks.formats.wording import scrub
 from llm_sdks.wires.direct import (
     Direct,
     Template,
+    handed_on,
     is_success,
     is_undecodable,
     needs_proxy,
@@ -85,7 +88,7 @@ class StainlessWire(Wire):
                 return await self._ask_by_library(self._client, call)
         if is_success(reply.status):
             return reply
-        raise refusal(reply, template, self._key)
+        raise self._refusal(reply, template, call)
 
     async def open(self, call: Call) -> Stream:
         """Return the provider's stream once it has begun."""
@@ -98,7 +101,7 @@ class StainlessWire(Wire):
                 return Stream(self._chunks(answer.chunks), answer.headers)
             if answer.status in _REDIRECTIONS:
                 return await self._open_by_library(call)
-        raise refusal(answer, template, self._key)
+        raise self._refusal(answer, template, call)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -111,8 +114,8 @@ class StainlessWire(Wire):
         call: Call,
     ) -> Reply:
         response = await client.post(
-            self._path,
-            body=call.body,
+            call.path or self._path,
+            body=_body_of(call),
             cast_to=httpx2.Response,
             options=_options(call),
         )
@@ -120,8 +123,8 @@ class StainlessWire(Wire):
 
     async def _open_by_library(self, call: Call) -> Stream:
         response = await self._client.post(
-            self._path,
-            body=call.body,
+            call.path or self._path,
+            body=_body_of(call),
             cast_to=httpx2.Response,
             options=_options(call),
             stream=True,
@@ -131,7 +134,7 @@ class StainlessWire(Wire):
 
     async def _template(self, call: Call) -> Template:
         # Azure's addresses name the model; headers differ with a body's needs.
-        kind = call.model, *call.headers
+        kind = call.path or self._path, call.model, *call.headers
         if kind not in self._templates:
             self._templates[kind] = Template.of(
                 await self._request_of(call), call
@@ -149,8 +152,17 @@ class StainlessWire(Wire):
         nowhere = httpx2.AsyncClient(transport=httpx2.MockTransport(answer))
         async with nowhere:
             client = self._client.with_options(http_client=nowhere)
-            await self._ask_by_library(client, call)
+            # Only the body's model shapes a request.
+            await self._ask_by_library(client, replace(call, content=None))
         return seen[0]
+
+    def _refusal(
+        self, reply: Reply, template: Template, call: Call
+    ) -> errors.LLMError:
+        error = refusal(reply, template, self._key)
+        if call.content is None:
+            return error
+        return handed_on(error, reply.content, self._key)
 
     async def _chunks(
         self, chunks: AsyncGenerator[bytes]
@@ -208,6 +220,10 @@ class StainlessWire(Wire):
                 return failures.not_http(error, self._key)
             case _:
                 return failures.unreachable(error, self._key)
+
+
+def _body_of(call: Call) -> Any:  # noqa: ANN401 - a provider's JSON
+    return call.body if call.content is None else from_json(call.content)
 
 
 async def _bytes_of(response: httpx2.Response) -> AsyncGenerator[bytes]:

@@ -29,6 +29,10 @@ class Call:
     timeout: float
     connect_timeout: float
     read_timeout: float
+    # Set for requests of others, which go out as they are: the body, and
+    # which of the provider's interfaces takes it.
+    content: bytes | None = None
+    path: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

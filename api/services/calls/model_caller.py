@@ -49,7 +49,8 @@ from llm_sdks.base_sdk import (
 Timer = Callable[[], float]
 # Takes a piece of a streamed answer; may wait for its reader.
 Deliver = Callable[[str], Awaitable[None]]
-_Transfer = Callable[
+# Carries one call; notes in its progress what comes.
+Transfer = Callable[
     [BaseLLMSDK, CompletionRequest, CallProgress], Awaitable[Completion]
 ]
 SLOW_READER = "CLIENT_TOO_SLOW"
@@ -107,7 +108,7 @@ class ModelCaller:
             FailedCallError: there is no answer, whatever the reason.
             MissingModelKeyError: names the variable that should be set.
         """
-        return await self._run(call, CallProgress(), _whole)
+        return await self.run(call, CallProgress(), _whole)
 
     async def stream(
         self, call: ModelCall, deliver: Deliver, progress: CallProgress
@@ -123,15 +124,24 @@ class ModelCaller:
             SlowReaderError: the reader did not take what came.
         """
         transfer = partial(_streamed, deliver=deliver, timer=self._timer)
-        return await self._run(call, progress, transfer)
+        return await self.run(call, progress, transfer)
 
     async def close(self) -> None:
         """Close the plug-ins' connections."""
         await self._access.close()
 
-    async def _run(
-        self, call: ModelCall, progress: CallProgress, transfer: _Transfer
+    async def run(
+        self, call: ModelCall, progress: CallProgress, transfer: Transfer
     ) -> ModelAnswer:
+        """Make a call in whatever way `transfer` carries it.
+
+        `progress` is kept up to date, also when the call fails or is
+        cancelled.
+
+        Raises:
+            FailedCallError: there is no answer, whatever the reason.
+            MissingModelKeyError: names the variable that should be set.
+        """
         model, gate = call.model, self._access.gate(call.model)
         try:
             opened = self._access.open(call.model)
@@ -232,7 +242,7 @@ def _charge(
 async def _whole(
     sdk: BaseLLMSDK, request: CompletionRequest, progress: CallProgress
 ) -> Completion:
-    async with _failures_of(sdk, request, progress):
+    async with failures_of(sdk, request, progress):
         completion = _checked(await sdk.acomplete(request))
     progress.usage = completion.usage
     return completion
@@ -261,7 +271,7 @@ async def _streamed(
 
     try:
         async with (
-            _failures_of(sdk, request, progress),
+            failures_of(sdk, request, progress),
             aclosing(_generator(sdk, request)) as items,
         ):
             async for item in items:
@@ -276,7 +286,7 @@ async def _streamed(
 
 
 @asynccontextmanager
-async def _failures_of(
+async def failures_of(
     sdk: BaseLLMSDK, request: CompletionRequest, progress: CallProgress
 ) -> AsyncIterator[None]:
     """Turn whatever a plug-in raises into an error of our family."""

@@ -145,12 +145,21 @@ def upper_bound(call: ModelCall) -> int:
     model = call.model
     if model.cost is None:
         return 0
-    texts = (call.system, call.user, call.response_schema or "")
-    asked = sum(len(text.encode(errors="replace")) for text in texts)
     answered = (
-        model.max_completion_token or model.max_token or _MOST_OUTPUT_TOKENS
+        (call.size and call.size.output_tokens)
+        or model.max_completion_token
+        or model.max_token
+        or _MOST_OUTPUT_TOKENS
     )
+    asked = _asked_bytes(call)
     return model.cost.table.bound(asked + _OVERHEAD_TOKENS, answered)
+
+
+def _asked_bytes(call: ModelCall) -> int:
+    if call.size is not None:
+        return call.size.input_bytes
+    texts = (call.system, call.user, call.response_schema or "")
+    return sum(len(text.encode(errors="replace")) for text in texts)
 
 
 def _check_currency(model: ModelWithKey, limit: BudgetLimit) -> None:

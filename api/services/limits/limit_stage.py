@@ -17,6 +17,8 @@ from llm_sdks import errors
 from utilities.clock import Clock, now_ms
 
 PATIENCE_SECONDS = 15.0
+# Who cannot wait waits this long: slots come from the database.
+_LEASE_SECONDS = 0.5
 _RETRY_SECONDS = 1.0
 _TRIES = 5
 # English text has about four characters a token; others have fewer.
@@ -158,9 +160,12 @@ class LimitStage:
         if not limits:
             return _FREE
         taken = _Limited(self, call)
+        patience = self._patience
+        if call.patience is not None:
+            patience = max(call.patience, _LEASE_SECONDS)
         try:
-            await taken.take_places(limits, self._patience)
-            await self._take_slots(taken, limits)
+            await taken.take_places(limits, patience)
+            await self._take_slots(taken, limits, patience)
         except TimeoutError:
             taken.undo()
             raise _too_busy(call, _RETRY_SECONDS) from None
@@ -170,22 +175,23 @@ class LimitStage:
         return taken
 
     async def _take_slots(
-        self, taken: _Limited, limits: Sequence[Scopes]
+        self, taken: _Limited, limits: Sequence[Scopes], patience: float
     ) -> None:
         for _ in range(_TRIES):
-            await self._wait(await taken.take_slots(limits, self._patience))
+            moment = await taken.take_slots(limits, patience)
+            await self._wait(moment, patience)
             if taken.begin(self._clock()):
                 return
         raise TimeoutError
 
-    async def _wait(self, moment: float) -> None:
+    async def _wait(self, moment: float, patience: float) -> None:
         """Wait until a moment (ms).
 
         Raises:
             TimeoutError: it is too far ahead.
         """
         seconds = (moment - self._clock()) / 1000
-        if seconds > self._patience:
+        if seconds > patience:
             raise TimeoutError
         if seconds > 0:
             await asyncio.sleep(seconds)
@@ -193,6 +199,8 @@ class LimitStage:
     def estimate(self, call: ModelCall) -> float:
         """Estimate the tokens of a call before it is made."""
         text = len(call.system) + len(call.user)
+        if call.size is not None:
+            text = call.size.input_bytes
         answer = self._answers.get(call.model.model_id, _FIRST_ANSWER)
         return max(text / _CHARACTERS_PER_TOKEN + answer, 1.0)
 
