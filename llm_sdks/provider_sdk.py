@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Self, TypeVar, cast
 import structlog
 
 from llm_sdks import errors
+from llm_sdks.answers import Answer, Event
 from llm_sdks.base_sdk import (
     BaseLLMSDK,
     Completion,
@@ -27,9 +28,12 @@ from llm_sdks.base_sdk import (
 )
 from llm_sdks.errors import CannotConnectError, ConfigurationError
 from llm_sdks.formats import failures
-from llm_sdks.formats.answer_reader import AnswerReader
+from llm_sdks.formats.answer_reader import AnswerReader, Reader
+from llm_sdks.formats.conversation_reader import ConversationReader
 from llm_sdks.formats.reading import Part
+from llm_sdks.formats.rendering import Render, complete_only
 from llm_sdks.formats.sse import EventReader, json_events
+from llm_sdks.formats.typed_events import Typed
 from llm_sdks.profiles.learnt import LearntProfiles
 from llm_sdks.profiles.profile import EVERYTHING, NOTHING, Profile
 from llm_sdks.profiles.refusals import Negotiation
@@ -98,6 +102,10 @@ class ProviderSDK(BaseLLMSDK):
         """Read one event of a stream; may raise any of `WRONG_SHAPE`."""
 
     @abstractmethod
+    def typed(self) -> Typed:
+        """Give what reads the events of one answer."""
+
+    @abstractmethod
     def usage(self, counts: Mapping[str, Any]) -> Usage:
         """Bring the provider's own counts into our definition."""
 
@@ -107,19 +115,37 @@ class ProviderSDK(BaseLLMSDK):
 
     async def acomplete(self, request: CompletionRequest) -> Completion:
         """Return the whole answer."""
-        try:
-            async with asyncio.timeout(request.timeout):
-                return await self._ask(request)
-        except TimeoutError:
-            raise failures.timed_out() from None
+        return await self._ask(request, self.body, self._reader)
 
-    async def astream(
+    def astream(
         self, request: CompletionRequest
     ) -> AsyncGenerator[StreamItem]:
         """Yield the answer as it comes."""
+        return self._read(request, self.streaming_body, self._reader)
+
+    async def converse(self, request: CompletionRequest) -> Answer:
+        """Return the whole answer, typed."""
+        render = complete_only(self.body)
+        return await self._ask(request, render, self._typed_reader)
+
+    def converse_stream(
+        self, request: CompletionRequest
+    ) -> AsyncGenerator[Event]:
+        """Yield the answer as it comes, typed."""
+        render = complete_only(self.streaming_body)
+        return self._read(request, render, self._typed_reader)
+
+    async def _read(
+        self,
+        request: CompletionRequest,
+        render: Render,
+        reader_of: Callable[
+            [CompletionRequest, Mapping[str, str]], Reader[Any, T]
+        ],
+    ) -> AsyncGenerator[T]:
         until = asyncio.get_running_loop().time() + request.timeout
-        stream = await self._open(request, until)
-        reader, events = self._reader(request, stream.headers), EventReader()
+        stream = await self._open(request, until, render)
+        reader, events = reader_of(request, stream.headers), EventReader()
         with reader.keeping():
             async with (
                 aclosing(_in_time(stream.chunks, until, request)) as received,
@@ -165,33 +191,43 @@ class ProviderSDK(BaseLLMSDK):
         # Clients belong to one event loop; what was learnt belongs to all.
         return type(self)(self._learnt)
 
-    async def _ask(self, request: CompletionRequest) -> Completion:
-        wire = await self._wire(request)
-
-        async def send(body: Json) -> Completion:
+    async def _ask(
+        self,
+        request: CompletionRequest,
+        render: Render,
+        reader_of: Callable[
+            [CompletionRequest, Mapping[str, str]], Reader[T, Any]
+        ],
+    ) -> T:
+        async def send(body: Json) -> T:
             reply = await wire.ask(self._call(request, body))
-            reader = self._reader(request, reply.headers)
+            reader = reader_of(request, reply.headers)
             return reader.whole(reply.content, reply.status)
 
-        return await self._negotiated(request, self.body, send)
+        try:
+            async with asyncio.timeout(request.timeout):
+                wire = await self._wire(request)
+                return await self._negotiated(request, render, send)
+        except TimeoutError:
+            raise failures.timed_out() from None
 
-    async def _open(self, request: CompletionRequest, until: float) -> Stream:
+    async def _open(
+        self, request: CompletionRequest, until: float, render: Render
+    ) -> Stream:
         async def send(body: Json) -> Stream:
             return await wire.open(self._call(request, body))
 
         try:
             async with asyncio.timeout_at(until):
                 wire = await self._wire(request)
-                return await self._negotiated(
-                    request, self.streaming_body, send
-                )
+                return await self._negotiated(request, render, send)
         except TimeoutError:
             raise failures.timed_out() from None
 
     async def _negotiated(
         self,
         request: CompletionRequest,
-        render: Callable[[CompletionRequest, Profile], Json],
+        render: Render,
         send: Callable[[Json], Awaitable[T]],
     ) -> T:
         """Send a request, again without what the provider refuses of it."""
@@ -259,6 +295,12 @@ class ProviderSDK(BaseLLMSDK):
         key = request.config.api_key.get_secret_value()
         return AnswerReader(self, key, headers)
 
+    def _typed_reader(
+        self, request: CompletionRequest, headers: Mapping[str, str]
+    ) -> ConversationReader:
+        key = request.config.api_key.get_secret_value()
+        return ConversationReader(self, self.typed(), key, headers)
+
     async def aprepare(self, request: CompletionRequest) -> None:
         """Import the provider's library, and connect to it."""
         await self._wire(request)
@@ -293,7 +335,7 @@ class ProviderSDK(BaseLLMSDK):
 
 
 async def _until_whole(
-    chunks: AsyncGenerator[bytes], reader: AnswerReader
+    chunks: AsyncGenerator[bytes], reader: Reader[Any, Any]
 ) -> AsyncGenerator[bytes]:
     """Yield what comes; a connection may break once the answer has ended."""
     try:
