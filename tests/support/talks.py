@@ -80,7 +80,7 @@ def _exchange(draw: st.DrawFn, start: int) -> list[Message]:
 
 
 @st.composite
-def conversations(draw: st.DrawFn, **more: Any) -> Conversation:
+def conversations(draw: st.DrawFn, /, **more: Any) -> Conversation:
     """Draw a conversation that every format can hold.
 
     `more` are strategies for fields of its sampling.
