@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from llm_sdks.base_sdk import CompletionRequest, LLMConfig, Usage
 from llm_sdks.formats import anthropic_request, settings
+from llm_sdks.formats.anthropic_events import MessageEvents
 from llm_sdks.formats.endings import reason_of
 from llm_sdks.formats.reading import (
     Part,
@@ -15,6 +16,7 @@ from llm_sdks.formats.reading import (
     tool,
     word_of,
 )
+from llm_sdks.formats.typed_events import Typed
 from llm_sdks.forwarding import Interface
 from llm_sdks.profiles.profile import Profile
 from llm_sdks.provider_sdk import ProviderSDK
@@ -88,6 +90,10 @@ class AnthropicSDK(ProviderSDK):
                 return self.whole(event)
             case _:
                 return Part()
+
+    def typed(self) -> Typed:
+        """Give what reads the events of one answer."""
+        return MessageEvents()
 
     def usage(self, counts: Mapping[str, Any]) -> Usage:
         """Add what was cached, which Anthropic counts beside the input."""

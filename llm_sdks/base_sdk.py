@@ -16,8 +16,23 @@ from typing import Any, ClassVar, TypeVar
 
 from pydantic import SecretStr
 
+from llm_sdks.answers import (
+    Answer,
+    Begun,
+    Ended,
+    Event,
+    Finish,
+    TextDelta,
+    TextOut,
+    UsageSeen,
+)
 from llm_sdks.conversation import Conversation, ResponseFormat
-from llm_sdks.errors import ConfigurationError
+from llm_sdks.errors import (
+    ConfigurationError,
+    ContentFilteredError,
+    PartialAnswerError,
+    TruncatedError,
+)
 from llm_sdks.profiles.profile import Profile
 from llm_sdks.usage import Usage
 
@@ -248,8 +263,78 @@ class BaseLLMSDK(ABC):
         async for item in _iterate_in_thread(lambda: self.stream(request)):
             yield item
 
+    async def converse(self, request: CompletionRequest) -> Answer:
+        """Return the whole answer, typed: text, calls of tools, thoughts.
+
+        Plug-ins that do no more than `complete` and `stream` answer with
+        text only.
+
+        Raises:
+            ConfigurationError: names what of the conversation the plug-in
+                or the model cannot do.
+            LLMError: another one of the family in `llm_sdks.errors`.
+        """
+        _check_plain(request)
+        try:
+            done = await self.acomplete(request)
+        except PartialAnswerError as error:
+            parts = (TextOut(error.partial_text),)
+            return Answer(
+                parts if error.partial_text else (),
+                error.usage,
+                _finish_of(error),
+                request_id=error.request_id,
+            )
+        return Answer(
+            (TextOut(done.text),), done.usage, request_id=done.request_id
+        )
+
+    async def converse_stream(
+        self, request: CompletionRequest
+    ) -> AsyncIterator[Event]:
+        """Yield the events of the answer as they come.
+
+        Raises:
+            LLMError: as `converse`, at the first event or later.
+        """
+        _check_plain(request)
+        yield Begun()
+        finish: Finish = "stop"
+        try:
+            async for item in self.astream(request):
+                if isinstance(item, str):
+                    yield TextDelta(item)
+                else:
+                    yield UsageSeen(item)
+        except PartialAnswerError as error:
+            yield UsageSeen(error.usage)
+            finish = _finish_of(error)
+        yield Ended(finish)
+
     async def aclose(self) -> None:  # noqa: B027 - most have nothing to close
         """Close connections and other resources of the instance."""
+
+
+def _check_plain(request: CompletionRequest) -> None:
+    asked = request.conversation
+    lacking = {
+        "tools": asked.has_tools,
+        "images": asked.has_images,
+        "logprobs": asked.sampling.logprobs is not None,
+    }
+    for name, is_asked in lacking.items():
+        if is_asked:
+            raise ConfigurationError(
+                f"The provider's plug-in answers with text only: no {name}"
+            )
+
+
+def _finish_of(error: PartialAnswerError) -> Finish:
+    if isinstance(error, TruncatedError):
+        return "length"
+    if isinstance(error, ContentFilteredError):
+        return "content_filter"
+    raise error
 
 
 async def in_daemon_thread(function: Callable[[], T]) -> T:

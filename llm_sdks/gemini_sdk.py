@@ -6,6 +6,7 @@ from typing import Any
 from llm_sdks.base_sdk import CompletionRequest, LLMConfig, Usage
 from llm_sdks.formats import gemini_request, settings
 from llm_sdks.formats.endings import reason_of
+from llm_sdks.formats.gemini_events import ContentEvents
 from llm_sdks.formats.reading import (
     Part,
     count,
@@ -16,6 +17,7 @@ from llm_sdks.formats.reading import (
     tool,
     word_of,
 )
+from llm_sdks.formats.typed_events import Typed
 from llm_sdks.profiles.profile import Profile
 from llm_sdks.provider_sdk import ProviderSDK
 from llm_sdks.wires.wire import Json
@@ -85,6 +87,10 @@ class GeminiSDK(ProviderSDK):
             ],
             thoughts=_text(parts, thought=True),
         )
+
+    def typed(self) -> Typed:
+        """Give what reads the events of one answer."""
+        return ContentEvents()
 
     def usage(self, counts: Mapping[str, Any]) -> Usage:
         """Add what was thought, which Google counts beside the output."""

@@ -11,12 +11,12 @@ from collections.abc import (
     Mapping,
 )
 from contextlib import aclosing
-from dataclasses import replace
 from typing import Any, ClassVar, Self, TypeVar, cast
 
 import structlog
 
 from llm_sdks import errors
+from llm_sdks.answers import Answer, Event
 from llm_sdks.base_sdk import (
     BaseLLMSDK,
     Completion,
@@ -28,19 +28,22 @@ from llm_sdks.base_sdk import (
 )
 from llm_sdks.errors import CannotConnectError, ConfigurationError
 from llm_sdks.formats import failures
-from llm_sdks.formats.answer_reader import AnswerReader
+from llm_sdks.formats.answer_reader import AnswerReader, Reader
+from llm_sdks.formats.conversation_reader import ConversationReader
 from llm_sdks.formats.reading import Part
+from llm_sdks.formats.rendering import Render, complete_only
 from llm_sdks.formats.sse import EventReader, json_events
-from llm_sdks.forwarding import ForwardRequest, Interface
+from llm_sdks.formats.typed_events import Typed
+from llm_sdks.forwards import Forwards
 from llm_sdks.profiles.learnt import LearntProfiles
 from llm_sdks.profiles.profile import EVERYTHING, NOTHING, Profile
 from llm_sdks.profiles.refusals import Negotiation
 from llm_sdks.wires import blocking
+from llm_sdks.wires.pacing import in_time
 from llm_sdks.wires.wire import (
     Call,
     ClientModule,
     Json,
-    Reply,
     Stream,
     Wire,
 )
@@ -50,7 +53,7 @@ T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 
-class ProviderSDK(BaseLLMSDK):
+class ProviderSDK(Forwards, BaseLLMSDK):
     """A provider behind its vendor's asynchronous library.
 
     An instance keeps one client for each endpoint and credential. An option
@@ -63,9 +66,6 @@ class ProviderSDK(BaseLLMSDK):
     keeps_time = True
     # What is known of all models of this format.
     profile: ClassVar[Profile] = EVERYTHING
-    # The provider's own interfaces that requests of others may use, and
-    # their paths under its base URL.
-    interfaces: ClassVar[Mapping[Interface, str]] = {}
     # What the provider calls an answer, for error messages.
     answer_name = "chat completion"
     # The headers that carry a call's idempotency key. Gateways know the
@@ -104,6 +104,10 @@ class ProviderSDK(BaseLLMSDK):
         """Read one event of a stream; may raise any of `WRONG_SHAPE`."""
 
     @abstractmethod
+    def typed(self) -> Typed:
+        """Give what reads the events of one answer."""
+
+    @abstractmethod
     def usage(self, counts: Mapping[str, Any]) -> Usage:
         """Bring the provider's own counts into our definition."""
 
@@ -113,22 +117,40 @@ class ProviderSDK(BaseLLMSDK):
 
     async def acomplete(self, request: CompletionRequest) -> Completion:
         """Return the whole answer."""
-        try:
-            async with asyncio.timeout(request.timeout):
-                return await self._ask(request)
-        except TimeoutError:
-            raise failures.timed_out() from None
+        return await self._ask(request, self.body, self._reader)
 
-    async def astream(
+    def astream(
         self, request: CompletionRequest
     ) -> AsyncGenerator[StreamItem]:
         """Yield the answer as it comes."""
+        return self._read(request, self.streaming_body, self._reader)
+
+    async def converse(self, request: CompletionRequest) -> Answer:
+        """Return the whole answer, typed."""
+        render = complete_only(self.body)
+        return await self._ask(request, render, self._typed_reader)
+
+    def converse_stream(
+        self, request: CompletionRequest
+    ) -> AsyncGenerator[Event]:
+        """Yield the answer as it comes, typed."""
+        render = complete_only(self.streaming_body)
+        return self._read(request, render, self._typed_reader)
+
+    async def _read(
+        self,
+        request: CompletionRequest,
+        render: Render,
+        reader_of: Callable[
+            [CompletionRequest, Mapping[str, str]], Reader[Any, T]
+        ],
+    ) -> AsyncGenerator[T]:
         until = asyncio.get_running_loop().time() + request.timeout
-        stream = await self._open(request, until)
-        reader, events = self._reader(request, stream.headers), EventReader()
+        stream = await self._open(request, until, render)
+        reader, events = reader_of(request, stream.headers), EventReader()
         with reader.keeping():
             async with (
-                aclosing(_in_time(stream.chunks, until, request)) as received,
+                aclosing(in_time(stream.chunks, until, request)) as received,
                 aclosing(_until_whole(received, reader)) as chunks,
                 aclosing(json_events(chunks, events)) as values,
             ):
@@ -137,54 +159,6 @@ class ProviderSDK(BaseLLMSDK):
                         yield item
             for item in reader.end(is_done=events.is_done):
                 yield item
-
-    async def forward(self, request: ForwardRequest) -> Reply:
-        """Send a request as it is; return the answer of status 2xx.
-
-        Raises:
-            LLMError: there is none; `content` is what came instead.
-        """
-        try:
-            async with asyncio.timeout(request.base.timeout):
-                wire = await self._wire(request.base)
-                return await wire.ask(self._forwarded(request))
-        except TimeoutError:
-            raise failures.timed_out() from None
-
-    async def forward_stream(self, request: ForwardRequest) -> Stream:
-        """Send a request as it is; return the stream that has begun.
-
-        Raises:
-            LLMError: it has not; `content` is what came instead.
-        """
-        base = request.base
-        until = asyncio.get_running_loop().time() + base.timeout
-        try:
-            async with asyncio.timeout_at(until):
-                wire = await self._wire(base)
-                stream = await wire.open(self._forwarded(request))
-        except TimeoutError:
-            raise failures.timed_out() from None
-        return replace(stream, chunks=_in_time(stream.chunks, until, base))
-
-    def has_stream_usage(self, config: LLMConfig) -> bool:
-        """Tell whether a stream's usage can be asked for."""
-        profile = self._learnt.whole(config, self.profile)
-        return bool(profile.supports_stream_usage)
-
-    def lacks_stream_usage(self, config: LLMConfig) -> None:
-        """Learn that a model's streams cannot be asked for their usage."""
-        self._learnt.learn(config, Profile(supports_stream_usage=False))
-
-    def _forwarded(self, request: ForwardRequest) -> Call:
-        body: Json = {"model": request.base.config.provider_model}
-        call = self._call(request.base, body)
-        return replace(
-            call,
-            headers={**call.headers, **request.headers},
-            content=request.body,
-            path=self.interfaces[request.interface],
-        )
 
     def complete(self, request: CompletionRequest) -> Completion:
         """Return the whole answer; blocks."""
@@ -219,33 +193,43 @@ class ProviderSDK(BaseLLMSDK):
         # Clients belong to one event loop; what was learnt belongs to all.
         return type(self)(self._learnt)
 
-    async def _ask(self, request: CompletionRequest) -> Completion:
-        wire = await self._wire(request)
-
-        async def send(body: Json) -> Completion:
+    async def _ask(
+        self,
+        request: CompletionRequest,
+        render: Render,
+        reader_of: Callable[
+            [CompletionRequest, Mapping[str, str]], Reader[T, Any]
+        ],
+    ) -> T:
+        async def send(body: Json) -> T:
             reply = await wire.ask(self._call(request, body))
-            reader = self._reader(request, reply.headers)
+            reader = reader_of(request, reply.headers)
             return reader.whole(reply.content, reply.status)
 
-        return await self._negotiated(request, self.body, send)
+        try:
+            async with asyncio.timeout(request.timeout):
+                wire = await self._wire(request)
+                return await self._negotiated(request, render, send)
+        except TimeoutError:
+            raise failures.timed_out() from None
 
-    async def _open(self, request: CompletionRequest, until: float) -> Stream:
+    async def _open(
+        self, request: CompletionRequest, until: float, render: Render
+    ) -> Stream:
         async def send(body: Json) -> Stream:
             return await wire.open(self._call(request, body))
 
         try:
             async with asyncio.timeout_at(until):
                 wire = await self._wire(request)
-                return await self._negotiated(
-                    request, self.streaming_body, send
-                )
+                return await self._negotiated(request, render, send)
         except TimeoutError:
             raise failures.timed_out() from None
 
     async def _negotiated(
         self,
         request: CompletionRequest,
-        render: Callable[[CompletionRequest, Profile], Json],
+        render: Render,
         send: Callable[[Json], Awaitable[T]],
     ) -> T:
         """Send a request, again without what the provider refuses of it."""
@@ -313,6 +297,12 @@ class ProviderSDK(BaseLLMSDK):
         key = request.config.api_key.get_secret_value()
         return AnswerReader(self, key, headers)
 
+    def _typed_reader(
+        self, request: CompletionRequest, headers: Mapping[str, str]
+    ) -> ConversationReader:
+        key = request.config.api_key.get_secret_value()
+        return ConversationReader(self, self.typed(), key, headers)
+
     async def aprepare(self, request: CompletionRequest) -> None:
         """Import the provider's library, and connect to it."""
         await self._wire(request)
@@ -347,7 +337,7 @@ class ProviderSDK(BaseLLMSDK):
 
 
 async def _until_whole(
-    chunks: AsyncGenerator[bytes], reader: AnswerReader
+    chunks: AsyncGenerator[bytes], reader: Reader[Any, Any]
 ) -> AsyncGenerator[bytes]:
     """Yield what comes; a connection may break once the answer has ended."""
     try:
@@ -356,21 +346,3 @@ async def _until_whole(
     except CannotConnectError:
         if not reader.has_ended:
             raise
-
-
-async def _in_time(
-    chunks: AsyncGenerator[bytes], until: float, request: CompletionRequest
-) -> AsyncGenerator[bytes]:
-    """Yield what comes, as long as it comes in time."""
-    loop = asyncio.get_running_loop()
-    async with aclosing(chunks):
-        while True:
-            due = min(until, loop.time() + request.read_timeout)
-            try:
-                async with asyncio.timeout_at(due):
-                    chunk = await anext(chunks, None)
-            except TimeoutError:
-                raise failures.timed_out() from None
-            if chunk is None:
-                return
-            yield chunk

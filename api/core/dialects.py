@@ -14,29 +14,24 @@ from pydantic_core import to_json
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
+from llm_sdks.formats import anthropic_errors, api, openai_errors
+from llm_sdks.formats.statuses import OVERLOADED
+
 Json = dict[str, Any]
 
-_OVERLOADED = 529
+NO_QUOTA = "insufficient_quota"
+_UNAVAILABLE = 503
 _SERVER_ERROR = 500
-# What OpenAI's `type` is called, and its `code` where there is one only.
-_OPENAI: Mapping[int, tuple[str, str | None]] = {
-    401: ("invalid_request_error", "invalid_api_key"),
-    403: ("permission_error", None),
-    404: ("invalid_request_error", None),
-    408: ("timeout", None),
-    429: ("rate_limit_error", "rate_limit_exceeded"),
-}
-_ANTHROPIC: Mapping[int, str] = {
-    401: "authentication_error",
-    402: "billing_error",
-    403: "permission_error",
-    404: "not_found_error",
-    408: "timeout_error",
-    413: "request_too_large",
-    429: "rate_limit_error",
-    504: "timeout_error",
-    503: "overloaded_error",
-    _OVERLOADED: "overloaded_error",
+_KINDS: Mapping[int, api.ProblemKind] = {
+    401: "not_authenticated",
+    403: "not_allowed",
+    404: "not_found",
+    409: "conflict",
+    413: "too_large",
+    429: "rate_limited",
+    502: "provider",
+    503: "overloaded",
+    504: "timeout",
 }
 
 
@@ -66,6 +61,18 @@ class Problem:
             found["x-should-retry"] = str(self.may_retry).lower()
         return found
 
+    def told(self, request_id: str) -> api.Problem:
+        """Give it as the vendors' formats take it."""
+        kind: api.ProblemKind = "bad_request"
+        if self.status >= _SERVER_ERROR:
+            kind = "internal"
+        kind = _KINDS.get(self.status, kind)
+        if self.code == NO_QUOTA:
+            kind = "quota"
+        return api.Problem(
+            kind, self.message, self.param, self.code, request_id
+        )
+
 
 class Dialect(ABC):
     """One vendor's way of saying what went wrong."""
@@ -93,23 +100,15 @@ class OpenAIDialect(Dialect):
 
     def body(self, problem: Problem, request_id: str) -> Json:
         """Give an error object; the id is in the header only."""
-        del request_id
-        return {"error": self.error(problem)}
-
-    def error(self, problem: Problem) -> Json:
-        """Give what stands under `error`."""
-        other = (
-            "server_error"
-            if problem.status >= _SERVER_ERROR
-            else "invalid_request_error"
-        )
-        kind, code = _OPENAI.get(problem.status, (other, None))
-        return {
-            "message": problem.message,
-            "type": kind,
-            "param": problem.param,
-            "code": problem.code or code,
-        }
+        body = openai_errors.write_error(problem.told(request_id))
+        if problem.code or problem.param is None:
+            # Not everything that is not found is a model.
+            code = body["error"]["code"]
+            is_model = code == "model_not_found"
+            body["error"]["code"] = problem.code or (
+                None if is_model else code
+            )
+        return body
 
     def event(self, problem: Problem, request_id: str) -> bytes:
         """Give an event with the error object."""
@@ -121,8 +120,7 @@ class ResponsesDialect(OpenAIDialect):
 
     def event(self, problem: Problem, request_id: str) -> bytes:
         """Give an `error` event."""
-        del request_id
-        error = self.error(problem)
+        error = self.body(problem, request_id)["error"]
         value = {
             "type": "error",
             "code": error["code"] or error["type"],
@@ -140,20 +138,12 @@ class AnthropicDialect(Dialect):
 
     def body(self, problem: Problem, request_id: str) -> Json:
         """Give an error object."""
-        other = (
-            "api_error"
-            if problem.status >= _SERVER_ERROR
-            else "invalid_request_error"
-        )
-        kind = _ANTHROPIC.get(problem.status, other)
-        message = problem.message
-        if problem.param and not message.startswith(problem.param):
-            message = f"{problem.param}: {message}"
-        return {
-            "type": "error",
-            "error": {"type": kind, "message": message},
-            "request_id": request_id,
-        }
+        body = anthropic_errors.write_error(problem.told(request_id))
+        param, error = problem.param, body["error"]
+        if param and not error["message"].startswith(param):
+            # Anthropic has no other place for it.
+            error["message"] = f"{param}: {error['message']}"
+        return body
 
     def event(self, problem: Problem, request_id: str) -> bytes:
         """Give an `error` event."""
@@ -162,7 +152,8 @@ class AnthropicDialect(Dialect):
 
     def status(self, problem: Problem) -> int:
         """Say overload as Anthropic does."""
-        return _OVERLOADED if problem.status == 503 else problem.status  # noqa: PLR2004 - HTTP's
+        is_overload = problem.status == _UNAVAILABLE
+        return OVERLOADED if is_overload else problem.status
 
 
 OPENAI, RESPONSES = OpenAIDialect(), ResponsesDialect()

@@ -9,6 +9,7 @@ from llm_sdks.conversation import (
     MessagePart,
     Sampling,
     TextPart,
+    ThinkingPart,
     ToolCall,
     ToolChoice,
     ToolDefinition,
@@ -21,7 +22,14 @@ from llm_sdks.wires.wire import Json
 
 _HIGHEST_TEMPERATURE = 1.0
 _MARK: Json = {"type": "ephemeral"}
-_EFFORTS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high"}
+_EFFORTS = {
+    "minimal": "low",
+    "low": "low",
+    "medium": "medium",
+    "high": "high",
+    "xhigh": "xhigh",
+    "max": "max",
+}
 _CHOICES = {"auto": "auto", "none": "none", "required": "any", "tool": "tool"}
 
 # There is no JSON mode without a schema.
@@ -92,12 +100,14 @@ def _turn(role: str, parts: list[MessagePart]) -> Json:
 
 
 def _blocks(parts: Iterable[MessagePart]) -> list[Json]:
-    return [
-        _block(part)
-        for part in parts
-        # An empty text is refused.
-        if not (isinstance(part, TextPart) and not part.text)
-    ]
+    return [_block(part) for part in parts if not _is_left_out(part)]
+
+
+def _is_left_out(part: MessagePart) -> bool:
+    # An empty text is refused, and so are thoughts of other providers.
+    return (isinstance(part, TextPart) and not part.text) or (
+        isinstance(part, ThinkingPart) and not part.signature
+    )
 
 
 def _block(part: MessagePart) -> Json:
@@ -107,6 +117,12 @@ def _block(part: MessagePart) -> Json:
         case ImagePart():
             source = _source(part)
             return _marked({"type": "image", "source": source}, part.cache)
+        case ThinkingPart():
+            return {
+                "type": "thinking",
+                "thinking": part.text,
+                "signature": part.signature,
+            }
         case ToolCall():
             return {
                 "type": "tool_use",

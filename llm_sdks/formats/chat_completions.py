@@ -6,6 +6,7 @@ from typing import Any
 from llm_sdks.base_sdk import CompletionRequest, Usage
 from llm_sdks.formats import openai_request
 from llm_sdks.formats.endings import reason_of
+from llm_sdks.formats.openai_chat_events import ChatEvents
 from llm_sdks.formats.reading import (
     Part,
     count,
@@ -15,6 +16,7 @@ from llm_sdks.formats.reading import (
     text_of,
     tool,
 )
+from llm_sdks.formats.typed_events import Typed
 from llm_sdks.profiles.profile import Profile
 from llm_sdks.provider_sdk import ProviderSDK
 from llm_sdks.wires.wire import Json
@@ -59,6 +61,10 @@ class ChatCompletionsSDK(ProviderSDK):
         if not message and "text" in choice:
             message = {"content": choice["text"]}
         return _part(event, choice, message)
+
+    def typed(self) -> Typed:
+        """Give what reads the events of one answer."""
+        return ChatEvents()
 
     def usage(self, counts: Mapping[str, Any]) -> Usage:
         """Bring the provider's own counts into our definition.

@@ -11,10 +11,10 @@ from llm_sdks.base_sdk import CompletionRequest
 from llm_sdks.conversation import (
     Conversation,
     ImagePart,
-    MessagePart,
     ResponseFormat,
     Sampling,
     TextPart,
+    ThinkingPart,
     ToolCall,
     ToolDefinition,
     ToolResult,
@@ -35,6 +35,8 @@ _LEVELS = {
     "low": "LOW",
     "medium": "MEDIUM",
     "high": "HIGH",
+    "xhigh": "HIGH",
+    "max": "HIGH",
 }
 _DATA = "data:"
 
@@ -70,7 +72,11 @@ def _contents(ready: Prepared) -> str | list[Json]:
     turns: list[Json] = []
     for message in conversation.turns:
         role = "model" if message.role == "assistant" else "user"
-        parts = [_part(part, conversation) for part in message.parts]
+        parts = [
+            _part(part, conversation)
+            for part in message.parts
+            if not isinstance(part, ThinkingPart)
+        ]
         if turns and turns[-1]["role"] == role:
             turns[-1]["parts"].extend(parts)
         else:
@@ -78,17 +84,36 @@ def _contents(ready: Prepared) -> str | list[Json]:
     return turns
 
 
-def _part(part: MessagePart, conversation: Conversation) -> Json:
+def _part(
+    part: TextPart | ImagePart | ToolCall | ToolResult,
+    conversation: Conversation,
+) -> Json:
     match part:
         case TextPart():
             return {"text": part.text}
         case ImagePart():
             return _image(part)
         case ToolCall():
-            call = {"id": part.id, "name": part.name}
-            return {"function_call": {**call, "args": arguments_of(part)}}
+            return _call(part)
         case ToolResult():
             return _result(part, conversation)
+
+
+def _call(call: ToolCall) -> Json:
+    asked = {"id": call.id, "name": call.name, "args": arguments_of(call)}
+    return {
+        "function_call": asked,
+        **({"thought_signature": _signature(call)} if call.signature else {}),
+    }
+
+
+def _signature(call: ToolCall) -> bytes:
+    try:
+        return base64.b64decode(call.signature, validate=True)
+    except (binascii.Error, ValueError):
+        raise errors.BadRequestError(
+            f"The signature of the tool call {call.name!r} is no Base64"
+        ) from None
 
 
 def _image(image: ImagePart) -> Json:

@@ -20,7 +20,7 @@ from contextlib import (
     suppress,
 )
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from api.models.charge import Charge
 from api.models.metrics import Metrics
@@ -46,6 +46,7 @@ from llm_sdks.base_sdk import (
     Usage,
 )
 
+T = TypeVar("T")
 Timer = Callable[[], float]
 # Takes a piece of a streamed answer; may wait for its reader.
 Deliver = Callable[[str], Awaitable[None]]
@@ -272,7 +273,7 @@ async def _streamed(
     try:
         async with (
             failures_of(sdk, request, progress),
-            aclosing(_generator(sdk, request)) as items,
+            aclosing(closable(sdk.astream(request))) as items,
         ):
             async for item in items:
                 await take(item)
@@ -330,16 +331,16 @@ def _is_being_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-def _generator(
-    sdk: BaseLLMSDK, request: CompletionRequest
-) -> AsyncGenerator[StreamItem]:
-    # Closing it early ends the provider's call. A plug-in's `astream` is a
-    # generator function; the base class promises only an iterator.
-    items = sdk.astream(request)
+def closable(items: AsyncIterator[T]) -> AsyncGenerator[T]:
+    """Give a plug-in's stream as one that can be closed.
+
+    Closing it early ends the provider's call. A plug-in's streams are
+    generator functions; the base class promises only iterators.
+    """
     if isinstance(items, AsyncGenerator):
         return items
 
-    async def wrapped() -> AsyncGenerator[StreamItem]:
+    async def wrapped() -> AsyncGenerator[T]:
         async for item in items:
             yield item
 

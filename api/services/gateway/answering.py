@@ -27,6 +27,7 @@ from api.services.gateway.forwarding import Forwarding
 from api.services.gateway.live_answer import Head, LiveAnswer
 from api.services.gateway.problems import handed_on, problem_of, wait_of
 from api.services.gateway.records import GATEWAY, CallRecord
+from api.services.gateway.translating import Translating
 from config import MissingModelKeyError
 from llm_sdks.errors import ConfigurationError, LLMError
 from utilities.clock import Clock
@@ -35,6 +36,10 @@ _SHORTEST_WAIT_SECONDS = 0.05
 _JSON = {"content-type": "application/json"}
 
 log = structlog.get_logger(__name__)
+
+
+# Carries the call: a `Transfer` that knows what the client has been told.
+Exchange = Forwarding | Translating
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,7 @@ class Answering:
         model: ModelWithKey,
         record: CallRecord,
         live: LiveAnswer,
+        exchange: Exchange,
     ) -> None:
         self._parts = parts
         self._asked = asked
@@ -64,7 +70,7 @@ class Answering:
         self._live = live
         self._received = time.perf_counter()
         self._bill = Bill()
-        self._work = Forwarding(asked, live)
+        self._exchange = exchange
 
     async def run(self) -> None:
         """Answer, and have it recorded how that ended."""
@@ -105,7 +111,7 @@ class Answering:
             left = max(until - loop.time(), 0.0)
             try:
                 return await self._parts.caller.run(
-                    replace(call, patience=left), progress, self._work
+                    replace(call, patience=left), progress, self._exchange
                 )
             except FailedCallError as failed:
                 wait = wait_of(failed.error)
@@ -143,7 +149,7 @@ class Answering:
             status = error.http_status or problem.status
             head = Head(status, headers, len(content))
             await self._live.whole(head, content)
-        elif not self._work.has_told:
+        elif not self._exchange.has_told:
             await self._say(problem, error.request_id)
         return StreamError(error.kind, str(error))
 

@@ -1,6 +1,7 @@
 """The vendors' interfaces: who calls, which model, how the answer ends."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from api.core.errors import (
     ModelUnknownError,
@@ -14,18 +15,29 @@ from api.services.calls.live_stream import StreamLimits
 from api.services.calls.model_access import ModelAccess
 from api.services.calls.model_caller import Admits, ModelCaller
 from api.services.clients.client_keys import ClientKey
-from api.services.gateway.answering import Answering, AnsweringParts
+from api.services.gateway.answering import (
+    Answering,
+    AnsweringParts,
+    Exchange,
+)
 from api.services.gateway.asked import Asked
 from api.services.gateway.call_recorder import CallRecorder
-from api.services.gateway.forwarding import can_forward
+from api.services.gateway.forwarding import Forwarding, can_forward
 from api.services.gateway.live_answer import LiveAnswer
 from api.services.gateway.records import CallRecord
+from api.services.gateway.translating import (
+    FORMATS,
+    Translating,
+    conversation_of,
+)
 from api.services.models.model_service import ModelService
 from api.services.monitoring.observer import NOBODY, Observer
 from api.services.shared.paging import PageRequest
 from config import MissingModelKeyError
 from llm_sdks.errors import LLMError
 from utilities.clock import Clock, now_ms
+
+NewExchange = Callable[[LiveAnswer], Exchange]
 
 _MOST_MODELS = 1000
 _LIMITS = StreamLimits()
@@ -65,7 +77,7 @@ class GatewayService:
             ParameterError: its provider has nothing like that interface.
         """
         model = await self.model(asked.model)
-        self._check_interface(asked, model)
+        exchange = self._exchange(asked, model)
         record = CallRecord.of(
             asked,
             client.client_id,
@@ -73,7 +85,11 @@ class GatewayService:
             keeps_texts=client.keeps_texts,
         )
         live = LiveAnswer(str(record.record_id), self._limits)
-        live.start(Answering(self._parts, asked, model, record, live).run)
+        live.start(
+            Answering(
+                self._parts, asked, model, record, live, exchange(live)
+            ).run
+        )
         self._live.add(live, client.client_id)
         return live
 
@@ -98,15 +114,22 @@ class GatewayService:
         await self._live.stop()
         await self._recorder.stop()
 
-    def _check_interface(self, asked: Asked, model: ModelWithKey) -> None:
+    def _exchange(self, asked: Asked, model: ModelWithKey) -> NewExchange:
+        """Decide how a request gets to the provider and its answer back."""
         try:
             sdk = self._access.open(model).sdk
         except (LLMError, MissingModelKeyError):
-            return  # the call reports it
-        if not can_forward(sdk, asked.interface):
+            # The call reports it.
+            return partial(Forwarding, asked)
+        if can_forward(sdk, asked.interface):
+            return partial(Forwarding, asked)
+        if asked.interface not in FORMATS:
             raise ParameterError(
                 f"The model {asked.model!r} cannot be used through "
                 f"/v1{asked.interface}: its provider ({model.sdk}) has no "
                 "such interface",
                 "model",
             )
+        conversation = conversation_of(asked)
+        created = self._clock() // 1000
+        return lambda live: Translating(asked, live, conversation, created)

@@ -4,12 +4,11 @@ from http import HTTPStatus
 
 from pydantic_core import from_json
 
-from api.core.dialects import Problem
+from api.core.dialects import NO_QUOTA, Problem
 from api.services.limits.admission import NotAdmittedError, WaitKind
 from api.services.limits.budgets import BudgetExhaustedError
 from llm_sdks import errors
 
-_NO_QUOTA = "insufficient_quota"
 # A wait beyond it is none that a library should sit out.
 _LONGEST_RETRY_SECONDS = 60.0
 # What a provider says of our own account is not the client's business.
@@ -22,8 +21,8 @@ _REFUSALS = range(400, 600)
 _KINDS: tuple[
     tuple[type[errors.LLMError], int, str | None, bool | None], ...
 ] = (
-    (BudgetExhaustedError, 429, _NO_QUOTA, False),
-    (errors.AccountExhaustedError, 429, _NO_QUOTA, False),
+    (BudgetExhaustedError, 429, NO_QUOTA, False),
+    (errors.AccountExhaustedError, 429, NO_QUOTA, False),
     (errors.RateLimitedError, 429, "rate_limit_exceeded", None),
     (errors.ModelUnavailableError, 503, "overloaded", None),
     (errors.OverloadedError, 503, "overloaded", None),
@@ -87,7 +86,7 @@ def _not_admitted(
         return _limited(message, wait)
     if error.wait_kind is WaitKind.BUDGET:
         is_soon = wait < _LONGEST_RETRY_SECONDS
-        return Problem(429, message, _NO_QUOTA, None, wait, is_soon)
+        return Problem(429, message, NO_QUOTA, None, wait, is_soon)
     return Problem(503, message, "model_suspended", None, wait)
 
 
