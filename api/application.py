@@ -39,6 +39,14 @@ from config import VERSION, Settings
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
+# They come first: a request is compared with one router after the other.
+_GATEWAY = (
+    chat_completions.router,
+    messages.router,
+    responses.router,
+    embeddings.router,
+    openai_models.router,
+)
 # In this order the interface's description shows them.
 _ROUTERS = (
     clients.router,
@@ -56,11 +64,6 @@ _ROUTERS = (
     metrics.router,
     docs.router,
     home.router,
-    chat_completions.router,
-    responses.router,
-    embeddings.router,
-    openai_models.router,
-    messages.router,
 )
 
 
@@ -118,7 +121,7 @@ def new_app(
     app.add_middleware(
         HttpMetricsMiddleware, observer=services.metrics.observer
     )
-    for router in _ROUTERS:
+    for router in (*_GATEWAY, *_ROUTERS):
         app.include_router(router)
     install_openapi(app, GUARDS)
     return app
