@@ -5,6 +5,7 @@ from typing import Any
 
 from llm_sdks.base_sdk import CompletionRequest, LLMConfig, Usage
 from llm_sdks.formats import gemini_request, settings
+from llm_sdks.formats.embeddings import GeminiEmbeddings
 from llm_sdks.formats.endings import reason_of
 from llm_sdks.formats.gemini_events import ContentEvents
 from llm_sdks.formats.reading import (
@@ -32,6 +33,7 @@ class GeminiSDK(ProviderSDK):
     client_module = "llm_sdks.wires.gemini_client"
     profile = gemini_request.PROFILE
     answer_name = "generated content"
+    embeddings = GeminiEmbeddings()
 
     @classmethod
     def get_name(cls) -> str:

@@ -21,15 +21,18 @@ from llm_sdks.base_sdk import (
     BaseLLMSDK,
     Completion,
     CompletionRequest,
+    EmbeddingRequest,
+    Embeddings,
     LLMConfig,
     StreamItem,
     Usage,
     in_daemon_thread,
 )
 from llm_sdks.errors import CannotConnectError, ConfigurationError
-from llm_sdks.formats import failures
+from llm_sdks.formats import embeddings, failures
 from llm_sdks.formats.answer_reader import AnswerReader, Reader
 from llm_sdks.formats.conversation_reader import ConversationReader
+from llm_sdks.formats.embeddings import EmbeddingForm
 from llm_sdks.formats.reading import Part
 from llm_sdks.formats.rendering import Render, complete_only
 from llm_sdks.formats.sse import EventReader, json_events
@@ -44,6 +47,7 @@ from llm_sdks.wires.wire import (
     Call,
     ClientModule,
     Json,
+    Kind,
     Stream,
     Wire,
 )
@@ -68,6 +72,8 @@ class ProviderSDK(Forwards, BaseLLMSDK):
     profile: ClassVar[Profile] = EVERYTHING
     # What the provider calls an answer, for error messages.
     answer_name = "chat completion"
+    # How embeddings are asked for, where there are any.
+    embeddings: ClassVar[EmbeddingForm | None] = None
     # The headers that carry a call's idempotency key. Gateways know the
     # first even where the provider behind them promises nothing.
     key_headers: ClassVar[tuple[str, ...]] = ("Idempotency-Key",)
@@ -136,6 +142,21 @@ class ProviderSDK(Forwards, BaseLLMSDK):
         """Yield the answer as it comes, typed."""
         render = complete_only(self.streaming_body)
         return self._read(request, render, self._typed_reader)
+
+    async def embed(self, request: EmbeddingRequest) -> Embeddings:
+        """Return a vector for each text, where the provider has them."""
+        form = self.embeddings
+        if form is None:
+            return await super().embed(request)
+        key = request.config.api_key.get_secret_value()
+        call = self._call(request, form.body(request), "embeddings")
+        try:
+            async with asyncio.timeout(request.timeout):
+                wire = await self._wire(request)
+                reply = await wire.ask(call)
+        except TimeoutError:
+            raise failures.timed_out() from None
+        return embeddings.read(form, request, reply, key)
 
     async def _read(
         self,
@@ -277,7 +298,12 @@ class ProviderSDK(Forwards, BaseLLMSDK):
                 learnt=negotiation.pending.known(),
             )
 
-    def _call(self, request: CompletionRequest, body: Json) -> Call:
+    def _call(
+        self,
+        request: CompletionRequest | EmbeddingRequest,
+        body: Json,
+        kind: Kind = "answer",
+    ) -> Call:
         headers = dict(self.headers(body))
         key = request.idempotency_key or ""
         if key.isascii() and key.isprintable() and key:
@@ -289,6 +315,7 @@ class ProviderSDK(Forwards, BaseLLMSDK):
             request.timeout,
             min(request.connect_timeout, request.timeout),
             min(request.read_timeout, request.timeout),
+            kind,
         )
 
     def _reader(
@@ -307,7 +334,9 @@ class ProviderSDK(Forwards, BaseLLMSDK):
         """Import the provider's library, and connect to it."""
         await self._wire(request)
 
-    async def _wire(self, request: CompletionRequest) -> Wire:
+    async def _wire(
+        self, request: CompletionRequest | EmbeddingRequest
+    ) -> Wire:
         config = request.config
         identity = (
             config.endpoint,

@@ -127,6 +127,8 @@ class ResponsesDialect(OpenAIDialect):
             "message": problem.message,
             "param": problem.param,
             "sequence_number": 0,
+            # For OpenAI's library, which then makes an exception of it.
+            "error": error,
         }
         return b"event: error\ndata: %s\n\n" % to_json(value)
 

@@ -6,7 +6,7 @@ Each is a module of three: `read` for requests, `write` for whole answers,
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Literal, Protocol
 
@@ -54,12 +54,14 @@ class Head:
 
     `id` is ours, of letters and digits; each format puts its own prefix
     before it. `model` is what the client called the model. `created` is in
-    seconds since 1970.
+    seconds since 1970. `request` is the request's body, which some formats
+    repeat in part.
     """
 
     id: str
     model: str
     created: int
+    request: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from typing import Any
 
 from llm_sdks.base_sdk import CompletionRequest, Usage
 from llm_sdks.formats import openai_request
+from llm_sdks.formats.embeddings import OpenAIEmbeddings
 from llm_sdks.formats.endings import reason_of
 from llm_sdks.formats.openai_chat_events import ChatEvents
 from llm_sdks.formats.reading import (
@@ -25,7 +26,9 @@ _NO_TOOLS: Sequence[tuple[str, str]] = ()
 
 
 class ChatCompletionsSDK(ProviderSDK):
-    """Speaks `POST .../chat/completions`."""
+    """Speaks `POST .../chat/completions`, and `.../embeddings`."""
+
+    embeddings = OpenAIEmbeddings()
 
     def body(self, request: CompletionRequest, profile: Profile) -> Json:
         """Give a call's body."""

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import re
 from collections.abc import Mapping
 
 from pydantic_core import from_json
@@ -39,6 +40,9 @@ _LEVELS = {
     "max": "HIGH",
 }
 _DATA = "data:"
+_ALPHABET = str.maketrans("-_", "+/")
+_SIGNING = re.compile(r"(?:.*/)?gemini-(?:[3-9]|\d\d)")
+_UNSIGNED = b"skip_thought_signature_validator"
 
 # Several tools may always be called at once; schemas have no strict mode.
 PROFILE = Profile(
@@ -62,7 +66,11 @@ def render(request: CompletionRequest, profile: Profile) -> Json:
     }
     if system := ready.conversation.system:
         config["system_instruction"] = system
-    return {"contents": _contents(ready), "config": config}
+    contents = _contents(ready)
+    if _SIGNING.match(request.config.provider_model.lower()):
+        for turn in contents if isinstance(contents, list) else ():
+            _sign(turn)
+    return {"contents": contents, "config": config}
 
 
 def _contents(ready: Prepared) -> str | list[Json]:
@@ -108,12 +116,27 @@ def _call(call: ToolCall) -> Json:
 
 
 def _signature(call: ToolCall) -> bytes:
+    # Google writes it in the alphabet for URLs, or in the other.
+    plain = call.signature.translate(_ALPHABET)
     try:
-        return base64.b64decode(call.signature, validate=True)
+        return base64.b64decode(plain, validate=True)
     except (binascii.Error, ValueError):
         raise errors.BadRequestError(
             f"The signature of the tool call {call.name!r} is no Base64"
         ) from None
+
+
+def _sign(turn: Json) -> None:
+    """Sign the first call of a turn that has lost its signature.
+
+    Of calls made together, only the first is signed. Newer models refuse
+    one without; this is what Google documents for calls that another model
+    made: https://ai.google.dev/gemini-api/docs/thought-signatures
+    """
+    for part in turn["parts"]:
+        if "function_call" in part:
+            part.setdefault("thought_signature", _UNSIGNED)
+            return
 
 
 def _image(image: ImagePart) -> Json:

@@ -18,7 +18,7 @@ from llm_sdks.formats.openai_chat_messages import is_marked, read_messages
 MOST_TOP_LOGPROBS = 20
 _SEEDS = 2**63
 # They say who asks and how the provider keeps it, not what is asked.
-_OF_BOOKKEEPING = (
+OF_BOOKKEEPING = (
     "metadata",
     "prompt_cache_key",
     "prompt_cache_options",
@@ -48,12 +48,12 @@ def read(body: Mapping[str, Any]) -> ConversationAsked:
     model = fields.need_text("model")
     stream = fields.flag("stream") or False
     usage = _stream_usage(fields)
-    fields.drop(*_OF_BOOKKEEPING)
+    fields.drop(*OF_BOOKKEEPING)
     take_usual(fields, _USUAL)
     conversation = Conversation(
         read_messages(fields),
         tuple(_tool(each) for each in fields.objects("tools")),
-        _choice(fields),
+        read_choice(fields),
         _form(fields),
         _sampling(fields),
     )
@@ -94,7 +94,8 @@ def tool_of(function: Fields, *, cache: bool = False) -> ToolDefinition:
     return ToolDefinition(name, text, schema, strict, cache)
 
 
-def _choice(fields: Fields) -> ToolChoice | None:
+def read_choice(fields: Fields) -> ToolChoice | None:
+    """Read which tool the model must call."""
     parallel = fields.flag("parallel_tool_calls")
     asked, path = fields.take("tool_choice"), fields.at("tool_choice")
     if asked is None:
@@ -107,7 +108,8 @@ def _choice(fields: Fields) -> ToolChoice | None:
     kind = choice.need_text("type")
     if kind != "function":
         unsupported(choice.at("type"), kind)
-    function = choice.need_inner("function")
+    # Responses have the name one level higher.
+    function = choice.inner("function") or choice
     name = function.need_text("name")
     function.end()
     choice.end()

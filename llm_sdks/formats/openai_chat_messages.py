@@ -138,20 +138,17 @@ def _call(call: Fields) -> ToolCall:
     function = call.need_inner("function")
     name = function.need_text("name")
     arguments = function.text("arguments") or "{}"
-    signature = _signature(call)
+    signature = signature_of(call)
     function.end()
     call.end()
     return ToolCall(call_id, name, arguments, signature)
 
 
-def _signature(call: Fields) -> str:
-    # As Google's own endpoint of this format gives it.
-    google = (
-        Fields({})
-        if (more := call.inner("extra_content")) is None
-        else (more.inner("google") or Fields({}))
-    )
-    return google.text("thought_signature") or ""
+def signature_of(call: Fields) -> str:
+    """Read a call's signature, as Google's endpoint of this format has it."""
+    more = call.inner("extra_content")
+    google = None if more is None else more.inner("google")
+    return "" if google is None else google.text("thought_signature") or ""
 
 
 def _result(fields: Fields) -> ToolResult:

@@ -4,7 +4,7 @@ Its public `send_request` goes through the library's whole pipeline
 (credential, proxy, tracing) and leaves the JSON to us.
 """
 
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
@@ -35,11 +35,16 @@ from llm_sdks.wires.wire import (
     MAX_ANSWER_BYTES,
     MAX_CONNECTIONS,
     Call,
+    Kind,
     Reply,
     Stream,
     Wire,
 )
 
+_PATHS: Mapping[Kind, str] = {
+    "answer": "/chat/completions",
+    "embeddings": "/embeddings",
+}
 _DEFAULT_VERSION = "2024-05-01-preview"
 
 
@@ -79,7 +84,7 @@ class AzureInferenceWire(Wire):
     async def _send(self, call: Call) -> AsyncHttpResponse:
         request = HttpRequest(
             "POST",
-            call.path or "/chat/completions",
+            call.path or _PATHS[call.kind],
             params={"api-version": self._version},
             headers={"Content-Type": "application/json", **call.headers},
             content=call.content or to_json(call.body),

@@ -41,6 +41,7 @@ from llm_sdks.wires.wire import MAX_CONNECTIONS, Call, Reply, Stream, Wire
 LIMITS = httpx2.Limits(
     max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS
 )
+_EMBEDDINGS = "/embeddings"
 _REDIRECTIONS = frozenset({301, 302, 303, 307, 308})
 # Under the libraries' own errors: the transports', and what comes of an
 # answer that is none.
@@ -114,7 +115,7 @@ class StainlessWire(Wire):
         call: Call,
     ) -> Reply:
         response = await client.post(
-            call.path or self._path,
+            self._path_of(call),
             body=_body_of(call),
             cast_to=httpx2.Response,
             options=_options(call),
@@ -123,7 +124,7 @@ class StainlessWire(Wire):
 
     async def _open_by_library(self, call: Call) -> Stream:
         response = await self._client.post(
-            call.path or self._path,
+            self._path_of(call),
             body=_body_of(call),
             cast_to=httpx2.Response,
             options=_options(call),
@@ -132,9 +133,13 @@ class StainlessWire(Wire):
         )
         return Stream(self._chunks(_bytes_of(response)), response.headers)
 
+    def _path_of(self, call: Call) -> str:
+        own = self._path if call.kind == "answer" else _EMBEDDINGS
+        return call.path or own
+
     async def _template(self, call: Call) -> Template:
         # Azure's addresses name the model; headers differ with a body's needs.
-        kind = call.path or self._path, call.model, *call.headers
+        kind = self._path_of(call), call.model, *call.headers
         if kind not in self._templates:
             self._templates[kind] = Template.of(
                 await self._request_of(call), call

@@ -27,9 +27,9 @@ from api.services.gateway.forwarding import Forwarding
 from api.services.gateway.live_answer import Head, LiveAnswer
 from api.services.gateway.problems import handed_on, problem_of, wait_of
 from api.services.gateway.records import GATEWAY, CallRecord
-from api.services.gateway.translating import Translating
+from api.services.gateway.translating import Embedding, Translating
 from config import MissingModelKeyError
-from llm_sdks.errors import ConfigurationError, LLMError
+from llm_sdks.errors import LLMError, PluginError
 from utilities.clock import Clock
 
 _SHORTEST_WAIT_SECONDS = 0.05
@@ -39,7 +39,7 @@ log = structlog.get_logger(__name__)
 
 
 # Carries the call: a `Transfer` that knows what the client has been told.
-Exchange = Forwarding | Translating
+Exchange = Forwarding | Translating | Embedding
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class Answering:
         except FailedCallError as failed:
             return await self._failed(failed.error)
         except MissingModelKeyError as error:
-            await self._failed(ConfigurationError(str(error)))
+            await self._failed(PluginError(str(error)))
             return StreamError(error.kind, str(error))
         except Exception as error:  # the client must not wait for ever
             log.exception("gateway_call_failed")
@@ -162,7 +162,7 @@ class Answering:
         if live.has_begun:
             # A reader that reads nothing cannot be told either.
             with suppress(SlowReaderError):
-                await live.put(dialect.event(problem, shown))
+                await live.put(self._exchange.error_event(problem))
             return
         content = to_json(dialect.body(problem, shown))
         headers = self._headers(problem, shown)

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 
+from api.core.dialects import Problem
 from api.services.calls.model_call import CallProgress
 from api.services.calls.model_caller import failures_of
 from api.services.gateway.asked import Asked
@@ -60,6 +61,10 @@ class Forwarding:
             else:
                 await self._whole(sdk, request, progress)
         return Completion(progress.text, progress.usage or Usage())
+
+    def error_event(self, problem: Problem) -> bytes:
+        """Give the error that ends the stream, which has begun."""
+        return self.asked.dialect.event(problem, self.asked.request_id)
 
     async def _whole(
         self,

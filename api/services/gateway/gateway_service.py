@@ -27,14 +27,17 @@ from api.services.gateway.live_answer import LiveAnswer
 from api.services.gateway.records import CallRecord
 from api.services.gateway.translating import (
     FORMATS,
+    Embedding,
     Translating,
     conversation_of,
+    texts_of,
 )
 from api.services.models.model_service import ModelService
 from api.services.monitoring.observer import NOBODY, Observer
 from api.services.shared.paging import PageRequest
 from config import MissingModelKeyError
 from llm_sdks.errors import LLMError
+from llm_sdks.forwarding import Interface
 from utilities.clock import Clock, now_ms
 
 NewExchange = Callable[[LiveAnswer], Exchange]
@@ -123,6 +126,9 @@ class GatewayService:
             return partial(Forwarding, asked)
         if can_forward(sdk, asked.interface):
             return partial(Forwarding, asked)
+        if asked.interface is Interface.EMBEDDINGS:
+            texts = texts_of(asked)
+            return lambda live: Embedding(asked, live, texts)
         if asked.interface not in FORMATS:
             raise ParameterError(
                 f"The model {asked.model!r} cannot be used through "

@@ -29,6 +29,8 @@ _KINDS: tuple[
     (errors.CallTimeoutError, 504, "timeout", None),
     (errors.ModelNotFoundError, 404, "model_not_found", None),
     (errors.ContentFilteredError, 400, "content_filter", None),
+    # What the plug-in or the model cannot do.
+    (errors.ConfigurationError, 400, "not_supported", None),
     (errors.CannotConnectError, 502, "provider_error", None),
     (errors.ProviderError, 502, "provider_error", None),
     # The model's key is wrong, not the client's.

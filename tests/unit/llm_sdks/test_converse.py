@@ -17,6 +17,8 @@ from llm_sdks.answers import (
     TextDelta,
     TextOut,
     ThinkingOut,
+    TokenChance,
+    TokenLogprob,
     ToolCallBegun,
     ToolCallDelta,
     UsageSeen,
@@ -33,13 +35,15 @@ from llm_sdks.conversation import (
     ImagePart,
     Message,
     Sampling,
+    ThinkingPart,
     ToolCall,
     ToolChoice,
     ToolDefinition,
+    ToolResult,
 )
 from llm_sdks.registry import SdkRegistry
 from llm_sdks.usage import Usage
-from tests.support.questions import MESSAGE, events, question
+from tests.support.questions import MESSAGE, events, gemini, question
 from tests.support.recorder import Recorder, recorder
 
 TALK = Conversation(
@@ -236,6 +240,144 @@ async def test_anthropic_streams_calls_of_tools(provider: Recorder) -> None:
     ]
 
 
+GEMINI_CALL = {
+    "functionCall": {"name": "weather", "args": {"city": "Rome"}, "id": "c1"},
+    "thoughtSignature": "YWJj",
+}
+SIGNED = replace(CALL, signature="YWJj")
+GEMINI_LOGPROBS = {
+    "chosenCandidates": [{"token": "yes", "logProbability": -0.5}],
+    "topCandidates": [
+        {
+            "candidates": [
+                {"token": "yes", "logProbability": -0.5},
+                {"token": "no", "logProbability": -1.5},
+                {"token": "odd", "logProbability": "x"},
+            ]
+        }
+    ],
+}
+
+
+async def test_gemini_answers_with_calls_of_tools(provider: Recorder) -> None:
+    content = gemini(
+        {"text": "hm", "thought": True},
+        {"text": "Wait."},
+        GEMINI_CALL,
+        {"functionCall": {"name": "time"}},
+        modelVersion="theirs-1",
+    )
+    content["candidates"][0]["logprobsResult"] = GEMINI_LOGPROBS
+    provider.answer = lambda _: web.json_response(content)
+    asked = talk(provider, replace(TALK, tool_choice=None))
+    answer = await converse("Gemini", asked)
+    thought, text, call, other = answer.parts
+    assert (thought, text, call) == (
+        ThinkingOut("hm"),
+        TextOut("Wait."),
+        SIGNED,
+    )
+    assert isinstance(other, ToolCall)
+    assert (other.name, other.arguments) == ("time", "{}")
+    assert other.id.startswith("call_")
+    assert (answer.finish, answer.model) == ("tool_calls", "theirs-1")
+    assert answer.usage == Usage(20, 9, 5, 3)
+    assert answer.request_id == "r-1"
+    assert answer.logprobs == (
+        TokenLogprob(
+            "yes",
+            -0.5,
+            top=(TokenChance("yes", -0.5), TokenChance("no", -1.5)),
+        ),
+    )
+
+
+async def test_gemini_streams_calls_of_tools(provider: Recorder) -> None:
+    first = gemini({"text": "Wait."}, reason="")
+    provider.answer = lambda _: events(first, gemini(GEMINI_CALL))
+    asked = talk(provider, replace(TALK, tool_choice=None))
+    seen = await listen("Gemini", asked)
+    assert [each for each in seen if not isinstance(each, UsageSeen)] == [
+        Begun(None, "r-1"),
+        TextDelta("Wait."),
+        ToolCallBegun(0, "c1", "weather", "YWJj"),
+        ToolCallDelta(0, '{"city":"Rome"}'),
+        Ended("tool_calls"),
+    ]
+
+
+async def test_a_prompt_that_gemini_blocks_is_an_answer(
+    provider: Recorder,
+) -> None:
+    blocked = {"promptFeedback": {"blockReason": "SAFETY"}}
+    provider.answer = lambda _: web.json_response(blocked)
+    asked = talk(provider, replace(TALK, tool_choice=None))
+    assert (await converse("Gemini", asked)).finish == "content_filter"
+
+
+def _again(*calls: ToolCall) -> Conversation:
+    results = tuple(ToolResult(call.id, "sunny") for call in calls)
+    return Conversation(
+        (
+            *TALK.messages,
+            Message("assistant", (ThinkingPart("hm"), *calls)),
+            Message("tool", results),
+        ),
+        TALK.tools,
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "call", "signature"),
+    [
+        ("gemini-2.5-pro", CALL, None),
+        ("gemini-2.5-pro", SIGNED, "YWJj"),
+        ("gemini-3-pro", SIGNED, "YWJj"),
+        ("models/gemini-3-pro", replace(CALL, signature="_-8="), "_-8="),
+        (
+            "gemini-3-pro",
+            CALL,
+            "c2tpcF90aG91Z2h0X3NpZ25hdHVyZV92YWxpZGF0b3I=",
+        ),
+    ],
+)
+async def test_gemini_gets_its_signatures_back(
+    provider: Recorder, model: str, call: ToolCall, signature: str | None
+) -> None:
+    provider.answer = lambda _: web.json_response(gemini({"text": "yes"}))
+    asked = talk(provider, _again(call, CALL), deployment=model)
+    await converse("Gemini", asked)
+    turn = provider.bodies[0]["contents"][1]
+    signatures = [part.get("thoughtSignature") for part in turn["parts"]]
+    assert signatures == [signature, None]
+
+
+async def test_a_signature_that_is_none_is_refused(
+    provider: Recorder,
+) -> None:
+    asked = talk(provider, _again(replace(CALL, signature="%")))
+    with pytest.raises(errors.BadRequestError, match="'weather'"):
+        await converse("Gemini", asked)
+
+
+@pytest.mark.parametrize("name", ["AzureOpenAI", "ChatCompletionsClient"])
+async def test_azure_answers_and_streams_calls_of_tools(
+    provider: Recorder, name: str
+) -> None:
+    call = {
+        "id": "c1",
+        "type": "function",
+        "function": {"name": "weather", "arguments": CALL.arguments},
+    }
+    choice = {"message": {"tool_calls": [call]}, "finish_reason": "tool_calls"}
+    asked = talk(provider, api_version="2024-10-21")
+    provider.answer = lambda _: web.json_response({"choices": [choice]})
+    assert (await converse(name, asked)).parts == (CALL,)
+    seen = [_of_call(index=0, **call), _chunk({}, "tool_calls")]
+    provider.answer = lambda _: events(*seen)
+    assert ToolCallBegun(0, "c1", "weather") in await listen(name, asked)
+
+
 @pytest.mark.parametrize(
     ("message", "reason", "finish"),
     [
@@ -291,12 +433,13 @@ async def test_a_stream_that_breaks_off_is_an_error(
         ("Anthropic", "presence_penalty", 0.5),
         ("Anthropic", "frequency_penalty", 0.5),
         ("Anthropic", "logprobs", 1),
+        ("Gemini", "parallel_tool_calls", None),
     ],
 )
 async def test_what_the_provider_lacks_is_refused_by_name(
     provider: Recorder, name: str, option: str, value: Any
 ) -> None:
-    sampling = Sampling(**{option: value})
+    sampling = Sampling() if value is None else Sampling(**{option: value})
     asked = talk(provider, replace(TALK, sampling=sampling))
     with pytest.raises(errors.ConfigurationError, match=option) as raised:
         await converse(name, asked)
@@ -305,7 +448,7 @@ async def test_what_the_provider_lacks_is_refused_by_name(
         await listen(name, asked)
     assert provider.bodies == []
     # A job's call leaves most of them out.
-    if option != "logprobs":
+    if option != "logprobs" and value is not None:
         provider.answer = lambda _: web.json_response(MESSAGE)
         async with aclosing(SdkRegistry.discover().create(name)) as sdk:
             await sdk.acomplete(asked)
