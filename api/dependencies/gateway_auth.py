@@ -51,15 +51,18 @@ def _credentials(request: Request) -> tuple[str, str]:
 
 def _sent(headers: Headers) -> set[str]:
     """Return the different tokens that came, in whatever header."""
-    sent = set(headers.getlist("x-api-key"))
-    for value in headers.getlist("authorization"):
-        if value[: len(_BEARER)].lower() == _BEARER:
-            sent.add(value[len(_BEARER) :].strip())
-        else:
-            sent.add(value)
-    for joint in ("_", "-"):
-        ids = headers.getlist(f"client{joint}id")
-        keys = headers.getlist(f"client{joint}api{joint}key")
-        if ids or keys:
-            sent.add(f"{':'.join(ids)}:{':'.join(keys)}")
+    sent, ids, keys = set(), set(), set()
+    for raw, value in headers.raw:
+        name, text = raw.replace(b"_", b"-"), value.decode("latin-1")
+        if name == b"x-api-key":
+            sent.add(text)
+        elif name == b"authorization":
+            is_bearer = text[: len(_BEARER)].lower() == _BEARER
+            sent.add(text[len(_BEARER) :].strip() if is_bearer else text)
+        elif name == b"client-id":
+            ids.add(text)
+        elif name == b"client-api-key":
+            keys.add(text)
+    if ids or keys:
+        sent.add(f"{':'.join(ids)}:{':'.join(keys)}")
     return sent

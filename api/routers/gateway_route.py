@@ -32,7 +32,9 @@ _Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 _Endpoint = Callable[[Request, ClientKey], Awaitable[Response]]
 _MAX_WAIT = "x-metasync-max-wait"
 # Of a client's headers, those that are part of the vendors' interfaces.
-_HANDED_ON = ("anthropic-beta", "anthropic-version", "openai-beta")
+_HANDED_ON = frozenset(
+    {b"anthropic-beta", b"anthropic-version", b"openai-beta"}
+)
 _HUNG_UP = 400
 _STREAM_HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
@@ -117,6 +119,11 @@ class LiveResponse(Response):
             ],
         }
         await send(start)
+        if head.size is not None:
+            # In one piece, so that it takes one write.
+            pieces = [piece async for piece in self._live.pieces()]
+            await send(_body(b"".join(pieces), more=False))
+            return
         async for piece in self._live.pieces():
             await send(_body(piece, more=True))
         await send(_body(b"", more=False))
@@ -153,10 +160,10 @@ def _asked(
 
 def _headers(request: Request) -> dict[str, str]:
     found: dict[str, str] = {}
-    for name in _HANDED_ON:
-        value = ",".join(request.headers.getlist(name))
-        if value:
-            found[name] = value
+    for raw, value in request.headers.raw:
+        if raw in _HANDED_ON:
+            name, text = raw.decode("latin-1"), value.decode("latin-1")
+            found[name] = f"{found[name]},{text}" if name in found else text
     return found
 
 

@@ -17,8 +17,10 @@ from llm_sdks import errors
 from utilities.clock import Clock, now_ms
 
 PATIENCE_SECONDS = 15.0
-# Who cannot wait waits this long: slots come from the database.
-_LEASE_SECONDS = 0.5
+# Who does not want to wait waits so long for its turn, and so long for the
+# database, where places and slots come from.
+_SHORTEST_SECONDS = 0.5
+_LEASE_SECONDS = 5.0
 _RETRY_SECONDS = 1.0
 _TRIES = 5
 # English text has about four characters a token; others have fewer.
@@ -58,9 +60,11 @@ class _Limited:
     ) -> None:
         """Take a place of every limit of calls at once."""
         for each in limits:
-            if each.places is not None:
-                await each.places.take(self._call.account, patience)
-                self._places.append(each.places)
+            places = each.places
+            if places is not None:
+                seconds = self._patience(patience, is_over=places.is_full())
+                await places.take(self._call.account, seconds)
+                self._places.append(places)
 
     async def take_slots(
         self, limits: Sequence[Scopes], patience: float
@@ -125,8 +129,22 @@ class _Limited:
         units: float,
         patience: float,
     ) -> None:
-        moment = await scope.slot(account, units, patience)
+        is_over = scope.seconds_ahead() > patience
+        seconds = self._patience(patience, is_over=is_over)
+        if is_over and self._call.patience is not None:
+            raise TimeoutError
+        moment = await scope.slot(account, units, seconds)
         self._slots.append((scope, moment))
+
+    def _patience(self, patience: float, *, is_over: bool) -> float:
+        """Return how long to wait for a place or a slot (s).
+
+        A limit that is not reached costs a look at the database at most:
+        it is no reason to refuse a call.
+        """
+        if is_over or self._call.patience is None:
+            return patience
+        return max(patience, _LEASE_SECONDS)
 
     def _leave(self) -> None:
         for places in self._places:
@@ -162,7 +180,7 @@ class LimitStage:
         taken = _Limited(self, call)
         patience = self._patience
         if call.patience is not None:
-            patience = max(call.patience, _LEASE_SECONDS)
+            patience = max(call.patience, _SHORTEST_SECONDS)
         try:
             await taken.take_places(limits, patience)
             await self._take_slots(taken, limits, patience)

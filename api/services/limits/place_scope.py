@@ -75,6 +75,10 @@ class PlaceScope:
                     self._serve()
             raise
 
+    def is_full(self) -> bool:
+        """Tell whether this process alone has taken all places."""
+        return self._running >= self.limit
+
     def leave(self) -> None:
         """Give a place back."""
         with self._lock:

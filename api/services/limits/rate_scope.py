@@ -142,6 +142,12 @@ class RateScope:
             self._ends_waiting(account)
             self._spare.append((moment, None))
 
+    def seconds_ahead(self) -> float:
+        """Return how far ahead the last slots lie that were leased."""
+        if self._spare:
+            return 0.0
+        return max(self._last - self._clock(), 0.0) / 1000
+
     def settle(self, units: float) -> None:
         """Correct what a call was taken for; more than 0 if it was more."""
         with self._lock:
