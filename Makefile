@@ -139,6 +139,17 @@ bench-resilience: $(READY) ## Measure what a provider's failures cost
 	@$(INSTALL) -r requirements-tools.lock
 	@$(BIN)/python -m benchmarks.resilience
 
+# npm's package beside us, where there is npm.
+$(VENV)/portkey/.ready:
+	@mkdir -p $(@D)
+	@npm install --silent --no-audit --no-fund --prefix $(@D) \
+		@portkey-ai/gateway@1.15.2 >$(VENV)/portkey.log 2>&1 || \
+		echo "@portkey-ai/gateway could not be installed; its row is left out."
+	@touch $@
+
+bench-gateway: $(VENV)/litellm/.ready $(VENV)/portkey/.ready ## Measure the gateway beside litellm's and Portkey's, about 5 minutes
+	@$(BIN)/python -m benchmarks.gateway
+
 bench-scaling: $(READY) ## Measure 1, 2 and 3 worker processes on one queue
 	@$(INSTALL) -r requirements-tools.lock
 	@$(BIN)/python -m benchmarks.scaling
@@ -152,4 +163,4 @@ clean: ## Remove everything that can be made again (not ./data, not .env)
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help setup demo demo-image doctor image-digests lock run sbom test coverage test-long lint openapi fuzz chaos bench bench-full \
-	bench-resilience bench-scaling bench-simulator clean
+	bench-gateway bench-resilience bench-scaling bench-simulator clean
