@@ -71,9 +71,15 @@ class ToolCalls:
         return key in self._indexes
 
     def more(self, key: object, arguments: object) -> Iterable[ToolCallDelta]:
-        """Give more of a call's arguments, which may be text or JSON."""
+        """Give more of a call's arguments, which may be text or JSON.
+
+        Raises:
+            LookupError: no call has begun.
+        """
         if arguments is None or arguments == "":
             return
+        if not self._count:
+            raise LookupError("arguments before any call")
         text = (
             storable(arguments)
             if isinstance(arguments, str)
