@@ -25,7 +25,7 @@ async def labelled(body: dict[str, Any]) -> web.StreamResponse:
     if system == "judge":
         right = asked["answer"]["label"] == asked["expected"]
         return completion(json.dumps({"score": int(right)}), tokens=(10, 1))
-    number = asked["n"]
+    number = int(asked["n"])
     if system == "fails" and number == 3:
         return failure(400, "refused")
     wrong = system == "bad" and number % 5
