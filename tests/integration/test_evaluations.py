@@ -269,7 +269,7 @@ def test_one_fails_when_its_prompt_is_deleted(
     assert done["failureReason"] == f"Prompt {prompts[1]} not found"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_service_goes_on_and_queues_nothing_twice(
     data_dir: Path, provider: FakeProvider
 ) -> None:

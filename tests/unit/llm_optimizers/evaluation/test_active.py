@@ -167,3 +167,40 @@ async def test_one_that_cannot_be_read_does_not_stop_others(
     assert list(runner._active) == [good.evaluation_id]
     (document,) = await documents.find({"status": "FAILED"})
     assert document["failureReason"] == "It cannot be read"
+
+
+async def ended(store: Store, evaluation: Evaluation) -> Evaluation:
+    services = store.application.services
+    while True:
+        found = await services.evaluations.get(
+            evaluation.evaluation_id, store.client
+        )
+        if found.status is not EvaluationStatus.RUNNING:
+            return found
+        await asyncio.sleep(0)
+
+
+async def test_one_that_fails_leaves_no_job_waiting(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services, shared = store.application.services, store.application.shared
+    evaluation = await created(store)
+    runner = build_evaluation_runner(shared, services)
+    running = asyncio.create_task(runner.run())
+    try:
+        await becomes(lambda: runner._active)
+        monkeypatch.setattr(ActiveEvaluation, "advance", lambda _: 1 / 0)
+        await run_jobs(store, limit=1)
+        runner.wake()
+        done = await asyncio.wait_for(ended(store, evaluation), 30)
+        assert str(done.failure_reason).endswith("ZeroDivisionError")
+        await becomes(lambda: not runner._active)
+        gone = await created(
+            store, metric={"type": "entryPoint", "name": "gone"}
+        )
+        done = await asyncio.wait_for(ended(store, gone), 30)
+        assert "No installed package" in str(done.failure_reason)
+    finally:
+        runner.stop()
+        await running
+    assert await store.statuses() == {"PROCESSED": 1, "CANCELED": 6}
