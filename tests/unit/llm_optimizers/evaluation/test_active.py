@@ -16,6 +16,7 @@ from api.models.evaluation_models import (
 )
 from api.services.jobs.job_filter import JobFilter
 from llm_optimizers.evaluation import active as active_module
+from llm_optimizers.evaluation import evaluation_runner
 from llm_optimizers.evaluation.active import ActiveEvaluation
 from llm_optimizers.evaluation.build import (
     build_evaluation_runner,
@@ -127,6 +128,7 @@ async def test_the_runner_survives_a_database_that_fails(
         return await find(job_ids)
 
     monkeypatch.setattr(services.answer_jobs, "find", failing)
+    monkeypatch.setattr(evaluation_runner, "_POLL_SECONDS", 0.01)
     running = asyncio.create_task(runner.run())
     try:
 
@@ -204,3 +206,24 @@ async def test_one_that_fails_leaves_no_job_waiting(
         runner.stop()
         await running
     assert await store.statuses() == {"PROCESSED": 1, "CANCELED": 6}
+
+
+async def test_two_processes_bring_one_on_together(store: Store) -> None:
+    services, shared = store.application.services, store.application.shared
+    evaluation = await created(store)
+    runners = [build_evaluation_runner(shared, services) for _ in range(2)]
+    running = [asyncio.create_task(each.run()) for each in runners]
+    try:
+        await becomes(lambda: all(each._active for each in runners))
+        while await run_jobs(store, limit=5) or runners[0]._active:
+            for each in runners:
+                each.wake()
+            await asyncio.sleep(0.01)
+        done = await asyncio.wait_for(ended(store, evaluation), 30)
+    finally:
+        for each in runners:
+            each.stop()
+        await asyncio.gather(*running)
+    assert done.results[0].count == done.jobs_used == ITEMS
+    assert done.results[0].score == 1
+    assert await store.statuses() == {"PROCESSED": ITEMS}
