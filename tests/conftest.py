@@ -1,3 +1,4 @@
+import gc
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
@@ -20,6 +21,7 @@ from tests.support.metrics import TOKEN
 from tests.support.mongoeco_server import PYTHON, mongoeco_server
 from tests.support.store import IN_MEMORY, Store, open_store
 from utilities.embedded.database import EmbeddedDatabase
+from utilities.interpreter import collect_seldom
 
 PROVIDER_KEY = "sk-provider-secret"
 
@@ -34,6 +36,14 @@ structlog.configure(
         Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - for good
     )
 )
+
+# Nothing of what is imported and collected becomes garbage.
+gc.set_threshold(1_000_000)
+
+
+def pytest_collection_finish() -> None:
+    """Look at no test's module again; the servers do the same."""
+    collect_seldom()
 
 
 @pytest.fixture(scope="session")
