@@ -19,6 +19,7 @@ from tests.support.live_server import (
 )
 from tests.support.metrics import TOKEN
 from tests.support.mongoeco_server import PYTHON, mongoeco_server
+from tests.support.sharing import share_routes, trust_no_authority
 from tests.support.store import IN_MEMORY, Store, open_store
 from utilities.embedded.database import EmbeddedDatabase
 from utilities.interpreter import collect_seldom
@@ -37,6 +38,8 @@ structlog.configure(
     )
 )
 
+share_routes()
+trust_no_authority()
 # Nothing of what is imported and collected becomes garbage.
 gc.set_threshold(1_000_000)
 
@@ -126,19 +129,22 @@ def vendor(simulator: Simulator) -> Iterator[httpx2.Client]:
         yield client
 
 
-@pytest.fixture(scope="module", params=["embedded", "mongoeco", "memory"])
-def address(request: pytest.FixtureRequest) -> Iterator[str]:
-    """A store of each kind; only what is needed for it is started."""
-    if request.param == "memory":
-        yield IN_MEMORY
-        return
-    if request.param == "embedded":
-        yield request.getfixturevalue("database")
-        return
+@pytest.fixture(scope="session")
+def mongoeco() -> Iterator[str]:
+    """The second server."""
     if not PYTHON.exists():
         pytest.skip("mongoeco is not installed: it needs Python 3.13")
     with mongoeco_server() as uri:
         yield uri
+
+
+@pytest.fixture(scope="module", params=["embedded", "mongoeco", "memory"])
+def address(request: pytest.FixtureRequest) -> str:
+    """A store of each kind; only what is needed for it is started."""
+    if request.param == "memory":
+        return IN_MEMORY
+    name = "database" if request.param == "embedded" else "mongoeco"
+    return str(request.getfixturevalue(name))
 
 
 @pytest.fixture

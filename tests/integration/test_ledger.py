@@ -186,7 +186,7 @@ def kill_and_compare(data_dir: Path, count: int, kills: int) -> None:
 def test_after_failures_and_kills_the_ledger_is_the_invoice(
     data_dir: Path,
 ) -> None:
-    kill_and_compare(data_dir, 400, 2)
+    kill_and_compare(data_dir, 150, 1)
 
 
 @pytest.mark.long

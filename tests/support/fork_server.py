@@ -31,6 +31,11 @@ from typing import IO, Any
 from unittest.mock import patch
 
 from tests.support.paths import ROOT
+from tests.support.sharing import (
+    build_routes,
+    share_routes,
+    trust_no_authority,
+)
 
 _FRAME_BYTES = 1024 * 1024
 
@@ -324,6 +329,9 @@ def _main() -> None:
 
     for module in _SHARED:
         importlib.import_module(module)
+    share_routes()
+    trust_no_authority()
+    build_routes()
     # What is loaded stays shared: no child looks through it for garbage.
     gc.disable()
     gc.freeze()
