@@ -1,6 +1,7 @@
 import gc
 import os
 import signal
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from tests.support.live_server import (
 from tests.support.metrics import TOKEN
 from tests.support.mongoeco_server import PYTHON, mongoeco_server
 from tests.support.sharing import share_routes, trust_no_authority
-from tests.support.store import IN_MEMORY, Store, open_store
+from tests.support.store import IN_MEMORY, Store, empty, open_store
 from utilities.embedded.database import EmbeddedDatabase
 from utilities.interpreter import collect_seldom
 
@@ -147,7 +148,17 @@ def address(request: pytest.FixtureRequest) -> str:
     return str(request.getfixturevalue(name))
 
 
+@pytest.fixture(scope="session")
+def migrated() -> str:
+    """Name the database whose schema is made once, by the first store."""
+    return f"test-{uuid.uuid4().hex[:12]}"
+
+
 @pytest.fixture
-async def store(address: str, tmp_path: Path) -> AsyncIterator[Store]:
-    async with open_store(address, tmp_path) as store:
+async def store(
+    address: str, tmp_path: Path, migrated: str
+) -> AsyncIterator[Store]:
+    async with open_store(address, tmp_path, db_name=migrated) as store:
         yield store
+        if address != IN_MEMORY:
+            await empty(store)
