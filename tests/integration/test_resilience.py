@@ -123,7 +123,8 @@ def test_what_waits_for_one_provider_does_not_hold_up_another(
     submit(user, up, 20)
     eventually(lambda: counts(user)["PROCESSED"] == 20, seconds=10)
     found = counts(user)
-    assert (found["PENDING"], found["ERROR_PROCESSING"]) == (100, 0)
+    # Some may just be claimed, for a trial call.
+    assert found["PENDING"] + found["PROCESSING"] == 100
 
 
 def test_a_bulkhead_is_one_for_all_workers_of_a_process(
