@@ -76,7 +76,7 @@ coverage: $(READY) $(VENV)/mongoeco/.ready ## The same with coverage, half as lo
 
 test-long: $(READY) ## Run the long tests: the Bruno collection, a small chaos, invariants with many examples
 	@$(PYTEST) -m "long or (hypothesis and not timing)" \
-		-n $(TESTS_AT_ONCE) --maxschedchunk 1 --hypothesis-profile thorough
+		-n 3 --maxschedchunk 1 --hypothesis-profile thorough
 
 lint: $(READY) ## Check style, types and the import contract
 	@$(BIN)/ruff check .
