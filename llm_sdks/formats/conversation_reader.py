@@ -98,6 +98,7 @@ class ConversationReader:
         yield from self._heard()
         for item in items:
             if isinstance(item, Usage):
+                yield from self._begin()
                 yield UsageSeen(item)
 
     def end(self, *, is_done: bool) -> Iterator[Event]:

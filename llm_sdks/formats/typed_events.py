@@ -80,11 +80,9 @@ class ToolCalls:
             return
         if not self._count:
             raise LookupError("arguments before any call")
-        text = (
-            storable(arguments)
-            if isinstance(arguments, str)
-            else compact(arguments)
-        )
+        if not isinstance(arguments, str):
+            arguments = compact(arguments)
+        text = storable(arguments)
         yield ToolCallDelta(self._indexes.get(key, self._count - 1), text)
 
 

@@ -1,5 +1,6 @@
 """Whatever a provider sends is read as events, or is an error of ours."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -8,7 +9,14 @@ from hypothesis import strategies as st
 from pydantic_core import to_json
 
 from llm_sdks import errors
-from llm_sdks.answers import AnswerBuilder, Begun, Ended, Event
+from llm_sdks.answers import (
+    Answer,
+    AnswerBuilder,
+    Begun,
+    Ended,
+    Event,
+    events_of,
+)
 from llm_sdks.anthropic_sdk import AnthropicSDK
 from llm_sdks.formats import (
     anthropic_api,
@@ -17,9 +25,11 @@ from llm_sdks.formats import (
 )
 from llm_sdks.formats.api import Head
 from llm_sdks.formats.conversation_reader import ConversationReader
+from llm_sdks.formats.sse import EventReader
 from llm_sdks.gemini_sdk import GeminiSDK
 from llm_sdks.openai_sdk import OpenAISDK
 from llm_sdks.provider_sdk import ProviderSDK
+from tests.support.talks import answers, places
 
 HEAD = Head("0123abcd", "theirs", 1_700_000_000)
 _WORDS = [
@@ -95,21 +105,42 @@ def test_any_stream(kind: type[ProviderSDK], values: list[Any]) -> None:
     _read(kind, values)
 
 
-@_ALL
-@given(choice=_json, delta=_json, call=_json)
-def test_any_choice(
-    kind: type[ProviderSDK], choice: Any, delta: Any, call: Any
-) -> None:
-    """Streams that are nearer to what providers send."""
-    calls = {"tool_calls": [call]}
-    values = [
-        {"choices": [{"delta": delta}]},
-        {"choices": [{"delta": calls}]},
-        {"choices": [choice]},
-        {"type": "content_block_start", "index": 0, "content_block": call},
-        {"type": "content_block_delta", "index": 0, "delta": delta},
-        {"candidates": [{"content": {"parts": [call, delta]}}]},
+def _streamed(kind: type[ProviderSDK], answer: Answer) -> list[Any]:
+    """Give an answer as the provider streams it."""
+    if kind is GeminiSDK:
+        return list(_of_gemini(answer))
+    api: Any = openai_chat_api if kind is OpenAISDK else anthropic_api
+    writer, reader = api.StreamWriter(HEAD), EventReader()
+    content = b"".join(map(writer.write, events_of(answer)))
+    return list(reader.feed(content))
+
+
+def _of_gemini(answer: Answer) -> Iterator[dict[str, Any]]:
+    said = [{"text": answer.thinking, "thought": True}, {"text": answer.text}]
+    calls = [
+        {"functionCall": {"name": each.name, "args": {"a": [1]}}}
+        for each in answer.tool_calls
     ]
+    for part in (*said, *calls):
+        yield {"candidates": [{"content": {"parts": [part]}}]}
+    yield {
+        "candidates": [{"finishReason": "STOP"}],
+        "usageMetadata": {"promptTokenCount": 1},
+    }
+
+
+@_ALL
+@given(answer=answers(), data=st.data())
+def test_any_damage(
+    kind: type[ProviderSDK], answer: Answer, data: st.DataObject
+) -> None:
+    values = _streamed(kind, answer)
+    for _ in range(data.draw(st.integers(0, 2))):
+        holder, key = data.draw(st.sampled_from(list(places(values))))
+        if data.draw(st.booleans()):
+            del holder[key]
+        else:
+            holder[key] = data.draw(_json)
     _read(kind, values)
 
 

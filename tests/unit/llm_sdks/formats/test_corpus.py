@@ -6,6 +6,8 @@ what goes out means the same as what came in.
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ from anthropic.types.message_create_params import (
     MessageCreateParamsStreaming,
 )
 from google.genai import types
+from hypothesis import given
+from hypothesis import strategies as st
 from openai.types.chat import completion_create_params
 from openai.types.responses import response_create_params
 from pydantic import TypeAdapter, ValidationError
@@ -34,6 +38,7 @@ from llm_sdks.formats import (
 )
 from llm_sdks.formats.rendering import check_options
 from llm_sdks.profiles.profile import EVERYTHING, Profile
+from tests.support.talks import places
 
 Json = dict[str, Any]
 CORPUS = Path(__file__).parent / "corpus"
@@ -196,3 +201,36 @@ def test_the_types_do_refuse(source: str) -> None:
     CHECKS[source](body)
     with pytest.raises(ValidationError):
         CHECKS[source]({**body, name: [{"role": "robot", "content": 5}]})
+
+
+_LEAVES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-2, 3),
+    st.floats(),
+    st.sampled_from(
+        ["", "user", "tool", "text", "auto", "json_schema", "data:,", "{"]
+    ),
+    st.just([]),
+    st.just({}),
+)
+
+
+@given(data=st.data())
+def test_damaged_requests_are_refused_or_rendered(data: st.DataObject) -> None:
+    row = data.draw(st.sampled_from(ROWS))
+    body = deepcopy(row.body)
+    for _ in range(data.draw(st.integers(1, 2))):
+        holder, key = data.draw(st.sampled_from(list(places(body))))
+        if data.draw(st.booleans()):
+            del holder[key]
+        else:
+            holder[key] = deepcopy(data.draw(_LEAVES))
+    try:
+        asked = APIS[row.source].read(body)
+    except errors.BadRequestError:
+        return
+    request = CompletionRequest(CONFIG, conversation=asked.conversation)
+    for form, profile in TARGETS.values():
+        with suppress(errors.LLMError):
+            _rendered(form, request, profile)
