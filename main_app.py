@@ -37,6 +37,7 @@ from api.services.queue.job_expiry import JobExpiry
 from api.services.streams.stream_guard import StreamGuard
 from api.shared import Shared
 from config import ModelKeys, Settings, SettingsError
+from llm_optimizers.evaluation.build import build_evaluation_runner
 from llm_optimizers.orchestrator import RunOrchestrator
 from llm_workers.build import build_worker_parts, build_workers
 from llm_workers.results.spool import Spool, new_process_id
@@ -92,6 +93,7 @@ class Application:
         main = (
             *build_workers(shared, self.worker_parts),
             RunOrchestrator(services.runs, services.jobs, shared.signals),
+            build_evaluation_runner(shared, services),
         )
         if not self.settings.change_streams:
             return main
@@ -116,6 +118,7 @@ class Application:
                 endings=shared.endings,
             ),
             services.job_ends,
+            services.evaluation_ends,
             BudgetKeeper(shared.budget_accounts),
         )
 
@@ -257,7 +260,7 @@ def serve(settings: Settings, keys: ModelKeys, *, run_workers: bool) -> None:
             server_config(app, settings),
             application.shared.live_calls,
             settings.stop_grace_seconds,
-            application.services.job_ends.release,
+            application.services.release_waiting,
         )
         server.run(sockets)
         if not server.started:

@@ -3,11 +3,18 @@
 from api.core.login_limits import LoginLimits
 from api.core.scrape_access import ScrapeAccess
 from api.dependencies.services import Services
+from api.models.evaluation_models import EvaluationStatus
 from api.services.calls.catalog import Catalog
 from api.services.calls.live_stream import StreamLimits
 from api.services.clients.client_service import ClientService
+from api.services.datasets.dataset_service import DatasetService
+from api.services.datasets.job_items import JobItems
+from api.services.datasets.upload import DatasetUpload
+from api.services.evaluations.evaluation_service import EvaluationService
+from api.services.evaluations.result_store import ResultStore
 from api.services.gateway.call_recorder import CallRecorder
 from api.services.gateway.gateway_service import GatewayService
+from api.services.jobs.answer_jobs import AnswerJobs
 from api.services.jobs.job_bulk import JobBulk
 from api.services.jobs.job_cancel import JobCancel
 from api.services.jobs.job_ends import JobEnds
@@ -29,6 +36,7 @@ from api.services.streams.stream_service import StreamService
 from api.services.workers.worker_service import WorkerDefaults, WorkerService
 from api.shared import Shared
 from config import Settings
+from utilities.signals import EVALUATIONS_CHANGED
 
 
 def build_services(shared: Shared) -> Services:
@@ -39,6 +47,8 @@ def build_services(shared: Shared) -> Services:
     flows = PromptFlowService(documents("prompt_flows"))
     jobs = _jobs(shared, models, prompts, flows)
     workers, health = _workers(shared), _model_health(shared)
+    datasets, bulk = _datasets(shared), _job_bulk(shared)
+    results = ResultStore(documents("evaluation_results"))
     pepper = settings.api_key_pepper.get_secret_value()
     logins = LoginLimits(settings.failed_logins_per_minute)
     return Services(
@@ -49,13 +59,32 @@ def build_services(shared: Shared) -> Services:
         prompts=prompts,
         prompt_flows=flows,
         jobs=jobs,
+        answer_jobs=AnswerJobs(
+            documents("jobs"), shared.signals, shared.clock
+        ),
         job_cancel=_job_cancel(shared),
-        job_bulk=_job_bulk(shared),
+        job_bulk=bulk,
         job_ends=JobEnds(documents("jobs"), shared.signals),
         job_waiting=JobWaiting(
             documents("workers"), shared.leases, models, health, clock
         ),
         runs=_runs(shared, models, prompts, jobs),
+        datasets=datasets,
+        dataset_upload=DatasetUpload(
+            datasets, settings.max_dataset_bytes, settings.data_dir
+        ),
+        evaluations=EvaluationService(
+            documents("evaluations"),
+            results,
+            datasets,
+            models,
+            prompts,
+            bulk,
+            shared.signals,
+            clock,
+        ),
+        evaluation_results=results,
+        evaluation_ends=_evaluation_ends(shared),
         streams=_streams(shared, models, prompts),
         gateway=_gateway(shared, models, prompts),
         budgets=BudgetService(shared.budget_limits, shared.budget_accounts),
@@ -134,6 +163,25 @@ def _runs(
         jobs,
         shared.signals,
         shared.endings,
+    )
+
+
+def _datasets(shared: Shared) -> DatasetService:
+    return DatasetService(
+        shared.documents("datasets"),
+        shared.documents("dataset_blocks"),
+        JobItems(shared.documents("jobs")),
+        shared.settings.max_dataset_bytes,
+    )
+
+
+def _evaluation_ends(shared: Shared) -> JobEnds:
+    return JobEnds(
+        shared.documents("evaluations"),
+        shared.signals,
+        going_on=(EvaluationStatus.RUNNING,),
+        topic=EVALUATIONS_CHANGED,
+        name="evaluationEnds",
     )
 
 

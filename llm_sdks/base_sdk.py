@@ -166,9 +166,11 @@ class BaseLLMSDK(ABC):
             ConfigurationError: the provider, or its plug-in, cannot.
             LLMError: another one of the family in `llm_sdks.errors`.
         """
-        raise ConfigurationError(
+        error = ConfigurationError(
             f"The provider {self.get_name()!r} does not support embeddings"
         )
+        error.param = "model"
+        raise error
 
     async def aclose(self) -> None:  # noqa: B027 - most have nothing to close
         """Close connections and other resources of the instance."""
@@ -183,9 +185,11 @@ def _check_plain(request: CompletionRequest) -> None:
     }
     for name, is_asked in lacking.items():
         if is_asked:
-            raise ConfigurationError(
+            error = ConfigurationError(
                 f"The provider's plug-in answers with text only: no {name}"
             )
+            error.param = name
+            raise error
 
 
 def _finish_of(error: PartialAnswerError) -> Finish:

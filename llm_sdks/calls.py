@@ -115,10 +115,12 @@ class CompletionRequest:
                 plug-in that asks for this text cannot send.
         """
         if not self.conversation.is_simple:
-            raise ConfigurationError(
+            error = ConfigurationError(
                 "The provider's plug-in takes a system text and one user "
                 "message only: no further messages, images or tools"
             )
+            error.param = "messages"
+            raise error
         return self.conversation.turns[0].text
 
     @property

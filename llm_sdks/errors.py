@@ -73,7 +73,10 @@ class LLMError(Exception):
 
 
 class ConfigurationError(LLMError):
-    """The model's settings cannot work; says which and why."""
+    """The model's settings cannot work; says which and why.
+
+    With a `param`: the model lacks what that option of the call asks for.
+    """
 
     kind = "CONFIGURATION_ERROR"
 

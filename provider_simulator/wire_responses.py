@@ -1,15 +1,24 @@
-"""OpenAI's responses."""
+"""OpenAI's Responses: items of text and calls of functions."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import count
 from typing import Any
 
+from pydantic_core import to_json
+
+from provider_simulator.openai_tools import (
+    call_id,
+    must_call,
+    token,
+    tools_of,
+)
 from provider_simulator.values import (
     Answer,
     Call,
     Event,
     RefusedError,
     Request,
+    ToolCall,
     bad_request,
     count_tokens,
     pieces,
@@ -24,6 +33,8 @@ from provider_simulator.wire import (
 from provider_simulator.wire_openai import OpenAIWire
 
 _CREATED = 1_700_000_000
+_CUT = {"length": "max_output_tokens", "content_filter": "content_filter"}
+_LOGPROBS = "message.output_text.logprobs"
 
 
 class ResponsesWire(OpenAIWire):
@@ -37,11 +48,14 @@ class ResponsesWire(OpenAIWire):
         instructions = count_tokens(text_of(body.get("instructions")))
         return Call(
             model=self.model(body, request),
-            text=texts[-1],
+            text=texts[-1] if texts else "",
             input_tokens=sum(map(count_tokens, texts)) + instructions,
             max_tokens=positive(body, "max_output_tokens"),
             stream=body.get("stream") is True,
             schema=_schema(body),
+            tools=tools_of(body),
+            must_call=must_call(body),
+            logprobs=_logprobs(body),
         )
 
     def whole(self, call: Call, answer: Answer, number: int) -> object:
@@ -51,111 +65,131 @@ class ResponsesWire(OpenAIWire):
     def events(
         self, call: Call, answer: Answer, number: int
     ) -> Iterator[Event]:
-        """Yield the events of one message with one text."""
+        """Yield the events of a response, numbered."""
+        whole = _response(call, answer, number)
+        begun = {
+            **whole,
+            "status": "in_progress",
+            "incomplete_details": None,
+            "output": [],
+            "usage": None,
+        }
         numbers = count()
 
-        def event(kind: str, **fields: object) -> bytes:
-            value = {"type": kind, "sequence_number": next(numbers), **fields}
-            return server_sent(value, kind)
+        def event(kind: str, tokens: int = 0, **fields: object) -> Event:
+            body = {"type": kind, **fields, "sequence_number": next(numbers)}
+            return Event(server_sent(body, kind), tokens)
 
-        where = {
-            "item_id": f"msg_{number:024x}",
-            "output_index": 0,
-            "content_index": 0,
-        }
-        begun = _response(call, None, number)
-        done = _response(call, answer, number)
-        yield Event(event("response.created", response=begun))
-        yield Event(event("response.in_progress", response=begun))
-        item = {**_message(number, None), "status": "in_progress"}
-        yield Event(
-            event("response.output_item.added", output_index=0, item=item)
-        )
-        part = _part("")
-        yield Event(event("response.content_part.added", **where, part=part))
-        for piece in pieces(answer.text):
-            delta = {**where, "delta": piece, "logprobs": []}
-            yield Event(event("response.output_text.delta", **delta), 1)
-        whole = {**where, "text": answer.text, "logprobs": []}
-        yield Event(event("response.output_text.done", **whole))
-        part = _part(answer.text)
-        yield Event(event("response.content_part.done", **where, part=part))
-        item = _message(number, answer.text)
-        yield Event(
-            event("response.output_item.done", output_index=0, item=item)
-        )
-        yield Event(event(f"response.{done['status']}", response=done))
+        yield event("response.created", response=begun)
+        yield event("response.in_progress", response=begun)
+        for index, item in enumerate(whole["output"]):
+            for kind, tokens, fields in _of_item(item, index):
+                yield event(kind, tokens, **fields)
+        yield event(f"response.{whole['status']}", response=whole)
 
     def stream_problem(self, error: RefusedError, number: int) -> Event:
-        """Return an `error` event."""
-        del number
-        value = {
-            "type": "error",
-            "code": "server_error",
-            "message": error.message,
-            "param": None,
-            "sequence_number": 0,
-        }
-        return Event(server_sent(value, "error"))
+        """Return an error as an event."""
+        problem = mapping(self.problem(error, number))["error"]
+        body = {**problem, "type": "error", "sequence_number": 0}
+        return Event(server_sent({**body, "error": problem}, "error"))
 
 
-def _texts(given: object) -> list[str]:
-    if isinstance(given, str) and given:
-        return [given]
-    if not isinstance(given, list) or not given:
-        raise bad_request("Missing required parameter: 'input'.")
-    return [text_of(mapping(item).get("content")) for item in given]
+_Said = tuple[str, int, dict[str, Any]]
 
 
-def _schema(body: Body) -> Mapping[str, Any] | None:
-    form = mapping(mapping(body.get("text")).get("format"))
-    if form.get("type") != "json_schema":
-        return None
-    return mapping(form.get("schema"))
+def _of_item(item: dict[str, Any], index: int) -> Iterator[_Said]:
+    place = {"item_id": item["id"], "output_index": index}
+    empty: dict[str, Any]
+    empty = {"content": []} if item["type"] == "message" else {"arguments": ""}
+    added = {**item, **empty, "status": "in_progress"}
+    yield (
+        "response.output_item.added",
+        0,
+        {"output_index": index, "item": added},
+    )
+    if item["type"] == "message":
+        yield from _of_text(item["content"][0], {**place, "content_index": 0})
+    else:
+        yield from _of_call(item["arguments"], place)
+    yield "response.output_item.done", 0, {"output_index": index, "item": item}
 
 
-def _response(
-    call: Call, answer: Answer | None, number: int
-) -> dict[str, Any]:
-    is_cut = answer is not None and answer.finish == "length"
-    status = "incomplete" if is_cut else "completed"
-    cut = {"reason": "max_output_tokens"} if is_cut else None
+def _of_text(part: dict[str, Any], place: dict[str, Any]) -> Iterator[_Said]:
+    empty = {**part, "text": "", "logprobs": []}
+    yield "response.content_part.added", 0, {**place, "part": empty}
+    for at, piece in enumerate(pieces(part["text"])):
+        chances = part["logprobs"][at : at + 1]
+        delta = {"delta": piece, "logprobs": chances}
+        yield "response.output_text.delta", 1, {**place, **delta}
+    done = {"text": part["text"], "logprobs": part["logprobs"]}
+    yield "response.output_text.done", 0, {**place, **done}
+    yield "response.content_part.done", 0, {**place, "part": part}
+
+
+def _of_call(arguments: str, place: dict[str, Any]) -> Iterator[_Said]:
+    name = "response.function_call_arguments"
+    for piece in pieces(arguments):
+        yield f"{name}.delta", 1, {**place, "delta": piece}
+    yield f"{name}.done", 0, {**place, "arguments": arguments}
+
+
+def _response(call: Call, answer: Answer, number: int) -> dict[str, Any]:
+    reason = _CUT.get(answer.finish)
     return {
         "id": f"resp_{number:024x}",
         "object": "response",
         "created_at": _CREATED,
-        "status": "in_progress" if answer is None else status,
+        "status": "completed" if reason is None else "incomplete",
         "error": None,
-        "incomplete_details": cut,
+        "incomplete_details": None if reason is None else {"reason": reason},
         "instructions": None,
         "metadata": {},
         "model": call.model,
-        "output": [] if answer is None else [_message(number, answer.text)],
+        "output": list(_output(call, answer, number)),
         "parallel_tool_calls": True,
         "temperature": 1.0,
         "tool_choice": "auto",
         "tools": [],
         "top_p": 1.0,
-        "usage": None if answer is None else _usage(answer),
+        "usage": _usage(answer),
     }
 
 
-def _message(number: int, text: str | None) -> dict[str, Any]:
-    return {
-        "id": f"msg_{number:024x}",
-        "type": "message",
-        "status": "completed",
-        "role": "assistant",
-        "content": [] if text is None else [_part(text)],
-    }
+def _output(
+    call: Call, answer: Answer, number: int
+) -> Iterator[dict[str, Any]]:
+    if answer.text:
+        yield {
+            "id": f"msg_{number:024x}",
+            "type": "message",
+            "role": "assistant",
+            "status": "completed",
+            "content": [_part(answer.text, call.logprobs)],
+        }
+    for index, called in enumerate(answer.calls):
+        yield _called(called, number, index)
 
 
-def _part(text: str) -> dict[str, Any]:
+def _part(text: str, top: int | None) -> dict[str, Any]:
+    chances = []
+    if top is not None:
+        chances = [token(piece, top) for piece in pieces(text)]
     return {
         "type": "output_text",
         "text": text,
         "annotations": [],
-        "logprobs": [],
+        "logprobs": chances,
+    }
+
+
+def _called(call: ToolCall, number: int, index: int) -> dict[str, Any]:
+    return {
+        "id": f"fc_{number:022x}{index:02x}",
+        "type": "function_call",
+        "status": "completed",
+        "call_id": call_id(number, index),
+        "name": call.name,
+        "arguments": to_json(call.arguments).decode(),
     }
 
 
@@ -163,8 +197,39 @@ def _usage(answer: Answer) -> dict[str, Any]:
     tokens = answer.tokens
     return {
         "input_tokens": tokens.input,
-        "input_tokens_details": {"cached_tokens": tokens.cached},
+        "input_tokens_details": {
+            "cached_tokens": tokens.cached,
+            "cache_write_tokens": 0,
+        },
         "output_tokens": tokens.output,
         "output_tokens_details": {"reasoning_tokens": tokens.reasoning},
         "total_tokens": tokens.input + tokens.output,
     }
+
+
+def _texts(asked: object) -> list[str]:
+    if isinstance(asked, str):
+        return [asked]
+    if not isinstance(asked, list) or not asked:
+        raise bad_request("Missing required parameter: 'input'.")
+    return [
+        text_of(item.get("content") or item.get("output"))
+        for item in map(mapping, asked)
+    ]
+
+
+def _schema(body: Body) -> Body | None:
+    form = mapping(mapping(body.get("text")).get("format"))
+    return (
+        mapping(form.get("schema"))
+        if form.get("type") == "json_schema"
+        else None
+    )
+
+
+def _logprobs(body: Body) -> int | None:
+    top, included = body.get("top_logprobs"), body.get("include")
+    if isinstance(top, int):
+        return top
+    is_asked = isinstance(included, list) and _LOGPROBS in included
+    return 0 if is_asked else None

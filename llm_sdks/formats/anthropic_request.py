@@ -21,6 +21,7 @@ from llm_sdks.profiles.profile import EVERYTHING, Profile
 from llm_sdks.wires.wire import Json
 
 _HIGHEST_TEMPERATURE = 1.0
+_DATA = "data:"
 _MARK: Json = {"type": "ephemeral"}
 _EFFORTS = {
     "minimal": "low",
@@ -146,13 +147,14 @@ def _result(result: ToolResult) -> Json:
 
 
 def _source(image: ImagePart) -> Json:
+    kind, data = image.media_type, image.base64
     if image.data is None:
-        return {"type": "url", "url": image.url}
-    return {
-        "type": "base64",
-        "media_type": image.media_type,
-        "data": image.base64,
-    }
+        url = image.url or ""
+        if not url.startswith(_DATA):
+            return {"type": "url", "url": url}
+        head, _, data = url.removeprefix(_DATA).partition(",")
+        kind = head.removesuffix(";base64")
+    return {"type": "base64", "media_type": kind, "data": data}
 
 
 def _marked(block: Json, cache: bool) -> Json:  # noqa: FBT001 - a part's own

@@ -99,7 +99,6 @@ _STATUSES: Mapping[ProblemKind, int] = {
 _KINDS: tuple[tuple[type[errors.LLMError], ProblemKind], ...] = (
     (errors.ModelNotFoundError, "not_found"),
     (errors.BadRequestError, "bad_request"),
-    (errors.ConfigurationError, "bad_request"),
     (errors.ContentFilteredError, "bad_request"),
     (errors.AccountExhaustedError, "quota"),
     (errors.RateLimitedError, "rate_limited"),
@@ -109,6 +108,7 @@ _KINDS: tuple[tuple[type[errors.LLMError], ProblemKind], ...] = (
     # Of the model's key with its provider: not the client's fault.
     (errors.NotAuthorizedError, "provider"),
     (errors.PluginError, "internal"),
+    (errors.ConfigurationError, "internal"),
     (errors.LLMError, "provider"),
 )
 
@@ -116,6 +116,9 @@ _KINDS: tuple[tuple[type[errors.LLMError], ProblemKind], ...] = (
 def problem_of(error: errors.LLMError) -> Problem:
     """Return what a client is told of a failed call."""
     kind = next(kind for base, kind in _KINDS if isinstance(error, base))
+    if isinstance(error, errors.ConfigurationError) and error.param:
+        # The model's settings are in order: it lacks what is asked for.
+        kind = "bad_request"
     return Problem(
         kind, str(error), error.param, error.kind.lower(), error.request_id
     )

@@ -45,6 +45,10 @@ class _Reader(AnswerReader):
         return self._answer.request_id
 
     @property
+    def is_counted(self) -> bool:
+        return self._answer.is_counted
+
+    @property
     def finish(self) -> Finish:
         reason = (self._answer.finish_reason or "").lower()
         if reason in _REFUSALS:
@@ -94,6 +98,7 @@ class ConversationReader:
         yield from self._heard()
         for item in items:
             if isinstance(item, Usage):
+                yield from self._begin()
                 yield UsageSeen(item)
 
     def end(self, *, is_done: bool) -> Iterator[Event]:
@@ -134,7 +139,8 @@ class ConversationReader:
         yield from self._begin()
         if text := self._text.end():
             yield TextDelta(text)
-        yield UsageSeen(self._reader.usage)
+        if self._reader.is_counted:
+            yield UsageSeen(self._reader.usage)
         yield Ended(self._finish(), self._typed.stop_sequence)
 
     def _finish(self) -> Finish:

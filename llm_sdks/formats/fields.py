@@ -13,6 +13,7 @@ from typing import Any, Literal, NoReturn, get_args
 
 from llm_sdks.conversation import ImagePart
 from llm_sdks.errors import BadRequestError
+from utilities.json_schema import is_schema
 
 # No list of messages, tools or parts is longer.
 MOST_ITEMS = 100_000
@@ -139,11 +140,13 @@ class Fields:
         return Fields(self.take(name), self.at(name))
 
     def schema(self, name: str) -> Mapping[str, Any] | None:
-        """Return a JSON Schema, unread."""
+        """Return a JSON Schema."""
         value = self.take(name)
-        if value is None or isinstance(value, Mapping):
-            return value
-        refuse(self.at(name), "must be an object: a JSON Schema")
+        if value is None:
+            return None
+        if not isinstance(value, Mapping) or not is_schema(value):
+            refuse(self.at(name), "must be a JSON Schema")
+        return value
 
     def need_schema(self, name: str) -> Mapping[str, Any]:
         """Return a JSON Schema that must be there."""

@@ -9,6 +9,7 @@ from llm_sdks.answers import (
     TextDelta,
     ThinkingDelta,
 )
+from llm_sdks.formats.decoding import storable
 from llm_sdks.formats.reading import items_of, section, text_of, word_of
 from llm_sdks.formats.typed_events import Said, ToolCalls, logprobs_of
 
@@ -85,7 +86,7 @@ def _texts(said: Mapping[str, Any]) -> Iterator[Said]:
     if text := text_of(content, frozenset({"text", "output_text"})):
         yield TextDelta(text)
     if refusal := text_of(said.get("refusal")):
-        yield RefusalDelta(refusal)
+        yield RefusalDelta(storable(refusal))
 
 
 def _signature(call: Mapping[str, Any]) -> object:

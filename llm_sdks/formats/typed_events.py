@@ -71,14 +71,18 @@ class ToolCalls:
         return key in self._indexes
 
     def more(self, key: object, arguments: object) -> Iterable[ToolCallDelta]:
-        """Give more of a call's arguments, which may be text or JSON."""
+        """Give more of a call's arguments, which may be text or JSON.
+
+        Raises:
+            LookupError: no call has begun.
+        """
         if arguments is None or arguments == "":
             return
-        text = (
-            storable(arguments)
-            if isinstance(arguments, str)
-            else compact(arguments)
-        )
+        if not self._count:
+            raise LookupError("arguments before any call")
+        if not isinstance(arguments, str):
+            arguments = compact(arguments)
+        text = storable(arguments)
         yield ToolCallDelta(self._indexes.get(key, self._count - 1), text)
 
 

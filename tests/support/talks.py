@@ -1,6 +1,7 @@
 """Conversations and answers that use everything, and many others."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from hypothesis import strategies as st
@@ -168,3 +169,12 @@ LOGPROBS = (
     ),
     TokenLogprob("s", -0.125, (115,)),
 )
+
+
+def places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield every place in a JSON value: what holds it, and its key."""
+    keys = range(len(value)) if isinstance(value, list) else list(value)
+    for key in keys:
+        yield value, key
+        if isinstance(value[key], dict | list):
+            yield from places(value[key])

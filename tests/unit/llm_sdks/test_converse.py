@@ -235,7 +235,6 @@ async def test_anthropic_streams_calls_of_tools(provider: Recorder) -> None:
         ToolCallBegun(0, "c1", "weather"),
         ToolCallDelta(0, '{"city":'),
         ToolCallDelta(0, '"Rome"}'),
-        UsageSeen(Usage()),
         Ended("tool_calls"),
     ]
 

@@ -32,6 +32,7 @@ from llm_sdks.formats import (
     anthropic_request,
     openai_chat_api,
     openai_request,
+    rendering,
 )
 from llm_sdks.formats.api import Head, Problem, problem_of
 from llm_sdks.formats.conversation_reader import ConversationReader
@@ -237,6 +238,32 @@ def test_anthropics_format_holds_no_broken_arguments() -> None:
         anthropic_api.write(answer, HEAD)
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "kept"),
+    [
+        ("https://generativelanguage.googleapis.com/v1beta/openai", "YWJj"),
+        ("https://api.openai.com/v1", ""),
+    ],
+)
+def test_googles_signatures_pass_through_chat_completions(
+    endpoint: str, kept: str
+) -> None:
+    call = ToolCall("1", "f", "{}", "YWJj")
+    answer = Answer((call,), finish="tool_calls")
+    body = openai_chat_api.write(answer, HEAD)
+    assert OPENAI.reader().whole(to_json(body), 200).tool_calls == (call,)
+    values = OPENAI.streamed(events_of(answer))
+    assert OPENAI.read_back(values).tool_calls == (call,)
+    again = {"messages": [body["choices"][0]["message"]], "model": "m"}
+    request = CompletionRequest(
+        replace(CONFIG, endpoint=endpoint),
+        conversation=openai_chat_api.read(again).conversation,
+    )
+    rendered = openai_request.render(request, EVERYTHING)
+    (found,) = openai_chat_api.read(rendered).conversation.messages
+    assert found.tool_calls[0].signature == kept
+
+
 def test_usage_is_written_where_it_was_asked_for_only() -> None:
     writer = openai_chat_api.StreamWriter(HEAD)
     written = [writer.write(each) for each in events_of(Answer())]
@@ -267,7 +294,8 @@ def test_a_model_name_does_not_break_a_stream() -> None:
         (errors.OverloadedError("x"), 503, 529),
         (errors.CallTimeoutError("x"), 504, 504),
         (errors.ModelNotFoundError("x"), 404, 404),
-        (errors.ConfigurationError("x"), 400, 400),
+        (errors.ConfigurationError("x"), 500, 500),
+        (rendering.unsupported("x", "m", "seed"), 400, 400),
         (errors.NotAuthorizedError("x"), 502, 502),
         (errors.QuotaExhaustedError("x"), 429, 429),
         (errors.PluginError("x"), 500, 500),
