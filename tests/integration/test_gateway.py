@@ -260,6 +260,71 @@ def test_each_format_is_translated_into_the_other(
     assert response.output_text == streamed == "".join(pieces) == said
 
 
+WEATHER: Any = {
+    "type": "object",
+    "properties": {"city": {"type": "string"}},
+    "required": ["city"],
+}
+
+
+def test_calls_of_tools_are_translated_in_streams_too(
+    user: GatewayUser, gpt: str, claude: str
+) -> None:
+    function: Any = {"name": "weather", "parameters": WEATHER}
+    with (
+        user.openai() as client,
+        client.chat.completions.stream(
+            model=claude,
+            messages=HELLO,
+            tools=[{"type": "function", "function": function}],
+            tool_choice="required",
+        ) as stream,
+    ):
+        completion = stream.get_final_completion()
+    choice = completion.choices[0]
+    assert choice.finish_reason == "tool_calls"
+    assert choice.message.tool_calls
+    called = choice.message.tool_calls[0].function
+    assert called.name == "weather"
+    assert "city" in json.loads(called.arguments)
+    with (
+        user.anthropic() as other,
+        other.messages.stream(
+            model=gpt,
+            max_tokens=100,
+            messages=HELLO,
+            tools=[{"name": "weather", "input_schema": WEATHER}],
+            tool_choice={"type": "any"},
+        ) as events,
+    ):
+        message = events.get_final_message()
+    assert message.stop_reason == "tool_use"
+    block = message.content[-1]
+    assert block.type == "tool_use"
+    assert isinstance(block.input, dict)
+    assert "city" in block.input
+
+
+def test_a_server_without_responses_is_asked_for_chat_completions(
+    user: GatewayUser, gpt: str, simulator: Simulator
+) -> None:
+    # The simulator has chat completions there, and nothing else.
+    url = f"{simulator.url}/openai/v1"
+    model = model_at(user, "OpenAI", url, "local")
+    with user.openai() as client:
+        for _ in range(2):
+            response = client.responses.create(model=model, input="Hello")
+            assert "Hello" in response.output_text
+        with pytest.raises(openai.BadRequestError, match="previous"):
+            client.responses.create(
+                model=model, input="Hello", previous_response_id="resp_1"
+            )
+        # A model that is not there is told as it is.
+        simulator.script({"status": 404, "message": "No such model: m"})
+        with pytest.raises(openai.NotFoundError):
+            client.responses.create(model=gpt, input="Hello")
+
+
 def test_what_cannot_be_translated_is_refused_by_name(
     user: GatewayUser, claude: str, simulator: Simulator
 ) -> None:

@@ -3,12 +3,13 @@
 import asyncio
 import time
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import structlog
 from pydantic_core import to_json
 
 from api.core.dialects import Problem
+from api.core.errors import ParameterError
 from api.models.charge import Bill
 from api.models.model_models import ModelWithKey
 from api.services.calls.live_stream import HUNG_UP, StreamEnd, StreamError
@@ -27,12 +28,18 @@ from api.services.gateway.forwarding import Forwarding
 from api.services.gateway.live_answer import Head, LiveAnswer
 from api.services.gateway.problems import handed_on, problem_of, wait_of
 from api.services.gateway.records import GATEWAY, CallRecord
-from api.services.gateway.translating import Embedding, Translating
+from api.services.gateway.translating import (
+    Embedding,
+    Translating,
+    conversation_of,
+)
 from config import MissingModelKeyError
-from llm_sdks.errors import LLMError, PluginError
+from llm_sdks.errors import LLMError, ModelNotFoundError, PluginError
+from llm_sdks.forwarding import Interface
 from utilities.clock import Clock
 
 _SHORTEST_WAIT_SECONDS = 0.05
+_NO_SUCH_PATH = frozenset({404, 405, 501})
 _JSON = {"content-type": "application/json"}
 
 log = structlog.get_logger(__name__)
@@ -49,6 +56,9 @@ class AnsweringParts:
     caller: ModelCaller
     recorder: CallRecorder
     clock: Clock
+    # Servers of OpenAI's format that have no `/responses`: the models' ids
+    # and endpoints.
+    lacking: set[tuple[str, str]] = field(default_factory=set)
 
 
 class Answering:
@@ -100,7 +110,19 @@ class Answering:
             log.exception("gateway_call_failed")
             await self._say(Problem(500, "Internal server error"))
             return StreamError("INTERNAL_ERROR", type(error).__name__)
-        return await self._failed(answer.cut) if answer.cut else None
+        return await self._answered(answer)
+
+    async def _answered(self, answer: ModelAnswer) -> StreamError | None:
+        if answer.cut is not None:
+            return await self._failed(answer.cut)
+        if isinstance(self._exchange, Translating):
+            self._learn()
+        return None
+
+    def _learn(self) -> None:
+        if self._asked.interface is Interface.RESPONSES:
+            model = self._model
+            self._parts.lacking.add((model.model_id, model.endpoint))
 
     async def _call(self) -> ModelAnswer:
         """Make the call, again while it is held back by a limit."""
@@ -114,11 +136,38 @@ class Answering:
                     replace(call, patience=left), progress, self._exchange
                 )
             except FailedCallError as failed:
-                wait = wait_of(failed.error)
-                if wait is None or wait > left or self._live.has_begun:
-                    raise
+                wait = 0.0
+                if not self._translates_instead(failed.error):
+                    wait = self._wait(failed, left)
             progress.cost = progress.ended_at = None
-            await asyncio.sleep(max(wait, _SHORTEST_WAIT_SECONDS))
+            await asyncio.sleep(wait)
+
+    def _wait(self, failed: FailedCallError, left: float) -> float:
+        """Return when the call can be made again (s); raise if it cannot."""
+        wait = wait_of(failed.error)
+        if wait is None or wait > left or self._live.has_begun:
+            raise failed
+        return max(wait, _SHORTEST_WAIT_SECONDS)
+
+    def _translates_instead(self, error: LLMError) -> bool:
+        """Take the older interface of a server that has no other."""
+        asked, exchange = self._asked, self._exchange
+        if not (
+            isinstance(exchange, Forwarding)
+            and asked.interface is Interface.RESPONSES
+            and self._model.endpoint
+            and error.http_status in _NO_SUCH_PATH
+            and not isinstance(error, ModelNotFoundError)
+        ):
+            return False
+        try:
+            conversation = conversation_of(asked)
+        except ParameterError:
+            return False
+        self._exchange = Translating(
+            asked, self._live, conversation, self._parts.clock() // 1000
+        )
+        return True
 
     def _model_call(self) -> ModelCall:
         return ModelCall(

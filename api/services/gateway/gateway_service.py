@@ -124,7 +124,9 @@ class GatewayService:
         except (LLMError, MissingModelKeyError):
             # The call reports it.
             return partial(Forwarding, asked)
-        if can_forward(sdk, asked.interface):
+        lacks = (model.model_id, model.endpoint) in self._parts.lacking
+        is_lacking = lacks and asked.interface is Interface.RESPONSES
+        if can_forward(sdk, asked.interface) and not is_lacking:
             return partial(Forwarding, asked)
         if asked.interface is Interface.EMBEDDINGS:
             texts = texts_of(asked)
