@@ -114,7 +114,7 @@ class LiveResponse(Response):
             "type": "http.response.start",
             "status": head.status,
             "headers": [
-                (name.lower().encode("latin-1"), value.encode("latin-1"))
+                (name.lower().encode(), value.encode("latin-1", "replace"))
                 for name, value in headers.items()
             ],
         }

@@ -152,7 +152,7 @@ def test_a_rotated_key_ends_the_old_one(user: ApiUser) -> None:
     rotated = user.request(
         "POST", f"/clients/{user.client_id}/rotate-key", 200, headers=ADMIN
     )
-    assert set(rotated) == {"clientId", "api_key"}
+    assert set(rotated) == {"clientId", "api_key", "token"}
     user.get("/jobs", 401)
     user.headers["client_api_key"] = rotated["api_key"]
     user.get("/jobs")
