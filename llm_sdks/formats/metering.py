@@ -11,7 +11,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 from llm_sdks.base_sdk import Usage
-from llm_sdks.errors import LLMError, UnreadableAnswerError
+from llm_sdks.errors import (
+    AccountExhaustedError,
+    LLMError,
+    ModelNotFoundError,
+    NotAuthorizedError,
+    ProviderError,
+    UnreadableAnswerError,
+)
 from llm_sdks.formats import failures
 from llm_sdks.formats.decoding import read_json
 from llm_sdks.formats.reading import (
@@ -120,6 +127,12 @@ _READERS: Mapping[Interface, Reads] = {
     Interface.EMBEDDINGS: EmbeddingsReader(),
     Interface.COUNT_TOKENS: CountReader(),
 }
+# Errors that have a model suspended for all of its clients.
+_OF_THE_ACCOUNT = (
+    AccountExhaustedError,
+    ModelNotFoundError,
+    NotAuthorizedError,
+)
 # The last event of a whole stream, where one is promised.
 _LAST = {"message_stop", "response.completed", "response.incomplete"}
 
@@ -168,7 +181,7 @@ class AnswerMeter:
         try:
             value = read_json(content)
             if failures.is_failure(value) and "output" not in value:
-                self.error = failures.in_body(value, {}, self._key)
+                self.error = self._failure(value)
                 return
             self._take(self._reads.whole(value))
         except WRONG_SHAPE:
@@ -227,9 +240,16 @@ class AnswerMeter:
             failures.is_failure(value) and kind != "response.failed"
         ):
             body = {"error": part.problem} if part.problem else value
-            self.error = failures.in_body(body, {}, self._key)
+            self.error = self._failure(body)
             return
         self._take(part)
+
+    def _failure(self, body: object) -> LLMError:
+        error = failures.in_body(body, {}, self._key)
+        if isinstance(error, _OF_THE_ACCOUNT):
+            # It may quote what anybody has sent, and proves nothing.
+            return ProviderError(str(error))
+        return error
 
     def _take(self, part: Part) -> None:
         if part.counts:

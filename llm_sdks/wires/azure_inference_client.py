@@ -108,6 +108,7 @@ class AzureInferenceWire(Wire):
             content,
             self._key,
             urlsplit(response.request.url).path,
+            is_quoting=call.content is not None,
         )
         if call.content is not None:
             handed_on(error, content, self._key)

@@ -204,11 +204,20 @@ def needs_proxy(url: str) -> bool:
     return has_proxies and not proxy_bypass(httpx2.URL(url).host)
 
 
-def refusal(reply: Reply, template: Template, key: str) -> errors.LLMError:
+def refusal(
+    reply: Reply, template: Template, call: Call, key: str
+) -> errors.LLMError:
     """Give the error for an answer that is no 2xx."""
-    return failures.of_answer(
-        reply.status, reply.headers, reply.content, key, template.url.path
+    is_others = call.content is not None
+    error = failures.of_answer(
+        reply.status,
+        reply.headers,
+        reply.content,
+        key,
+        template.url.path,
+        is_quoting=is_others,
     )
+    return handed_on(error, reply.content, key) if is_others else error
 
 
 def handed_on(

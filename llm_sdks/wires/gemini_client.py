@@ -46,7 +46,7 @@ class GeminiWire(Wire):
             reply = await self._direct.post(template, call)
         if is_success(reply.status):
             return reply
-        raise refusal(reply, template, self._key)
+        raise refusal(reply, template, call, self._key)
 
     async def open(self, call: Call) -> Stream:
         """Return the provider's stream once it has begun."""
@@ -55,7 +55,7 @@ class GeminiWire(Wire):
             answer = await self._direct.open(template, call)
         if isinstance(answer, Stream):
             return Stream(self._chunks(answer.chunks), answer.headers)
-        raise refusal(answer, template, self._key)
+        raise refusal(answer, template, call, self._key)
 
     async def close(self) -> None:
         """Close the connections."""

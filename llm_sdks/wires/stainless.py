@@ -28,7 +28,6 @@ from llm_sdks.formats.wording import scrub
 from llm_sdks.wires.direct import (
     Direct,
     Template,
-    handed_on,
     is_success,
     is_undecodable,
     needs_proxy,
@@ -89,7 +88,7 @@ class StainlessWire(Wire):
                 return await self._ask_by_library(self._client, call)
         if is_success(reply.status):
             return reply
-        raise self._refusal(reply, template, call)
+        raise refusal(reply, template, call, self._key)
 
     async def open(self, call: Call) -> Stream:
         """Return the provider's stream once it has begun."""
@@ -102,7 +101,7 @@ class StainlessWire(Wire):
                 return Stream(self._chunks(answer.chunks), answer.headers)
             if answer.status in _REDIRECTIONS:
                 return await self._open_by_library(call)
-        raise self._refusal(answer, template, call)
+        raise refusal(answer, template, call, self._key)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -160,14 +159,6 @@ class StainlessWire(Wire):
             # Only the body's model shapes a request.
             await self._ask_by_library(client, replace(call, content=None))
         return seen[0]
-
-    def _refusal(
-        self, reply: Reply, template: Template, call: Call
-    ) -> errors.LLMError:
-        error = refusal(reply, template, self._key)
-        if call.content is None:
-            return error
-        return handed_on(error, reply.content, self._key)
 
     async def _chunks(
         self, chunks: AsyncGenerator[bytes]

@@ -444,6 +444,31 @@ def test_the_providers_own_refusal_goes_back_as_it_is(
 
 
 @pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (404, "No such file: the model was not found"),
+        (400, "No such file: credit balance is too low"),
+        (403, "No such file: billing is off, no credits left"),
+    ],
+)
+def test_what_a_client_has_sent_suspends_no_model(
+    user: GatewayUser,
+    gpt: str,
+    simulator: Simulator,
+    status: int,
+    message: str,
+) -> None:
+    # As providers quote the names that a request has.
+    error = {"message": message, "type": "invalid_request_error", "code": "x"}
+    simulator.script({"status": status, "body": {"error": error}, "times": 1})
+    with user.openai() as client:
+        with pytest.raises(openai.APIStatusError):
+            client.chat.completions.create(model=gpt, messages=HELLO)
+        answer = client.chat.completions.create(model=gpt, messages=HELLO)
+        assert answer.choices
+
+
+@pytest.mark.parametrize(
     ("status", "seen"),
     [(401, 502), (403, 502), (500, 500), (503, 503), (529, 529)],
 )

@@ -7,6 +7,7 @@ from pydantic_core import from_json
 from api.core.dialects import NO_QUOTA, Problem
 from api.services.limits.admission import NotAdmittedError, WaitKind
 from api.services.limits.budgets import BudgetExhaustedError
+from api.services.limits.suspension import ModelSuspendedError
 from llm_sdks import errors
 
 # A wait beyond it is none that a library should sit out.
@@ -23,6 +24,7 @@ _KINDS: tuple[
 ] = (
     (BudgetExhaustedError, 429, NO_QUOTA, False),
     (errors.AccountExhaustedError, 429, NO_QUOTA, False),
+    (ModelSuspendedError, 503, "model_suspended", False),
     (errors.RateLimitedError, 429, "rate_limit_exceeded", None),
     (errors.ModelUnavailableError, 503, "overloaded", None),
     (errors.OverloadedError, 503, "overloaded", None),
