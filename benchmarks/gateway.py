@@ -7,7 +7,8 @@ adds is the difference to the provider alone. Then more and more connections
 make calls to a provider that takes 20 ms: the highest rate counts at which
 99 % of the answers come within the bound.
 
-Metasync has limits, budgets and records on. LiteLLM has limits, in memory;
+Metasync has limits, budgets and records on; in its second row, the records
+are without the texts, as those of the others. LiteLLM has limits, in memory;
 its budgets and records need a PostgreSQL server. Portkey's open gateway has
 none of the three.
 
@@ -25,6 +26,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -87,14 +89,19 @@ def _provider_alone(simulator: Simulator) -> Iterator[Gateway]:
 
 
 @contextlib.contextmanager
-def _metasync(simulator: Simulator) -> Iterator[Gateway]:
+def _metasync(
+    simulator: Simulator, *, keeps_texts: bool = True
+) -> Iterator[Gateway]:
     with (
         tempfile.TemporaryDirectory() as directory,
         running_service(
             Path(directory), simulator.base_urls["OpenAI"], limited=True
         ) as service,
     ):
-        made = service.admin.post("/clients", {"name": "bench", **LIMITED})
+        settings = {"keepTexts": keeps_texts}
+        made = service.admin.post(
+            "/clients", {"name": "bench", "gateway": settings, **LIMITED}
+        )
         headers = {"Authorization": f"Bearer {made['token']}"}
 
         def used() -> float:
@@ -173,6 +180,7 @@ _GATEWAYS: dict[
     ],
 ] = {
     "Metasync": (_metasync, None),
+    "Metasync, no texts": (partial(_metasync, keeps_texts=False), None),
     "litellm": (_litellm, _LITELLM),
     "@portkey-ai/gateway": (_portkey, _PORTKEY),
 }
