@@ -33,6 +33,8 @@ MOST_LONG_DIGITS = 2 * 1024 * 1024
 # A text of digits begins with a quotation mark.
 _LONG_NUMBER = re.compile(rb'(?<![0-9"])[0-9]{500,}')
 _SAMPLE = 500
+# A long number fills one of the parts of this size.
+_HALF = 250
 _SLICE = 1024 * 1024
 _NO_DIGITS = bytes(set(range(256)) - set(b"0123456789"))
 
@@ -229,6 +231,12 @@ def _holds_many_values(body: bytes | bytearray) -> bool:
 def _holds_many_digits(body: bytes | bytearray) -> bool:
     sample = body[::_SAMPLE].translate(None, _NO_DIGITS)
     if len(sample) * _SAMPLE <= MOST_LONG_DIGITS:
+        return False
+    # Base64 has many digits, and no long numbers.
+    if not any(
+        body[start : start + _HALF].isdigit()
+        for start in range(0, len(body), _HALF)
+    ):
         return False
     # In slices, between which other threads may run.
     digits = sum(
