@@ -46,6 +46,7 @@ from llm_sdks.wires.wire import (
     ClientModule,
     Json,
     Kind,
+    Reply,
     Stream,
     Wire,
 )
@@ -146,15 +147,16 @@ class ProviderSDK(BaseLLMSDK):
         form = self.embeddings
         if form is None:
             return await super().embed(request)
-        key = request.config.api_key.get_secret_value()
-        call = self._call(request, form.body(request), "embeddings")
+
+        async def send(body: Json) -> Reply:
+            wire = await self._wire(request)
+            return await wire.ask(self._call(request, body, "embeddings"))
+
         try:
             async with asyncio.timeout(request.timeout):
-                wire = await self._wire(request)
-                reply = await wire.ask(call)
+                return await embeddings.ask(form, request, send)
         except TimeoutError:
             raise failures.timed_out() from None
-        return embeddings.read(form, request, reply, key)
 
     async def _read(
         self,
