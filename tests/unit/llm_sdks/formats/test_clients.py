@@ -7,6 +7,7 @@ import anthropic
 import openai
 import pytest
 from aiohttp import web
+from pydantic import BaseModel
 
 from llm_sdks.answers import (
     Answer,
@@ -14,7 +15,7 @@ from llm_sdks.answers import (
     ThinkingOut,
     events_of,
 )
-from llm_sdks.conversation import ToolCall
+from llm_sdks.conversation import Message, ToolCall
 from llm_sdks.formats import (
     anthropic_api,
     openai_chat_api,
@@ -196,3 +197,80 @@ async def test_the_libraries_know_the_errors(
     )
     with pytest.raises(anthropic.RateLimitError, match=r"Wait\."):
         await of_anthropic.messages.create(**MESSAGE)
+
+
+async def test_openais_answers_can_be_sent_back(
+    server: Recorder, of_openai: openai.AsyncOpenAI
+) -> None:
+    tool: Any = openai.pydantic_function_tool(Weather, name="weather")
+    server.answer = lambda _: _stream(openai_chat_api.StreamWriter(HEAD))
+    async with of_openai.chat.completions.stream(
+        **ASK, tools=[tool]
+    ) as stream:
+        streamed = (await stream.get_final_completion()).choices[0].message
+    server.answer = lambda _: web.json_response(
+        openai_chat_api.write(ANSWER, HEAD)
+    )
+    whole = (await of_openai.chat.completions.create(**ASK)).choices[0].message
+    forms: list[Any] = [streamed, whole, whole.model_dump()]
+    for message in forms:
+        await of_openai.chat.completions.create(
+            model="m", messages=[*ASK["messages"], message], tools=[tool]
+        )
+        asked = openai_chat_api.read(server.bodies[-1])
+        assert _said(asked.conversation.messages[1]) == SAID
+
+
+async def test_openais_responses_can_be_sent_back(
+    server: Recorder, of_openai: openai.AsyncOpenAI
+) -> None:
+    tool: Any = {
+        **openai.pydantic_function_tool(Weather, name="weather")["function"],
+        "type": "function",
+    }
+    server.answer = lambda _: _stream(openai_responses_api.StreamWriter(HEAD))
+    async with of_openai.responses.stream(**RESPONSE, tools=[tool]) as stream:
+        streamed = await stream.get_final_response()
+    server.answer = lambda _: web.json_response(
+        openai_responses_api.write(ANSWER, HEAD)
+    )
+    whole = await of_openai.responses.create(**RESPONSE)
+    for found in (streamed, whole):
+        items: Any = found.output
+        await of_openai.responses.create(
+            model="m", input=[{"role": "user", "content": "Hi"}, *items]
+        )
+        asked = openai_responses_api.read(server.bodies[-1])
+        assert _said(asked.conversation.messages[1]) == SAID
+
+
+async def test_anthropics_answers_can_be_sent_back(
+    server: Recorder, of_anthropic: anthropic.AsyncAnthropic
+) -> None:
+    server.answer = lambda _: _stream(anthropic_api.StreamWriter(HEAD))
+    async with of_anthropic.messages.stream(**MESSAGE) as stream:
+        streamed = await stream.get_final_message()
+    server.answer = lambda _: web.json_response(
+        anthropic_api.write(ANSWER, HEAD)
+    )
+    whole = await of_anthropic.messages.create(**MESSAGE)
+    for found in (streamed, whole):
+        content: Any = found.content
+        turn: Any = {"role": "assistant", "content": content}
+        await of_anthropic.messages.create(
+            model="m", max_tokens=5, messages=[*ASK["messages"], turn]
+        )
+        asked = anthropic_api.read(server.bodies[-1])
+        assert _said(asked.conversation.messages[1]) == SAID
+
+
+SAID = ("Wait.", [("c1", "weather"), ("c2", "time")])
+
+
+class Weather(BaseModel):
+    city: str
+
+
+def _said(message: Message) -> tuple[str, list[tuple[str, str]]]:
+    calls = [(each.id, each.name) for each in message.tool_calls]
+    return message.text, calls
