@@ -15,13 +15,14 @@ from llm_sdks.answers import (
     ThinkingOut,
     events_of,
 )
-from llm_sdks.conversation import Message, ToolCall
+from llm_sdks.conversation import Conversation, Message, ToolCall
+from llm_sdks.errors import BadRequestError
 from llm_sdks.formats import (
     anthropic_api,
     openai_chat_api,
     openai_responses_api,
 )
-from llm_sdks.formats.api import Head, Problem
+from llm_sdks.formats.api import Head, Problem, problem_of
 from llm_sdks.usage import Usage
 from tests.support.recorder import Recorder, recorder
 from tests.support.talks import LOGPROBS
@@ -262,6 +263,54 @@ async def test_anthropics_answers_can_be_sent_back(
         )
         asked = anthropic_api.read(server.bodies[-1])
         assert _said(asked.conversation.messages[1]) == SAID
+
+
+@anthropic.beta_async_tool
+async def weather(city: str) -> str:
+    """Tell the weather.
+
+    Args:
+        city: The city's name.
+    """
+    return f"It is sunny in {city}."
+
+
+@anthropic.beta_async_tool
+async def time() -> str:
+    """Tell the time."""
+    return "It is noon."
+
+
+async def test_anthropics_tool_runner_does_without_threads(
+    server: Recorder, of_anthropic: anthropic.AsyncAnthropic
+) -> None:
+    asked: list[Conversation] = []
+
+    def serve(body: Any) -> web.Response:
+        try:
+            asked.append(anthropic_api.read(body).conversation)
+        except BadRequestError as error:
+            problem = problem_of(error)
+            return web.json_response(
+                anthropic_api.write_error(problem),
+                status=anthropic_api.status_of(problem),
+            )
+        done = Answer((TextOut("It is sunny."),))
+        answer = ANSWER if len(asked) == 1 else done
+        return web.json_response(anthropic_api.write(answer, HEAD))
+
+    server.answer = serve
+    runner = of_anthropic.beta.messages.tool_runner(
+        **MESSAGE, tools=[weather, time]
+    )
+    last = await runner.until_done()
+    assert last.content[0].to_dict()["text"] == "It is sunny."
+    assert [each.name for each in asked[0].tools] == ["weather", "time"]
+    *_, results = asked[1].messages
+    assert [each.text for each in results.tool_results] == [
+        "It is sunny in Rome.",
+        "It is noon.",
+    ]
 
 
 SAID = ("Wait.", [("c1", "weather"), ("c2", "time")])
