@@ -29,6 +29,7 @@ def build_worker_parts(
             ledger=shared.ledger,
             clock=shared.clock,
             endings=shared.endings,
+            bulk_share=settings.bulk_share,
         ),
         models=services.models,
         prompts=services.prompts,

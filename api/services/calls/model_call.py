@@ -1,9 +1,9 @@
 """What one call to a model asks, and what it gave: values, no I/O."""
 
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from api.models.charge import Bill
+from api.models.job_fields import ServiceClass
 from api.models.metrics import Metrics
 from api.models.model_models import ModelWithKey
 from llm_sdks.base_sdk import Completion, Usage
@@ -13,13 +13,6 @@ from llm_sdks.resilience.fair_queue import Turn
 CANCELED = "CANCELED"
 
 
-class CallClass(StrEnum):
-    """Who waits for the answer: a person, or nobody at once."""
-
-    INTERACTIVE = "interactive"
-    BULK = "bulk"
-
-
 @dataclass(frozen=True, slots=True)
 class Account:
     """Who is charged for a call, and for what."""
@@ -27,14 +20,14 @@ class Account:
     client_id: str = ""
     operation: str = ""
     run_id: str | None = None
-    call_class: CallClass = CallClass.BULK
+    service_class: ServiceClass = ServiceClass.BULK
     # Whether the provider charges the price of its batches.
     is_batch: bool = False
 
     @property
     def turn(self) -> Turn:
         """Whose turn it is when calls have to wait."""
-        is_urgent = self.call_class is CallClass.INTERACTIVE
+        is_urgent = self.service_class is ServiceClass.INTERACTIVE
         return Turn(self.client_id, is_urgent)
 
 

@@ -164,7 +164,7 @@ async def test_what_must_be_unique_is(
 @pytest.mark.parametrize(
     ("collection", "fields"),
     [
-        ("jobs", ["clientId", "status", "priority", "sequence"]),
+        ("jobs", ["clientId", "status", "deferredUntil", "rank", "sequence"]),
         ("jobs", ["clientId", "sequence"]),
         ("jobs", ["leaseToken"]),
         ("jobs", ["status", "leaseExpiresAt"]),

@@ -10,11 +10,11 @@ from typing import cast
 
 import pytest
 
+from api.models.job_fields import ServiceClass
 from api.models.limit_models import CallLimits
 from api.models.model_models import CostInput, ModelWithKey
 from api.services.calls.model_call import (
     Account,
-    CallClass,
     CallProgress,
     ModelCall,
 )
@@ -257,15 +257,15 @@ def test_interactive_calls_go_first_and_clients_take_turns() -> None:
             for task in list(process.calls):
                 task.cancel()
 
-            async def call(client: str, of: CallClass) -> None:
-                await process.call(Account(client, call_class=of))
+            async def call(client: str, of: ServiceClass) -> None:
+                await process.call(Account(client, service_class=of))
                 order.append(client)
 
             async with asyncio.TaskGroup() as tasks:
                 for _ in range(6):
-                    tasks.create_task(call("many", CallClass.BULK))
-                tasks.create_task(call("few", CallClass.BULK))
-                tasks.create_task(call("person", CallClass.INTERACTIVE))
+                    tasks.create_task(call("many", ServiceClass.BULK))
+                tasks.create_task(call("few", ServiceClass.BULK))
+                tasks.create_task(call("person", ServiceClass.INTERACTIVE))
 
     run_virtually(run())
     assert order.index("person") <= 1
