@@ -124,6 +124,7 @@ class Shared:
         store = LimitStore(self.documents("call_limits"))
         limiter = Limiter(store, self.process_id, self.clock)
         self.gates.weights = limiter.weight
+        self.gates.bulk_share = self.settings.bulk_share
         return limiter
 
     @cached_property
