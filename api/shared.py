@@ -122,7 +122,9 @@ class Shared:
     def limiter(self) -> Limiter:
         """The limits that calls of this process come under."""
         store = LimitStore(self.documents("call_limits"))
-        limiter = Limiter(store, self.process_id, self.clock)
+        limiter = Limiter(
+            store, self.process_id, self.clock, self.settings.bulk_share
+        )
         self.gates.weights = limiter.weight
         self.gates.bulk_share = self.settings.bulk_share
         return limiter

@@ -10,10 +10,13 @@ from collections import Counter, deque
 from collections.abc import Callable
 
 from api.services.calls.model_call import Account
-from api.services.limits.limit_store import LimitStore
+from api.services.limits.client_parts import Ask
+from api.services.limits.limit_store import LimitStore, Taken
+from api.services.limits.rate_shares import RateShares
 from api.services.limits.schedule import BURST_MS, Block, Rate, grant
+from api.services.limits.slot import HeldSlots, Slot
 from api.services.limits.waiter import Waiter
-from llm_sdks.resilience.fair_queue import FairQueue, Weights
+from llm_sdks.resilience.fair_queue import BULK_SHARE, FairQueue, Weights
 from utilities.clock import Clock
 
 # Slots are leased for so long; the next ones so long before they are used.
@@ -52,24 +55,32 @@ class RateScope:
         self,
         name: str,
         per_minute: int,
+        process_id: str,
         clock: Clock,
         wake: Callable[[], None],
         weights: Weights = lambda _: 1.0,
+        bulk_share: float = BULK_SHARE,
     ) -> None:
         self.name = name
         self.per_minute = per_minute
         self._clock = clock
         self._wake = wake
         self._lock = threading.Lock()
-        self._queue: FairQueue[Waiter[float]] = FairQueue(weights)
-        # Slots without a call: when, and of what size, if that matters.
-        self._spare: deque[tuple[float, float | None]] = deque()
+        self._weights = weights
+        self._shares = RateShares(process_id, BLOCK_MS)
+        self._queue: FairQueue[Waiter[Slot]] = FairQueue(
+            lambda each: self._shares.weight(each, weights(each)), bulk_share
+        )
+        # Slots without a call, and those of bulk calls that lie ahead.
+        self._spare: deque[Slot] = deque()
+        self._held = HeldSlots()
         # Calls that came since the last lease, and how many come in a ms.
         self._came = 0
         self._per_ms = 0.0
-        # Calls that wait for a slot, or for its time.
+        # Calls that wait for a slot, or for its time: all and urgent ones.
         self._pending: Counter[str] = Counter()
-        self._usual = 1.0
+        self._urgent: Counter[str] = Counter()
+        self._usual = 0.0
         self._last = 0.0
         self._backlog = 0.0
         self._owed = 0.0
@@ -78,27 +89,24 @@ class RateScope:
 
     async def slot(
         self, account: Account, units: float, patience: float
-    ) -> float:
-        """Wait for a slot; return its time (ms), which may lie ahead.
+    ) -> Slot:
+        """Wait for a slot; its time may lie ahead.
 
         Raises:
             TimeoutError: there was none in time.
         """
+        turn = account.turn
         with self._lock:
-            now = self._clock()
-            while self._spare and self._spare[0][0] < now - LATE_MS:
-                self._spare.popleft()
             self._came += 1
-            self._pending[account.client_id] += 1
-            self._usual += 0.1 * (units - self._usual)
-            if self._spare and not len(self._queue):
-                moment, size = self._spare.popleft()
-                self._owed += 0.0 if size is None else units - size
-                return moment
-            waiter = Waiter[float](units)
-            self._queue.push(account.turn, waiter)
-            is_first = len(self._queue) == 1
-        if is_first:
+            self._count(account, 1)
+            usual = self._usual or units
+            self._usual = usual + 0.1 * (units - usual)
+            if found := self._slot_now(units, is_urgent=turn.is_urgent):
+                return self._hold(found, is_urgent=turn.is_urgent)
+            waiter = Waiter[Slot](units, turn)
+            self._queue.push(turn, waiter)
+            wakes = turn.is_urgent or len(self._queue) == 1
+        if wakes:
             self._wake()
         try:
             return await waiter.wait(patience)
@@ -106,16 +114,23 @@ class RateScope:
             self._left(account, waiter)
             raise
 
-    def used(self, account: Account) -> None:
-        """Note that a call with a slot has begun, or is not made."""
+    def use(self, account: Account, slot: Slot) -> bool:
+        """Use a slot; False if an interactive call has taken it."""
         with self._lock:
-            self._pending -= Counter([account.client_id])
+            self._count(account, -1)
+            self._held.end(slot)
+            return not slot.is_taken
 
-    def give_back(self, account: Account, moment: float) -> None:
+    def give_back(self, account: Account, slot: Slot) -> None:
         """Return a slot whose call is not made."""
         with self._lock:
-            self._pending -= Counter([account.client_id])
-            self._spare.append((moment, None))
+            self._count(account, -1)
+            self._put_back(slot)
+
+    def put_back(self, slot: Slot) -> None:
+        """Return a slot that was used, though its call was not made."""
+        with self._lock:
+            self._put_back(slot)
 
     def settle(self, units: float) -> None:
         """Correct what a call was taken for; more than 0 if it was more."""
@@ -129,7 +144,7 @@ class RateScope:
             self._not_before = max(self._not_before, moment)
         self._wake()
 
-    def room(self, client_id: str) -> int:
+    def room(self, client_id: str, *, bulk: bool = True) -> int:
         """Return for how many more calls a client's jobs may be claimed."""
         with self._lock:
             a_second = 2 * BLOCK_MS / (Rate(self.per_minute).interval)
@@ -137,7 +152,8 @@ class RateScope:
             # With many processes, each has a small part of the calls.
             near = min(1.0, _NEAR_MS / max(self._backlog, 1.0))
             most = min(math.ceil(calls * near) + 1, _MOST_WAITING)
-            return room_of(client_id, most, self._pending)
+            waiting = self._pending if bulk else self._urgent
+            return room_of(client_id, most, waiting)
 
     def due_ms(self) -> float | None:
         """Return in how many ms slots are to be leased; None if none are."""
@@ -149,17 +165,23 @@ class RateScope:
                 if self._owed:
                     return max(self._leased + BLOCK_MS - now, 0.0)
                 return None
-            return max(self._last - LEAD_MS - now, 0.0)
+            due = self._last - LEAD_MS
+            if not self._queue.urgent_total:
+                due = max(due, self._shares.not_before)
+            return max(due - now, 0.0)
 
     async def lease(self, store: LimitStore) -> None:
         """Lease the slots of the calls that wait, for half a second."""
         with self._lock:
-            waiters = self._next_waiters()
+            rate, now = Rate(self.per_minute), self._clock()
+            most = BLOCK_MS / rate.interval
+            mine = self._shares.asker(now, self._asks())
+            waiters = self._next_waiters(most)
             units = [waiter.units for waiter in waiters]
+            taken = sum(units)
             owed, self._owed = self._owed, 0.0
             not_before, self._not_before = self._not_before, 0.0
-            rate, now = Rate(self.per_minute), self._clock()
-            units += self._ahead(now, sum(units))
+            units += self._ahead(now, taken)
             self._leased = now
 
         def decide(arrival: float) -> Block:
@@ -168,14 +190,59 @@ class RateScope:
                 arrival = max(arrival, now) + owed * rate.interval
             return grant(rate, max(arrival, not_before), now, units)
 
-        block: Block | None = None
+        done: Taken | None = None
         try:
-            block = await store.take_block(self.name, decide)
+            done = await store.take_block(self.name, mine, now, decide)
         finally:
-            if block is None:
+            if done is None:
                 self._undo(waiters, owed, not_before)
-        if block is not None:
-            self._hand_out(waiters, units, block, now)
+        if done is not None:
+            with self._lock:
+                times = done.found, done.block.arrival
+                self._shares.leased(done.askers, most, taken, times, now)
+                self._hand_out(waiters, units, done.block, now)
+
+    def _slot_now(self, units: float, *, is_urgent: bool) -> Slot | None:
+        """Take a slot that nobody has, or that may be taken from a call."""
+        now = self._clock()
+        while self._spare and self._spare[0].moment < now - LATE_MS:
+            self._spare.popleft()
+        if self._queue.waits(bulk=not is_urgent):
+            return None
+        found = self._spare.popleft() if self._spare else None
+        if found is None and is_urgent:
+            found = self._held.take(now)
+        if found is None:
+            return None
+        self._owed += units - found.units
+        return Slot(found.moment, units)
+
+    def _hold(self, slot: Slot, *, is_urgent: bool) -> Slot:
+        if not is_urgent:
+            self._held.hold(slot)
+        return slot
+
+    def _put_back(self, slot: Slot) -> None:
+        self._held.end(slot)
+        if not slot.is_taken:
+            self._spare.append(Slot(slot.moment, slot.units))
+
+    def _count(self, account: Account, change: int) -> None:
+        counters = [self._pending]
+        if account.turn.is_urgent:
+            counters.append(self._urgent)
+        for counter in counters:
+            counter[account.client_id] += change
+            if counter[account.client_id] <= 0:
+                del counter[account.client_id]
+
+    def _asks(self) -> list[Ask]:
+        """Say what the clients want whose calls wait for slots."""
+        size = max(self._usual, 1.0)
+        return [
+            Ask(each, count * size, self._weights(each))
+            for each, count in self._queue.clients().items()
+        ]
 
     def _ahead(self, now: int, taken: float) -> list[float]:
         """Give the sizes of slots for calls that are about to come."""
@@ -189,12 +256,17 @@ class RateScope:
         count = min(self._per_ms * _AHEAD_MS, room / size)
         return [size] * max(int(count), 0)
 
-    def _next_waiters(self) -> list[Waiter[float]]:
-        """Take those whose slots lie within the next half second."""
-        most = BLOCK_MS / Rate(self.per_minute).interval
-        found: list[Waiter[float]] = []
-        total = 0.0
-        while len(self._queue) and (not found or total < most):
+    def _next_waiters(self, most: float) -> list[Waiter[Slot]]:
+        """Take those whose slots lie within the next half second.
+
+        Of bulk calls, no more than the part of this process.
+        """
+        found: list[Waiter[Slot]] = []
+        part, total = self._shares.most(most), 0.0
+        while len(self._queue):
+            limit = most if self._queue.urgent_total else part
+            if found and total >= limit:
+                break
             waiter = self._queue.pop()
             if not waiter.has_left:
                 found.append(waiter)
@@ -203,26 +275,32 @@ class RateScope:
 
     def _hand_out(
         self,
-        waiters: list[Waiter[float]],
+        waiters: list[Waiter[Slot]],
         units: list[float],
         block: Block,
         now: int,
     ) -> None:
-        with self._lock:
-            if block.times:
-                self._last = block.arrival
-                self._backlog = block.times[0] - now
-            for waiter, moment in zip(waiters, block.times, strict=False):
-                waiter.given = moment
-                if waiter.has_left or not waiter.give(moment):
-                    self._spare.append((moment, None))
-            ahead = len(waiters)
-            self._spare.extend(
-                zip(block.times[ahead:], units[ahead:], strict=True)
-            )
+        if block.times:
+            self._last = block.arrival
+            self._backlog = block.times[0] - now
+        for waiter, moment in zip(waiters, block.times, strict=False):
+            is_urgent = waiter.turn.is_urgent
+            # As one that takes the slot of a bulk call.
+            early = max(now, moment - BURST_MS) if is_urgent else moment
+            slot = Slot(early, waiter.units)
+            waiter.given = slot
+            if waiter.has_left or not waiter.give(slot):
+                self._put_back(slot)
+            else:
+                self._hold(slot, is_urgent=is_urgent)
+        ahead = len(waiters)
+        for moment, size in zip(
+            block.times[ahead:], units[ahead:], strict=True
+        ):
+            self._spare.append(Slot(moment, size))
 
     def _undo(
-        self, waiters: list[Waiter[float]], owed: float, not_before: float
+        self, waiters: list[Waiter[Slot]], owed: float, not_before: float
     ) -> None:
         """Let those wait on for whom no slots could be leased."""
         with self._lock:
@@ -231,9 +309,10 @@ class RateScope:
             for waiter in waiters:
                 self._queue.push_first(waiter)
 
-    def _left(self, account: Account, waiter: Waiter[float]) -> None:
+    def _left(self, account: Account, waiter: Waiter[Slot]) -> None:
         with self._lock:
-            self._pending -= Counter([account.client_id])
+            self._count(account, -1)
             waiter.has_left = True
+            self._queue.remove(account.turn, waiter)
             if waiter.given is not None:
-                self._spare.append((waiter.given, None))
+                self._put_back(waiter.given)

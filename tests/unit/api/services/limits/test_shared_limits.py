@@ -2,156 +2,24 @@
 
 import asyncio
 import contextlib
-from bisect import bisect_left
 from collections import Counter
-from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from typing import cast
 
 import pytest
 
 from api.models.job_fields import ServiceClass
-from api.models.limit_models import CallLimits
-from api.models.model_models import CostInput, ModelWithKey
-from api.services.calls.model_call import (
-    Account,
-    CallProgress,
-    ModelCall,
-)
-from api.services.limits.admission import NotAdmittedError
-from api.services.limits.limit_keeper import LimitKeeper
+from api.services.calls.model_call import Account, CallProgress, ModelCall
 from api.services.limits.limit_stage import LimitStage
 from api.services.limits.limit_store import LimitStore
 from api.services.limits.limiter import Limiter
-from api.services.shared.client_states import ClientStates
 from llm_sdks import errors
 from llm_sdks.usage import Usage
+from tests.support.limit_world import BULK, Provider, World, limited
 from tests.support.virtual_time import (
     VirtualLoop,
     run_virtually,
     virtual_clock,
 )
-from utilities.cosmos_connector import Documents
-from utilities.store.in_memory import InMemoryClientManager
-
-BULK = Account("client")
-MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-def limited(**limits: int) -> ModelWithKey:
-    return ModelWithKey(
-        model_id="m1",
-        name="m",
-        sdk="test",
-        key="K",
-        cost=CostInput(input=0, output=0),
-        limits=CallLimits(**limits),
-        metadata={"createdAt": MOMENT, "updatedAt": MOMENT},
-    )
-
-
-class Provider:
-    """Notes when calls begin, and how many run at once."""
-
-    def __init__(self) -> None:
-        self.began: list[float] = []
-        self.by_process: Counter[str] = Counter()
-        self.running = self.most = 0
-
-    def within(self, seconds: float) -> int:
-        """Return the most calls of any such time."""
-        times = self.began
-        return max(
-            bisect_left(times, start + seconds) - position
-            for position, start in enumerate(times)
-        )
-
-    def between(self, start: float, end: float) -> int:
-        return bisect_left(self.began, end) - bisect_left(self.began, start)
-
-
-class World:
-    """A database and a provider, and processes that come and go."""
-
-    def __init__(self, model: ModelWithKey) -> None:
-        self.clients = InMemoryClientManager()
-        self.model = model
-        self.provider = Provider()
-        self.refused = 0
-
-    @contextlib.asynccontextmanager
-    async def process(
-        self, name: str, latency: float = 0.5, account: Account = BULK
-    ) -> AsyncIterator["Process"]:
-        """Run a process with as many callers as it may claim jobs for."""
-        documents = Documents(self.clients, "call_limits", virtual_clock)
-        limiter = Limiter(LimitStore(documents), name, virtual_clock)
-        states = ClientStates(
-            Documents(self.clients, "clients", virtual_clock)
-        )
-        keeper = LimitKeeper(limiter, states, virtual_clock)
-        process = Process(self, name, limiter, latency, account)
-        async with asyncio.TaskGroup() as tasks:
-            running = [
-                tasks.create_task(keeper.run()),
-                tasks.create_task(process.claim()),
-            ]
-            yield process
-            for task in (*running, *process.calls):
-                task.cancel()
-
-
-class Process:
-    """Claims jobs as workers do, and makes their calls."""
-
-    def __init__(
-        self,
-        world: World,
-        name: str,
-        limiter: Limiter,
-        latency: float,
-        account: Account,
-    ) -> None:
-        self.world, self.name, self.limiter = world, name, limiter
-        self.latency, self.account = latency, account
-        self.stage = LimitStage(limiter, virtual_clock)
-        self.usage: Usage | None = None
-        self.calls: set[asyncio.Task[None]] = set()
-
-    async def claim(self) -> None:
-        """Look for jobs five times a second, without end."""
-        await self.call()
-        while True:
-            (share,) = self.limiter.shares(self.account.client_id)
-            for _ in range(share.take(200)):
-                task = asyncio.create_task(self.call())
-                self.calls.add(task)
-                task.add_done_callback(self.calls.discard)
-            await asyncio.sleep(share.wait)
-
-    async def call(
-        self,
-        account: Account | None = None,
-        error: BaseException | None = None,
-    ) -> None:
-        """Make one call."""
-        world = self.world
-        call = ModelCall(world.model, "", "", 0, account=account or BULK)
-        try:
-            admitted = await self.stage.admit(call)
-        except NotAdmittedError:
-            world.refused += 1
-            return
-        provider = world.provider
-        provider.began.append(asyncio.get_running_loop().time())
-        provider.by_process[self.name] += 1
-        provider.running += 1
-        provider.most = max(provider.most, provider.running)
-        try:
-            await asyncio.sleep(self.latency)
-        finally:
-            provider.running -= 1
-            admitted.ended(CallProgress(usage=self.usage), error)
 
 
 @pytest.mark.parametrize("count", [1, 4])
