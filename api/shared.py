@@ -151,12 +151,9 @@ class Shared:
             [
                 self.suspensions.shares,
                 self.exhausted_budgets.shares,
-                self.limiter.shares,
             ],
-            [
-                self.exhausted_budgets.room_of_client,
-                self.limiter.room_of_client,
-            ],
+            [self.exhausted_budgets.room_of_client],
+            self.limiter,
         )
 
     @cached_property

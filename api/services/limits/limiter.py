@@ -100,10 +100,12 @@ class Limiter:
             ]
         return [_share(each, client_id, bulk=bulk) for each in scopes]
 
-    def room_of_client(self, client_id: str) -> int | None:
+    def room_of_client(
+        self, client_id: str, *, bulk: bool = True
+    ) -> int | None:
         """Return how many jobs of a client may be claimed; None: any."""
         scopes = self._scopes.get((_CLIENT, client_id))
-        return None if scopes is None else scopes.room(client_id)
+        return None if scopes is None else scopes.room(client_id, bulk=bulk)
 
     async def renew(self) -> float | None:
         """Lease what is due; return in how many ms more is due."""
