@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -45,7 +45,28 @@ class Provider:
         self.began: list[float] = []
         self.by_process: Counter[str] = Counter()
         self.by_client: Counter[str] = Counter()
-        self.running = self.most = 0
+        self.running = self.most = self.refused = 0
+        # Its own limit of calls in any minute, if it has one.
+        self.limit: int | None = None
+        self.taken: deque[float] = deque()
+
+    def headers(self) -> dict[str, str]:
+        """Say what is left of the limit, as of now."""
+        if self.limit is None:
+            return {}
+        now = asyncio.get_running_loop().time()
+        while self.taken and self.taken[0] <= now - 60:
+            self.taken.popleft()
+        if len(self.taken) < self.limit:
+            self.taken.append(now)
+        else:
+            self.refused += 1
+        left = self.limit - len(self.taken)
+        return {
+            "x-ratelimit-limit-requests": str(self.limit),
+            "x-ratelimit-remaining-requests": str(left),
+            "x-ratelimit-reset-requests": "30s",
+        }
 
     def within(self, seconds: float) -> int:
         """Return the most calls of any such time."""
@@ -145,8 +166,9 @@ class Process:
         provider.by_client[call.account.client_id] += 1
         provider.running += 1
         provider.most = max(provider.most, provider.running)
+        progress = CallProgress(usage=self.usage, headers=provider.headers())
         try:
             await asyncio.sleep(self.latency)
         finally:
             provider.running -= 1
-            admitted.ended(CallProgress(usage=self.usage), error)
+            admitted.ended(progress, error)

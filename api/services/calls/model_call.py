@@ -8,6 +8,7 @@ from api.models.metrics import Metrics
 from api.models.model_models import ModelWithKey
 from llm_sdks.base_sdk import Completion, Usage
 from llm_sdks.errors import LLMError, PartialAnswerError
+from llm_sdks.formats.allowances import Headers
 from llm_sdks.resilience.fair_queue import Turn
 
 CANCELED = "CANCELED"
@@ -72,6 +73,8 @@ class CallProgress:
     time_to_first_token: float | None = None
     # The time that the call waited for the reader of its stream.
     reader_seconds: float = 0.0
+    # The headers of the answer, where the plug-in shows them.
+    headers: Headers | None = None
     # The outcome that is observed if the call is cancelled.
     canceled_as: str = CANCELED
 
@@ -79,6 +82,10 @@ class CallProgress:
     def text(self) -> str:
         """What has come so far."""
         return "".join(self.texts)
+
+    def take_headers(self, headers: Headers) -> None:
+        """Take note of the headers of the answer."""
+        self.headers = headers
 
     @property
     def is_uncounted(self) -> bool:

@@ -41,6 +41,7 @@ from llm_sdks.base_sdk import (
     StreamItem,
     Usage,
 )
+from llm_sdks.formats.allowances import headers_of_answer
 
 Timer = Callable[[], float]
 # Takes a piece of a streamed answer; may wait for its reader.
@@ -129,6 +130,7 @@ class ModelCaller:
         self, call: ModelCall, progress: CallProgress, transfer: _Transfer
     ) -> ModelAnswer:
         model, gate = call.model, self._access.gate(call.model)
+        headers_of_answer.set(progress.take_headers)
         try:
             sdk, request = self._open(call)
             await _prepare(sdk, request)

@@ -15,6 +15,7 @@ from api.services.limits.rate_scope import LATE_MS, RateScope
 from api.services.limits.slot import Slot
 from api.services.limits.suspension import reason_of
 from llm_sdks import errors
+from llm_sdks.formats.allowances import Counted, Headers, allowance
 from utilities.clock import Clock, now_ms
 
 PATIENCE_SECONDS = 15.0
@@ -118,9 +119,23 @@ class _Limited:
             used = round(self._estimate)
         for scope in self._token_scopes:
             scope.settle(used - self._estimate)
+        if progress.headers is not None:
+            self._hear(progress.headers)
         if isinstance(error, errors.RateLimitedError) and not reason_of(error):
             for scope in self._request_scopes[-1:]:
                 scope.push(error.retry_after or _RETRY_SECONDS)
+
+    def _hear(self, headers: Headers) -> None:
+        """Slow down where the provider says that little is left."""
+        for scopes, counted in (
+            (self._request_scopes, Counted.REQUESTS),
+            (self._token_scopes, Counted.TOKENS),
+        ):
+            # The last one is the model's.
+            for scope in scopes[-1:]:
+                left = allowance(headers, counted, scope.next_block)
+                if left is not None:
+                    scope.correct(left)
 
     async def _slot(
         self,

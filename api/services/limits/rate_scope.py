@@ -16,6 +16,7 @@ from api.services.limits.rate_shares import RateShares
 from api.services.limits.schedule import BURST_MS, Block, Rate, grant
 from api.services.limits.slot import HeldSlots, Slot
 from api.services.limits.waiter import Waiter
+from llm_sdks.formats.allowances import Allowance
 from llm_sdks.resilience.fair_queue import BULK_SHARE, FairQueue, Weights
 from utilities.clock import Clock
 
@@ -29,6 +30,9 @@ _NEAR_MS = 500.0
 # While the rate leaves room, slots for the calls of the next moments are
 # leased along, so that a busy process need not ask for each few calls.
 _AHEAD_MS = 100.0
+# The part of a minute's limit that is kept at hand, and how exactly.
+_NEEDED_PART = 0.02
+_CORRECTED_MS = 50.0
 # The share of the newest measurement of how many calls come.
 _NEWEST = 0.3
 # The most calls that may wait for slots of one process.
@@ -86,6 +90,9 @@ class RateScope:
         self._owed = 0.0
         self._leased = 0.0
         self._not_before = 0.0
+        # The provider's own limit, and until when it slows calls down.
+        self._told = math.inf
+        self._corrected = 0.0
 
     async def slot(
         self, account: Account, units: float, patience: float
@@ -144,10 +151,42 @@ class RateScope:
             self._not_before = max(self._not_before, moment)
         self._wake()
 
+    @property
+    def next_block(self) -> float:
+        """How many units the next half second has."""
+        return BLOCK_MS / self._rate.interval
+
+    def correct(self, left: Allowance) -> None:
+        """Keep to what a provider says of its limit.
+
+        To a limit that is lower than ours, at once. Where little is left,
+        calls wait for as long as what the next half second needs takes to
+        come back; for no longer, as there are limits that are reset all at
+        once and limits that fill up steadily, and both say the same.
+        """
+        told = left.limit or self.per_minute
+        self._told = told
+        a_minute = min(told, self.per_minute)
+        # A limit of which half a second is a large part is used up quickly.
+        needed = min(self.next_block, _NEEDED_PART * a_minute)
+        if left.remaining >= needed:
+            return
+        seconds = (needed - left.remaining) * 60 / a_minute
+        if left.reset is not None:
+            seconds = min(seconds, left.reset)
+        moment = self._clock() + seconds * 1000
+        if moment > self._corrected + _CORRECTED_MS:
+            self._corrected = moment
+            self.push(seconds)
+
+    @property
+    def _rate(self) -> Rate:
+        return Rate(max(min(self.per_minute, self._told), 1))
+
     def room(self, client_id: str, *, bulk: bool = True) -> int:
         """Return for how many more calls a client's jobs may be claimed."""
         with self._lock:
-            a_second = 2 * BLOCK_MS / (Rate(self.per_minute).interval)
+            a_second = 2 * BLOCK_MS / self._rate.interval
             calls = a_second / max(self._usual, 1.0)
             # With many processes, each has a small part of the calls.
             near = min(1.0, _NEAR_MS / max(self._backlog, 1.0))
@@ -173,7 +212,7 @@ class RateScope:
     async def lease(self, store: LimitStore) -> None:
         """Lease the slots of the calls that wait, for half a second."""
         with self._lock:
-            rate, now = Rate(self.per_minute), self._clock()
+            rate, now = self._rate, self._clock()
             most = BLOCK_MS / rate.interval
             mine = self._shares.asker(now, self._asks())
             waiters = self._next_waiters(most)
@@ -251,7 +290,7 @@ class RateScope:
         self._came = 0
         if self._backlog > 0:
             return []
-        room = BLOCK_MS / Rate(self.per_minute).interval - taken
+        room = BLOCK_MS / self._rate.interval - taken
         size = max(self._usual, 1.0)
         count = min(self._per_ms * _AHEAD_MS, room / size)
         return [size] * max(int(count), 0)

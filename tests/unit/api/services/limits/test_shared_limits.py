@@ -116,6 +116,26 @@ def test_a_refusal_holds_back_every_process() -> None:
     assert provider.between(refused + 6, refused + 16) >= 90
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_what_answers_say_of_limits_slows_all_processes_down(
+    count: int,
+) -> None:
+    """The provider's limit is half of what was configured."""
+
+    async def run() -> Provider:
+        world = World(limited(requests_per_minute=1200))
+        world.provider.limit = 600
+        async with contextlib.AsyncExitStack() as stack:
+            for number in range(count):
+                await stack.enter_async_context(world.process(f"p{number}"))
+            await asyncio.sleep(300)
+        return world.provider
+
+    provider = run_virtually(run())
+    assert provider.between(120, 300) >= 0.9 * 3 * 600
+    assert provider.refused <= 0.02 * provider.between(0, 300)
+
+
 def test_interactive_calls_go_first_and_clients_take_turns() -> None:
     order: list[str] = []
 
