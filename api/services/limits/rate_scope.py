@@ -28,8 +28,16 @@ LATE_MS = BURST_MS + 250.0
 # With more backlog than this before its slots, a process asks for fewer.
 _NEAR_MS = 500.0
 # While the rate leaves room, slots for the calls of the next moments are
-# leased along, so that a busy process need not ask for each few calls.
-_AHEAD_MS = 100.0
+# leased along, so that a busy process need not ask for each few calls. What
+# is not used of them is lost: so they take a part of the room only.
+_AHEAD_MS = 200.0
+_AHEAD_PART = 0.25
+# Of fewer, each call may as well ask for itself.
+_FEWEST_AHEAD = 10
+# More are leased when this part of them is left.
+_LOW = 0.4
+# Calls come in waves: what the highest one counts for in the next lease.
+_WAVE = 0.8
 # The part of a minute's limit that is kept at hand, and how exactly.
 _NEEDED_PART = 0.02
 _CORRECTED_MS = 50.0
@@ -78,9 +86,13 @@ class RateScope:
         # Slots without a call, and those of bulk calls that lie ahead.
         self._spare: deque[Slot] = deque()
         self._held = HeldSlots()
+        # With so few left, more are wanted; whether that is so.
+        self._low = 0.0
+        self._is_low = False
         # Calls that came since the last lease, and how many come in a ms.
         self._came = 0
         self._per_ms = 0.0
+        self._wave = 0.0
         # Calls that wait for a slot, or for its time: all and urgent ones.
         self._pending: Counter[str] = Counter()
         self._urgent: Counter[str] = Counter()
@@ -199,7 +211,7 @@ class RateScope:
         with self._lock:
             now = self._clock()
             if not len(self._queue):
-                if self._not_before > now:
+                if self._not_before > now or self._is_low:
                     return 0.0
                 if self._owed:
                     return max(self._leased + BLOCK_MS - now, 0.0)
@@ -220,14 +232,20 @@ class RateScope:
             taken = sum(units)
             owed, self._owed = self._owed, 0.0
             not_before, self._not_before = self._not_before, 0.0
-            units += self._ahead(now, taken)
+            ahead = self._ahead(now, taken)
+            self._low, self._is_low = _LOW * len(ahead), False
             self._leased = now
 
         def decide(arrival: float) -> Block:
             if owed:
                 # A refund brings back no time that has passed.
                 arrival = max(arrival, now) + owed * rate.interval
-            return grant(rate, max(arrival, not_before), now, units)
+            block = grant(rate, max(arrival, not_before), now, units)
+            if not ahead:
+                return block
+            # Of time that has passed, they would be late too soon.
+            more = grant(rate, max(block.arrival, now), now, ahead)
+            return Block(block.times + more.times, more.arrival)
 
         done: Taken | None = None
         try:
@@ -239,7 +257,7 @@ class RateScope:
             with self._lock:
                 times = done.found, done.block.arrival
                 self._shares.leased(done.askers, most, taken, times, now)
-                self._hand_out(waiters, units, done.block, now)
+                self._hand_out(waiters, ahead, done.block, now)
 
     def _slot_now(self, units: float, *, is_urgent: bool) -> Slot | None:
         """Take a slot that nobody has, or that may be taken from a call."""
@@ -249,12 +267,19 @@ class RateScope:
         if self._queue.waits(bulk=not is_urgent):
             return None
         found = self._spare.popleft() if self._spare else None
+        if found is not None and len(self._spare) < self._low:
+            self._ask_for_more()
         if found is None and is_urgent:
             found = self._held.take(now)
         if found is None:
             return None
         self._owed += units - found.units
         return Slot(found.moment, units)
+
+    def _ask_for_more(self) -> None:
+        if not self._is_low:
+            self._is_low = True
+            self._wake()
 
     def _hold(self, slot: Slot, *, is_urgent: bool) -> Slot:
         if not is_urgent:
@@ -287,13 +312,15 @@ class RateScope:
         """Give the sizes of slots for calls that are about to come."""
         since = max(now - self._leased, 1.0)
         self._per_ms += _NEWEST * (self._came / since - self._per_ms)
+        self._wave = max(self._came, _WAVE * self._wave)
         self._came = 0
-        if self._backlog > 0:
+        if self._backlog > _AHEAD_MS:
             return []
-        room = BLOCK_MS / self._rate.interval - taken
+        room = _AHEAD_PART * self.next_block - taken
         size = max(self._usual, 1.0)
-        count = min(self._per_ms * _AHEAD_MS, room / size)
-        return [size] * max(int(count), 0)
+        expected = max(self._per_ms * _AHEAD_MS, self._wave)
+        count = int(min(expected - len(self._spare), room / size))
+        return [size] * count if count >= _FEWEST_AHEAD else []
 
     def _next_waiters(self, most: float) -> list[Waiter[Slot]]:
         """Take those whose slots lie within the next half second.
@@ -315,7 +342,7 @@ class RateScope:
     def _hand_out(
         self,
         waiters: list[Waiter[Slot]],
-        units: list[float],
+        ahead: list[float],
         block: Block,
         now: int,
     ) -> None:
@@ -332,11 +359,8 @@ class RateScope:
                 self._put_back(slot)
             else:
                 self._hold(slot, is_urgent=is_urgent)
-        ahead = len(waiters)
-        for moment, size in zip(
-            block.times[ahead:], units[ahead:], strict=True
-        ):
-            self._spare.append(Slot(moment, size))
+        times = block.times[len(waiters) :]
+        self._spare.extend(map(Slot, times, ahead))
 
     def _undo(
         self, waiters: list[Waiter[Slot]], owed: float, not_before: float
