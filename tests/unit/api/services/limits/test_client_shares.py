@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from api.models.job_fields import ServiceClass
 from api.services.calls.model_call import Account
 from api.services.limits.client_parts import Ask, divide, whole
+from api.services.limits.rate_shares import RateShares
+from api.services.limits.slot import HeldSlots
 from tests.support.limit_world import World, limited
 from tests.support.virtual_time import run_virtually
 
@@ -69,6 +71,17 @@ def test_a_client_in_every_process_gets_no_more_than_others(
     assert jain([counts[each] for each in sorted(counts)]) >= 0.98
 
 
+def test_without_parts_a_client_alone_in_its_process_gets_far_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What the parts are for."""
+    monkeypatch.setattr(RateShares, "most", lambda _, units: units)
+    monkeypatch.setattr(RateShares, "not_before", 0.0)
+    nine = [f"c{n}" for n in range(9)]
+    counts = served(LIMITS[0], {"one": ["alone"], "other": nine})
+    assert jain(list(counts.values())) < 0.7
+
+
 def test_nothing_is_lost_while_processes_share_a_rate() -> None:
     processes = {f"p{n}": ["everywhere", f"c{n}"] for n in range(3)}
     counts = served({"requests_per_minute": 1200}, processes)
@@ -115,11 +128,8 @@ def test_weights_hold_over_processes() -> None:
     assert counts["b"] == pytest.approx(240, rel=0.1)
 
 
-@pytest.mark.parametrize("limits", LIMITS[:2], ids=KINDS[:2])
-def test_an_interactive_call_takes_the_slot_of_a_bulk_call(
-    limits: Mapping[str, int],
-) -> None:
-    """Beside a flood of bulk calls, it waits for no time at all."""
+def waits_beside_bulk(limits: Mapping[str, int]) -> list[float]:
+    """Return what interactive calls wait for beside a flood of others."""
 
     async def run() -> list[float]:
         world = World(limited(**limits))
@@ -136,7 +146,22 @@ def test_an_interactive_call_takes_the_slot_of_a_bulk_call(
             assert world.provider.within(60) <= 1200
         return waits
 
-    assert max(run_virtually(run())) <= 0.01
+    return run_virtually(run())
+
+
+@pytest.mark.parametrize("limits", LIMITS[:2], ids=KINDS[:2])
+def test_an_interactive_call_takes_the_slot_of_a_bulk_call(
+    limits: Mapping[str, int],
+) -> None:
+    """It waits for no time at all."""
+    assert max(waits_beside_bulk(limits)) <= 0.01
+
+
+def test_without_the_slots_of_bulk_calls_interactive_ones_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(HeldSlots, "take", lambda *_: None)
+    assert max(waits_beside_bulk(LIMITS[0])) > 0.05
 
 
 def test_an_interactive_call_finds_a_place_in_another_process() -> None:
