@@ -56,15 +56,18 @@ def tell(headers: Headers) -> None:
 
 
 def allowance(
-    headers: Headers, counted: Counted, below: float
+    headers: Headers, counted: Counted, below: float, usual: float = 0.0
 ) -> Allowance | None:
-    """Read what is left; the reset only if that is less than `below`."""
+    """Read what is left; the reset only where it matters.
+
+    If less than `below` is left, or the limit is less than `usual`.
+    """
     for names in _NAMES[counted]:
         left = number(headers.get(names["remaining"]))
         if left is None:
             continue
         limit = number(headers.get(names["limit"]))
-        if left >= below:
+        if left >= below and (limit is None or limit >= usual):
             return Allowance(left, limit)
         reset = headers.get(names["reset"])
         return Allowance(left, limit, moment_or_duration(reset, time.time()))

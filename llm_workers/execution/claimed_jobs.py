@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from api.models.job_fields import ServiceClass
 from api.services.queue.job_work import ClaimedJob
+from llm_sdks.resilience.fair_queue import BULK_SHARE
 from llm_sdks.resilience.headroom import Headroom
 
 
@@ -14,8 +15,12 @@ class ClaimedJobs:
     Bulk jobs leave places free as interactive ones needed them lately.
     """
 
-    def __init__(self, timer: Callable[[], float]) -> None:
+    def __init__(
+        self, timer: Callable[[], float], bulk_share: float = BULK_SHARE
+    ) -> None:
         self._timer = timer
+        self._bulk_share = bulk_share
+        self._bulk_due = 0.0
         self._running = self._running_urgent = 0
         self._urgent: deque[ClaimedJob] = deque()
         self._bulk: deque[ClaimedJob] = deque()
@@ -53,7 +58,9 @@ class ClaimedJobs:
 
         It counts as running until `ended`.
         """
-        if self._urgent and self._running < concurrency:
+        if self._running >= concurrency:
+            return None
+        if self._urgent and not self._is_bulk_due():
             self._running += 1
             self._running_urgent += 1
             return self._urgent.popleft()
@@ -78,8 +85,21 @@ class ClaimedJobs:
         )
 
     def urgent_room(self, concurrency: int) -> int:
-        """Return how many interactive jobs could begin at once."""
-        return concurrency - self._running - len(self._urgent)
+        """Return how many more interactive jobs may be claimed.
+
+        They get the next places that come free, whoever has them now.
+        """
+        return concurrency - self._held_urgent
+
+    def _is_bulk_due(self) -> bool:
+        """Tell whether a bulk job begins before interactive ones."""
+        if not self._bulk:
+            return False
+        self._bulk_due += self._bulk_share
+        if self._bulk_due < 1:
+            return False
+        self._bulk_due -= 1
+        return True
 
     @property
     def _held_urgent(self) -> int:

@@ -13,7 +13,7 @@ import structlog
 from api.models.job_fields import ServiceClass
 from api.models.metrics import Metrics
 from api.models.worker_models import WorkerConfig
-from api.services.limits.claims import ClaimGuard
+from api.services.limits.claims import LOOK_SECONDS, ClaimGuard
 from api.services.queue import job_outcomes
 from api.services.queue.cancellations import Canceled
 from api.services.queue.job_outcomes import Result, expiry_error
@@ -34,6 +34,8 @@ from utilities.clock import Clock, now_ms
 from utilities.cosmos_connector import ObjectId, StoreError
 from utilities.tasks import cancel_until_ended
 
+# How often a worker without free places looks for interactive jobs.
+_URGENT_POLL_SECONDS = 1.0
 # Jobs that are due within one tick are claimed together.
 _TICK_SECONDS = 0.1
 # Leases that could not be extended are tried again after this part of the
@@ -98,6 +100,7 @@ class JobRunner:
         self._news = asyncio.Event()
         self._stopping = False
         self._may_be_more = self._may_be_urgent = True
+        self._looked = 0.0
         self._poll_seconds = self._times.first_poll
         # When jobs that were requeued are due: ticks of `_TICK_SECONDS`.
         self._due: list[int] = []
@@ -169,8 +172,7 @@ class JobRunner:
             most = self._read_config().concurrency
             free = most - self._ready.kept(most) + self._prefetch.count - held
             may_claim = free > 0 and self._may_be_more
-            if self._may_be_urgent and self._ready.are_mixed:
-                may_claim |= self._ready.urgent_room(most) > 0
+            may_claim |= self._looks_for_urgent(free)
             if may_claim and not self._writer.is_full:
                 await self._claim(free)
             else:
@@ -180,8 +182,9 @@ class JobRunner:
         """Claim interactive jobs, if there are such, then any."""
         config = self._read_config()
         try:
-            if self._may_be_urgent and self._ready.are_mixed:
+            if self._looks_for_urgent(free):
                 self._may_be_urgent = False
+                self._looked = time.monotonic()
                 room = self._ready.urgent_room(config.concurrency)
                 found = await self._claimer.claim(
                     config, max(room, 0), ServiceClass.INTERACTIVE
@@ -192,6 +195,21 @@ class JobRunner:
                 await self._claim_any(config, free)
         except StoreError as error:
             log.warning("claim_failed", error=type(error).__name__)
+
+    def _looks_for_urgent(self, free: int) -> bool:
+        """Tell whether to claim interactive jobs on their own.
+
+        A worker whose bulk jobs wait for a model claims no others of that
+        model. While interactive jobs come, they are looked for at once,
+        otherwise now and then.
+        """
+        if not self._may_be_urgent:
+            return False
+        if self._ready.are_mixed:
+            return self._ready.urgent_room(self._read_config().concurrency) > 0
+        if free > 0 and not self._running:
+            return False
+        return time.monotonic() - self._looked >= LOOK_SECONDS
 
     async def _claim_any(self, config: WorkerConfig, free: int) -> None:
         self._may_be_more = False
@@ -218,8 +236,9 @@ class JobRunner:
 
     def _wait_seconds(self, free: int) -> float | None:
         if free <= 0:
-            # A call that ends is the news.
-            return self._times.first_poll if self._ready.are_mixed else None
+            # A call that ends is the news, or an interactive job.
+            mixed = self._ready.are_mixed
+            return self._times.first_poll if mixed else _URGENT_POLL_SECONDS
         wait = self._poll_seconds
         now = self._clock() / 1000
         while self._due and self._due[0] * _TICK_SECONDS <= now:

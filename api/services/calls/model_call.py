@@ -26,10 +26,14 @@ class Account:
     is_batch: bool = False
 
     @property
+    def is_urgent(self) -> bool:
+        """Whether a person waits for the answer."""
+        return self.service_class is ServiceClass.INTERACTIVE
+
+    @property
     def turn(self) -> Turn:
         """Whose turn it is when calls have to wait."""
-        is_urgent = self.service_class is ServiceClass.INTERACTIVE
-        return Turn(self.client_id, is_urgent)
+        return Turn(self.client_id, self.is_urgent)
 
 
 NO_ACCOUNT = Account()

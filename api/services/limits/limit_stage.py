@@ -133,7 +133,9 @@ class _Limited:
         ):
             # The last one is the model's.
             for scope in scopes[-1:]:
-                left = allowance(headers, counted, scope.next_block)
+                left = allowance(
+                    headers, counted, scope.next_block, scope.per_minute
+                )
                 if left is not None:
                     scope.correct(left)
 

@@ -55,7 +55,7 @@ class PlaceScope:
         self._queue: FairQueue[Waiter[bool]] = FairQueue(
             self._weight, bulk_share
         )
-        self._running = 0
+        self._running = self._urgent = 0
         # Of those that run, the bulk calls, by client.
         self._bulk: Counter[str] = Counter()
         self._headroom = Headroom()
@@ -171,10 +171,6 @@ class PlaceScope:
     def _weight(self, client_id: str) -> float:
         return self._parts.weight(client_id, self._weights(client_id))
 
-    @property
-    def _urgent(self) -> int:
-        return self._running - self._bulk.total()
-
     def _note(self, urgent: int) -> None:
         self._headroom.note(urgent, self._clock() / 1000)
 
@@ -197,6 +193,7 @@ class PlaceScope:
     def _count(self, turn: Turn, change: int) -> None:
         self._running += change
         if turn.is_urgent:
+            self._urgent += change
             return
         self._bulk[turn.client_id] += change
         if not self._bulk[turn.client_id]:

@@ -41,6 +41,8 @@ _WAVE = 0.8
 # The part of a minute's limit that is kept at hand, and how exactly.
 _NEEDED_PART = 0.02
 _CORRECTED_MS = 50.0
+# A limit that is reset later counts by the minute, or by longer times.
+_A_SECOND = 1.5
 # The share of the newest measurement of how many calls come.
 _NEWEST = 0.3
 # The most calls that may wait for slots of one process.
@@ -55,6 +57,14 @@ def room_of(client_id: str, most: int, waiting: Counter[str]) -> int:
     part = math.ceil(most / len({*waiting, client_id}))
     free = most - waiting.total()
     return max(free, part - waiting[client_id], 0)
+
+
+def _add(counter: Counter[str], name: str, change: int) -> None:
+    count = counter[name] + change
+    if count > 0:
+        counter[name] = count
+    else:
+        del counter[name]
 
 
 class RateScope:
@@ -114,17 +124,17 @@ class RateScope:
         Raises:
             TimeoutError: there was none in time.
         """
-        turn = account.turn
+        is_urgent = account.is_urgent
         with self._lock:
             self._came += 1
             self._count(account, 1)
             usual = self._usual or units
             self._usual = usual + 0.1 * (units - usual)
-            if found := self._slot_now(units, is_urgent=turn.is_urgent):
-                return self._hold(found, is_urgent=turn.is_urgent)
-            waiter = Waiter[Slot](units, turn)
-            self._queue.push(turn, waiter)
-            wakes = turn.is_urgent or len(self._queue) == 1
+            if found := self._slot_now(units, is_urgent=is_urgent):
+                return self._hold(found, is_urgent=is_urgent)
+            waiter = Waiter[Slot](units, account.turn)
+            self._queue.push(waiter.turn, waiter)
+            wakes = is_urgent or len(self._queue) == 1
         if wakes:
             self._wake()
         try:
@@ -176,8 +186,10 @@ class RateScope:
         come back; for no longer, as there are limits that are reset all at
         once and limits that fill up steadily, and both say the same.
         """
-        told = left.limit or self.per_minute
-        self._told = told
+        told, reset = left.limit or self.per_minute, left.reset
+        # Others count by the second.
+        if told >= self.per_minute or (reset or 0.0) > _A_SECOND:
+            self._told = told
         a_minute = min(told, self.per_minute)
         # A limit of which half a second is a large part is used up quickly.
         needed = min(self.next_block, _NEEDED_PART * a_minute)
@@ -292,13 +304,9 @@ class RateScope:
             self._spare.append(Slot(slot.moment, slot.units))
 
     def _count(self, account: Account, change: int) -> None:
-        counters = [self._pending]
-        if account.turn.is_urgent:
-            counters.append(self._urgent)
-        for counter in counters:
-            counter[account.client_id] += change
-            if counter[account.client_id] <= 0:
-                del counter[account.client_id]
+        _add(self._pending, account.client_id, change)
+        if account.is_urgent:
+            _add(self._urgent, account.client_id, change)
 
     def _asks(self) -> list[Ask]:
         """Say what the clients want whose calls wait for slots."""

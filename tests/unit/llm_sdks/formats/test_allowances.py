@@ -27,6 +27,9 @@ def test_little_that_is_left_is_read_with_limit_and_reset() -> None:
     read = allowance(OPENAI, Counted.REQUESTS, 10)
     assert read == Allowance(3, 600, 62)
     assert allowance(OPENAI, Counted.REQUESTS, 3) == Allowance(3, 600)
+    # A limit that is lower than ours: by the minute, or by the second?
+    lower = allowance(OPENAI, Counted.REQUESTS, 3, usual=1200)
+    assert lower == Allowance(3, 600, 62)
     assert allowance(OPENAI, Counted.TOKENS, 2e5) == Allowance(
         149_984, 150_000, 0.006
     )

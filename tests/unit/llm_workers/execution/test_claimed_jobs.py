@@ -54,7 +54,7 @@ def test_bulk_jobs_leave_places_as_interactive_ones_needed() -> None:
     assert len(begun) == 10
     jobs.ended(one)
     assert jobs.next(10) is None
-    assert (jobs.kept(10), jobs.urgent_room(10)) == (1, 1)
+    assert (jobs.kept(10), jobs.urgent_room(10)) == (1, 10)
     jobs.add([other := urgent()])
     assert jobs.next(10) is other
     jobs.ended(other)
@@ -68,3 +68,15 @@ def test_a_job_can_be_taken_out() -> None:
     jobs.remove(first)
     assert len(jobs) == 1
     assert jobs.pop() is second
+
+
+def test_a_flood_of_interactive_jobs_leaves_bulk_jobs_a_share() -> None:
+    jobs = ClaimedJobs(Timer())
+    jobs.add([*(urgent() for _ in range(100)), *(bulk() for _ in range(9))])
+    begun = []
+    for _ in range(80):
+        job = jobs.next(1)
+        assert job is not None
+        begun.append(job.service_class)
+        jobs.ended(job)
+    assert begun.count(ServiceClass.BULK) == 4
