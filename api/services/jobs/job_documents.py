@@ -154,7 +154,7 @@ def _with_times(current: Current, changes: Document, now: int) -> Document:
 
 
 def _with_rank(current: Current, changes: Document, aging: Aging) -> Document:
-    """Add the place in the queue of a job that moves in it, or returns."""
+    """Add the place in the queue of a job that moves in it."""
     if not _RANKED & changes.keys():
         return {}
     rank = aging.rank(
@@ -254,9 +254,9 @@ _WORK = frozenset(
         "metaModel",
     }
 )
-# What the order of claims depends on; a job of an earlier version gets its
-# rank when it is set to PENDING.
-_RANKED = frozenset({"priority", "serviceClass", "status"})
+# What the order of claims depends on. A job that is set to PENDING keeps its
+# rank; one that ended in an earlier version has none, and comes first.
+_RANKED = frozenset({"priority", "serviceClass"})
 # Of few jobs; the others do not carry them.
 _SELDOM = (
     "id",
