@@ -141,6 +141,10 @@ bench-resilience: $(READY) ## Measure what a provider's failures cost
 	@$(INSTALL) -r requirements-tools.lock
 	@$(BIN)/python -m benchmarks.resilience
 
+bench-fairness: $(READY) ## Measure what clients and interactive calls wait beside floods, about 5 minutes
+	@$(INSTALL) -r requirements-tools.lock
+	@$(BIN)/python -m benchmarks.fairness
+
 bench-scaling: $(READY) ## Measure 1, 2 and 3 worker processes on one queue
 	@$(INSTALL) -r requirements-tools.lock
 	@$(BIN)/python -m benchmarks.scaling
@@ -154,4 +158,4 @@ clean: ## Remove everything that can be made again (not ./data, not .env)
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help setup demo demo-image doctor image-digests lock run sbom test coverage test-long lint openapi fuzz chaos bench bench-full \
-	bench-resilience bench-scaling bench-simulator clean
+	bench-fairness bench-resilience bench-scaling bench-simulator clean

@@ -28,6 +28,7 @@ from api.services.monitoring.health_service import HealthService
 from api.services.prompts.prompt_flow_service import PromptFlowService
 from api.services.prompts.prompt_service import PromptService
 from api.services.prompts.version_counters import VersionCounters
+from api.services.queue.queue_order import Aging
 from api.services.runs.run_service import RunService
 from api.services.streams.stream_service import StreamService
 from api.services.workers.worker_service import WorkerDefaults, WorkerService
@@ -57,7 +58,7 @@ def build_services(shared: Shared) -> Services:
         prompt_flows=flows,
         jobs=jobs,
         answer_jobs=AnswerJobs(
-            documents("jobs"), shared.signals, shared.clock
+            documents("jobs"), shared.signals, shared.clock, _aging(shared)
         ),
         job_cancel=_job_cancel(shared),
         job_bulk=bulk,
@@ -123,7 +124,12 @@ def _jobs(
         shared.signals,
         shared.clock,
         shared.endings,
+        _aging(shared),
     )
+
+
+def _aging(shared: Shared) -> Aging:
+    return Aging(shared.settings.priority_aging_seconds)
 
 
 def _job_cancel(shared: Shared) -> JobCancel:
@@ -143,6 +149,7 @@ def _job_bulk(shared: Shared) -> JobBulk:
         shared.signals,
         shared.clock,
         endings=shared.endings,
+        aging=_aging(shared),
     )
 
 

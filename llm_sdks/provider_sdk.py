@@ -27,6 +27,7 @@ from llm_sdks.base_sdk import (
 )
 from llm_sdks.errors import CannotConnectError, ConfigurationError
 from llm_sdks.formats import failures
+from llm_sdks.formats.allowances import tell
 from llm_sdks.formats.answer_reader import AnswerReader
 from llm_sdks.formats.reading import Part
 from llm_sdks.formats.sse import EventReader, json_events
@@ -256,6 +257,7 @@ class ProviderSDK(BaseLLMSDK):
     def _reader(
         self, request: CompletionRequest, headers: Mapping[str, str]
     ) -> AnswerReader:
+        tell(headers)
         key = request.config.api_key.get_secret_value()
         return AnswerReader(self, key, headers)
 
