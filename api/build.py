@@ -5,6 +5,7 @@ from api.core.scrape_access import ScrapeAccess
 from api.dependencies.services import Services
 from api.services.calls.live_stream import StreamLimits
 from api.services.clients.client_service import ClientService
+from api.services.jobs.answer_jobs import AnswerJobs
 from api.services.jobs.job_bulk import JobBulk
 from api.services.jobs.job_cancel import JobCancel
 from api.services.jobs.job_ends import JobEnds
@@ -46,6 +47,9 @@ def build_services(shared: Shared) -> Services:
         prompts=prompts,
         prompt_flows=flows,
         jobs=jobs,
+        answer_jobs=AnswerJobs(
+            documents("jobs"), shared.signals, shared.clock
+        ),
         job_cancel=_job_cancel(shared),
         job_bulk=_job_bulk(shared),
         job_ends=JobEnds(documents("jobs"), shared.signals),

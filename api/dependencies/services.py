@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from api.core.login_limits import LoginLimits
 from api.core.scrape_access import ScrapeAccess
 from api.services.clients.client_service import ClientService
+from api.services.jobs.answer_jobs import AnswerJobs
 from api.services.jobs.job_bulk import JobBulk
 from api.services.jobs.job_cancel import JobCancel
 from api.services.jobs.job_ends import JobEnds
@@ -41,6 +42,7 @@ class Services:
     prompts: PromptService
     prompt_flows: PromptFlowService
     jobs: JobService
+    answer_jobs: AnswerJobs
     job_bulk: JobBulk
     job_cancel: JobCancel
     job_ends: JobEnds

@@ -1,0 +1,201 @@
+"""Jobs that are known by what they ask: the cache of answers.
+
+The content of such a job makes its id. Whoever asks the same, in any
+process and also after a crash, finds the job that was queued first, with
+its answer if it has one: nothing is asked twice. Everything that does not
+change the answer, such as who asks, is not part of the id.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from api.models.job_models import JobCreate
+from api.models.job_status import JobStatus, has_ended
+from api.models.metrics import ProcessingMetrics
+from api.models.model_models import Model
+from api.services.jobs import idempotency, job_documents
+from api.services.jobs.idempotency import JobKey
+from utilities import payload
+from utilities.clock import Clock, now_ms
+from utilities.cosmos_connector import Document, Documents, ObjectId
+from utilities.signals import Signals, jobs_waiting
+from utilities.slices import blocks, in_slices
+
+EVALUATE_OPERATION, JUDGE_OPERATION = "evaluate", "judge"
+# No key of a client has a null character.
+_PREFIX = "\x00answer\x00"
+_BLOCK = 500
+_FIELDS = (
+    "status",
+    "responseData",
+    "errorData",
+    "processingMetrics",
+    "clientReference",
+    "_metadata",
+)
+_ANSWERED = (
+    JobStatus.PROCESSED,
+    JobStatus.CONSUMED,
+    JobStatus.ERROR_CONSUMING,
+)
+# The fields of a model that change what it answers, or whether it does.
+_OF_THE_ANSWER = frozenset(
+    {
+        "sdk", "endpoint", "api_type", "api_version", "deployment", "service",
+        "max_token", "max_completion_token", "min_temperature",
+        "max_temperature", "profile",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerJob:
+    """A job as its askers see it; `answer` is its parsed answer.
+
+    `reference` is what its first asker has noted on it.
+    """
+
+    job_id: str
+    status: JobStatus
+    is_deleted: bool
+    reference: Mapping[str, Any]
+    answer: Any = None
+    error: Mapping[str, Any] | None = None
+    metrics: ProcessingMetrics | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it still waits or runs."""
+        return not self.is_deleted and not has_ended(self.status)
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether it has an answer."""
+        return not self.is_deleted and self.status in _ANSWERED
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Self:
+        """Read a stored job."""
+        metrics = document.get("processingMetrics")
+        return cls(
+            job_id=str(document["_id"]),
+            status=JobStatus(document["status"]),
+            is_deleted=document["_metadata"]["isDeleted"],
+            reference=_loaded(document, "clientReference") or {},
+            answer=_loaded(document, "responseData"),
+            error=_loaded(document, "errorData"),
+            metrics=metrics and ProcessingMetrics.model_validate(metrics),
+        )
+
+
+class AnswerJobs:
+    """Finds and queues the jobs that are known by their content."""
+
+    def __init__(
+        self, documents: Documents, signals: Signals, clock: Clock = now_ms
+    ) -> None:
+        self._documents = documents
+        self._signals = signals
+        self._clock = clock
+
+    async def find(self, job_ids: Sequence[str]) -> dict[str, AnswerJob]:
+        """Return those that exist, also deleted ones, by their ids."""
+        found: dict[str, AnswerJob] = {}
+        for block in blocks([ObjectId(each) for each in job_ids], _BLOCK):
+            documents = await self._documents.find_all(
+                {"_id": {"$in": list(block)}}, fields=_FIELDS
+            )
+            jobs = await in_slices(AnswerJob.from_document, documents)
+            found |= {job.job_id: job for job in jobs}
+        return found
+
+    async def ended(self, job_ids: Sequence[str]) -> set[str]:
+        """Return the ids of those that neither wait nor run.
+
+        Also of those that do not exist.
+        """
+        left = set(job_ids)
+        for block in blocks([ObjectId(each) for each in job_ids], _BLOCK):
+            where = {
+                "_id": {"$in": list(block)},
+                "status": {"$in": [JobStatus.PENDING, JobStatus.PROCESSING]},
+            }
+            # Spelled so, living jobs only: a deleted one has ended.
+            found = await self._documents.find(where, fields=["_id"])
+            left -= {str(document["_id"]) for document in found}
+        return left
+
+    async def submit(
+        self, requests: Mapping[str, JobCreate], client_id: str
+    ) -> int:
+        """Queue jobs by their ids; those that exist stay as they are.
+
+        The caller has made sure that their prompts and models exist.
+        Returns how many are new.
+        """
+        now = self._clock()
+
+        def document(numbered: tuple[int, tuple[str, JobCreate]]) -> Document:
+            index, (job_id, request) = numbered
+            return {
+                "_id": ObjectId(job_id),
+                **job_documents.new(request, client_id, now, index),
+            }
+
+        documents = await in_slices(document, enumerate(requests.items()))
+        if not documents:
+            return 0
+        new = 0
+        for block in blocks(documents, _BLOCK):
+            _, taken = await self._documents.insert_many(block)
+            new += len(block) - len(taken)
+        self._signals.publish(jobs_waiting(client_id))
+        return new
+
+
+def content_of(
+    request: JobCreate, system: str, model: Model, *, scope: str = ""
+) -> str:
+    """Give a key of what the job asks, in hexadecimal digits.
+
+    `system` is the text of its prompts. `scope` separates jobs that ask
+    the same: only those with the same one share answers.
+    """
+    asked = {
+        "operation": request.operation,
+        "system": system,
+        "requestData": request.request_data,
+        "model": model.model_id,
+        "settings": _settings(model),
+        "temperature": request.temperature,
+        "responseFormat": request.response_format,
+        "responseSchema": request.response_schema,
+        "scope": scope,
+    }
+    text = json.dumps(asked, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def job_id_of(client_id: str, content: str, attempt: int = 0) -> str:
+    """Give the id of a client's job with this content."""
+    key = JobKey(f"{_PREFIX}{content}/{attempt}", "")
+    return str(idempotency.job_id(client_id, key))
+
+
+def _settings(model: Model) -> Document:
+    fields = model.model_dump(
+        mode="json",
+        by_alias=True,
+        include=set(_OF_THE_ANSWER),
+        exclude_none=True,
+    )
+    # Without a deployment, the provider's model has the model's name.
+    return {**fields, "deployment": model.deployment or model.name}
+
+
+def _loaded(document: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401 - JSON
+    text = document.get(name)
+    return payload.load(text) if isinstance(text, str) else text

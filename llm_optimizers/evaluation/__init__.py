@@ -1,0 +1,1 @@
+"""Scores prompts and models on datasets, through the queue."""
