@@ -41,6 +41,8 @@ class ItemScores:
     def __init__(
         self, work: EvaluationWork, questions: Questions, jobs: AnswerJobs
     ) -> None:
+        # May be changed: the share of several works that are done at once.
+        self.parallelism = work.parallelism
         self._work = work
         self._questions = questions
         self._jobs = jobs
@@ -79,7 +81,7 @@ class ItemScores:
         )
 
     def _room(self) -> int:
-        return self._work.parallelism - len(self._open)
+        return self.parallelism - len(self._open)
 
     async def _read_ended(self) -> None:
         ended = await self._jobs.ended(list(self._open))

@@ -196,6 +196,12 @@ async def _indexes_of_the_ledger(database: Database) -> None:
     await ledger.create_index([("runId", 1)])
 
 
+async def _indexes_of_run_waves(database: Database) -> None:
+    for name in ("run_waves", "run_candidates"):
+        await database[name].create_index([("runId", 1), ("number", 1)])
+        await database[name].create_index([("clientId", 1)])
+
+
 STEPS: tuple[Step, ...] = (
     _first_indexes,
     _indexes_of_streams,
@@ -210,6 +216,7 @@ STEPS: tuple[Step, ...] = (
     _index_of_batches,
     _error_types,
     _indexes_of_the_ledger,
+    _indexes_of_run_waves,
 )
 
 
