@@ -18,7 +18,9 @@ from api.middleware.request_quota import RequestQuotaMiddleware
 from api.routers import (
     budgets,
     clients,
+    datasets,
     docs,
+    evaluations,
     health,
     home,
     jobs,
@@ -44,6 +46,8 @@ _ROUTERS = (
     prompt_flows.router,
     jobs.router,
     runs.router,
+    datasets.router,
+    evaluations.router,
     streams.router,
     usage.router,
     budgets.router,

@@ -3,8 +3,14 @@
 from api.core.login_limits import LoginLimits
 from api.core.scrape_access import ScrapeAccess
 from api.dependencies.services import Services
+from api.models.evaluation_models import EvaluationStatus
 from api.services.calls.live_stream import StreamLimits
 from api.services.clients.client_service import ClientService
+from api.services.datasets.dataset_service import DatasetService
+from api.services.datasets.job_items import JobItems
+from api.services.datasets.upload import DatasetUpload
+from api.services.evaluations.evaluation_service import EvaluationService
+from api.services.evaluations.result_store import ResultStore
 from api.services.jobs.answer_jobs import AnswerJobs
 from api.services.jobs.job_bulk import JobBulk
 from api.services.jobs.job_cancel import JobCancel
@@ -22,11 +28,14 @@ from api.services.monitoring.health_service import HealthService
 from api.services.prompts.prompt_flow_service import PromptFlowService
 from api.services.prompts.prompt_service import PromptService
 from api.services.prompts.version_counters import VersionCounters
-from api.services.runs.run_service import RunService
+from api.services.runs.run_jobs import RunJobs
+from api.services.runs.run_service import OnDatasets, RunService
+from api.services.runs.run_waves import CANDIDATES, WAVES, RunWaves
 from api.services.streams.stream_service import StreamService
 from api.services.workers.worker_service import WorkerDefaults, WorkerService
 from api.shared import Shared
 from config import Settings
+from utilities.signals import EVALUATIONS_CHANGED
 
 
 def build_services(shared: Shared) -> Services:
@@ -37,6 +46,8 @@ def build_services(shared: Shared) -> Services:
     flows = PromptFlowService(documents("prompt_flows"))
     jobs = _jobs(shared, models, prompts, flows)
     workers, health = _workers(shared), _model_health(shared)
+    datasets, bulk = _datasets(shared), _job_bulk(shared)
+    results = ResultStore(documents("evaluation_results"))
     pepper = settings.api_key_pepper.get_secret_value()
     logins = LoginLimits(settings.failed_logins_per_minute)
     return Services(
@@ -51,12 +62,28 @@ def build_services(shared: Shared) -> Services:
             documents("jobs"), shared.signals, shared.clock
         ),
         job_cancel=_job_cancel(shared),
-        job_bulk=_job_bulk(shared),
+        job_bulk=bulk,
         job_ends=JobEnds(documents("jobs"), shared.signals),
         job_waiting=JobWaiting(
             documents("workers"), shared.leases, models, health, clock
         ),
-        runs=_runs(shared, models, prompts, jobs),
+        runs=_runs(shared, models, prompts, jobs, datasets),
+        datasets=datasets,
+        dataset_upload=DatasetUpload(
+            datasets, settings.max_dataset_bytes, settings.data_dir
+        ),
+        evaluations=EvaluationService(
+            documents("evaluations"),
+            results,
+            datasets,
+            models,
+            prompts,
+            bulk,
+            shared.signals,
+            clock,
+        ),
+        evaluation_results=results,
+        evaluation_ends=_evaluation_ends(shared),
         streams=_streams(shared, models, prompts),
         budgets=BudgetService(shared.budget_limits, shared.budget_accounts),
         usage=UsageService(documents(COUNTERS)),
@@ -126,14 +153,40 @@ def _runs(
     models: ModelService,
     prompts: PromptService,
     jobs: JobService,
+    datasets: DatasetService,
 ) -> RunService:
+    documents = shared.documents
     return RunService(
-        shared.documents("runs"),
+        documents("runs"),
         models,
         prompts,
         jobs,
         shared.signals,
+        OnDatasets(
+            datasets,
+            RunJobs(documents("jobs"), shared.endings),
+            RunWaves(documents(WAVES), documents(CANDIDATES)),
+        ),
         shared.endings,
+    )
+
+
+def _datasets(shared: Shared) -> DatasetService:
+    return DatasetService(
+        shared.documents("datasets"),
+        shared.documents("dataset_blocks"),
+        JobItems(shared.documents("jobs")),
+        shared.settings.max_dataset_bytes,
+    )
+
+
+def _evaluation_ends(shared: Shared) -> JobEnds:
+    return JobEnds(
+        shared.documents("evaluations"),
+        shared.signals,
+        going_on=(EvaluationStatus.RUNNING,),
+        topic=EVALUATIONS_CHANGED,
+        name="evaluationEnds",
     )
 
 

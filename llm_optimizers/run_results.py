@@ -39,19 +39,26 @@ def outcomes(session: Session, prompt_ids: PromptIds, seed: int) -> Outcomes:
     assert best is not None  # noqa: S101 - as above
     pool = session.pool_of(best)
     before, after = _on_test(session.test_outcomes, baseline, best)
-    compared = statistics.compare(before, after, seed) if before else None
     return Outcomes(
         _scores(pool, baseline, prompt_ids, session.test_outcomes, seed),
         _scores(pool, best, prompt_ids, session.test_outcomes, seed),
         model_results(session, prompt_ids, seed),
-        compared
-        and RunTest(
-            difference=compared.difference,
-            interval=(compared.low, compared.high),
-            p_value=compared.p_value,
-            count=len(before),
-        ),
+        _test_of(before, after, seed),
         str(statistics.verdict(before, after, seed)) if before else None,
+    )
+
+
+def _test_of(
+    before: Sequence[float], after: Sequence[float], seed: int
+) -> RunTest | None:
+    if not before:
+        return None
+    compared = statistics.compare(before, after, seed)
+    return RunTest(
+        difference=compared.difference,
+        interval=(compared.low, compared.high),
+        p_value=compared.p_value,
+        count=len(before),
     )
 
 

@@ -1,7 +1,7 @@
 """Does a wave: scores candidates and asks for new prompts, all at once."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from api.models.dataset_models import DatasetItem
@@ -89,10 +89,8 @@ class WaveWork:
         asked = await self._asking.advance(max(room, 1))
         waits = asked > 0
         for position, (_, scores) in enumerate(self._scoring):
-            others = self._open_scores() - len(scores.open_jobs)
-            room = self._parallelism - min(asked, self._parallelism) - others
-            scores.parallelism = max(room, len(scores.open_jobs))
-            progress = await scores.advance()
+            room = self._parallelism - asked - self._open_scores()
+            progress = await scores.advance(max(room, 0))
             self._progress[position] = progress
             waits = waits or not progress.is_done
         return None if waits else self._found()
@@ -145,10 +143,10 @@ class WaveWork:
         return self._asking.failure
 
 
-def _used(outcomes: Sequence[ItemOutcome] | object) -> ProcessingMetrics:
+def _used(outcomes: Iterable[ItemOutcome]) -> ProcessingMetrics:
     return add_up(
         metrics
-        for each in outcomes  # type: ignore[attr-defined]
+        for each in outcomes
         for metrics in (each.metrics, each.judge_metrics)
     )
 

@@ -12,6 +12,7 @@ Listener = Callable[[], None]
 
 WORKERS_CHANGED = "workers"
 RUNS_CHANGED = "runs"
+EVALUATIONS_CHANGED = "evaluations"
 JOBS_ENDED = "ended"
 
 

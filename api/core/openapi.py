@@ -102,6 +102,12 @@ _TAGS = (
     ("prompt flows", "Prompt flow", "Named sequences of prompts."),
     ("jobs", "Job", "LLM work that workers take from a queue."),
     ("runs", "Run", "Metaprompting loops that improve a prompt."),
+    ("datasets", "Dataset", "Inputs, with what is expected of answers."),
+    (
+        "evaluations",
+        "Evaluation",
+        "Prompts and models, measured on a dataset.",
+    ),
     ("streams", "Stream", "One prompt, answered while the model writes."),
     ("usage", "Usage", "What calls have used and cost."),
     ("workers", "Worker", "Threads that run a client's jobs."),
@@ -116,6 +122,8 @@ _TAGS = (
         "Checks and metrics for load balancers, people and Prometheus.",
     ),
 )
+# Where a path's description may have schemas for the components.
+SCHEMAS_OF_BODY = "x-schemas"
 _NOUNS = {tag: noun for tag, noun, _ in _TAGS}
 
 _DESCRIPTION = """
@@ -220,6 +228,8 @@ def _completed(
     }
     for path, item in document["paths"].items():
         for method, operation in item.items():
+            # Of bodies that a path reads itself.
+            schemas.update(operation.pop(SCHEMAS_OF_BODY, {}))
             _complete(operation, accesses.get((path, method)))
     _drop_titles(document)
     return document

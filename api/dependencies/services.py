@@ -8,6 +8,10 @@ from fastapi import Depends, Request
 from api.core.login_limits import LoginLimits
 from api.core.scrape_access import ScrapeAccess
 from api.services.clients.client_service import ClientService
+from api.services.datasets.dataset_service import DatasetService
+from api.services.datasets.upload import DatasetUpload
+from api.services.evaluations.evaluation_service import EvaluationService
+from api.services.evaluations.result_store import ResultStore
 from api.services.jobs.answer_jobs import AnswerJobs
 from api.services.jobs.job_bulk import JobBulk
 from api.services.jobs.job_cancel import JobCancel
@@ -49,6 +53,11 @@ class Services:
     job_waiting: JobWaiting
     streams: StreamService
     runs: RunService
+    datasets: DatasetService
+    dataset_upload: DatasetUpload
+    evaluations: EvaluationService
+    evaluation_results: ResultStore
+    evaluation_ends: JobEnds
     usage: UsageService
     budgets: BudgetService
     workers: WorkerService
@@ -62,6 +71,11 @@ class Services:
     admin_api_key: str
     docs_user: str
     docs_secret: str
+
+    def release_waiting(self) -> None:
+        """Answer the requests that only wait for something to end."""
+        self.job_ends.release()
+        self.evaluation_ends.release()
 
 
 def get_services(request: Request) -> Services:
@@ -137,6 +151,26 @@ def get_run_service(services: AllServices) -> RunService:
     return services.runs
 
 
+def get_dataset_service(services: AllServices) -> DatasetService:
+    """Return the datasets' service."""
+    return services.datasets
+
+
+def get_dataset_upload(services: AllServices) -> DatasetUpload:
+    """Return what takes datasets in as files."""
+    return services.dataset_upload
+
+
+def get_evaluation_service(services: AllServices) -> EvaluationService:
+    """Return the evaluations' service."""
+    return services.evaluations
+
+
+def get_evaluation_ends(services: AllServices) -> JobEnds:
+    """Return what lets requests wait for evaluations."""
+    return services.evaluation_ends
+
+
 def get_usage_service(services: AllServices) -> UsageService:
     """Return what reads the ledger."""
     return services.usage
@@ -185,6 +219,10 @@ Ends = Annotated[JobEnds, Depends(get_job_ends)]
 Waiting = Annotated[JobWaiting, Depends(get_job_waiting)]
 Streams = Annotated[StreamService, Depends(get_stream_service)]
 Runs = Annotated[RunService, Depends(get_run_service)]
+Datasets = Annotated[DatasetService, Depends(get_dataset_service)]
+Uploads = Annotated[DatasetUpload, Depends(get_dataset_upload)]
+Evaluations = Annotated[EvaluationService, Depends(get_evaluation_service)]
+EvaluationEnds = Annotated[JobEnds, Depends(get_evaluation_ends)]
 UsageReports = Annotated[UsageService, Depends(get_usage_service)]
 Budgets = Annotated[BudgetService, Depends(get_budget_service)]
 Workers = Annotated[WorkerService, Depends(get_worker_service)]

@@ -5,8 +5,9 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from api.models.base import ApiModel, Name, StoredModel, example
-from api.models.job_fields import JsonPayload, RequestData
+from api.models.base import ApiModel, Name, StoredModel, Text, example
+from api.models.job_fields import ClientReference, JsonPayload, RequestData
+from api.models.job_status import JobStatus
 
 ITEMS_LIMIT = 100_000
 # A dataset without these cannot be split in the way that was asked for.
@@ -85,3 +86,75 @@ DATASET_EXAMPLE = example(
         {"requestData": {"text": "Never again."}, "expected": "negative"},
     ],
 )
+
+
+class ExpectedFrom(StrEnum):
+    """What is expected of items that are made from jobs."""
+
+    NOTHING = "nothing"
+    RESPONSE_DATA = "responseData"
+
+
+class JobSelection(ApiModel):
+    """Which jobs become items; every field that is given must match.
+
+    By default, those that are PROCESSED or CONSUMED.
+    """
+
+    operation: Text | None = None
+    status: JobStatus | None = None
+    model: Text | None = None
+    error_type: Text | None = None
+    batch_key: Name | None = None
+    client_reference: ClientReference | None = None
+    start: Annotated[Text | None, Field(alias="from")] = None
+    end: Annotated[Text | None, Field(alias="to")] = None
+    expected: Annotated[
+        ExpectedFrom,
+        Field(
+            description="`responseData`: the job's answer is what is "
+            "expected; jobs without one are left out."
+        ),
+    ] = ExpectedFrom.NOTHING
+    expected_path: Annotated[
+        Name | None,
+        Field(description="The part of the answer: `label`, or `/label`."),
+    ] = None
+
+
+class DatasetCreate(ApiModel):
+    """`POST /datasets`: with items, or from finished jobs."""
+
+    model_config = DATASET_EXAMPLE
+
+    name: Name
+    items: (
+        Annotated[
+            list[DatasetItemInput],
+            Field(min_length=1, max_length=ITEMS_LIMIT, fail_fast=True),
+        ]
+        | None
+    ) = None
+    from_jobs: JobSelection | None = None
+
+    @model_validator(mode="after")
+    def _has_a_source(self) -> Self:
+        if (self.items is None) == (self.from_jobs is None):
+            raise ValueError("give either items or fromJobs")
+        return self
+
+
+class DatasetColumns(ApiModel):
+    """Which columns of a file make an item.
+
+    Without `input`, all columns but the two others.
+    """
+
+    input: tuple[str, ...] | None = None
+    expected: str | None = None
+    id: str | None = None
+
+    @property
+    def is_default(self) -> bool:
+        """Whether none is named."""
+        return not (self.input or self.expected or self.id)

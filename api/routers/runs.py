@@ -26,10 +26,7 @@ _NO_WAY = {
     409: ["The run was changed at the same time; try again"],
 }
 _NOT_ENDED = {
-    400: [
-        "Only a run on a dataset that is COMPLETED can be published; this "
-        "one is RUNNING"
-    ]
+    400: ["Only a run on a dataset that is COMPLETED can be published"]
 }
 _CHANGED = overtaken("Run")
 

@@ -41,8 +41,6 @@ class ItemScores:
     def __init__(
         self, work: EvaluationWork, questions: Questions, jobs: AnswerJobs
     ) -> None:
-        # May be changed: the share of several works that are done at once.
-        self.parallelism = work.parallelism
         self._work = work
         self._questions = questions
         self._jobs = jobs
@@ -61,17 +59,21 @@ class ItemScores:
         """The jobs whose ends bring the scoring on."""
         return frozenset(self._open)
 
-    @property
-    def has_room(self) -> bool:
-        """Whether more items could be asked for than there are."""
-        return self._room() > 0 and not (self._ready or self._items)
+    async def advance(self, room: int | None = None) -> EvaluationProgress:
+        """Read what has ended, and queue what there is room for.
 
-    async def advance(self) -> EvaluationProgress:
-        """Read what has ended, and queue what there is room for."""
+        `room` is how many more jobs may be open than are; None: as many as
+        the work's `parallelism` leaves.
+        """
+        most = self._work.parallelism
+        if room is not None:
+            most = min(most, len(self._open) + room)
         before = self._new_jobs
         await self._read_ended()
-        while self._room() > 0 and (self._ready or self._items):
-            await self._ask(await self._next(min(self._room(), _CHUNK)))
+        while (left := most - len(self._open)) > 0 and (
+            self._ready or self._items
+        ):
+            await self._ask(await self._next(min(left, _CHUNK)))
         return EvaluationProgress(
             self._outcomes,
             self.open_jobs,
@@ -79,9 +81,6 @@ class ItemScores:
             len(self._blocked),
             self._new_jobs - before,
         )
-
-    def _room(self) -> int:
-        return self.parallelism - len(self._open)
 
     async def _read_ended(self) -> None:
         ended = await self._jobs.ended(list(self._open))

@@ -21,16 +21,15 @@ from api.models.metric_models import (
     parts_of,
 )
 from llm_optimizers.evaluation.values import (
-    NoValueError,
     equal,
     number_of,
     plain,
     shown,
     text_of,
-    value_at,
     word_f1,
 )
 from utilities import json_schema, payload
+from utilities.json_path import NoValueError, value_at
 
 ENTRY_POINTS = "metasync.metrics"
 _NO_JUDGEMENTS: Mapping[int, Any] = {}

@@ -1,4 +1,4 @@
-"""Values inside answers: found by their paths, compared, read as text."""
+"""Values of answers: compared, and read as texts and numbers."""
 
 import re
 import string
@@ -7,44 +7,12 @@ from typing import Any
 
 from pydantic_core import to_json
 
+from utilities.json_path import NoValueError
+
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 # What a text answer is stored in.
 _TEXT_FIELD = "text"
-
-
-class NoValueError(ValueError):
-    """There is no such value; says what was looked for."""
-
-
-def value_at(value: Any, path: str) -> Any:  # noqa: ANN401 - JSON
-    """Give the value at a path: `a.b.0`, or a JSON Pointer `/a/b/0`.
-
-    Raises:
-        NoValueError: there is none.
-    """
-    for name in _names(path):
-        if isinstance(value, dict) and name in value:
-            value = value[name]
-        elif isinstance(value, list) and _is_index(name, len(value)):
-            value = value[int(name)]
-        else:
-            raise NoValueError(f"there is no value at {path!r}")
-    return value
-
-
-def _names(path: str) -> list[str]:
-    if path.startswith("/"):
-        # RFC 6901: `~1` is a slash, `~0` a tilde.
-        return [
-            part.replace("~1", "/").replace("~0", "~")
-            for part in path[1:].split("/")
-        ]
-    return path.removeprefix("$.").split(".")
-
-
-def _is_index(name: str, length: int) -> bool:
-    return name.isascii() and name.isdecimal() and int(name) < length
 
 
 def plain(answer: Any, expected: Any) -> Any:  # noqa: ANN401 - JSON

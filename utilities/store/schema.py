@@ -196,6 +196,19 @@ async def _indexes_of_the_ledger(database: Database) -> None:
     await ledger.create_index([("runId", 1)])
 
 
+async def _indexes_of_datasets(database: Database) -> None:
+    await database["datasets"].create_index([("clientId", 1)])
+    blocks = database["dataset_blocks"]
+    await blocks.create_index([("datasetId", 1), ("number", 1)])
+    await blocks.create_index([("clientId", 1)])
+    evaluations = database["evaluations"]
+    await evaluations.create_index([("clientId", 1)])
+    await evaluations.create_index([("status", 1)])
+    results = database["evaluation_results"]
+    await results.create_index([("evaluationId", 1)])
+    await results.create_index([("clientId", 1)])
+
+
 async def _indexes_of_run_waves(database: Database) -> None:
     for name in ("run_waves", "run_candidates"):
         await database[name].create_index([("runId", 1), ("number", 1)])
@@ -216,6 +229,7 @@ STEPS: tuple[Step, ...] = (
     _index_of_batches,
     _error_types,
     _indexes_of_the_ledger,
+    _indexes_of_datasets,
     _indexes_of_run_waves,
 )
 

@@ -84,7 +84,7 @@ def _side(taken: int, count: int, fractions: SplitFractions) -> SplitName:
     """Give the side of the group that begins after `taken` items."""
     wanted = _wanted(fractions)
     for side, end in zip(wanted, accumulate(wanted.values()), strict=True):
-        # Half an item less: 0.5 of 3 items are 2, and 0.25 of 4 are 1.
+        # Rounded to the nearest: a half, down.
         if taken < end * count - 0.5:
             return side
     return list(wanted)[-1]

@@ -7,7 +7,7 @@ end in others.
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import structlog
 
@@ -38,8 +38,16 @@ class JobEnds(Loop):
         documents: Documents,
         signals: Signals,
         every_seconds: float = _EVERY_SECONDS,
+        *,
+        going_on: Collection[str] = CANCELABLE,
+        topic: str = JOBS_ENDED,
+        name: str = "jobEnds",
     ) -> None:
+        """Take the statuses that are no ends, and where ends are told."""
         super().__init__()
+        self.name = name
+        self._going_on = going_on
+        self._topic = topic
         self._documents = documents
         self._signals = signals
         self._every_seconds = every_seconds
@@ -48,9 +56,14 @@ class JobEnds(Loop):
 
     async def wait(self, job: Job, seconds: float) -> None:
         """Return when the job has ended, or after this time."""
-        if self._released or has_ended(job.status):
+        if not has_ended(job.status):
+            await self.wait_for(job.job_id, seconds)
+
+    async def wait_for(self, item_id: str, seconds: float) -> None:
+        """Do so for what was seen going on, by its id."""
+        if self._released:
             return
-        job_id = ObjectId(job.job_id)
+        job_id = ObjectId(item_id)
         future = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(job_id, []).append(future)
         # It may have ended since it was read.
@@ -69,14 +82,14 @@ class JobEnds(Loop):
     async def run(self) -> None:
         """Look for ends until stopped."""
         self.attach()
-        self._signals.subscribe(JOBS_ENDED, self._hear)
+        self._signals.subscribe(self._topic, self._hear)
         try:
             while not self.stopping:
                 await self.pause(self._every_seconds)
                 if self._waiting:
                     await self._look()
         finally:
-            self._signals.unsubscribe(JOBS_ENDED, self._hear)
+            self._signals.unsubscribe(self._topic, self._hear)
 
     def _hear(self) -> None:
         # Called on any thread.
@@ -98,7 +111,7 @@ class JobEnds(Loop):
         # "Not in", so that no server goes by an index of the status.
         where = {
             "_id": {"$in": list(ids)},
-            "status": {"$nin": list(CANCELABLE)},
+            "status": {"$nin": list(self._going_on)},
         }
         found = await self._documents.find(where, fields=["_id"])
         return [job["_id"] for job in found]

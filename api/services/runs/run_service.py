@@ -77,6 +77,7 @@ class RunService:
         self._prompts = prompts
         self._jobs = jobs
         self._signals = signals
+        self.on_datasets = on_datasets
         self._datasets = on_datasets.datasets
         self._run_jobs = on_datasets.jobs
         self._waves = on_datasets.waves
@@ -163,8 +164,7 @@ class RunService:
         run = await self.get(run_id, caller)
         if run.status is not RunStatus.COMPLETED or not run.best_prompt_ids:
             raise RuleError(
-                f"Only a run on a dataset that is COMPLETED can be "
-                f"published; this one is {run.status}"
+                "Only a run on a dataset that is COMPLETED can be published"
             )
         owner = Caller(run.client_id)
         published = PromptUpdate(status=PromptStatus.PUBLISHED)

@@ -133,7 +133,7 @@ async def test_no_more_jobs_are_open_than_asked_for(store: Store) -> None:
     scores = await evaluator(store).begin(work_of(store, 10, parallelism=3))
     progress = await scores.advance()
     assert (len(progress.open_jobs), progress.waiting) == (3, 7)
-    assert not scores.has_room
+    assert (await scores.advance(0)).new_jobs == 0
     await run_jobs(store, limit=2)
     progress = await scores.advance()
     assert (progress.new_jobs, len(progress.open_jobs)) == (2, 3)
