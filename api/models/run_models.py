@@ -4,7 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, WrapValidator
+from pydantic import Field
 
 from api.models.base import ApiModel, Name, StoredModel, example, is_unset
 from api.models.budget_models import MaxCost
@@ -106,17 +106,14 @@ class RunCreate(ApiModel):
         Field(description="The run fails before it costs more."),
     ] = None
 
+    @classmethod
+    def kind_of(cls, value: object) -> type[ApiModel]:
+        """Tell what a request is by its fields: errors are only those."""
+        on_dataset = isinstance(value, dict) and "datasetId" in value
+        return DatasetRunCreate if on_dataset else cls
 
-def _by_dataset(value: object, _: object) -> RunCreate | DatasetRunCreate:
-    """Read a request as what it is, so that its errors are only those."""
-    on_dataset = isinstance(value, dict) and "datasetId" in value
-    kind = DatasetRunCreate if on_dataset else RunCreate
-    return kind.model_validate(value)
 
-
-AnyRunCreate = Annotated[
-    RunCreate | DatasetRunCreate, WrapValidator(_by_dataset)
-]
+AnyRunCreate = RunCreate | DatasetRunCreate
 
 
 class StepFailure(ApiModel):

@@ -1,14 +1,17 @@
 """`/runs`: metaprompting loops."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Body, Response
+from fastapi.openapi.models import Example
 
 from api.core.problems import overtaken, problems
 from api.dependencies.callers import AnyCaller, ClientCaller
 from api.dependencies.services import Runs
+from api.models.base import example_of
 from api.models.optimization_models import DatasetRunCreate, RunCandidate
-from api.models.run_models import AnyRunCreate, Run, RunStatus
+from api.models.run_models import AnyRunCreate, Run, RunCreate, RunStatus
 from api.routers.pages import PageQuery, answer
 from api.routers.resource_route import ResourceRoute
 
@@ -25,6 +28,10 @@ _NO_WAY = {
     ],
     409: ["The run was changed at the same time; try again"],
 }
+_EXAMPLES: dict[str, Example] = {
+    "one input": {"value": example_of(RunCreate)},
+    "a dataset": {"value": example_of(DatasetRunCreate)},
+}
 _NOT_ENDED = {
     400: ["Only a run on a dataset that is COMPLETED can be published"]
 }
@@ -33,7 +40,9 @@ _CHANGED = overtaken("Run")
 
 @router.post("", status_code=201, responses=problems(_UNKNOWN))
 async def create_run(
-    request: AnyRunCreate, runs: Runs, caller: ClientCaller
+    request: Annotated[AnyRunCreate, Body(openapi_examples=_EXAMPLES)],
+    runs: Runs,
+    caller: ClientCaller,
 ) -> Run:
     """Start a run; it needs a running worker of the client.
 
