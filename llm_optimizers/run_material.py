@@ -4,10 +4,9 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from api.services.datasets.dataset_service import DatasetService
-
 from api.models.dataset_models import DatasetItem, SplitFractions
 from api.models.run_models import Run
+from api.services.datasets.dataset_service import DatasetService
 from api.services.runs import run_limits
 from api.services.runs.run_limits import Shares
 from api.services.shared.caller import Caller

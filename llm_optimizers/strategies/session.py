@@ -146,7 +146,7 @@ class Session:
         return reason
 
     def _new_search(self, model: str) -> Search:
-        chance = random.Random(f"{self._task.seed}:{model}")  # noqa: S311 - repeatable
+        chance = random.Random(f"{self._task.seed}:{len(self.searches)}")  # noqa: S311 - repeatable
         pool = Pool(self._task.validation)
         search = Search(self._task, model, pool, chance, self._numbers)
         if self.searches:
