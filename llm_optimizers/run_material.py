@@ -105,6 +105,8 @@ class MaterialReader:
             run.patience or run.max_iterations,
             run.target_score,
             _PROPOSALS,
+            run_limits.jobs_per_item(run.metric) if run.metric else 1,
+            run.max_tokens is not None or run.max_cost is not None,
         )
         return Task(
             await self._prompts.texts(run),

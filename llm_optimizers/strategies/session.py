@@ -135,6 +135,9 @@ class Session:
         for index, model in enumerate(self._models):
             search = self._new_search(model)
             seeds = self._seeds(search)
+            if self._task.limits.pilot and index == 0:
+                first = search.validation[:1]
+                yield from search.measure([(seeds[0].number, first)])
             yield from search.measure(
                 [(each.number, search.validation) for each in seeds]
             )
