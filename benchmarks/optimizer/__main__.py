@@ -11,6 +11,10 @@ from benchmarks.optimizer.hidden_rules import Settings
 from llm_optimizers.strategies.session import STRATEGIES
 
 
+_ADDS = "Who reflects adds a rule at the end; one in five is wrong."
+_REWRITES = "Who reflects also writes all rules anew, in another order."
+
+
 def main(
     seeds: Annotated[int, typer.Option(min=1)] = 3,
     runs: Annotated[int, typer.Option(min=1)] = 100,
@@ -21,11 +25,11 @@ def main(
 ) -> None:
     """Measure and print tables."""
     console = Console()
-    for misled in (0.2, 0.5):
+    for rewrites in (False, True):
         settings = Settings(
-            rules=rules, train=items, validation=items, misled=misled
+            rules=rules, train=items, validation=items, rewrites=rewrites
         )
-        console.print(f"A reflection is wrong {misled:.0%} of the time.")
+        console.print(_REWRITES if rewrites else _ADDS)
         console.print(simulated.table(seeds, settings))
     console.print(_no_effect(runs))
 

@@ -36,6 +36,9 @@ class Settings:
     easy: float = 0.1
     # How often who reflects names a rule that does not exist.
     misled: float = 0.2
+    # Who reflects writes all rules anew, in another order: changes of one
+    # prompt cannot be joined line by line.
+    rewrites: bool = False
     task_seconds: float = 0.02
     reflect_seconds: float = 0.1
     concurrency: int = 16
@@ -91,7 +94,11 @@ class HiddenRules:
         new = _rule("false", chance.randrange(10_000))
         if wrong and chance.random() >= self.settings.misled:
             new = str(self.needs[chance.choice(wrong)])
-        return f"{prompt}\n{new}"
+        if not self.settings.rewrites:
+            return f"{prompt}\n{new}"
+        rules = [*_RULE.findall(prompt), new]
+        chance.shuffle(rules)
+        return "\n".join([INSTRUCTION, *rules])
 
     def reply(self, system: str, asked: Mapping[str, Any]) -> str:
         """Answer as a model does: a case, or a question for a prompt."""

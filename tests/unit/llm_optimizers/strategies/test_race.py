@@ -15,7 +15,7 @@ ITEMS = [f"v{n}" for n in range(40)]
 
 def search_with(scores: dict[str, float]) -> Search:
     task = Task(("first",), (), ITEMS)
-    chance = random.Random(1)  # noqa: S311 - repeatable
+    chance = random.Random(1)
     search = Search(task, "m", Pool(ITEMS), chance, itertools.count())
     first = search.seed(("first",))
     search.pool.admit(first.number)

@@ -57,7 +57,7 @@ def results(session: Session, scores: dict[str, float]) -> Results:
             for item in each.items
         },
         [
-            f"<prompt>Try {random.Random(str(each.data)).random()}</prompt>"  # noqa: S311 - repeatable
+            f"<prompt>Try {random.Random(str(each.data)).random()}</prompt>"
             for each in session.proposed.wave
             if isinstance(each, Ask)
         ],
@@ -108,8 +108,8 @@ def test_no_strategy_is_told_more_than_ids_of_validation_and_test(
                 assert "v1" not in shown
                 assert "e1" not in shown
         session.accept(results(session, {}))
-    for each in session.candidates():
-        lines = each.examples.splitlines()
+    for candidate in session.candidates():
+        lines = candidate.examples.splitlines()
         assert all("v" not in line for line in lines if "{" in line)
 
 
@@ -131,7 +131,7 @@ def test_the_same_results_lead_to_the_same_waves(strategy: str) -> None:
         assert first.proposed == second.proposed
         # In another order, as they may be read.
         found = results(first, scores)
-        turned = dict(reversed(found.outcomes.items()))
+        turned = dict(reversed(list(found.outcomes.items())))
         first.accept(found)
         second.accept(replace(found, outcomes=turned))
     assert second.stopped
