@@ -10,7 +10,6 @@ from benchmarks.optimizer import no_effect, simulated
 from benchmarks.optimizer.hidden_rules import Settings
 from llm_optimizers.strategies.session import STRATEGIES
 
-
 _ADDS = "Who reflects adds a rule at the end; one in five is wrong."
 _REWRITES = "Who reflects also writes all rules anew, in another order."
 
