@@ -20,6 +20,7 @@ from api.services.runs.run_jobs import RunJobs, RunUsage
 from api.services.runs.run_service import RunService
 from api.services.runs.run_waves import RunWaves, StoredWave
 from llm_optimizers import run_results
+from llm_optimizers.call_bounds import CallBounds, at_once
 from llm_optimizers.run_material import (
     Material,
     MaterialReader,
@@ -34,6 +35,7 @@ from llm_optimizers.wave_cut import (
     Size,
     allowances,
     cut,
+    money_left,
     tightest,
 )
 from llm_optimizers.wave_text import (
@@ -62,6 +64,12 @@ _UNCONFIRMED = (
 _UNTESTED = (
     "A limit was reached before the test: there is no verdict. Allow more "
     "jobs, tokens or cost."
+)
+
+_NO_MONEY = (
+    "maxCost does not suffice for the first call: as much as it could cost at "
+    "most is set aside. Begin a new run with a higher maxCost, or set the "
+    "model's limit of tokens."
 )
 
 log = structlog.get_logger(__name__)
@@ -154,12 +162,14 @@ class DatasetRuns:
         jobs: RunJobs,
         materials: MaterialReader,
         maker: WaveMaker,
+        bounds: CallBounds,
     ) -> None:
         self._runs = runs
         self._waves = waves
         self._jobs = jobs
         self._materials = materials
         self._maker = maker
+        self._bounds = bounds
         self._live: dict[str, _Live] = {}
 
     def forget(self, run_id: str) -> None:
@@ -213,6 +223,8 @@ class DatasetRuns:
         found = await live.work.advance()
         if found is None:
             return False
+        if found.is_out_of_money and not (live.number or found.outcomes):
+            raise _StoppedError(_NO_MONEY)
         failure = found.failure
         if failure is not None and not failure.startswith(BUDGET_EXHAUSTED):
             raise _StoppedError(
@@ -254,24 +266,33 @@ class DatasetRuns:
 
     async def _begin(self, run: Run, live: _Live) -> None:
         """Store the plan of the next wave, and prepare it."""
+        expected = live.session.proposed
+        assert expected is not None  # noqa: S101 - it has not stopped
+        material = live.material
+        candidates = {each.number: each for each in live.session.candidates()}
+        usage = await self._jobs.usage(run.run_id, run.client_id)
+        bound = await self._bounds.most(
+            run, expected.wave, candidates, material.longest_item
+        )
         if live.planned is None:
-            live.planned = await self._plan(run, live)
+            live.planned = await self._plan(run, live, usage, bound)
         proposed, _ = load_plan(live.planned.plan)
         live.work = await self._maker.begin(
             run,
             proposed.wave,
-            {each.number: each for each in live.session.candidates()},
-            live.material.items,
-            live.material.train,
+            candidates,
+            material.items,
+            material.train,
+            at_once(run, money_left(run, usage), bound),
         )
 
-    async def _plan(self, run: Run, live: _Live) -> StoredWave:
+    async def _plan(
+        self, run: Run, live: _Live, usage: RunUsage, bound: float
+    ) -> StoredWave:
         proposed = live.session.proposed
         assert proposed is not None  # noqa: S101 - it has not stopped
-        usage = await self._jobs.usage(run.run_id, run.client_id)
-        allowed = allowances(
-            run, usage, live.material.shares, live.largest, proposed.stage
-        )
+        shares, stage = live.material.shares, proposed.stage
+        allowed = allowances(run, usage, shares, live.largest, stage, bound)
         wave, limit = cut(proposed, allowed, live.material.per_item)
         plan = dump_plan(Proposed(proposed.stage, wave), limit)
         return await self._waves.plan(
