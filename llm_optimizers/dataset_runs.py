@@ -294,6 +294,8 @@ class DatasetRuns:
         shares, stage = live.material.shares, proposed.stage
         allowed = allowances(run, usage, shares, live.largest, stage, bound)
         wave, limit = cut(proposed, allowed, live.material.per_item)
+        if limit is Stop.MAX_COST and not (live.number or wave):
+            raise _StoppedError(_NO_MONEY)
         plan = dump_plan(Proposed(proposed.stage, wave), limit)
         return await self._waves.plan(
             run.run_id, run.client_id, live.number, plan
