@@ -106,6 +106,9 @@ def test_a_run_improves_a_prompt_and_proves_it(
     assert set(rules.asked.values()) == {1}
     assert run["cost"] > 0
     assert run["validationLooks"] > 1
+    scores = [each["score"] for each in run["progress"]]
+    assert scores == sorted(scores)
+    assert scores[-1] == run["best"]["validation"]["score"]
     path = f"/runs/{run['runId']}"
     candidates = user.get(f"{path}/candidates")
     assert len(candidates) == run["candidateCount"]
