@@ -29,7 +29,9 @@ from api.services.prompts.prompt_flow_service import PromptFlowService
 from api.services.prompts.prompt_service import PromptService
 from api.services.prompts.version_counters import VersionCounters
 from api.services.queue.queue_order import Aging
-from api.services.runs.run_service import RunService
+from api.services.runs.run_jobs import RunJobs
+from api.services.runs.run_service import OnDatasets, RunService
+from api.services.runs.run_waves import CANDIDATES, WAVES, RunWaves
 from api.services.streams.stream_service import StreamService
 from api.services.workers.worker_service import WorkerDefaults, WorkerService
 from api.shared import Shared
@@ -66,7 +68,7 @@ def build_services(shared: Shared) -> Services:
         job_waiting=JobWaiting(
             documents("workers"), shared.leases, models, health, clock
         ),
-        runs=_runs(shared, models, prompts, jobs),
+        runs=_runs(shared, models, prompts, jobs, datasets),
         datasets=datasets,
         dataset_upload=DatasetUpload(
             datasets, settings.max_dataset_bytes, settings.data_dir
@@ -158,13 +160,20 @@ def _runs(
     models: ModelService,
     prompts: PromptService,
     jobs: JobService,
+    datasets: DatasetService,
 ) -> RunService:
+    documents = shared.documents
     return RunService(
-        shared.documents("runs"),
+        documents("runs"),
         models,
         prompts,
         jobs,
         shared.signals,
+        OnDatasets(
+            datasets,
+            RunJobs(documents("jobs"), shared.endings),
+            RunWaves(documents(WAVES), documents(CANDIDATES)),
+        ),
         shared.endings,
     )
 

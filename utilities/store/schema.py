@@ -262,6 +262,12 @@ def _rank(job: Document) -> int:
     return submitted + int(job.get("priority") or 100) * _AGING_MS
 
 
+async def _indexes_of_run_waves(database: Database) -> None:
+    for name in ("run_waves", "run_candidates"):
+        await database[name].create_index([("runId", 1), ("number", 1)])
+        await database[name].create_index([("clientId", 1)])
+
+
 STEPS: tuple[Step, ...] = (
     _first_indexes,
     _indexes_of_streams,
@@ -278,6 +284,7 @@ STEPS: tuple[Step, ...] = (
     _indexes_of_the_ledger,
     _indexes_of_datasets,
     _indexes_of_ranks,
+    _indexes_of_run_waves,
 )
 
 

@@ -21,7 +21,7 @@ from api.services.jobs import batch_change, job_documents
 from api.services.jobs.job_documents import Current
 from api.services.jobs.job_filter import JobFilter
 from api.services.queue.cancellations import Cancellations
-from api.services.queue.job_work import RUN_OPERATION
+from api.services.queue.job_work import RUN_OPERATIONS
 from api.services.queue.queue_order import Aging
 from api.services.shared.caller import Caller
 from api.services.shared.date_range import read_range
@@ -201,7 +201,7 @@ class JobBulk:
         for client_id in {job["clientId"] for job in jobs}:
             self._signals.publish(jobs_waiting(client_id))
         self._signals.publish(JOBS_ENDED)
-        if any(job.get("operation") == RUN_OPERATION for job in jobs):
+        if any(job.get("operation") in RUN_OPERATIONS for job in jobs):
             self._signals.publish(RUNS_CHANGED)
 
 

@@ -21,7 +21,6 @@ from api.services.queue.bulk_turns import BULK_SHARE, BulkTurns
 from api.services.queue.cancellations import Canceled
 from api.services.queue.job_outcomes import Result
 from api.services.queue.job_work import (
-    RUN_OPERATION,
     Claimant,
     ClaimedJob,
     Requeued,
@@ -47,9 +46,9 @@ from utilities.cosmos_connector import (
 )
 from utilities.signals import (
     JOBS_ENDED,
-    RUNS_CHANGED,
     Signals,
     jobs_waiting,
+    run_changed,
 )
 
 # How often a block is claimed while others claim the same jobs.
@@ -248,8 +247,8 @@ class JobQueue:
         else:
             taken = await self._settling.store(results, self._write)
         self._signals.publish(JOBS_ENDED)
-        if any(each.job.operation == RUN_OPERATION for each in results):
-            self._signals.publish(RUNS_CHANGED)
+        for run_id in {each.job.run_id for each in results} - {None}:
+            self._signals.publish(run_changed(str(run_id)))
         self._announce(
             each.job.client_id
             for each in results

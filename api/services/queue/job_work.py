@@ -12,6 +12,8 @@ from utilities.cosmos_connector import ObjectId
 
 # The operation of the jobs that runs are made of.
 RUN_OPERATION = "optimize"
+# Those of the runs on datasets beside them.
+RUN_OPERATIONS = frozenset({RUN_OPERATION, "evaluate", "judge", "reflect"})
 _BULK = ServiceClass.BULK
 _CLASSES: Mapping[str | None, ServiceClass] = {
     each.value: each for each in ServiceClass
@@ -88,7 +90,7 @@ class ClaimedJob:
     @property
     def run_notes(self) -> Mapping[str, Any]:
         """What a run has noted on its job."""
-        if self.operation != RUN_OPERATION or self.client_reference is None:
+        if self.operation not in RUN_OPERATIONS or not self.client_reference:
             return {}
         notes = payload.load(self.client_reference)
         return notes if isinstance(notes, dict) else {}
