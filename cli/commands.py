@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from cli.errors import CommandError
+from cli.evaluate_options import evaluate_file
 from cli.run_options import run_file
 from cli.simulate import simulate
 from cli.version import version
@@ -111,6 +112,7 @@ def worker() -> None:
 
 
 app.command(name="run")(run_file)
+app.command(name="evaluate")(evaluate_file)
 
 
 @app.command(name="demo")

@@ -91,6 +91,18 @@ class RestClient:
         """POST a JSON body."""
         return self._send("POST", path, json=body).json()
 
+    def upload(
+        self, path: str, content: bytes, media_type: str, **parameters: str
+    ) -> Any:  # noqa: ANN401 - JSON
+        """POST a file; `parameters` is the query string."""
+        return self._send(
+            "POST",
+            path,
+            content=content,
+            headers={"content-type": media_type},
+            params=parameters,
+        ).json()
+
     def patch(self, path: str, body: object) -> Any:  # noqa: ANN401 - JSON
         """PATCH with a JSON body."""
         return self._send("PATCH", path, json=body).json()

@@ -294,6 +294,23 @@ def _private_server(
 
 @contextlib.contextmanager
 def _given_server(options: RunOptions, console: Console) -> Iterator[_Server]:
+    with given_client(str(options.server)) as client:
+        check_model(client, options.model.name)
+        if options.start_worker:
+            setup.ensure_worker(client, options.concurrency)
+        else:
+            setup.check_worker(client, options.model.name)
+        with _last_word("The server continues with its jobs.", console):
+            yield _Server(client)
+
+
+@contextlib.contextmanager
+def given_client(url: str) -> Iterator[RestClient]:
+    """Be the environment's client of a server.
+
+    Raises:
+        CommandError: there are no credentials, or no server.
+    """
     client_id = os.environ.get(CLIENT_ID_VARIABLE)
     key = os.environ.get(CLIENT_KEY_VARIABLE)
     if not (client_id and key):
@@ -301,7 +318,6 @@ def _given_server(options: RunOptions, console: Console) -> Iterator[_Server]:
             f"With --server, set {CLIENT_ID_VARIABLE} and "
             f"{CLIENT_KEY_VARIABLE} to the client's credentials"
         )
-    url = str(options.server)
     if not url.startswith(("http://", "https://")):
         raise CommandError(
             "--server needs a URL, such as http://127.0.0.1:8001"
@@ -309,13 +325,7 @@ def _given_server(options: RunOptions, console: Console) -> Iterator[_Server]:
     headers = {"client-id": client_id, "client-api-key": key}
     with RestClient(url, headers) as client:
         client.check()
-        _check_model(client, options.model.name)
-        if options.start_worker:
-            setup.ensure_worker(client, options.concurrency)
-        else:
-            setup.check_worker(client, options.model.name)
-        with _last_word("The server continues with its jobs.", console):
-            yield _Server(client)
+        yield client
 
 
 @contextlib.contextmanager
@@ -327,7 +337,12 @@ def _last_word(text: str, console: Console) -> Iterator[None]:
         raise
 
 
-def _check_model(client: RestClient, name: str) -> None:
+def check_model(client: RestClient, name: str) -> None:
+    """Make sure that the server has the model, and knows the client.
+
+    Raises:
+        CommandError: it does not.
+    """
     try:
         setup.check_model(client, name)
     except ServerRefusedError as error:

@@ -197,7 +197,7 @@ def run_file(
         ),
         prompt=_prompt(prompt, prompt_file),
         temperature=temperature,
-        form=_form(schema, text=text),
+        form=answer_form(schema, text=text),
         concurrency=concurrency,
         label_field=label_field,
         server=server,
@@ -230,7 +230,12 @@ def _prompt(text: str | None, file: Path | None) -> str:
     return str(text)
 
 
-def _form(schema: Path | None, *, text: bool) -> dict[str, Any]:
+def answer_form(schema: Path | None, *, text: bool) -> dict[str, Any]:
+    """Give a job's fields for the form of its answer.
+
+    Raises:
+        CommandError: both are given, or the file has no JSON Schema.
+    """
     from utilities import payload  # noqa: PLC0415 - imports pydantic
 
     if schema is None:

@@ -130,13 +130,16 @@ def ensure_worker(client: RestClient, concurrency: int) -> None:
         _start(client, path)
 
 
-def check_worker(client: RestClient, model: str) -> None:
+def check_worker(
+    client: RestClient, model: str, operation: str = OPERATION
+) -> None:
     """Make sure that some worker of the client will take the jobs.
 
     Raises:
         CommandError: none runs.
     """
-    if any(_takes(worker, model) for worker in client.pages("/workers")):
+    workers = client.pages("/workers")
+    if any(_takes(worker, model, operation) for worker in workers):
         return
     raise CommandError(
         "No running worker of this client takes jobs for the model "
@@ -145,12 +148,12 @@ def check_worker(client: RestClient, model: str) -> None:
     )
 
 
-def _takes(worker: Json, model: str) -> bool:
+def _takes(worker: Json, model: str, operation: str) -> bool:
     config = worker["config"]
     return bool(
         worker["status"] == "running"
         and config["modelFilter"] in (None, model)
-        and config["operationFilter"] in (None, OPERATION)
+        and config["operationFilter"] in (None, operation)
         and not config["clientReferenceFilters"]
     )
 

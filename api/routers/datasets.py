@@ -36,7 +36,11 @@ _REFUSED = {
     413: ["The limit is 268435456 bytes a dataset"],
 }
 _CHANGED = overtaken("Dataset")
-_FILE = {"schema": {"type": "string", "format": "binary"}}
+_EXAMPLES = {
+    FileKind.JSONL: '{"text": "I love it.", "expected": "positive"}\n',
+    FileKind.CSV: "text,expected\nI love it.,positive\n",
+    FileKind.PARQUET: "(a file)",
+}
 
 
 def _described() -> dict[str, Any]:
@@ -45,8 +49,14 @@ def _described() -> dict[str, Any]:
     )
     schemas = {**schema.pop("$defs"), "DatasetCreate": schema}
     reference = {"$ref": "#/components/schemas/DatasetCreate"}
-    content = {"application/json": {"schema": reference}}
-    content |= dict.fromkeys(CONTENT_TYPES, _FILE)
+    content: dict[str, Any] = {"application/json": {"schema": reference}}
+    content |= {
+        media_type: {
+            "schema": {"type": "string", "format": "binary"},
+            "example": _EXAMPLES[kind],
+        }
+        for media_type, kind in CONTENT_TYPES.items()
+    }
     return {
         "requestBody": {"required": True, "content": content},
         SCHEMAS_OF_BODY: schemas,

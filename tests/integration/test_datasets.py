@@ -38,8 +38,8 @@ def items_of(user: ApiUser, made: Any, **params: Any) -> Any:
 
 def test_items_are_stored_listed_and_deleted(user: ApiUser) -> None:
     name = unique("dataset")
-    items = [
-        {"id": "a", "requestData": {"t": "x", "$odd.key": 1}, "expected": {}},
+    items: list[dict[str, Any]] = [
+        {"id": "a", "requestData": {"t": "x", "$odd.key": 1}, "expected": [0]},
         {"requestData": {"t": "y"}, "expected": "pos"},
         {"requestData": {}},
     ]
