@@ -140,6 +140,15 @@ bench-full: $(VENV)/litellm/.ready ## The same with more of everything, about 20
 	@$(BIN)/python -m benchmarks --jobs 5000 --rounds 3 --seconds 60 \
 		--depth 1000 --depth 10000 --depth 100000 --depth 1000000
 
+$(VENV)/gepa/.ready: $(READY)
+	@$(BIN)/uv venv -q --clear -p $(BIN)/python $(@D) && \
+		$(BIN)/uv pip install -q -p $(@D)/bin/python --group bench-gepa || \
+		echo "gepa could not be installed; its rows are left out."
+	@touch $@
+
+bench-optimizer: $(VENV)/gepa/.ready ## Measure the optimizer beside its peers, about 5 minutes
+	@$(BIN)/python -m benchmarks.optimizer
+
 bench-resilience: $(READY) ## Measure what a provider's failures cost
 	@$(INSTALL) -r requirements-tools.lock
 	@$(BIN)/python -m benchmarks.resilience

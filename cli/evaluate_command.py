@@ -92,7 +92,7 @@ def evaluate(options: EvaluateOptions, console: Console) -> int:
         made = api.post(
             "/evaluations", _request(api, options, dataset_id, prompt_ids)
         )
-        done = _watch(api, str(made["evaluationId"]), console)
+        done = _watch(api, str(made["evaluationId"]), options, console)
     show(done, prompt_ids, console)
     _write(options.out, done, console)
     return 0 if done["status"] == "COMPLETED" else 1
@@ -146,8 +146,26 @@ def _metric(api: RestClient, metric: Json | Judge) -> Json:
     return {"type": "judge", "promptId": prompt_id, "model": metric.model}
 
 
-def _watch(api: RestClient, evaluation_id: str, console: Console) -> Json:
+def _watch(
+    api: RestClient,
+    evaluation_id: str,
+    options: EvaluateOptions,
+    console: Console,
+) -> Json:
     """Show the progress until the end; return the evaluation."""
+    try:
+        return _watched(api, evaluation_id, console)
+    except KeyboardInterrupt:
+        if options.server is not None:
+            say(
+                console,
+                f"The server continues with evaluation {evaluation_id}; POST "
+                f"/evaluations/{evaluation_id}/cancel ends it.",
+            )
+        raise
+
+
+def _watched(api: RestClient, evaluation_id: str, console: Console) -> Json:
     progress = Progress(
         SpinnerColumn(),
         BarColumn(),
@@ -187,6 +205,9 @@ def _private(
             admin, client = stack.enter_context(instance)
             for model in models:
                 setup.ensure_model(admin, model)
+            # What a stopped command left; its answers are kept.
+            for left in client.pages("/evaluations", status="RUNNING"):
+                client.post(f"/evaluations/{left['evaluationId']}/cancel")
             setup.ensure_worker(client, options.concurrency)
         yield client
 

@@ -13,6 +13,8 @@ from cli.terminal import say
 
 # More labels do not fit beside each other.
 _WIDEST_CONFUSION = 12
+# From this width on, there is space for every column.
+_WIDE = 110
 
 
 def show(done: Json, prompts: Mapping[str, str], console: Console) -> None:
@@ -22,7 +24,8 @@ def show(done: Json, prompts: Mapping[str, str], console: Console) -> None:
         say(console, f"The evaluation is {done['status']}: {why}")
         return
     results = done["results"]
-    console.print(_overview(results, prompts))
+    is_wide = console.width >= _WIDE
+    console.print(_overview(results, prompts, is_wide=is_wide))
     for result in results:
         _show_classes(result, prompts, console)
     if done["comparisons"]:
@@ -39,11 +42,14 @@ def _table(title: str, *columns: str, left: int = 1) -> Table:
     return table
 
 
-def _overview(results: Iterable[Json], prompts: Mapping[str, str]) -> Table:
+def _overview(
+    results: Iterable[Json], prompts: Mapping[str, str], *, is_wide: bool
+) -> Table:
     table = _table(
         "Results",
         *("prompt", "model", "score", "95 % interval", "items", "errors"),
-        *("cached", "tokens", "cost", "p50", "p95"),
+        *("cost", "p50"),
+        *(("p95", "cached", "tokens") if is_wide else ()),
         left=2,
     )
     for each in results:
@@ -55,13 +61,19 @@ def _overview(results: Iterable[Json], prompts: Mapping[str, str]) -> Table:
             _range(each["interval"]),
             f"{each['count']:,}",
             f"{each['errors']:,}",
-            f"{each['cachedAnswers']:,}",
-            f"{metrics['totalTokens']:,}",
             _cost(metrics),
             _seconds(latency.get("p50")),
-            _seconds(latency.get("p95")),
+            *(_more(each) if is_wide else ()),
         )
     return table
+
+
+def _more(result: Json) -> tuple[str, str, str]:
+    return (
+        _seconds((result["latency"] or {}).get("p95")),
+        f"{result['cachedAnswers']:,}",
+        f"{result['processingMetrics']['totalTokens']:,}",
+    )
 
 
 def _show_classes(

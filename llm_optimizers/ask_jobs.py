@@ -17,6 +17,7 @@ from api.services.models.model_service import ModelService
 from llm_optimizers.evaluation.work import Source
 from llm_optimizers.run_prompts import RunPrompts
 from llm_optimizers.strategies.protocol import Ask
+from llm_optimizers.wave_cut import Size
 
 REFLECT_OPERATION = "reflect"
 # New ideas need chance; the same question still gets the same answer.
@@ -97,6 +98,14 @@ class AskJobs:
             and self._source.id != each.job.reference.get("runId")
             for each in self._questions
         )
+
+    @property
+    def largest(self) -> Size:
+        """What the largest answer has used."""
+        size = Size()
+        for each in self._questions:
+            size = size.with_one(each.job.metrics if each.job else None)
+        return size
 
     def _take(self, question: _Question, job: AnswerJob) -> bool:
         """Note what became of a job; tell whether to look at another one."""

@@ -28,7 +28,13 @@ from llm_optimizers.run_material import (
 from llm_optimizers.run_results import as_json
 from llm_optimizers.strategies.protocol import Evaluate, Results, Stop, Wave
 from llm_optimizers.strategies.session import Proposed, Session, Stage
-from llm_optimizers.wave_cut import Largest, allowance, cut
+from llm_optimizers.wave_cut import (
+    Largest,
+    Size,
+    allowances,
+    cut,
+    units_left,
+)
 from llm_optimizers.wave_text import (
     dump_plan,
     dump_results,
@@ -115,9 +121,9 @@ class _Live:
             self.prompt_ids[int(number)] = tuple(ids)
             self.changed.add(int(number))
         self.cached += results["cached"]
-        tokens, cost = results["largest"]
-        self.largest = Largest(
-            max(self.largest.tokens, tokens), max(self.largest.cost, cost)
+        answer, ask = results["largest"]
+        self.largest = self.largest.or_larger(
+            Largest(Size(*answer), Size(*ask))
         )
         self.looks += self._looks(proposed.wave)
 
@@ -220,12 +226,10 @@ class DatasetRuns:
     def _results(
         self, run: Run, live: _Live, found: Found, usage: RunUsage
     ) -> dict[str, Any]:
-        largest = Largest(
-            max(live.largest.tokens, found.largest.tokens),
-            max(live.largest.cost, found.largest.cost),
-        )
+        largest = live.largest.or_larger(found.largest)
         shares = live.material.shares
-        left = allowance(run, usage, shares, largest, Stage.SEARCH).jobs
+        allowed = allowances(run, usage, shares, largest, Stage.SEARCH)
+        left = units_left(allowed)
         if found.is_out_of_money or found.failure is not None:
             left = 0
         return {
@@ -239,7 +243,10 @@ class DatasetRuns:
                 for number, ids in found.prompt_ids.items()
             },
             "cached": found.cached,
-            "largest": [largest.tokens, largest.cost],
+            "largest": [
+                [largest.answer.tokens, largest.answer.cost],
+                [largest.ask.tokens, largest.ask.cost],
+            ],
         }
 
     async def _begin(self, run: Run, live: _Live) -> None:
@@ -259,7 +266,7 @@ class DatasetRuns:
         proposed = live.session.proposed
         assert proposed is not None  # noqa: S101 - it has not stopped
         usage = await self._jobs.usage(run.run_id, run.client_id)
-        allowed = allowance(
+        allowed = allowances(
             run, usage, live.material.shares, live.largest, proposed.stage
         )
         wave, limit = cut(proposed, allowed, live.material.per_item)

@@ -7,7 +7,7 @@ any two steps.
 """
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from functools import partial
 
 import structlog
@@ -33,6 +33,7 @@ from utilities.tasks import Loop
 
 # Only the fall-back: a job that ends in this process is seen at once.
 _POLL_SECONDS = 2.0
+_GATHER_SECONDS = 0.01
 
 log = structlog.get_logger(__name__)
 
@@ -76,7 +77,8 @@ class RunOrchestrator(Loop):
                 await self._wait()
         finally:
             self._signals.unsubscribe(RUNS_CHANGED, self._all_changed)
-            self._forget_all_but(frozenset())
+            for run_id in list(self._known):
+                self._forget(run_id)
 
     async def _wait(self) -> None:
         began = time.monotonic()
@@ -100,6 +102,9 @@ class RunOrchestrator(Loop):
             if self._all_due:
                 self._all_due = False
                 await self._advance_all()
+            if self._due:
+                # Jobs end in groups: one look is enough for all of them.
+                await self.rest(_GATHER_SECONDS)
             while self._due and not self.stopping:
                 await self._advance_one(self._due.pop())
         except StoreError as error:
@@ -108,7 +113,9 @@ class RunOrchestrator(Loop):
 
     async def _advance_all(self) -> None:
         running = await self._runs.running()
-        self._forget_all_but({run.run_id for run in running})
+        ids = {run.run_id for run in running}
+        for run_id in [each for each in self._known if each not in ids]:
+            await self._leave(run_id)
         for run in running:
             self._listen(run.run_id)
             self._due.discard(run.run_id)
@@ -119,7 +126,13 @@ class RunOrchestrator(Loop):
         if run is not None:
             await self._advance_safely(run)
         else:
-            self._forget(run_id)
+            await self._leave(run_id)
+
+    async def _leave(self, run_id: str) -> None:
+        """Stop the work on a run that was paused, cancelled or has ended."""
+        self._forget(run_id)
+        # Jobs that were queued in the same moment are cancelled.
+        await self._runs.cancel_left(run_id)
 
     def _listen(self, run_id: str) -> None:
         if run_id in self._known:
@@ -130,10 +143,6 @@ class RunOrchestrator(Loop):
         self._known[run_id] = partial(
             self._signals.unsubscribe, topic, listener
         )
-
-    def _forget_all_but(self, running: Collection[str]) -> None:
-        for run_id in [each for each in self._known if each not in running]:
-            self._forget(run_id)
 
     def _forget(self, run_id: str) -> None:
         if (unsubscribe := self._known.pop(run_id, None)) is not None:

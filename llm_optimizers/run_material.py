@@ -4,10 +4,9 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from api.services.datasets.dataset_service import DatasetService
-
 from api.models.dataset_models import DatasetItem, SplitFractions
 from api.models.run_models import Run
+from api.services.datasets.dataset_service import DatasetService
 from api.services.runs import run_limits
 from api.services.runs.run_limits import Shares
 from api.services.shared.caller import Caller
@@ -106,6 +105,8 @@ class MaterialReader:
             run.patience or run.max_iterations,
             run.target_score,
             _PROPOSALS,
+            run_limits.jobs_per_item(run.metric) if run.metric else 1,
+            run.max_tokens is not None or run.max_cost is not None,
         )
         return Task(
             await self._prompts.texts(run),

@@ -1,5 +1,12 @@
-"""Cuts a wave to what the limits of a run still allow: pure functions."""
+"""Cuts a wave to what the limits of a run still allow: pure functions.
 
+A limit is counted in units: what one job uses at most, as far as the
+largest answer so far tells, with a margin. Questions for prompts are
+larger than others, and count as several.
+"""
+
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from api.models.metrics import ProcessingMetrics
@@ -9,117 +16,151 @@ from api.services.runs.run_limits import Shares
 from llm_optimizers.strategies.protocol import Evaluate, Request, Stop, Wave
 from llm_optimizers.strategies.session import Proposed, Stage
 
-_NO_LIMIT = float("inf")
+NO_LIMIT = float("inf")
+# The largest answer so far may not be the largest of all.
+_MARGIN = 1.5
+# Before the first question, one is taken to be as large as so many answers.
+_ASK_UNITS = 8.0
 
 
 @dataclass(frozen=True, slots=True)
-class Allowance:
-    """How many jobs may still be caused, and the limit that says so."""
-
-    jobs: float
-    limit: Stop | None
-
-
-@dataclass(frozen=True, slots=True)
-class Largest:
-    """What the largest answer so far has used; 0 before the first."""
+class Size:
+    """What a job has used."""
 
     tokens: int = 0
     cost: float = 0.0
 
-    def with_one(self, metrics: ProcessingMetrics | None) -> "Largest":
-        """Take one more answer into account."""
+    def with_one(self, metrics: ProcessingMetrics | None) -> "Size":
+        """Take the larger of both in each."""
         if metrics is None:
             return self
+        return self.or_larger(
+            Size(metrics.total_tokens, metrics.total_cost or 0.0)
+        )
+
+    def or_larger(self, other: "Size") -> "Size":
+        """Take the larger of both in each."""
+        return Size(max(self.tokens, other.tokens), max(self.cost, other.cost))
+
+
+@dataclass(frozen=True, slots=True)
+class Largest:
+    """The largest answer to an item so far, and to a question."""
+
+    answer: Size = Size()
+    ask: Size = Size()
+
+    def or_larger(self, other: "Largest") -> "Largest":
+        """Take the larger of both in each."""
         return Largest(
-            max(self.tokens, metrics.total_tokens),
-            max(self.cost, metrics.total_cost or 0.0),
+            self.answer.or_larger(other.answer), self.ask.or_larger(other.ask)
         )
 
 
-def allowance(
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What a limit leaves, in units, and how many a question takes."""
+
+    limit: Stop
+    units: float
+    ask_units: float = 1.0
+
+
+def allowances(
     run: Run, usage: RunUsage, shares: Shares, largest: Largest, stage: Stage
-) -> Allowance:
-    """Give the tightest of a run's limits, for a stage."""
+) -> list[Allowance]:
+    """Give what each limit of a run leaves for a stage."""
     kept = {
         Stage.SEARCH: shares.reserved,
         Stage.CONFIRM: shares.to_test,
         Stage.TEST: 0,
     }[stage]
-    limits = [
-        Allowance(_by_jobs(run, usage), Stop.MAX_JOBS),
-        Allowance(_by_tokens(run, usage, largest), Stop.MAX_TOKENS),
-        Allowance(_by_cost(run, usage, largest), Stop.MAX_COST),
+    limits = []
+    if run.max_jobs is not None:
+        left = float(run.max_jobs - usage.jobs)
+        limits.append(Allowance(Stop.MAX_JOBS, left))
+    if run.max_tokens is not None:
+        left = float(run.max_tokens - usage.metrics.total_tokens)
+        sizes = largest.answer.tokens, largest.ask.tokens
+        limits.append(_in_units(Stop.MAX_TOKENS, left, *sizes))
+    if run.max_cost is not None:
+        spent = usage.metrics.cost_by_currency.get(run.max_cost.currency, 0.0)
+        costs = largest.answer.cost, largest.ask.cost
+        left = run.max_cost.amount - spent
+        limits.append(_in_units(Stop.MAX_COST, left, *costs))
+    return [
+        Allowance(e.limit, max(e.units - kept, 0), e.ask_units) for e in limits
     ]
-    tightest = min(limits, key=lambda each: each.jobs)
-    return Allowance(max(tightest.jobs - kept, 0), tightest.limit)
 
 
-def _by_jobs(run: Run, usage: RunUsage) -> float:
-    return _NO_LIMIT if run.max_jobs is None else run.max_jobs - usage.jobs
-
-
-def _by_tokens(run: Run, usage: RunUsage, largest: Largest) -> float:
-    if run.max_tokens is None:
-        return _NO_LIMIT
-    left = run.max_tokens - usage.metrics.total_tokens
+def _in_units(
+    limit: Stop, left: float, answer: float, ask: float
+) -> Allowance:
     if left <= 0:
-        return 0
-    return left // largest.tokens if largest.tokens else _NO_LIMIT
+        return Allowance(limit, 0)
+    if not answer:
+        # Nothing is known yet, or it costs nothing.
+        return Allowance(limit, NO_LIMIT)
+    ask_units = ask / answer if ask else _ASK_UNITS
+    return Allowance(limit, left // (_MARGIN * answer), max(ask_units, 1))
 
 
-def _by_cost(run: Run, usage: RunUsage, largest: Largest) -> float:
-    if run.max_cost is None:
-        return _NO_LIMIT
-    spent = usage.metrics.cost_by_currency.get(run.max_cost.currency, 0.0)
-    left = run.max_cost.amount - spent
-    if left <= 0:
-        return 0
-    return left // largest.cost if largest.cost else _NO_LIMIT
+def units_left(allowed: Sequence[Allowance]) -> float:
+    """Give what the tightest limit leaves."""
+    return min((each.units for each in allowed), default=NO_LIMIT)
 
 
 def cut(
-    proposed: Proposed, allowed: Allowance, per_item: int
+    proposed: Proposed, allowed: Sequence[Allowance], per_item: int
 ) -> tuple[Wave, Stop | None]:
     """Give what of a wave may be done, and the limit that cut it, if any.
 
     Jobs are counted as if no answer was there already.
     """
-    needed = sum(_jobs(each, per_item) for each in proposed.wave)
-    if needed <= allowed.jobs:
+    tight = [
+        each
+        for each in allowed
+        if _units(proposed.wave, each, per_item) > each.units
+    ]
+    if not tight:
         return proposed.wave, None
+    limit = min(tight, key=lambda each: each.units).limit
     if proposed.stage is Stage.TEST:
-        return _paired(proposed.wave, allowed, per_item), allowed.limit
-    left, kept = allowed.jobs, []
-    for request in proposed.wave:
-        part = _part(request, left, per_item)
-        if part is None:
+        return _paired(proposed.wave, units_left(tight), per_item), limit
+    return _beginning(proposed.wave, tight, per_item), limit
+
+
+def _units(wave: Wave, allowed: Allowance, per_item: int) -> float:
+    return sum(
+        per_item * len(each.items)
+        if isinstance(each, Evaluate)
+        else allowed.ask_units
+        for each in wave
+    )
+
+
+def _beginning(wave: Wave, tight: Sequence[Allowance], per_item: int) -> Wave:
+    left = [each.units for each in tight]
+    kept: list[Request] = []
+    for request in wave:
+        if not isinstance(request, Evaluate):
+            left = [n - e.ask_units for n, e in zip(left, tight, strict=True)]
+            if min(left) < 0:
+                break
+            kept.append(request)
+            continue
+        count = min(math.floor(min(left) / per_item), len(request.items))
+        if count:
+            kept.append(Evaluate(request.candidate, request.items[:count]))
+        if count < len(request.items):
             break
-        left -= _jobs(part, per_item)
-        kept.append(part)
-    return tuple(kept), allowed.limit
+        left = [n - per_item * count for n in left]
+    return tuple(kept)
 
 
-def _jobs(request: Request, per_item: int) -> int:
-    return (
-        per_item * len(request.items) if isinstance(request, Evaluate) else 1
-    )
-
-
-def _part(request: Request, left: float, per_item: int) -> Request | None:
-    if not isinstance(request, Evaluate):
-        return request if left >= 1 else None
-    count = int(left // per_item)
-    if count >= len(request.items):
-        return request
-    return (
-        Evaluate(request.candidate, request.items[:count]) if count else None
-    )
-
-
-def _paired(wave: Wave, allowed: Allowance, per_item: int) -> Wave:
+def _paired(wave: Wave, units: float, per_item: int) -> Wave:
     """Test fewer items, the same for all."""
-    count = int(allowed.jobs // (per_item * len(wave)))
+    count = int(units // (per_item * len(wave)))
     return tuple(
         Evaluate(each.candidate, each.items[:count])
         for each in wave

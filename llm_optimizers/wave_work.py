@@ -25,7 +25,7 @@ from llm_optimizers.strategies.protocol import (
     Outcome,
     Wave,
 )
-from llm_optimizers.wave_cut import Largest
+from llm_optimizers.wave_cut import Largest, Size
 from llm_optimizers.wave_text import shortened
 
 # What is wrong with an answer, and so the prompt's own fault; all else is
@@ -103,6 +103,7 @@ class WaveWork:
             texts=self._asking.texts(),
             prompt_ids=dict(self._prompt_ids),
             cached=self._asking.cached,
+            largest=Largest(Size(), self._asking.largest),
         )
         errors = Counter[str]()
         details: dict[str, str] = {}
@@ -127,8 +128,10 @@ class WaveWork:
                 outcome.error,
             )
         found.cached += outcome.cached
+        size = found.largest.answer
         for metrics in (outcome.metrics, outcome.judge_metrics):
-            found.largest = found.largest.with_one(metrics)
+            size = size.with_one(metrics)
+        found.largest = Largest(size, found.largest.ask)
 
     def _failure(
         self, found: Found, errors: Counter[str], details: Mapping[str, str]

@@ -5,7 +5,9 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
+from starlette.requests import ClientDisconnect
 
+from api.core.errors import RuleError
 from api.core.openapi import SCHEMAS_OF_BODY
 from api.core.problems import overtaken, problems
 from api.dependencies.callers import AnyCaller, ClientCaller
@@ -122,7 +124,11 @@ async def create_dataset(
         if name is None:
             raise _missing("query", "name")
         body = request.stream()
-        return await uploads.create(name, kind, columns, body, caller)
+        try:
+            return await uploads.create(name, kind, columns, body, caller)
+        except ClientDisconnect:
+            # The client has gone and cannot read it.
+            raise RuleError("The file did not arrive whole") from None
     return await datasets.create(await _json_of(request), caller)
 
 

@@ -7,13 +7,15 @@ plain text, in which it finds the current prompt's rules and the inputs.
 """
 
 import hashlib
+import json
 import random
 import re
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 INSTRUCTION = "Answer the case."
 _CASE = re.compile(r"case-[0-9]{4}")
@@ -34,6 +36,9 @@ class Settings:
     easy: float = 0.1
     # How often who reflects names a rule that does not exist.
     misled: float = 0.2
+    # Who reflects writes all rules anew, in another order: changes of one
+    # prompt cannot be joined line by line.
+    rewrites: bool = False
     task_seconds: float = 0.02
     reflect_seconds: float = 0.1
     concurrency: int = 16
@@ -49,7 +54,7 @@ class HiddenRules:
     splits: dict[str, list[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        chance = random.Random(self.seed)  # noqa: S311 - repeatable
+        chance = random.Random(self.seed)
         rules = [_rule("hidden", n) for n in range(self.settings.rules)]
         for split in ("train", "validation", "test"):
             count = getattr(self.settings, split)
@@ -85,11 +90,29 @@ class HiddenRules:
         ]
         seed = f"{self.seed}{prompt}{shown}"
         digest = hashlib.sha256(seed.encode()).hexdigest()
-        chance = random.Random(digest)  # noqa: S311 - repeatable
+        chance = random.Random(digest)
         new = _rule("false", chance.randrange(10_000))
         if wrong and chance.random() >= self.settings.misled:
             new = str(self.needs[chance.choice(wrong)])
-        return f"{prompt}\n{new}"
+        if not self.settings.rewrites:
+            return f"{prompt}\n{new}"
+        rules = [*_RULE.findall(prompt), new]
+        chance.shuffle(rules)
+        return "\n".join([INSTRUCTION, *rules])
+
+    def reply(self, system: str, asked: Mapping[str, Any]) -> str:
+        """Answer as a model does: a case, or a question for a prompt."""
+        if "case" in asked:
+            right = self.is_right(system, asked["case"])
+            return json.dumps({"answer": "right" if right else "wrong"})
+        if "versions" in asked:
+            return self.join("\n".join(asked["versions"]))
+        if "original_prompts" in asked:
+            prompt = "\n\n".join(asked["original_prompts"])
+        else:
+            prompt = asked["currentPrompt"]
+        shown = json.dumps({**asked, "currentPrompt": None})
+        return f"<prompt>\n{self.reflect(prompt, shown)}\n</prompt>"
 
     def join(self, versions: str) -> str:
         """Return a prompt with all rules of several versions."""

@@ -55,7 +55,7 @@ def measure(
         session.accept(_results(session, model, session.proposed.wave))
     seconds = time.monotonic() - began
     model.close()
-    assert session.best is not None  # noqa: S101 - it has ended
+    assert session.best is not None
     prompt = session.best.instruction
     validation = task.accuracy(prompt, "validation")
     return Measured(

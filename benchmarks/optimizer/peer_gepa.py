@@ -53,7 +53,7 @@ _MOST_CALLS = 20_000
 _TEMPLATE = "<curr_param>\n=====\n<side_info>"
 
 
-class Adapter(GEPAAdapter):  # type: ignore[misc,type-arg]
+class Adapter(GEPAAdapter):  # type: ignore[misc]
     """Evaluates all that is asked at once, as many calls as there may be."""
 
     def __init__(self, model: SimulatedModel) -> None:

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from api.core.errors import RuleError
 from api.models.dataset_models import Dataset
 from api.models.evaluation_models import (
     Cell,
@@ -22,7 +23,11 @@ from api.services.evaluations.result_store import ResultStore, StoredResult
 from api.services.shared.caller import Caller
 from llm_optimizers.evaluation.evaluator import Evaluator
 from llm_optimizers.evaluation.item_scores import ItemScores
-from llm_optimizers.evaluation.metrics import ScoringError, labels
+from llm_optimizers.evaluation.metrics import (
+    ScoringError,
+    check_entry_points,
+    labels,
+)
 from llm_optimizers.evaluation.work import (
     EvaluationProgress,
     EvaluationWork,
@@ -91,7 +96,12 @@ class ActiveEvaluation:
 
         Raises:
             NotFoundError: the dataset has been deleted.
+            RuleError: the metric is of a package that is not installed.
         """
+        try:
+            check_entry_points(evaluation.metric)
+        except ScoringError as error:
+            raise RuleError(str(error)) from None
         owner = Caller(evaluation.client_id)
         dataset = await datasets.get(evaluation.dataset_id, owner)
         index = await datasets.index(dataset)

@@ -131,14 +131,19 @@ class EvaluationRunner(Loop):
         evaluation_id = evaluation.evaluation_id
         try:
             active = await self._begin(evaluation)
+        except StoreError:
+            raise
         except MetasyncError as error:
-            await self._fail(evaluation_id, str(error))
+            await self._fail(evaluation, str(error))
+        except Exception as error:  # noqa: BLE001 - noted there
+            await self._fail_by_defect(evaluation, error)
         else:
             self._active[evaluation_id] = active
             log.info("evaluation_begun", evaluationId=evaluation_id)
             await self._advance_safely(evaluation_id)
 
     async def _advance_safely(self, evaluation_id: str) -> None:
+        evaluation = self._active[evaluation_id].evaluation
         try:
             await self._advance(evaluation_id)
         except StoreError:
@@ -146,14 +151,9 @@ class EvaluationRunner(Loop):
             self._forget(evaluation_id)
             raise
         except MetasyncError as error:
-            await self._fail(evaluation_id, str(error))
-        except Exception as error:
-            # One that cannot be advanced must not delay the others.
-            log.exception("evaluation_defect", evaluationId=evaluation_id)
-            kind = type(error).__name__
-            await self._fail(
-                evaluation_id, f"Metasync failed on this evaluation: {kind}"
-            )
+            await self._fail(evaluation, str(error))
+        except Exception as error:  # noqa: BLE001 - noted there
+            await self._fail_by_defect(evaluation, error)
 
     async def _advance(self, evaluation_id: str) -> None:
         active = self._active[evaluation_id]
@@ -170,12 +170,29 @@ class EvaluationRunner(Loop):
                 evaluation_id, active.progress
             )
 
-    async def _fail(self, evaluation_id: str, reason: str) -> None:
-        self._forget(evaluation_id)
-        await self._evaluations.end(
-            evaluation_id, EvaluationStatus.FAILED, {"failureReason": reason}
+    async def _fail_by_defect(
+        self, evaluation: Evaluation, error: Exception
+    ) -> None:
+        # One that cannot be advanced must not delay the others.
+        log.error(
+            "evaluation_defect",
+            evaluationId=evaluation.evaluation_id,
+            exc_info=error,
         )
-        log.info("evaluation_failed", evaluationId=evaluation_id)
+        kind = type(error).__name__
+        await self._fail(
+            evaluation, f"Metasync failed on this evaluation: {kind}"
+        )
+
+    async def _fail(self, evaluation: Evaluation, reason: str) -> None:
+        await self._evaluations.end(
+            evaluation.evaluation_id,
+            EvaluationStatus.FAILED,
+            {"failureReason": reason},
+        )
+        # What it has queued would be paid for in vain.
+        await self._leave(evaluation)
+        log.info("evaluation_failed", evaluationId=evaluation.evaluation_id)
 
     def _forget(self, evaluation_id: str) -> None:
         self._active.pop(evaluation_id, None)

@@ -4,6 +4,8 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from pydantic import ValidationError
+
 from api.models.dataset_models import DatasetItem
 from api.models.metrics import add_up
 from api.services.jobs.answer_jobs import AnswerJob, AnswerJobs
@@ -158,10 +160,24 @@ class ItemScores:
             if len(answered.judges) == self._questions.judges:
                 await self._finish(item, self._answered.pop(item.id))
         elif self._questions.judges:
-            self._answered[item.id] = _Answered(job)
-            self._ready.extend(self._questions.of_judges(item, job.answer))
+            self._ask_judges(item, job)
         else:
             await self._finish(item, _Answered(job))
+
+    def _ask_judges(self, item: DatasetItem, job: AnswerJob) -> None:
+        answered = _Answered(job)
+        try:
+            questions = self._questions.of_judges(item, job.answer)
+        except ValidationError as error:
+            # Together, input and answer are too large, or nested too deep.
+            reason = error.errors(include_input=False, include_url=False)
+            problem = ScoringError(
+                JUDGE_ERROR, f"The judge cannot be asked: {reason[0]['msg']}"
+            )
+            self._outcomes[item.id] = self._outcome(item, answered, problem)
+            return
+        self._answered[item.id] = answered
+        self._ready.extend(questions)
 
     def _take_failure(self, question: Question, job: AnswerJob) -> None:
         kind, message = _failure(job)

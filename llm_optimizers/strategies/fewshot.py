@@ -70,7 +70,8 @@ class FewShot:
         found = []
         for item_id in search.train_order:
             item, outcome = search.items[item_id], known.get(item_id)
-            if outcome is not None and outcome.score >= RIGHT:
+            is_right = outcome is not None and outcome.score >= RIGHT
+            if is_right and outcome is not None and outcome.answer is not None:
                 found.append(example(item, outcome.answer))
             elif item.expected is not None:
                 found.append(example(item, item.expected))
@@ -104,7 +105,8 @@ def _sets(
     """Draw sets of examples, each with all kinds of answers in it."""
     found = []
     texts = search.pool.candidates[best].texts
-    for index in range(_SETS):
+    each = 2 * _FEWEST_ITEMS * search.limits.per_item
+    for index in range(max(search.affordable(each, _SETS), 2)):
         size = _SIZES[index % len(_SIZES)]
         chosen = _balanced(search, sources, size)
         words = f"{len(chosen)} examples"

@@ -35,6 +35,8 @@ from llm_optimizers.strategies.text_merge import merge
 _GROUP = 3
 # Proposals that are raced by themselves where their merger has lost.
 _ALONE = 2
+# A proposal takes about so much of a race: one in so many items.
+_RACED_OF = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ class Reflective:
         Returns None if no parent fails on any training item.
         """
         parents = _parents(search, stale)
-        share = search.limits.proposals // len(parents)
+        share = max(_affordable(search) // len(parents), 1)
         asked: list[tuple[int, tuple[str, ...]]] = []
         for parent in parents:
             shown = yield from failures.of(parent, share * _GROUP)
@@ -161,6 +163,13 @@ def _parents(search: Search, stale: int) -> list[int]:
         return [best]
     names, weights = list(front), list(front.values())
     return [best, *search.chance.choices(names, weights)]
+
+
+def _affordable(search: Search) -> int:
+    """Give how many proposals may be made: asked, screened and raced."""
+    raced = len(search.validation) // _RACED_OF
+    each = 1 + search.limits.per_item * (_GROUP + raced)
+    return search.affordable(each, search.limits.proposals)
 
 
 def _groups(shown: Sequence[str], most: int) -> list[tuple[str, ...]]:

@@ -26,6 +26,10 @@ class Limits:
     patience: int = 3
     target_score: float | None = None
     proposals: int = 8
+    # Jobs of one score: the answer and its judges.
+    per_item: int = 1
+    # Begin with one answer: it shows how large answers are.
+    pilot: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +154,15 @@ class Search:
     def reject(self, parent: int, change: str) -> None:
         """Remember a change that did not help, to tell the next asks."""
         self.rejected.setdefault(parent, []).append(change)
+
+    def affordable(self, jobs: int, most: int) -> int:
+        """Give how many of something that takes so many jobs there may be.
+
+        At least one: a limit cuts what is too much.
+        """
+        if self.left == float("inf"):
+            return most
+        return max(min(int((self.left - self.leaves) // jobs), most), 1)
 
     def must_stop(self) -> Stop | None:
         """Tell whether a limit is reached, and which."""

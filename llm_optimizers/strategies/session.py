@@ -135,6 +135,9 @@ class Session:
         for index, model in enumerate(self._models):
             search = self._new_search(model)
             seeds = self._seeds(search)
+            if self._task.limits.pilot and index == 0:
+                first = search.validation[:1]
+                yield from search.measure([(seeds[0].number, first)])
             yield from search.measure(
                 [(each.number, search.validation) for each in seeds]
             )
@@ -146,7 +149,7 @@ class Session:
         return reason
 
     def _new_search(self, model: str) -> Search:
-        chance = random.Random(f"{self._task.seed}:{model}")  # noqa: S311 - repeatable
+        chance = random.Random(f"{self._task.seed}:{len(self.searches)}")  # noqa: S311 - repeatable
         pool = Pool(self._task.validation)
         search = Search(self._task, model, pool, chance, self._numbers)
         if self.searches:

@@ -2,13 +2,17 @@
 
 import io
 import json
+import socket
 from typing import Any
 
+import httpx2
 import pytest
 from arro3.core import Array, DataType, Table
 from arro3.io import write_parquet
 
 from tests.support.api_user import ApiUser, unique
+from tests.support.live_server import LiveServer
+from tests.support.waiting import eventually
 
 JSONL, CSV = "application/jsonl", "text/csv"
 PARQUET = "application/vnd.apache.parquet"
@@ -238,3 +242,27 @@ def test_finished_jobs_become_items(user: ApiUser) -> None:
         {"name": "j", "fromJobs": {"operation": "o", "status": "CANCELED"}},
     )
     assert (made["count"], made["expectedCount"]) == (1, 0)
+
+
+def test_a_file_that_does_not_arrive_whole_leaves_nothing(
+    user: ApiUser, server: LiveServer
+) -> None:
+    head = "".join(
+        f"{name}: {value}\r\n"
+        for name, value in {
+            "host": "metasync",
+            "content-type": JSONL,
+            "content-length": 1000,
+            **{k.replace("_", "-"): v for k, v in user.headers.items()},
+        }.items()
+    )
+    line = b'{"requestData":{}}\n'
+    address = httpx2.URL(server.url)
+    host, port = address.host, address.port or 80
+    with socket.create_connection((host, port)) as connection:
+        request = f"POST /datasets?name=d HTTP/1.1\r\n{head}\r\n"
+        connection.sendall(request.encode() + line * 10)
+        folder = server.application.settings.data_dir
+        eventually(lambda: list(folder.glob("upload-*/upload")))
+    eventually(lambda: not list(folder.glob("upload-*")))
+    assert user.get("/datasets") == []

@@ -101,6 +101,17 @@ def fill(user: ApiUser, receiver_url: str) -> None:
             "requestData": {"text": MARKER},
         },
     )
+    items = [{"requestData": {"t": MARKER * n}} for n in range(1, 20)]
+    dataset = user.post("/datasets", {"name": MARKER, "items": items})
+    user.post(
+        "/evaluations",
+        {
+            "datasetId": dataset["datasetId"],
+            "promptIds": [prompt],
+            "models": [model],
+            "metric": {"type": "regex", "pattern": MARKER},
+        },
+    )
 
 
 def erased(http: httpx2.Client, client_id: str) -> Json:

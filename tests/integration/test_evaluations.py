@@ -1,14 +1,20 @@
 """`/evaluations`, through the interface, with workers and a provider."""
 
 import json
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from aiohttp import web
 
+from tests.conftest import PROVIDER_KEY
 from tests.integration.test_workers import provider_model
 from tests.support.api_user import ApiUser
 from tests.support.fake_provider import FakeProvider, completion, failure
+from tests.support.processes import service_process
+from tests.support.waiting import eventually
 
 EXACT = {"type": "exact"}
 LABELS = ("neg", "pos")
@@ -25,7 +31,7 @@ async def labelled(body: dict[str, Any]) -> web.StreamResponse:
     if system == "judge":
         right = asked["answer"]["label"] == asked["expected"]
         return completion(json.dumps({"score": int(right)}), tokens=(10, 1))
-    number = asked["n"]
+    number = int(asked["n"])
     if system == "fails" and number == 3:
         return failure(400, "refused")
     wrong = system == "bad" and number % 5
@@ -207,8 +213,6 @@ def test_one_is_cancelled_and_deleted(user: ApiUser, model: str) -> None:
     def jobs() -> Any:
         return user.get("/jobs", batchKey=evaluation_id)
 
-    from tests.support.waiting import eventually  # noqa: PLC0415
-
     assert len(eventually(jobs)) == 7
     assert ApiUser(user.http).post(f"{path}/cancel", None, 404)
     assert user.post(f"{path}/cancel", None, 200)["status"] == "CANCELLED"
@@ -263,3 +267,30 @@ def test_one_fails_when_its_prompt_is_deleted(
     done = ended(user, made["evaluationId"])
     assert done["status"] == "FAILED"
     assert done["failureReason"] == f"Prompt {prompts[1]} not found"
+
+
+@pytest.mark.long
+def test_a_killed_service_goes_on_and_queues_nothing_twice(
+    data_dir: Path, provider: FakeProvider
+) -> None:
+    provider.handler = labelled
+    provider.delay = 0.05
+    with (
+        service_process(data_dir, PROVIDER_KEY=PROVIDER_KEY) as service,
+        httpx2.Client(base_url=service.url, timeout=60) as http,
+    ):
+        user = ApiUser(http)
+        model = provider_model(user, provider)
+        prompts = [user.prompt("good"), user.prompt("bad")]
+        user.worker(maxConcurrency=2, maxItemsPerBatch=2)
+        body = body_of(dataset(user, 30), prompts, [model], parallelism=8)
+        made = user.post("/evaluations", body)
+        for asked in (5, 25):
+            eventually(partial(provider.was_asked, asked))
+            service.kill()
+            service.start()
+        provider.delay = 0
+        done = ended(user, made["evaluationId"])
+        assert done["status"] == "COMPLETED"
+        assert [each["score"] for each in done["results"]] == [1.0, 0.2]
+        assert done["jobsUsed"] == user.get("/jobs/summary")["total"] == 60

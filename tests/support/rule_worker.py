@@ -7,7 +7,7 @@ from api.models.dataset_models import DatasetCreate
 from api.models.metrics import Metrics
 from api.models.optimization_models import DatasetRunCreate
 from api.services.queue.job_outcomes import Result
-from api.services.queue.job_work import ClaimedJob, Outcome, Succeeded
+from api.services.queue.job_work import ClaimedJob, Failed, Outcome, Succeeded
 from benchmarks.optimizer.hidden_rules import (
     INSTRUCTION,
     HiddenRules,
@@ -18,6 +18,7 @@ from utilities import payload
 
 USED = Metrics(10, 1, 0.5)
 SMALL = Settings(rules=6, train=60, validation=30, test=40)
+TINY = Settings(rules=3, train=16, validation=8, test=8, misled=0.3)
 
 
 class RuleWorker:
@@ -27,6 +28,7 @@ class RuleWorker:
         self.store = store
         self.task = task
         self.answered = Counter[str]()
+        self.fails = False
 
     async def create(self, **fields: Any) -> DatasetRunCreate:
         """Store the task's data and prompt; give a run on them."""
@@ -72,24 +74,13 @@ class RuleWorker:
         return len(jobs)
 
     async def _answer(self, job: ClaimedJob) -> Outcome:
+        if self.fails:
+            return Failed({"errorType": "NO_KEY", "message": "no key"})
         system = await self._system(job)
         self.answered[f"{job.operation}:{system}:{job.request_json}"] += 1
-        asked = payload.load(job.request_json)
-        if job.operation == "evaluate":
-            right = self.task.is_right(system, asked["case"])
-            answer = {"answer": "right" if right else "wrong"}
-            return Succeeded(payload.dump(answer), USED)
-        return Succeeded(payload.dump({"text": self._written(asked)}), USED)
-
-    def _written(self, asked: dict[str, Any]) -> str:
-        if "versions" in asked:
-            return self.task.join("\n".join(asked["versions"]))
-        if "original_prompts" in asked:
-            prompt = "\n\n".join(asked["original_prompts"])
-            shown = payload.dump(asked["evaluation"])
-        else:
-            prompt, shown = asked["currentPrompt"], payload.dump(asked)
-        return f"<prompt>\n{self.task.reflect(prompt, shown)}\n</prompt>"
+        text = self.task.reply(system, payload.load(job.request_json))
+        answer = {"text": text} if job.as_text else payload.load(text)
+        return Succeeded(payload.dump(answer), USED)
 
     async def _system(self, job: ClaimedJob) -> str:
         prompts = self.store.application.services.prompts

@@ -7,6 +7,7 @@ in a thread, so that other requests go on.
 import asyncio
 import shutil
 import tempfile
+import time
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -33,6 +34,7 @@ from api.services.shared.caller import Caller
 _AT_ONCE = 4
 # Rows that a thread reads before other requests have their turn.
 _ROWS, _BYTES = 200, 1024 * 1024
+_FOLDER, _LEFT_SECONDS = "upload-", 86_400
 # Wrong lines that are named.
 _MOST_PROBLEMS = 50
 
@@ -94,7 +96,11 @@ class DatasetUpload:
     def _new_folder(self) -> Path:
         # Not the system's own: a container may have no other to write to.
         self._data_dir.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix="upload-", dir=self._data_dir))
+        for left in self._data_dir.glob(f"{_FOLDER}*"):
+            # Of a process that was killed.
+            if time.time() - left.stat().st_mtime > _LEFT_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
+        return Path(tempfile.mkdtemp(prefix=_FOLDER, dir=self._data_dir))
 
     async def _receive(self, body: AsyncIterable[bytes], file: Path) -> None:
         size = 0

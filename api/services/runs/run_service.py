@@ -243,6 +243,18 @@ class RunService:
         read = [await self._read_or_end(document) for document in found]
         return [run for run in read if run is not None]
 
+    async def cancel_left(self, run_id: str) -> None:
+        """Cancel jobs that were queued while their run was cancelled."""
+        found = await self._documents.find_all({"_id": ObjectId(run_id)})
+        for document in found:
+            deleted = document["_metadata"]["isDeleted"]
+            if document.get("datasetId") is None:
+                continue
+            if deleted or document["status"] == RunStatus.CANCELLED:
+                await self._run_jobs.cancel_waiting(
+                    run_id, document["clientId"]
+                )
+
     async def _read_or_end(self, document: Document) -> Run | None:
         try:
             return Run.from_document(document)

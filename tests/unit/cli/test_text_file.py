@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from cli.errors import CommandError
 from cli.input_file import Question, read_items
-from cli.run_options import _form, _prompt
+from cli.run_options import _prompt, answer_form
 from cli.text_file import decode, read_text
 
 MARKED = {
@@ -29,7 +29,7 @@ def test_every_file_is_read_without_its_mark(
         return path
 
     assert _prompt(None, write("p.txt", "Übe.\r\nJSON.\n")) == "Übe.\nJSON.\n"
-    assert _form(write("s.json", '{"type": "object"}'), text=False) == {
+    assert answer_form(write("s.json", '{"type": "object"}'), text=False) == {
         "responseSchema": {"type": "object"}
     }
     question = Question("m", "test", "p", 0.0)

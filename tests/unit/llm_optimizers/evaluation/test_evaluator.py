@@ -302,6 +302,19 @@ async def test_a_judge_that_fails_is_an_error(
     assert outcome.answer == {"n": 0}
 
 
+async def test_a_judge_that_cannot_be_asked_is_an_error(store: Store) -> None:
+    deep = "[" * 101 + "]" * 101
+    work = judged_work(store, 1)
+    done = await finished(
+        store,
+        await evaluator(store).begin(work),
+        lambda _: Succeeded(deep, USED),
+    )
+    outcome = done.outcomes["i0"]
+    assert (outcome.score, outcome.error) == (0, "JUDGE_ERROR")
+    assert "cannot be asked" in str(outcome.detail)
+
+
 async def test_another_clients_answers_are_not_used(store: Store) -> None:
     await finished(store, await evaluator(store).begin(work_of(store)))
     public = new_prompt("p", isPublic=True)

@@ -1,5 +1,6 @@
 """Datasets over a store in memory: their limits, and what is left over."""
 
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -114,6 +115,12 @@ async def test_a_file_has_a_limit_and_is_removed(
             "d", FileKind.CSV, columns, body(*[chunk] * 6), ME
         )
     assert list((tmp_path / "data").iterdir()) == []
+    left = tmp_path / "data" / "upload-left"
+    left.mkdir()
+    os.utime(left, (0, 0))
+    with pytest.raises(RuleError, match="name the columns"):
+        await stored.upload.create("d", FileKind.CSV, columns, body(), ME)
+    assert not left.exists()
     monkeypatch.setattr(upload, "_AT_ONCE", 0)
     with pytest.raises(OverloadedError):
         await stored.upload.create("d", FileKind.CSV, columns, body(), ME)
