@@ -29,11 +29,12 @@ from llm_optimizers.run_results import as_json
 from llm_optimizers.strategies.protocol import Evaluate, Results, Stop, Wave
 from llm_optimizers.strategies.session import Proposed, Session, Stage
 from llm_optimizers.wave_cut import (
+    Allowance,
     Largest,
     Size,
     allowances,
     cut,
-    units_left,
+    tightest,
 )
 from llm_optimizers.wave_text import (
     dump_plan,
@@ -229,11 +230,13 @@ class DatasetRuns:
         largest = live.largest.or_larger(found.largest)
         shares = live.material.shares
         allowed = allowances(run, usage, shares, largest, Stage.SEARCH)
-        left = units_left(allowed)
+        least = tightest(allowed)
         if found.is_out_of_money or found.failure is not None:
-            left = 0
+            least = Allowance(Stop.MAX_COST, 0)
         return {
-            **dump_results(Results(found.outcomes, found.texts, left)),
+            **dump_results(
+                Results(found.outcomes, found.texts, least.units, least.limit)
+            ),
             "used": {
                 str(number): [count, metrics.model_dump(by_alias=True)]
                 for number, (count, metrics) in found.used.items()

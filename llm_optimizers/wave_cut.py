@@ -105,9 +105,10 @@ def _in_units(
     return Allowance(limit, left // (_MARGIN * answer), max(ask_units, 1))
 
 
-def units_left(allowed: Sequence[Allowance]) -> float:
-    """Give what the tightest limit leaves."""
-    return min((each.units for each in allowed), default=NO_LIMIT)
+def tightest(allowed: Sequence[Allowance]) -> Allowance:
+    """Give the limit that leaves least."""
+    unlimited = Allowance(Stop.MAX_JOBS, NO_LIMIT)
+    return min(allowed, key=lambda each: each.units, default=unlimited)
 
 
 def cut(
@@ -124,9 +125,9 @@ def cut(
     ]
     if not tight:
         return proposed.wave, None
-    limit = min(tight, key=lambda each: each.units).limit
+    limit = tightest(tight).limit
     if proposed.stage is Stage.TEST:
-        return _paired(proposed.wave, units_left(tight), per_item), limit
+        return _paired(proposed.wave, tightest(tight).units, per_item), limit
     return _beginning(proposed.wave, tight, per_item), limit
 
 

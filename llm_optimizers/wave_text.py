@@ -61,6 +61,7 @@ def dump_results(results: Results) -> dict[str, Any]:
         ],
         "texts": list(results.texts),
         "left": None if results.left == float("inf") else results.left,
+        "tightest": results.tightest,
     }
 
 
@@ -74,6 +75,7 @@ def load_results(fields: Mapping[str, Any]) -> Results:
         },
         fields["texts"],
         float("inf") if left is None else left,
+        Stop(fields["tightest"]),
     )
 
 

@@ -114,12 +114,14 @@ class Results:
 
     `outcomes` has what was evaluated, by candidate and item. `texts` are
     the answers to the wave's questions in their order; None where there is
-    none. `left` is how many jobs the search may still cause.
+    none. `left` is how many jobs the search may still cause,
+    as the limit `tightest` says.
     """
 
     outcomes: Mapping[tuple[int, str], Outcome] = field(default_factory=dict)
     texts: Sequence[str | None] = ()
     left: float = float("inf")
+    tightest: Stop = Stop.MAX_JOBS
 
 
 Waves = Generator[Wave, Results, Stop]

@@ -60,6 +60,7 @@ class Search:
     chance: random.Random
     numbers: Iterable[int]
     left: float = float("inf")
+    tightest: Stop = Stop.MAX_JOBS
     # What the search must leave for the models that come after this one.
     leaves: float = 0.0
     # Changes that were tried in vain, by parent.
@@ -149,7 +150,7 @@ class Search:
         """Keep the outcomes of a wave."""
         for (number, item_id), outcome in results.outcomes.items():
             self.pool.note(number, item_id, outcome)
-        self.left = results.left
+        self.left, self.tightest = results.left, results.tightest
 
     def reject(self, parent: int, change: str) -> None:
         """Remember a change that did not help, to tell the next asks."""
@@ -167,7 +168,7 @@ class Search:
     def must_stop(self) -> Stop | None:
         """Tell whether a limit is reached, and which."""
         if self.left <= self.leaves:
-            return Stop.MAX_JOBS
+            return self.tightest
         target = self.limits.target_score
         if target is not None:
             best = self.pool.best()

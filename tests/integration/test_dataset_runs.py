@@ -192,6 +192,21 @@ def test_a_run_is_paused_resumed_and_cancelled(
     user.request("POST", f"{path}/publish", 400)
 
 
+@pytest.mark.usefixtures("rules")
+def test_no_limit_of_cost_is_passed(
+    user: ApiUser, provider: FakeProvider
+) -> None:
+    model = provider_model(user, provider)
+    user.worker()
+    most = {"amount": 0.5, "currency": "USD"}
+    body = run_body(user, model, maxCost=most)
+    run = ended(user, user.post("/runs", body)["runId"])
+    assert run["status"] == "COMPLETED", run
+    assert run["finishReason"] == "MAX_COST"
+    assert 0.2 < run["cost"] <= 0.5
+    assert run["best"]["test"]["count"] > 0
+
+
 @pytest.mark.long
 def test_a_run_on_a_dataset_survives_kill_minus_nine(
     data_dir: Path, provider: FakeProvider
