@@ -1,6 +1,7 @@
 """`metasync optimize` and `report` as people start them."""
 
 import json
+import shlex
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,14 +15,22 @@ from tests.support.api_user import ApiUser
 from tests.support.fake_provider import FakeProvider
 from tests.support.fork_server import CommandProcess
 from tests.support.live_server import LiveServer
+from tests.support.paths import ROOT
 from tests.support.waiting import eventually
 
 PROMPT = "Answer the case."
 RULE = "Rule hidden-"
 
 
+def documented() -> list[str]:
+    """Give the arguments of the command that the documentation shows."""
+    page = (ROOT / "docs/optimizing.md").read_text(encoding="utf-8")
+    command = page.partition("```sh\nmetasync ")[2].partition("```")[0]
+    return shlex.split(command.replace("\\\n", " "))
+
+
 class OptimizeCommands(Commands):
-    """`metasync optimize cases.jsonl` with a prompt."""
+    """`metasync optimize reviews.jsonl` with a prompt."""
 
     options: tuple[str, ...] = ()
 
@@ -29,12 +38,12 @@ class OptimizeCommands(Commands):
         cases = [case for split in TASK.splits.values() for case in split]
         rows = [{"id": c, "case": c, "expected": "right"} for c in cases]
         lines = "".join(f"{json.dumps(each)}\n" for each in rows)
-        (self.directory / "cases.jsonl").write_text(lines)
+        (self.directory / "reviews.jsonl").write_text(lines)
         (self.directory / "prompt.txt").write_text(PROMPT)
 
     def start_optimize(self, *options: str) -> CommandProcess:
         return self.start(
-            *("optimize", "cases.jsonl", "--prompt", "prompt.txt"),
+            *("optimize", "reviews.jsonl", "--prompt", "prompt.txt"),
             *("--strategy", "reflective", "--target-score", "0.95"),
             *(*self.options, *options),
         )
@@ -123,7 +132,7 @@ def test_a_given_server(
     [
         (("--max-cost", "1"), "needs prices"),
         (("--output", "prompt.txt"), "must not be the prompt"),
-        (("--report", "cases.jsonl"), "must not be the prompt"),
+        (("--report", "reviews.jsonl"), "must not be the prompt"),
         (("--metric", "magic"), "must be one of exact"),
     ],
 )
@@ -141,19 +150,19 @@ def test_a_private_instance_goes_on_where_it_was_stopped(
     commands: OptimizeCommands, provider: FakeProvider, rules: Rules
 ) -> None:
     commands.variables |= {"OPENAI_API_KEY": "sk-of-the-user"}
-    commands.options = (
-        *("--model", "m", "--endpoint", provider.url, "--concurrency", "4"),
+    command = (
+        *(*documented(), "--endpoint", provider.url, "--concurrency", "4"),
         *("--input-price", "1000", "--output-price", "1000"),
     )
     provider.delay = 0.05
-    started = commands.start_optimize("--max-jobs", "2000")
+    started = commands.start(*command)
     eventually(lambda: rules.were_asked(40), seconds=60)
     started.send_signal(signal.SIGINT)
     stopped = commands.ended(started)
     assert stopped.status == 130
     assert "The same command continues where it stopped." in stopped.output
     provider.delay = 0
-    done = commands.optimize("--max-jobs", "2000")
+    done = commands.run(*command)
     assert done.status == 0, done.output
     assert "Going on with run " in done.output
     assert "The best prompt is better." in done.output
@@ -162,7 +171,7 @@ def test_a_private_instance_goes_on_where_it_was_stopped(
     twice = sum(count - 1 for count in rules.asked.values())
     assert twice <= 4
     run_id = done.output.partition("Going on with run ")[2][:24]
-    page = commands.run("report", run_id, "--data", "cases.jsonl")
+    page = commands.run("report", run_id, "--data", "reviews.jsonl")
     assert page.status == 0, page.output
     assert commands.running() == []
     gone = commands.run("report", run_id, "--data", "else.csv")
