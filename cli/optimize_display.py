@@ -25,6 +25,8 @@ from llm_optimizers.report import words
 from llm_optimizers.report.values import RunReport
 from llm_optimizers.report.words import Tone
 
+# On a narrower terminal the facts need all the room.
+_WIDE = 100
 _COLOURS = {Tone.GOOD: "green", Tone.BAD: "red", Tone.NEUTRAL: "yellow"}
 
 
@@ -35,11 +37,11 @@ class RunDisplay:
         self._console = console
         self._said = ""
         self._most = run.get("maxJobs")
+        wide = (BarColumn(bar_width=20), TimeElapsedColumn())
         self.progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.fields[facts]}"),
-            BarColumn(bar_width=20),
-            TimeElapsedColumn(),
+            *(wide if console.width >= _WIDE else ()),
             TimeRemainingColumn(),
             console=console,
             transient=True,
@@ -52,7 +54,7 @@ class RunDisplay:
     def update(self, run: Json, jobs: int, used: Json) -> None:
         """Show a look at the run; `used` are the metrics of its jobs."""
         best = _best_line(run)
-        most = f" of {self._most:,}" if self._most else ""
+        most = f"/{self._most:,}" if self._most else ""
         cost = words.money(used["totalCost"], used["currency"])
         facts = f"{best} · {jobs:,}{most} jobs · {cost}"
         self.progress.update(self._task, completed=jobs, facts=facts)
@@ -70,7 +72,8 @@ def run_display(run: Json, console: Console) -> Iterator[RunDisplay]:
 
 
 def _best_line(run: Json) -> str:
-    candidates = f"{run.get('candidateCount') or 0:,} candidates"
+    count = run.get("candidateCount") or 0
+    candidates = f"{count:,} candidate{'' if count == 1 else 's'}"
     known = [
         each["best"]["validation"]
         for each in run.get("modelResults") or ()

@@ -126,7 +126,8 @@ class ReportReader:
     async def _best_answers(
         self, run: Run, best: RunScores | None
     ) -> tuple[BestOnItems | None, list[str]]:
-        if best is None or not best.prompt_ids:
+        # A run that cannot be read in full may have no metric.
+        if best is None or not best.prompt_ids or run.metric is None:
             return None, []
         try:
             return await self._answers.read(run, best), []
