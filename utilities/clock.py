@@ -8,9 +8,11 @@ dates inside `$set` and `$push` do not; pydantic reads them as datetimes.
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 Clock = Callable[[], int]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DAY_MS = 86_400_000
 
 
 def now_ms() -> int:
@@ -30,4 +32,10 @@ def to_ms(moment: datetime) -> int:
 
 def day_of(milliseconds: int) -> str:
     """Give the day of a time, in UTC, as `2026-11-26`."""
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).date().isoformat()
+    return _name_of(milliseconds // _DAY_MS)
+
+
+# Asked for each call that has a budget.
+@lru_cache(maxsize=100)
+def _name_of(day: int) -> str:
+    return (_EPOCH + timedelta(days=day)).date().isoformat()

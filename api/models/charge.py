@@ -4,7 +4,7 @@ A charge stands for a number of calls to one model in one currency.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from typing import Self
 
 from api.models.metrics import Metrics
@@ -149,7 +149,8 @@ def dump_charged(before: str | None, new: Charged) -> str:
         new.attempt,
         new.block,
         new.run_id,
-        [astuple(charge) for charge in new.charges],
+        # `astuple` copies deeply.
+        [(one.model, one.currency, *one.counts) for one in new.charges],
     ]
     if new.spent:
         row += [new.process_id, new.spent]
@@ -169,4 +170,4 @@ def load_charged(text: str | None) -> Sequence[Charged]:
 
 def load_charges(rows: Iterable[Sequence[object]]) -> tuple[Charge, ...]:
     """Read charges from rows of plain values."""
-    return tuple(Charge(*row) for row in rows)  # type: ignore[arg-type] # as `astuple` has written them
+    return tuple(Charge(*row) for row in rows)  # type: ignore[arg-type] # as `dump_charged` has written them

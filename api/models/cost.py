@@ -5,7 +5,7 @@ one unit of the currency. A price is turned into whole numbers once, so that
 pricing a call is a few multiplications, and sums are exact.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
@@ -23,6 +23,8 @@ UNITS = 10**10
 _MINUTES_A_DAY = 24 * 60
 
 
+@lru_cache(maxsize=1000)
+# Asked for each call that has a budget.
 @lru_cache(maxsize=1000)
 def to_units(amount: float) -> int:
     """Turn an amount, as the decimal number it is shown as, into units."""
@@ -179,6 +181,8 @@ class PriceTable:
     bands: tuple[PriceBand, ...]
     # By band (the last is none), long context, batch.
     rates: Mapping[tuple[int, bool, bool], _Rates]
+    # The highest of them all.
+    highest: _Rates
 
     @classmethod
     def of(cls, cost: Cost) -> "PriceTable":
@@ -191,15 +195,14 @@ class PriceTable:
         }
         every = [rate for rates in exact.values() for rate in rates]
         scale = lcm(*(rate.denominator for rate in every))
+        highest = (max(rates) for rates in zip(*exact.values(), strict=True))
         return cls(
             cost.currency,
             scale,
             cost.long_context.above if cost.long_context else None,
             bands,
-            {
-                key: _Rates(*(int(rate * scale) for rate in rates))
-                for key, rates in exact.items()
-            },
+            {key: _scaled(rates, scale) for key, rates in exact.items()},
+            _scaled(highest, scale),
         )
 
     def price(
@@ -231,19 +234,10 @@ class PriceTable:
 
     def bound(self, input_tokens: int, output_tokens: int) -> int:
         """Return what a call of so many tokens costs at most, in units."""
-        every = self.rates.values()
-        read = max(
-            rate
-            for rates in every
-            for rate in (
-                rates.full_input,
-                rates.cached_input,
-                rates.cache_write,
-            )
-        )
-        wrote = max(max(r.plain_output, r.reasoning) for r in every)
-        request = max(rates.request for rates in every)
-        paid = input_tokens * read + output_tokens * wrote + request
+        most = self.highest
+        read = max(most.full_input, most.cached_input, most.cache_write)
+        wrote = max(most.plain_output, most.reasoning)
+        paid = input_tokens * read + output_tokens * wrote + most.request
         # Input and output may each be rounded up.
         return _divided(paid, self.scale) + 2
 
@@ -254,6 +248,10 @@ class PriceTable:
                 if band.holds(minute):
                     return index
         return len(self.bands)
+
+
+def _scaled(rates: Iterable[Fraction], scale: int) -> _Rates:
+    return _Rates(*(int(rate * scale) for rate in rates))
 
 
 def _exact_rates(

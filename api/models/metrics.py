@@ -129,17 +129,19 @@ class Metrics:
         )
 
     def dump(self) -> dict[str, Any]:
-        """Give every field, as JSON has it; `load` takes it back."""
+        """Give what is not 0, as JSON has it; `load` takes it back."""
         # `asdict` copies deeply, which costs more than the rest of a store.
-        return {
-            **{name: getattr(self, name) for name in _NAMES},
-            "currencies": sorted(self.currencies),
+        found: dict[str, Any] = {
+            name: value for name in _NAMES if (value := getattr(self, name))
         }
+        if self.currencies:
+            found["currencies"] = sorted(self.currencies)
+        return found
 
     @classmethod
     def load(cls, fields: Mapping[str, Any]) -> Self:
         """Make the metrics of which `dump` gave the fields."""
-        currencies = frozenset(fields["currencies"])
+        currencies = frozenset(fields.get("currencies", ()))
         counted = {**fields, "currencies": currencies}
         for name in ("input", "output"):
             # Version 0.1 kept amounts.

@@ -5,6 +5,7 @@ and one model. A block whose scores are all there is stored; so memory
 stays bounded, and a restart repeats little, and asks nothing twice.
 """
 
+import asyncio
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -111,8 +112,11 @@ class ActiveEvaluation:
 
     async def _plan(self) -> None:
         evaluation = self.evaluation
-        sides = split(
-            self._index.digests, evaluation.seed, evaluation.fractions
+        sides = await asyncio.to_thread(
+            split,
+            self._index.digests,
+            evaluation.seed,
+            evaluation.fractions,
         )
         positions = sides.of(evaluation.split)
         stored = await self._results.blocks(evaluation.evaluation_id)

@@ -21,7 +21,7 @@ from utilities.tasks import Loop
 
 # The fall-back for evaluations of other processes, and for jobs that end
 # there: what happens in this one is seen at once.
-_POLL_SECONDS = 1.0
+_POLL_SECONDS, _IDLE_SECONDS = 1.0, 2.0
 # Ends are gathered for this time; and questions about them take this share
 # of the time, and no more.
 _GATHER_SECONDS, _SHARE = 0.02, 4
@@ -63,7 +63,8 @@ class EvaluationRunner(Loop):
         try:
             while not self.stopping:
                 await self._round_safely()
-                await self.pause(_POLL_SECONDS)
+                is_idle = not self._active
+                await self.pause(_IDLE_SECONDS if is_idle else _POLL_SECONDS)
         finally:
             self._signals.unsubscribe(EVALUATIONS_CHANGED, self._hear_change)
             self._signals.unsubscribe(JOBS_ENDED, self._hear_end)

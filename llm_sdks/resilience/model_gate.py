@@ -337,7 +337,12 @@ class ModelGates:
         """Return a model's gate; `names` are what jobs may call it."""
         with self._lock:
             known = self._gates.get(model_id)
-            if known is not None and known[:2] == (policy, names):
+            # The same object, mostly: comparing all its fields takes longer.
+            if (
+                known is not None
+                and (known[0] is policy or known[0] == policy)
+                and known[1] == names
+            ):
                 return known[2]
             gate = (
                 known[2]

@@ -45,7 +45,7 @@ class WriterLimits:
     """
 
     # Others wait while the embedded database stores a batch.
-    at_once: int = 100
+    at_once: int = 200
     results: int = 2_000
     characters: int = 64 * 1024 * 1024
     tries: int = 10

@@ -237,6 +237,15 @@ def test_finished_jobs_become_items(user: ApiUser) -> None:
         }
         for each in answers
     ]
+    name, value = next(iter(answers[0]["responseData"].items()))
+    chosen = {"operation": "o", "expected": "responseData"}
+    made = user.post(
+        "/datasets",
+        {"name": "j", "fromJobs": {**chosen, "expectedPath": f"/{name}"}},
+    )
+    assert items_of(user, made)[0]["expected"] == value
+    gone = {**chosen, "expectedPath": "gone"}
+    user.post("/datasets", {"name": "j", "fromJobs": gone}, 400)
     made = user.post(
         "/datasets",
         {"name": "j", "fromJobs": {"operation": "o", "status": "CANCELED"}},

@@ -23,13 +23,15 @@ _NO_KEY = SecretStr("")
 _MOST_OPENED = 1000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class OpenModel:
     """A model with its plug-in and its checked settings."""
 
     sdk: BaseLLMSDK
     _config: LLMConfig
     _timeout: TimeoutPolicy
+    # The plug-in has made ready for its calls.
+    is_prepared: bool = False
 
     def request(
         self,

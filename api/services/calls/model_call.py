@@ -79,6 +79,8 @@ class CallProgress:
     time_to_first_token: float | None = None
     # The time that the call waited for the reader of its stream.
     reader_seconds: float = 0.0
+    # What it has cost, once it has ended.
+    cost: Metrics | None = None
     # The outcome that is observed if the call is cancelled.
     canceled_as: str = CANCELED
 
@@ -94,6 +96,8 @@ class CallProgress:
 
     def metrics(self, model: ModelWithKey) -> Metrics:
         """Count and price the call as far as it went."""
+        if self.cost is not None:
+            return self.cost
         return Metrics.of_usage(
             self.usage or Usage(),
             self.seconds,

@@ -24,7 +24,11 @@ from typing import Any, Protocol
 
 from api.models.charge import Charge
 from api.models.metrics import Metrics
-from api.services.calls.model_access import ModelAccess, plugin_error
+from api.services.calls.model_access import (
+    ModelAccess,
+    OpenModel,
+    plugin_error,
+)
 from api.services.calls.model_call import (
     CallProgress,
     FailedCallError,
@@ -130,14 +134,16 @@ class ModelCaller:
     ) -> ModelAnswer:
         model, gate = call.model, self._access.gate(call.model)
         try:
-            sdk, request = self._open(call)
-            await _prepare(sdk, request)
+            opened = self._access.open(call.model)
+            request = _request(opened, call)
+            if not opened.is_prepared:
+                await _prepare(opened, request)
             async with (
                 self._admission.passing(call, progress),
                 gate.passing(call.account.turn),
             ):
                 return await self._make(
-                    call, progress, transfer(sdk, request, progress)
+                    call, progress, transfer(opened.sdk, request, progress)
                 )
         except errors.LLMError as error:
             raise FailedCallError(
@@ -146,17 +152,6 @@ class ModelCaller:
                 progress.metrics(model),
                 is_outage=gate.is_closed_by_breaker,
             ) from error
-
-    def _open(self, call: ModelCall) -> tuple[BaseLLMSDK, CompletionRequest]:
-        opened = self._access.open(call.model)
-        request = opened.request(
-            call.system,
-            call.user,
-            call.temperature,
-            response_schema=call.response_schema,
-            idempotency_key=call.key,
-        )
-        return opened.sdk, request
 
     async def _make(
         self,
@@ -183,7 +178,7 @@ class ModelCaller:
         finally:
             progress.seconds = self._timer() - started
             progress.ended_at = self._wall()
-            metrics = progress.metrics(model)
+            metrics = progress.cost = progress.metrics(model)
             _charge(call, progress, metrics, has_answer=cut is not None)
             self._observer.call_ended(
                 CallEnd(
@@ -197,11 +192,22 @@ class ModelCaller:
         return ModelAnswer(completion, metrics, model, cut)
 
 
-async def _prepare(sdk: BaseLLMSDK, request: CompletionRequest) -> None:
+def _request(opened: OpenModel, call: ModelCall) -> CompletionRequest:
+    return opened.request(
+        call.system,
+        call.user,
+        call.temperature,
+        response_schema=call.response_schema,
+        idempotency_key=call.key,
+    )
+
+
+async def _prepare(opened: OpenModel, request: CompletionRequest) -> None:
     # What fails here fails again in the call, and is reported there.
     with suppress(Exception):
         async with asyncio.timeout(request.timeout):
-            await sdk.aprepare(request)
+            await opened.sdk.aprepare(request)
+        opened.is_prepared = True
 
 
 def _charge(

@@ -7,6 +7,7 @@ nor on their ids.
 """
 
 import hashlib
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -67,10 +68,17 @@ def split(
         groups.setdefault(digest, []).append(position)
     order = sorted(groups, key=lambda digest: _place(digest, seed))
     sides: dict[SplitName, list[int]] = {side: [] for side in _SIDES}
-    taken = 0
+    wanted = _wanted(fractions)
+    # Rounded to the nearest: a half, down.
+    ends = [end * len(digests) - 0.5 for end in accumulate(wanted.values())]
+    empty, names, taken = list(wanted), list(wanted), 0
     for rank, digest in enumerate(order):
-        side = _side(taken, len(digests), fractions)
-        side = _first_empty(side, sides, fractions, len(order) - rank)
+        side = names[bisect_right(ends, taken, hi=len(names) - 1)]
+        # The last groups are for the sides that would stay empty.
+        if side not in empty and len(order) - rank <= len(empty):
+            side = empty[0]
+        if side in empty:
+            empty.remove(side)
         sides[side] += groups[digest]
         taken += len(groups[digest])
     return Split(*(tuple(sorted(sides[side])) for side in _SIDES))
@@ -78,29 +86,6 @@ def split(
 
 def _place(digest: bytes, seed: int) -> bytes:
     return hashlib.sha256(f"{seed}:".encode() + digest).digest()
-
-
-def _side(taken: int, count: int, fractions: SplitFractions) -> SplitName:
-    """Give the side of the group that begins after `taken` items."""
-    wanted = _wanted(fractions)
-    for side, end in zip(wanted, accumulate(wanted.values()), strict=True):
-        # Rounded to the nearest: a half, down.
-        if taken < end * count - 0.5:
-            return side
-    return list(wanted)[-1]
-
-
-def _first_empty(
-    side: SplitName,
-    sides: Mapping[SplitName, list[int]],
-    fractions: SplitFractions,
-    groups_left: int,
-) -> SplitName:
-    """Give a side that would stay empty if it did not get this group."""
-    empty = [each for each in _wanted(fractions) if not sides[each]]
-    return (
-        empty[0] if side not in empty and groups_left <= len(empty) else (side)
-    )
 
 
 def _wanted(fractions: SplitFractions) -> dict[SplitName, float]:

@@ -46,9 +46,11 @@ def new(
     request: JobCreate, client_id: str, now: int, position: int
 ) -> Document:
     """Give the document of a new job, without its `_id`."""
-    unset = {name for name in _SELDOM if getattr(request, name) is None}
+    # Past the attributes: one of them warns of its deprecation.
+    given = request.__dict__
+    unset = {name for name in _SELDOM if given[name] is None}
     fields = request.model_dump(
-        by_alias=True, exclude={"prompts", "idempotency_key", *unset}
+        by_alias=True, exclude={"idempotency_key", *unset}
     )
     if request.expires_at is not None:
         fields[EXPIRY_DUE] = to_ms(request.expires_at)
@@ -56,16 +58,24 @@ def new(
     due = max(now, stored.get("notBefore") or now)
     return {
         **stored,
-        "prompts": request.__dict__["prompts"],
         "workingPrompts": request.effective_prompts,
         "clientId": client_id,
         "status": JobStatus.PENDING,
         "attempts": 0,
         "failures": 0,
         "startedAt": now,
-        **deferred(due, now),
+        **_due(due, now),
         "sequence": now * SEQUENCE_STEPS + position,
         REVISION: 0,
+    }
+
+
+def _due(due: int, now: int) -> Document:
+    # A missing field is what `None` finds, too.
+    return {
+        name: value
+        for name, value in deferred(due, now).items()
+        if value is not None
     }
 
 
@@ -207,7 +217,20 @@ _WORK = frozenset(
     }
 )
 # Of few jobs; the others do not carry them.
-_SELDOM = ("not_before", "expires_at", "batch_key")
+_SELDOM = (
+    "id",
+    "prompts",
+    "prompt_flow",
+    "response_schema",
+    "client_reference",
+    "eval_prompt",
+    "eval_model",
+    "meta_prompt",
+    "meta_model",
+    "not_before",
+    "expires_at",
+    "batch_key",
+)
 _MOMENTS = frozenset({"notBefore", "expiresAt"})
 _MAY_BE_NULL = _MOMENTS | frozenset(
     {

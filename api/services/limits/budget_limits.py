@@ -15,6 +15,7 @@ from api.models.budget_models import (
     OnExhausted,
 )
 from api.models.cost import to_units
+from api.models.model_models import ModelWithKey
 from api.services.calls.model_call import ModelCall
 from utilities.clock import Clock, day_of, now_ms
 from utilities.cosmos_connector import Documents, ObjectId, StoreError
@@ -22,6 +23,7 @@ from utilities.cosmos_connector import Documents, ObjectId, StoreError
 # A change of a client's budget reaches running processes after this long.
 KEEP_SECONDS = 2.0
 _MOST_RUNS = 10_000
+_MOST_MODELS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,8 @@ class BudgetLimits:
         self._lock = threading.Lock()
         self._of_clients = _Read()
         self._of_runs: dict[str, BudgetLimit | None] = {}
+        # By model: the budget that was made into a limit last.
+        self._made: dict[str, BudgetLimit] = {}
 
     def now(self) -> int:
         """Return the time, in ms."""
@@ -98,14 +102,23 @@ class BudgetLimits:
         account, model = call.account, call.model
         found = [(await self.of_clients()).get(account.client_id)]
         if model.budget is not None:
-            found.append(
-                BudgetLimit(
-                    BudgetScope.MODEL, model.model_id, model.name, model.budget
-                )
-            )
+            found.append(self._of_model(model, model.budget))
         if account.run_id is not None:
             found.append(await self._of_run(account.run_id))
         return [each for each in found if each is not None]
+
+    def _of_model(self, model: ModelWithKey, budget: Budget) -> BudgetLimit:
+        known = self._made.get(model.model_id)
+        # The jobs of one look at the database share the same model.
+        if known is not None and known.budget is budget:
+            return known
+        if len(self._made) > _MOST_MODELS:
+            self._made.clear()
+        limit = BudgetLimit(
+            BudgetScope.MODEL, model.model_id, model.name, budget
+        )
+        self._made[model.model_id] = limit
+        return limit
 
     async def of_clients(self) -> Mapping[str, BudgetLimit]:
         """Return the budgets of all clients that have one, by client."""

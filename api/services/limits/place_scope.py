@@ -14,6 +14,9 @@ LEASE_MS = 3000
 RENEW_MS = 500.0
 # The same while calls wait and places are free.
 _SOON_MS = 50.0
+# While more than half of the places are free, this part of all is asked for
+# beyond those in use, so that few calls have to wait for the next renewal.
+_AHEAD_PART = 10
 # So many wait beyond the places, to show that more are wanted.
 _HUNGER = 2
 
@@ -57,7 +60,7 @@ class PlaceScope:
             if not len(self._queue) and self._has_room():
                 self._running += 1
                 return
-            waiter = Waiter[bool]()
+            waiter: Waiter[bool] = Waiter()
             self._queue.push(account.turn, waiter)
             is_first = len(self._queue) == 1
         if is_first:
@@ -108,7 +111,7 @@ class PlaceScope:
             mine = Holder(
                 self._process_id,
                 running,
-                running + len(self._queue),
+                running + len(self._queue) + self._ahead(),
                 now + LEASE_MS,
             )
         renewed = await store.renew_places(
@@ -120,6 +123,11 @@ class PlaceScope:
                 self._allowed, self._until = renewed.allowed, mine.until
                 self._free = limit - sum(h.has for h in renewed.holders)
             self._serve()
+
+    def _ahead(self) -> int:
+        """Return how many places to ask for that no call needs yet."""
+        is_quiet = self._free > self.limit // 2
+        return self.limit // _AHEAD_PART if is_quiet else 0
 
     def _pause(self) -> float:
         is_short = len(self._queue) and self._free > 0

@@ -190,7 +190,11 @@ async def test_one_that_fails_leaves_no_job_waiting(
     runner = build_evaluation_runner(shared, services)
     running = asyncio.create_task(runner.run())
     try:
-        await becomes(lambda: runner._active)
+        await becomes(
+            lambda: any(
+                len(each.open_jobs) == 7 for each in runner._active.values()
+            )
+        )
         monkeypatch.setattr(ActiveEvaluation, "advance", lambda _: 1 / 0)
         await run_jobs(store, limit=1)
         runner.wake()

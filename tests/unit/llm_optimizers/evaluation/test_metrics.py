@@ -1,11 +1,13 @@
 """Each metric, at its edges."""
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from api.models.dataset_models import DatasetItem
 from api.models.metric_models import (
     AnyMetric,
     Metric,
@@ -17,6 +19,11 @@ from api.models.metric_models import (
 from llm_optimizers.evaluation import metrics
 from llm_optimizers.evaluation.metrics import ScoringError, labels, score
 from llm_optimizers.evaluation.scoring import Scorer, score_json
+from utilities.limited import (
+    CallFailedError,
+    LimitedCalls,
+    LimitExceededError,
+)
 
 ADAPTER: TypeAdapter[AnyMetric | WeightedMetrics] = TypeAdapter(Metric)
 
@@ -181,22 +188,66 @@ def test_labels_are_what_is_compared() -> None:
     assert labels(metric("f1"), "a", "b") == (None, None)
 
 
+ITEM = DatasetItem(id="1", request_data={}, expected="7")
+HEAVY = [
+    {"type": "contains"},
+    {"type": "schema", "schema": {"uniqueItems": True}},
+]
+
+
 async def test_what_is_heavy_is_scored_elsewhere_with_the_same_result() -> (
     None
 ):
-    which = ADAPTER.validate_python(
-        [
-            {"type": "contains"},
-            {"type": "schema", "schema": {"uniqueItems": True}},
-        ]
-    )
-    item = SimpleNamespace(id="1", request_data={}, expected="7")
+    which = ADAPTER.validate_python(HEAVY)
     answer = list(range(10))
-    given = {"id": "1", "request_data": {}, "expected": "7"}
     as_json = ADAPTER.dump_python(which, mode="json", by_alias=True)
-    assert score_json(as_json, given, answer, []) == [1.0, None, None]
-    from api.models.dataset_models import DatasetItem  # noqa: PLC0415
+    item = ITEM.model_dump(mode="json")
+    assert score_json(as_json, item, answer, []) == [1.0, None, None]
+    assert (await Scorer(which).score(ITEM, answer, {})).value == 1.0
 
-    real = DatasetItem.model_validate(given)
-    assert (await Scorer(which).score(real, answer, {})).value == 1.0
-    assert item.expected == real.expected
+
+class Limited(LimitedCalls):
+    """Answers what it is told to."""
+
+    def __init__(self, outcome: Any) -> None:
+        self.outcome = outcome
+
+    async def run(self, function: str, *arguments: object) -> Any:
+        assert function.endswith(":score_json")
+        assert arguments[2] == ["7"]
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+
+@pytest.mark.parametrize(
+    ("outcome", "kind"),
+    [
+        (LimitExceededError("took too long"), "METRIC_ERROR"),
+        (CallFailedError("ValueError", "no"), "METRIC_ERROR"),
+        ([0.0, "unknown", "NO_EXPECTED"], "NO_EXPECTED"),
+    ],
+)
+async def test_what_takes_too_long_is_an_error(
+    outcome: Any, kind: str
+) -> None:
+    scorer = Scorer(ADAPTER.validate_python(HEAVY), Limited(outcome))
+    with pytest.raises(ScoringError) as caught:
+        await scorer.score(ITEM, ["7"], {})
+    assert caught.value.error_type == kind
+
+
+async def test_an_installed_metric_has_a_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def off_the_loop(*_: Any) -> float:
+        with pytest.raises(RuntimeError):
+            asyncio.get_running_loop()
+        return 1.0
+
+    found = SimpleNamespace(load=lambda: off_the_loop)
+    monkeypatch.setattr(metrics, "entry_points", lambda **_: [found])
+    metrics._function.cache_clear()
+    scorer = Scorer(metric("entryPoint", name="x"))
+    assert (await scorer.score(ITEM, "7", {})).value == 1.0
+    metrics._function.cache_clear()

@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -191,6 +191,51 @@ def test_processes_that_join_and_die_change_nothing() -> None:
     for start in range(2, 95):
         assert provider.between(start, start + 3) >= 30 - 5 - 1
     assert provider.between(30, 90) >= 588
+
+
+async def _waves(
+    per_minute: int, waves: int, calls: int, monkeypatch: pytest.MonkeyPatch
+) -> tuple[World, int]:
+    """Make waves of calls; return how often slots were leased for them."""
+    leases = 0
+    take_block = LimitStore.take_block
+
+    async def counted(*args: Any) -> Any:
+        nonlocal leases
+        leases += 1
+        return await take_block(*args)
+
+    monkeypatch.setattr(LimitStore, "take_block", counted)
+    world = World(limited(requests_per_minute=per_minute))
+    async with world.process("a", latency=0) as process:
+        for _ in range(waves):
+            async with asyncio.TaskGroup() as tasks:
+                for number in range(calls):
+                    tasks.create_task(process.call())
+                    if number % 10 == 9:
+                        await asyncio.sleep(0.001)
+            await asyncio.sleep(0.25)
+    return world, leases
+
+
+def test_a_busy_process_far_below_its_limit_seldom_leases_slots(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = _waves(1_000_000, 40, 200, monkeypatch)
+    world, leases = run_virtually(run)
+    assert len(world.provider.began) >= 8000
+    # A few a wave, at most; not one for each few calls.
+    assert leases <= 40 * 4
+
+
+def test_slots_leased_ahead_never_pass_the_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = _waves(12_000, 60, 80, monkeypatch)
+    world, _ = run_virtually(run)
+    assert world.provider.within(60) <= 12_000
+    # A second, and what a pause may bring at once.
+    assert world.provider.within(1) <= 12_000 / 60 * 1.6
 
 
 def test_tokens_are_counted_as_the_provider_counts_them() -> None:
