@@ -3,6 +3,7 @@
 from api.dependencies.services import Services
 from api.shared import Shared
 from llm_optimizers.ask_jobs import AskMaker
+from llm_optimizers.call_bounds import CallBounds
 from llm_optimizers.dataset_runs import DatasetRuns
 from llm_optimizers.evaluation.build import build_evaluator
 from llm_optimizers.orchestrator import RunOrchestrator
@@ -22,6 +23,7 @@ def build_dataset_runs(services: Services) -> DatasetRuns:
         stores.jobs,
         MaterialReader(stores.datasets, prompts),
         WaveMaker(build_evaluator(services), asks, prompts),
+        CallBounds(services.models),
     )
 
 

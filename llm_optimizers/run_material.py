@@ -14,6 +14,7 @@ from llm_optimizers.run_prompts import RunPrompts
 from llm_optimizers.strategies.protocol import Item
 from llm_optimizers.strategies.search import Limits, Task
 from llm_optimizers.strategies.session import Session
+from utilities import payload
 
 # Proposals that are made at once; each is a question and some answers.
 _PROPOSALS = 8
@@ -33,6 +34,8 @@ class Material:
     test: tuple[str, ...]
     shares: Shares
     per_item: int
+    # The size of the longest input, in bytes.
+    longest_item: int
 
     def session(self, run: Run) -> Session:
         """Begin the run's session, from its start."""
@@ -94,6 +97,11 @@ class MaterialReader:
             tuple(each.id for each in test),
             shares,
             per_item,
+            max(
+                len(payload.dump(each.request_data).encode())
+                for side in found
+                for each in side
+            ),
         )
 
     async def _task(

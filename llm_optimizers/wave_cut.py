@@ -67,9 +67,17 @@ class Allowance:
 
 
 def allowances(
-    run: Run, usage: RunUsage, shares: Shares, largest: Largest, stage: Stage
+    run: Run,
+    usage: RunUsage,
+    shares: Shares,
+    largest: Largest,
+    stage: Stage,
+    bound: float = 0.0,
 ) -> list[Allowance]:
-    """Give what each limit of a run leaves for a stage."""
+    """Give what each limit of a run leaves for a stage.
+
+    `bound` is what a call binds of `maxCost` while it is under way.
+    """
     kept = {
         Stage.SEARCH: shares.reserved,
         Stage.CONFIRM: shares.to_test,
@@ -84,13 +92,20 @@ def allowances(
         sizes = largest.answer.tokens, largest.ask.tokens
         limits.append(_in_units(Stop.MAX_TOKENS, left, *sizes))
     if run.max_cost is not None:
-        spent = usage.metrics.cost_by_currency.get(run.max_cost.currency, 0.0)
         costs = largest.answer.cost, largest.ask.cost
-        left = run.max_cost.amount - spent
+        left = money_left(run, usage) - bound
         limits.append(_in_units(Stop.MAX_COST, left, *costs))
     return [
         Allowance(e.limit, max(e.units - kept, 0), e.ask_units) for e in limits
     ]
+
+
+def money_left(run: Run, usage: RunUsage) -> float:
+    """Give what is left of `maxCost`; 0 if there is no such limit."""
+    if run.max_cost is None:
+        return 0.0
+    spent = usage.metrics.cost_by_currency.get(run.max_cost.currency, 0.0)
+    return run.max_cost.amount - spent
 
 
 def _in_units(

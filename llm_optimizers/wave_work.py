@@ -171,8 +171,11 @@ class WaveMaker:
         candidates: Mapping[int, Candidate],
         items: Mapping[str, DatasetItem],
         train: frozenset[str],
+        parallelism: int,
     ) -> WaveWork:
         """Prepare a wave; doing so again finds the jobs of the first time.
+
+        At most `parallelism` of its jobs are unfinished at once.
 
         Raises:
             NotFoundError: a prompt or model is gone; names it.
@@ -195,8 +198,7 @@ class WaveMaker:
             if isinstance(each, Ask)
         ]
         asking = await self._asks.begin(run, asks, source)
-        most = run.parallelism or 1
-        return WaveWork(scoring, asking, prompt_ids, most, train)
+        return WaveWork(scoring, asking, prompt_ids, parallelism, train)
 
 
 def _work(

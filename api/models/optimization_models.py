@@ -188,6 +188,18 @@ class ModelResult(ApiModel):
     best: RunScores
 
 
+class RunProgress(ApiModel):
+    """A new best score on validation, and what it has taken to find it."""
+
+    iteration: Annotated[int, Field(description="The waves that were done.")]
+    model: str
+    candidate: int
+    score: float
+    jobs: int
+    tokens: int
+    cost: float | None = None
+
+
 class RunTest(ApiModel):
     """The paired comparison of baseline and best on the test split."""
 

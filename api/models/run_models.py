@@ -23,6 +23,7 @@ from api.models.metrics import ProcessingMetrics
 from api.models.optimization_models import (
     DatasetRunCreate,
     ModelResult,
+    RunProgress,
     RunScores,
     RunTest,
     StrategyName,
@@ -176,6 +177,7 @@ class Run(StoredModel):
             "best",
             "test",
             "modelResults",
+            "progress",
             "usage",
         }
     )
@@ -234,6 +236,9 @@ class Run(StoredModel):
     ] = None
     model_results: Annotated[
         list[ModelResult] | None, Field(exclude_if=is_unset)
+    ] = None
+    progress: Annotated[
+        list[RunProgress] | None, Field(exclude_if=is_unset)
     ] = None
     verdict: Annotated[
         Verdict | None,

@@ -34,6 +34,7 @@ class Rules:
 
     def __init__(self) -> None:
         self.asked = Counter[str]()
+        self.tokens = (10, 1)
 
     def were_asked(self, count: int) -> bool:
         """Tell whether there were so many different questions."""
@@ -43,7 +44,7 @@ class Rules:
         system, user = (each["content"] for each in body["messages"])
         self.asked[f"{system}\x00{user}"] += 1
         text = TASK.reply(system, json.loads(user))
-        return completion(text, tokens=(10, 1))
+        return completion(text, tokens=self.tokens)
 
 
 def run_body(user: ApiUser, model: str, **fields: Any) -> dict[str, Any]:
@@ -105,6 +106,9 @@ def test_a_run_improves_a_prompt_and_proves_it(
     assert set(rules.asked.values()) == {1}
     assert run["cost"] > 0
     assert run["validationLooks"] > 1
+    scores = [each["score"] for each in run["progress"]]
+    assert scores == sorted(scores)
+    assert scores[-1] == run["best"]["validation"]["score"]
     path = f"/runs/{run['runId']}"
     candidates = user.get(f"{path}/candidates")
     assert len(candidates) == run["candidateCount"]
@@ -192,19 +196,30 @@ def test_a_run_is_paused_resumed_and_cancelled(
     user.request("POST", f"{path}/publish", 400)
 
 
-@pytest.mark.usefixtures("rules")
 def test_no_limit_of_cost_is_passed(
-    user: ApiUser, provider: FakeProvider
+    user: ApiUser, provider: FakeProvider, rules: Rules
 ) -> None:
-    model = provider_model(user, provider)
+    # A call costs 0.03 here, and at most about 0.06.
+    rules.tokens = (299, 1)
+    model = provider_model(
+        user, provider, maxToken=10, cost={"input": 100, "output": 100}
+    )
     user.worker()
-    most = {"amount": 0.5, "currency": "USD"}
+    most = {"amount": 2, "currency": "USD"}
     body = run_body(user, model, maxCost=most)
     run = ended(user, user.post("/runs", body)["runId"])
     assert run["status"] == "COMPLETED", run
     assert run["finishReason"] == "MAX_COST"
-    assert 0.2 < run["cost"] <= 0.5
+    assert 0.5 < run["cost"] <= 2
     assert run["best"]["test"]["count"] > 0
+    # Calls never bound so much at once that others were refused.
+    assert run["best"]["test"]["errors"] == 0
+    jobs = user.get("/jobs/summary", batchKey=run["runId"])
+    assert jobs["PROCESSED"] == jobs["total"]
+    body["maxCost"]["amount"] = 0.01
+    run = ended(user, user.post("/runs", {**body, "cache": False})["runId"])
+    assert run["status"] == "FAILED"
+    assert "maxCost" in run["failureReason"]
 
 
 @pytest.mark.long

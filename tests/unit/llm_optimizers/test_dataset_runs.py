@@ -1,5 +1,6 @@
 """Runs on datasets: the real services, a store in memory, a fake worker."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -297,3 +298,24 @@ async def test_killed_anywhere_it_ends_with_the_same_prompt(
             points += [1 + place * writes // 20 for place in range(20)]
     assert len(set(points)) == 21
     assert len(found) == len(calls) == 1
+
+
+async def test_two_processes_may_bring_a_run_on(store: Store) -> None:
+    worker = RuleWorker(store, HiddenRules(3, TINY))
+    services = store.application.services
+    run = await services.runs.create_on_dataset(
+        await worker.create(), store.client
+    )
+    both = [build_dataset_runs(services) for _ in range(2)]
+    for _ in range(200):
+        current = await services.runs.running_one(run.run_id)
+        if current is None:
+            break
+        await asyncio.gather(*(each.advance(current) for each in both))
+        await worker.work()
+    done = await services.runs.get(run.run_id, store.client)
+    assert done.status is RunStatus.COMPLETED, done.failure_reason
+    assert set(worker.answered.values()) == {1}
+    alone = RuleWorker(store, HiddenRules(3, TINY))
+    same = await ended(alone, await begun(alone, cache=False))
+    assert await prompt_of(alone, same) == await prompt_of(worker, done)
