@@ -100,8 +100,9 @@ def spent(used: Used, *, in_money: bool) -> float:
 
 
 def is_priced(history: Sequence[Tried]) -> bool:
-    """Tell whether all that was spent has a price."""
-    return bool(history) and all(each.used.cost for each in history)
+    """Tell whether all that was spent has a price, and was not nothing."""
+    costs = [each.used.cost for each in history]
+    return all(each is not None for each in costs) and any(costs)
 
 
 def over_cost(

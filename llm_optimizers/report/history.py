@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from api.models.metrics import ProcessingMetrics, add_up
+from api.models.metrics import ProcessingMetrics
 from api.services.runs.run_waves import StoredWave
 from llm_optimizers.report.values import Paired, Tried, TriedPrompt, Used
 from llm_optimizers.strategies.session import Stage
@@ -22,30 +22,32 @@ def used_of(metrics: ProcessingMetrics, answers: int) -> Used:
 
 
 def history(
-    waves: Sequence[StoredWave], candidates: Iterable[TriedPrompt]
+    waves: Sequence[StoredWave],
+    candidates: Iterable[TriedPrompt],
+    currency: str | None = None,
 ) -> list[Tried]:
     """Place each candidate where the search had measured it, in order.
 
-    What was spent is that of answers, also where another run or evaluation
-    has paid for them; the calls that write prompts are not in it.
+    That is the wave in which it was tried on most items. `cost` is that of
+    all calls of the run until then, `answers` counts what was scored, also
+    where another run or evaluation has paid for it.
     """
     scores = {e.number: e.score for e in candidates if e.score is not None}
-    answers, metrics = 0, ProcessingMetrics()
-    last: dict[int, Used] = {}
+    answers, place = 0, dict[int, tuple[int, Used]]()
     for wave in waves:
-        if wave.results is None or wave.plan["stage"] == Stage.TEST:
+        if wave.results is None or wave.plan["stage"] != Stage.SEARCH:
             continue
-        for count, used in wave.results["used"].values():
-            answers += count
-            added = ProcessingMetrics.model_validate(used)
-            metrics = add_up([metrics, added])
-        if wave.plan["stage"] == Stage.SEARCH:
-            found = used_of(metrics, answers)
-            numbers = [int(each) for each in wave.results["used"]]
-            last |= dict.fromkeys(numbers, found)
+        scored = wave.results["used"]
+        answers += sum(count for count, _ in scored.values())
+        usage = wave.results["usage"]
+        used = Used(answers, usage["tokens"], 0.0, usage["cost"], currency)
+        for number, (count, _) in scored.items():
+            most, _ = place.get(int(number), (0, used))
+            if count > most:
+                place[int(number)] = count, used
     tried = [
         Tried(number, scores[number], used)
-        for number, used in last.items()
+        for number, (_, used) in place.items()
         if number in scores
     ]
     return sorted(tried, key=lambda each: (each.used.answers, each.number))

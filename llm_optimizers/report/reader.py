@@ -93,7 +93,7 @@ class ReportReader:
             _joined(best.prompt_ids, texts) if best else None,
             _used(run),
             candidates,
-            history(waves, candidates),
+            history(waves, candidates, _used(run).currency),
             _paired(run, waves),
             answers,
             unread=unread,

@@ -100,7 +100,7 @@ def look_at_data(seen: Seen) -> None:
     assert page.locator("#models circle").count() > 1
     for each in ("#candidates", "#classes", "#failures"):
         assert page.locator(each).is_visible()
-    assert page.locator("script, main img, main style").count() == 0
+    assert page.locator("main script, main img, main style").count() == 0
     shown = page.locator("#failures").inner_text()
     for text in HOSTILE[:3]:
         assert text in shown

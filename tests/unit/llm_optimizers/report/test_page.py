@@ -69,10 +69,10 @@ def test_what_was_spent_is_money_only_if_all_of_it_is() -> None:
     tried = [Tried(n, 0.5, Used(n + 1, cost=1.0 + n)) for n in (0, 1)]
     priced = with_candidates([candidate(0), candidate(1)])
     html = page_of(replace(priced, history=tried)).html
-    assert "spent on answers" in html
+    assert "spent on all calls" in html
     tried.append(Tried(1, 0.5, Used(3)))
     html = page_of(replace(priced, history=tried)).html
-    assert ">answers</text>" in html
+    assert ">answers scored</text>" in html
 
 
 def test_a_loop_that_failed() -> None:
