@@ -74,8 +74,13 @@ def _beats(one: Compared, other: Compared) -> bool:
     pairs = [(one.score.score, other.score.score)]
     for mine, theirs in (
         (one.cost, other.cost),
-        (one.seconds, other.seconds),
+        (_noticed(one.seconds), _noticed(other.seconds)),
     ):
         if mine is not None and theirs is not None:
             pairs.append((-mine, -theirs))
     return all(a >= b for a, b in pairs) and any(a > b for a, b in pairs)
+
+
+def _noticed(seconds: float | None) -> float | None:
+    """Leave out what is only the noise of a measurement."""
+    return None if seconds is None else round(seconds, 1)
