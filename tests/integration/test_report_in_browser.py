@@ -70,6 +70,13 @@ def look(seen: Seen, url: str, width: int) -> None:
     assert chart["width"] > width / 2
     assert page.locator("#course circle").count() > 1
     assert seen.width() == width
+    # On paper nothing is closed.
+    hidden = page.locator("#difference details .text")
+    assert not hidden.is_visible()
+    page.emulate_media(media="print")
+    assert hidden.is_visible()
+    assert not page.locator("nav").is_visible()
+    page.emulate_media(media="screen")
     # Everything opened, by the keyboard as well.
     page.locator("summary").first.focus()
     before = page.locator("details[open]").count()
@@ -82,9 +89,6 @@ def look(seen: Seen, url: str, width: int) -> None:
         name = f"{url.split('/')[-2]}-{width}.png"
         page.screenshot(path=f"{directory}/{name}", full_page=True)
     assert seen.violations() == []
-    page.emulate_media(media="print")
-    assert not page.locator("nav").is_visible()
-    assert page.locator("#difference").is_visible()
     assert seen.asked == [url]
     assert seen.said == []
     # The policy is in force: what came in all the same would not run.
@@ -95,7 +99,6 @@ def look(seen: Seen, url: str, width: int) -> None:
 
 def look_at_data(seen: Seen) -> None:
     page = seen.page
-    seen.page.emulate_media(media="screen")
     assert page.locator("h1").inner_text() == "The best prompt is better"
     assert page.locator("#models circle").count() > 1
     for each in ("#candidates", "#classes", "#failures"):
