@@ -62,12 +62,14 @@ class AskJobs:
         Returns how many are unfinished then.
         """
         while looked := [q for q in self._questions if not q.is_done]:
+            # Equal questions share a job.
             ids = {self._id(each): each for each in looked}
             found = await self._jobs.find(list(ids))
             repeated = [
                 each
-                for job_id, each in ids.items()
-                if job_id in found and self._take(each, found[job_id])
+                for each in looked
+                if (job := found.get(self._id(each))) is not None
+                and self._take(each, job)
             ]
             if not repeated:
                 return await self._submit(ids, set(found), room)

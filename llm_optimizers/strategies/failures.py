@@ -3,7 +3,7 @@
 import math
 from collections.abc import Generator
 
-from llm_optimizers.strategies.protocol import RIGHT, Results, Wave
+from llm_optimizers.strategies.protocol import Results, Wave
 from llm_optimizers.strategies.search import Search
 
 # A batch is made larger where failures are rare, up to so many times.
@@ -54,8 +54,12 @@ class Failures:
         left = list(pool.unknown(number, self._search.train_order))
         if not left:
             return []
-        failed = [e for e in left if self._has_failed(number, e)]
-        fresh = [e for e in left if not self._seen(number, e)]
+        seen = {
+            item for each in pool.lineage(number) for item in pool.known(each)
+        }
+        failing = set(pool.failing(number, seen))
+        failed = [e for e in left if e in failing]
+        fresh = [e for e in left if e not in seen]
         # What a parent has answered right is only tried if all else is.
         rest = [] if self._measured(number) else left
         ordered = list(dict.fromkeys([*failed, *fresh, *rest]))
@@ -65,15 +69,3 @@ class Failures:
         rate = max(1 - self._search.pool.score(number), 0.01)
         wanted = math.ceil(missing / rate)
         return min(max(self._batch, wanted), _MOST_TIMES * self._batch)
-
-    def _seen(self, number: int, item: str) -> bool:
-        pool = self._search.pool
-        if item in pool.known(number):
-            return True
-        parents = pool.candidates[number].parents
-        return any(self._seen(each, item) for each in parents)
-
-    def _has_failed(self, number: int, item: str) -> bool:
-        return self._seen(number, item) and (
-            self._search.pool.score_on(number, item) < RIGHT
-        )

@@ -18,6 +18,8 @@ class Pool:
         self.candidates: dict[int, Candidate] = {}
         self.admitted: list[int] = []
         self._known: dict[int, dict[str, Outcome]] = {}
+        # By item: what `score_on` has found out.
+        self._scores: dict[str, dict[int, float]] = {}
         self._texts: dict[tuple[str, ...], int] = {}
 
     def add(self, candidate: Candidate) -> None:
@@ -38,6 +40,7 @@ class Pool:
     def note(self, number: int, item_id: str, outcome: Outcome) -> None:
         """Keep what an evaluation has shown."""
         self._known[number][item_id] = outcome
+        self._scores.pop(item_id, None)
 
     def known(self, number: int) -> Mapping[str, Outcome]:
         """Return the outcomes of a candidate by item."""
@@ -45,13 +48,35 @@ class Pool:
 
     def score_on(self, number: int, item_id: str) -> float:
         """Give the score on an item, measured or as its parents have it."""
-        outcome = self._known[number].get(item_id)
-        if outcome is not None:
-            return outcome.score
-        parents = self.candidates[number].parents
-        return max(
-            (self.score_on(each, item_id) for each in parents), default=0.0
-        )
+        if (known := self._scores.get(item_id, {}).get(number)) is not None:
+            return known
+        # Not by recursion: lineages are long, and meet again and again.
+        scores, left = self._scores.setdefault(item_id, {}), [number]
+        while left:
+            each = left[-1]
+            outcome = self._known[each].get(item_id)
+            parents = self.candidates[each].parents
+            missing = [p for p in parents if p not in scores]
+            if outcome is None and missing:
+                left += missing
+                continue
+            scores[each] = (
+                max((scores[p] for p in parents), default=0.0)
+                if outcome is None
+                else outcome.score
+            )
+            left.pop()
+        return scores[number]
+
+    def lineage(self, number: int) -> list[int]:
+        """Return a candidate and all before it, the newest first."""
+        found, left = {number}, [number]
+        while left:
+            for parent in self.candidates[left.pop()].parents:
+                if parent not in found:
+                    found.add(parent)
+                    left.append(parent)
+        return sorted(found, reverse=True)
 
     def score(self, number: int) -> float:
         """Give the mean on validation, as far as it is known."""

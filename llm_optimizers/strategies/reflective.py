@@ -240,19 +240,8 @@ def _merged(
 
 def _ancestor(search: Search, one: int, other: int) -> int:
     """Return the last common ancestor; the first prompt if there is none."""
-    mine = _lineage(search, one)
+    mine = search.pool.lineage(one)
     return next(
-        (each for each in _lineage(search, other) if each in mine),
+        (each for each in search.pool.lineage(other) if each in mine),
         search.pool.admitted[0],
     )
-
-
-def _lineage(search: Search, number: int) -> list[int]:
-    """Return a candidate and all before it, the newest first."""
-    found, left = {number}, [number]
-    while left:
-        for parent in search.pool.candidates[left.pop()].parents:
-            if parent not in found:
-                found.add(parent)
-                left.append(parent)
-    return sorted(found, reverse=True)

@@ -14,8 +14,12 @@ from api.models.prompt_models import PromptStatus
 from api.models.run_models import FinishReason, Run, RunStatus
 from api.services.shared.paging import PageRequest
 from benchmarks.optimizer.hidden_rules import HiddenRules
+from llm_optimizers.ask_jobs import AskMaker
 from llm_optimizers.build import build_dataset_runs
 from llm_optimizers.dataset_runs import DatasetRuns
+from llm_optimizers.evaluation.work import Source, SourceKind
+from llm_optimizers.run_prompts import RunPrompts
+from llm_optimizers.strategies.protocol import Ask, Purpose
 from tests.support.rule_worker import SMALL, TINY, RuleWorker
 from tests.support.store import IN_MEMORY, Store, open_store
 from utilities.cosmos_connector import Documents
@@ -319,3 +323,31 @@ async def test_two_processes_may_bring_a_run_on(store: Store) -> None:
     alone = RuleWorker(store, HiddenRules(3, TINY))
     same = await ended(alone, await begun(alone, cache=False))
     assert await prompt_of(alone, same) == await prompt_of(worker, done)
+
+
+async def test_equal_questions_are_asked_once_and_answered_alike(
+    store: Store,
+) -> None:
+    worker = RuleWorker(store, HiddenRules(1, TINY))
+    run = await begun(worker)
+    services = store.application.services
+    maker = AskMaker(
+        services.answer_jobs, services.models, RunPrompts(services.prompts)
+    )
+    ask = Ask(Purpose.REFLECT, 0, {"currentPrompt": "x", "failures": []})
+    source = Source(SourceKind.RUN, run.run_id)
+    asks = await maker.begin(run, [(ask, store.model)] * 2, source)
+    assert await asks.advance(10) == 1
+    await worker.work()
+    assert await asks.advance(10) == 0
+    first, second = asks.texts()
+    assert first == second is not None
+    assert sum(worker.answered.values()) == 1
+    worker.fails = True
+    other = Ask(Purpose.MERGE, 0, {"originalPrompt": "x", "versions": ["y"]})
+    asks = await maker.begin(run, [(other, store.model)] * 2, source)
+    await asks.advance(10)
+    await worker.work()
+    assert await asks.advance(10) == 0
+    assert asks.texts() == [None, None]
+    assert asks.failure == "NO_KEY: no key"

@@ -80,6 +80,24 @@ def test_losses_beside_gains_have_the_rest_decide() -> None:
     assert search.pool.score(1) >= 38 / 40
 
 
+def test_long_lineages_that_meet_again_are_no_work() -> None:
+    search = search_with({"v0": 0.5})
+    pool, last = search.pool, 0
+    for depth in range(600):
+        children = [
+            search.propose((f"{depth}.{n}",), [last], "test") for n in range(4)
+        ]
+        numbers = [each.number for each in children if each is not None]
+        merged = search.propose((f"{depth}",), numbers, "merger")
+        assert merged is not None
+        last = merged.number
+    assert pool.score_on(last, "v0") == 0.5
+    assert len(pool.lineage(last)) == 600 * 5 + 1
+    pool.note(1, "v0", Outcome(0.75))
+    assert pool.score_on(last, "v0") == 0.75
+    assert pool.failing(last, ["v0", "v1"]) == ["v1", "v0"]
+
+
 def test_graded_scores_are_compared_pair_by_pair() -> None:
     half = dict.fromkeys(ITEMS, 0.5)
     more = {item: 0.5 + 0.01 * (n % 2) for n, item in enumerate(ITEMS)}
