@@ -60,8 +60,10 @@ run: $(READY) ## Start the service on port 8001, data in ./data
 
 PYTEST = $(BIN)/python -m pytest -q --no-header
 AT_ONCE = -n $(TESTS_AT_ONCE) --dist worksteal
-# What measures time runs alone.
-ALONE = -m "timing and not long"
+# What measures time runs alone. Only its files are named: to import them all
+# takes seconds.
+ALONE = -m "timing and not long" \
+	$$(grep -rl --include='test_*.py' 'mark\.timing' tests)
 OTHERS = -m "not timing and not long" $(AT_ONCE)
 
 test: $(READY) $(VENV)/mongoeco/.ready ## Run the tests, about 4 minutes
@@ -76,8 +78,8 @@ coverage: $(READY) $(VENV)/mongoeco/.ready ## The same with coverage, half as lo
 test-long: $(READY) ## Run the long tests: the Bruno collection, a small chaos, invariants with many examples
 	@$(INSTALL) -r requirements-browser.lock 2>$(VENV)/browser.log || \
 		echo "No browser can be driven: what opens pages is left out. ($(VENV)/browser.log)"
-	@$(PYTEST) -m long
-	@$(PYTEST) -m "hypothesis and not long" $(AT_ONCE) --hypothesis-profile thorough
+	@$(PYTEST) -m "long or (hypothesis and not timing)" \
+		-n 3 --maxschedchunk 1 --hypothesis-profile thorough
 
 lint: $(READY) ## Check style, types and the import contract
 	@$(BIN)/ruff check .

@@ -1,5 +1,7 @@
+import gc
 import os
 import signal
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -18,8 +20,10 @@ from tests.support.live_server import (
 )
 from tests.support.metrics import TOKEN
 from tests.support.mongoeco_server import PYTHON, mongoeco_server
-from tests.support.store import IN_MEMORY, Store, open_store
+from tests.support.sharing import share_routes, trust_no_authority
+from tests.support.store import IN_MEMORY, Store, empty, open_store
 from utilities.embedded.database import EmbeddedDatabase
+from utilities.interpreter import collect_seldom
 
 PROVIDER_KEY = "sk-provider-secret"
 
@@ -34,6 +38,16 @@ structlog.configure(
         Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - for good
     )
 )
+
+share_routes()
+trust_no_authority()
+# Nothing of what is imported and collected becomes garbage.
+gc.set_threshold(1_000_000)
+
+
+def pytest_collection_finish() -> None:
+    """Look at no test's module again; the servers do the same."""
+    collect_seldom()
 
 
 @pytest.fixture(scope="session")
@@ -116,22 +130,35 @@ def vendor(simulator: Simulator) -> Iterator[httpx2.Client]:
         yield client
 
 
-@pytest.fixture(scope="module", params=["embedded", "mongoeco", "memory"])
-def address(request: pytest.FixtureRequest) -> Iterator[str]:
-    """A store of each kind; only what is needed for it is started."""
-    if request.param == "memory":
-        yield IN_MEMORY
-        return
-    if request.param == "embedded":
-        yield request.getfixturevalue("database")
-        return
+@pytest.fixture(scope="session")
+def mongoeco() -> Iterator[str]:
+    """The second server."""
     if not PYTHON.exists():
         pytest.skip("mongoeco is not installed: it needs Python 3.13")
     with mongoeco_server() as uri:
         yield uri
 
 
+@pytest.fixture(scope="module", params=["embedded", "mongoeco", "memory"])
+def address(request: pytest.FixtureRequest) -> str:
+    """A store of each kind; only what is needed for it is started."""
+    if request.param == "memory":
+        return IN_MEMORY
+    name = "database" if request.param == "embedded" else "mongoeco"
+    return str(request.getfixturevalue(name))
+
+
+@pytest.fixture(scope="session")
+def migrated() -> str:
+    """Name the database whose schema is made once, by the first store."""
+    return f"test-{uuid.uuid4().hex[:12]}"
+
+
 @pytest.fixture
-async def store(address: str, tmp_path: Path) -> AsyncIterator[Store]:
-    async with open_store(address, tmp_path) as store:
+async def store(
+    address: str, tmp_path: Path, migrated: str
+) -> AsyncIterator[Store]:
+    async with open_store(address, tmp_path, db_name=migrated) as store:
         yield store
+        if address != IN_MEMORY:
+            await empty(store)

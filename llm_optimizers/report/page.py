@@ -10,6 +10,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,9 @@ _TEMPLATES = Path(__file__).parent / "templates"
 # More of them nobody reads, and the page stays below some megabytes.
 _MOST_CANDIDATES, _MOST_STEPS = 300, 500
 _LONGEST_PROMPT, _LONGEST_VALUE = 20_000, 4_000
+_LONGEST_TOGETHER = 1_000_000
+# A difference in more pieces tells less than the text.
+_MOST_PIECES = 500
 # The prompts whose difference is shown may be longer.
 _LONGEST_COMPARED = 200_000
 _POLICY = (
@@ -147,7 +151,15 @@ def _shown(
     ordered = sorted(
         candidates, key=lambda each: (each.number not in lineage, each.number)
     )
-    return sorted(ordered[:_MOST_CANDIDATES], key=lambda each: each.number)
+    lengths = accumulate(
+        min(len(each.text or ""), _LONGEST_PROMPT) for each in ordered
+    )
+    shown = [
+        each
+        for each, length in zip(ordered, lengths, strict=True)
+        if length <= _LONGEST_TOGETHER
+    ]
+    return sorted(shown[:_MOST_CANDIDATES], key=lambda each: each.number)
 
 
 def _front(compared: Iterable[Compared]) -> charts.Chart | None:
@@ -168,12 +180,13 @@ def _difference(report: RunReport) -> list[Piece] | None:
 
 
 def _diff(first: str | None, second: str | None) -> list[Piece] | None:
-    """Compare a candidate with its parent, unless that takes long."""
+    """Compare a candidate with its parent, where that can be read."""
     if first is None or second is None:
         return None
     if max(len(first), len(second)) > _LONGEST_PROMPT:
         return None
-    return word_diff(first, second)
+    pieces = word_diff(first, second)
+    return pieces if len(pieces) <= _MOST_PIECES else None
 
 
 def _settings(run: Run) -> list[tuple[str, object]]:

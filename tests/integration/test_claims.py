@@ -24,7 +24,7 @@ from utilities.cosmos_connector import Document, Documents
 from utilities.store.schema import _defer_waiting_jobs
 
 ADMIN = Caller(is_admin=True)
-MANY = 20_000
+MANY = 8_000
 
 
 def documents(store: Store) -> Documents:

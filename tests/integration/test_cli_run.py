@@ -240,22 +240,22 @@ class Holding:
 
 
 class TestOnAPrivateInstance:
-    def test_thousands_of_lines_with_labels(
+    def test_more_than_a_thousand_lines_with_labels(
         self, commands: RunCommands
     ) -> None:
         commands.options = ["--sdk", "test", "--label-field", "right"]
         lines = [
             {"id": n, "text": f"Zeile \u2028 {n}", "right": "OK"[: 1 + n % 2]}
-            for n in range(1, 2001)
+            for n in range(1, 1101)
         ]
         commands.write(lines)
         ended = commands.run_file()
         assert ended.status == 0, ended.output
-        assert "50.0%  (1,000 of 2,000)" in ended.output
+        assert "50.0%  (550 of 1,100)" in ended.output
         assert "results.jsonl" in ended.output
         rows = sorted(commands.rows(), key=lambda row: row["line"])
-        assert [row["line"] for row in rows] == list(range(1, 2001))
-        assert [row["id"] for row in rows] == [str(n) for n in range(1, 2001)]
+        assert [row["line"] for row in rows] == list(range(1, 1101))
+        assert [row["id"] for row in rows] == [str(n) for n in range(1, 1101)]
         assert rows[6]["response"]["echo"] == {"text": "Zeile \u2028 7"}
         assert rows[6]["metrics"]["inputTokens"] > 0
         assert (rows[6]["label"], rows[6]["correct"]) == ("OK", True)
@@ -271,7 +271,7 @@ class TestOnAPrivateInstance:
         ended = commands.run_file()
         assert ended.status == 0
         assert "answered in results.jsonl already" in ended.output
-        assert "100.0%  (2,000 of 2,000)" in ended.output
+        assert "100.0%  (1,100 of 1,100)" in ended.output
         assert all(row["correct"] for row in commands.rows())
         assert commands.files() == {"in.jsonl", "results.jsonl"}
 

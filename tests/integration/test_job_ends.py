@@ -54,7 +54,7 @@ async def test_all_who_wait_are_answered_by_a_few_questions(
     told: bool,  # noqa: FBT001 - a parameter of the test
 ) -> None:
     ids = await store.submit(100)
-    ends = Ends(store, 60.0 if told else 0.2)
+    ends = Ends(store, 60.0 if told else 0.5)
     running = asyncio.create_task(ends.part.run())
     waiting = [asyncio.create_task(ends.wait(each, 60)) for each in ids]
     while len(ends.part._waiting) < len(ids):  # noqa: ASYNC110 - from outside

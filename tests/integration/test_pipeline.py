@@ -178,7 +178,7 @@ def test_a_refused_key_does_not_show(
 def test_a_rate_limit_burns_no_attempt(
     user: ApiUser, provider: FakeProvider
 ) -> None:
-    quick = {"retry": {"minWait": 0.1}}
+    quick = {"retry": {"minWait": 0.1, "maxWait": 0.2}}
     model = provider_model(user, provider, resilience=quick)
 
     async def limiting(body: dict[str, Any]) -> web.StreamResponse:

@@ -88,8 +88,8 @@ def test_a_provider_that_is_down_is_left_alone_until_it_is_back(
     user: ApiUser, simulator: Simulator
 ) -> None:
     model = simulated(user, simulator)
-    simulator.fail_for(4)
-    down_until = time.monotonic() + 4
+    simulator.fail_for(2)
+    down_until = time.monotonic() + 2
     submit(user, model, 200)
     user.worker(maxConcurrency=50)
 
@@ -106,7 +106,7 @@ def test_a_provider_that_is_down_is_left_alone_until_it_is_back(
     # What was under way, then a trial now and then: otherwise thousands.
     assert calls_while_down <= 50 * 2
     eventually(lambda: all_processed(user, 200), seconds=15)
-    assert time.monotonic() - down_until < 8
+    assert time.monotonic() - down_until < 6
     eventually(lambda: health(user, model)["available"], seconds=10)
     assert health(user, model)["failed"]["PROVIDER_ERROR"] >= 5
 
@@ -123,7 +123,8 @@ def test_what_waits_for_one_provider_does_not_hold_up_another(
     submit(user, up, 20)
     eventually(lambda: counts(user)["PROCESSED"] == 20, seconds=10)
     found = counts(user)
-    assert (found["PENDING"], found["ERROR_PROCESSING"]) == (100, 0)
+    # Some may just be claimed, for a trial call.
+    assert found["PENDING"] + found["PROCESSING"] == 100
 
 
 def test_a_bulkhead_is_one_for_all_workers_of_a_process(

@@ -167,6 +167,7 @@ def test_jobs_are_taken_in_before_there_is_a_worker(hosts: Hosts) -> None:
     assert done["status"] == "PROCESSED"
 
 
+@pytest.mark.long
 def test_a_host_that_joins_gets_threads_and_more_replicas_can_be_had(
     hosts: Hosts,
 ) -> None:
@@ -199,6 +200,7 @@ def test_a_host_that_joins_gets_threads_and_more_replicas_can_be_had(
     user.delete(f"/workers/{replicated}")
 
 
+@pytest.mark.long
 def test_a_host_that_dies_loses_its_workers_within_the_lease(
     hosts: Hosts, provider: FakeProvider
 ) -> None:
@@ -235,6 +237,7 @@ def test_a_host_that_dies_loses_its_workers_within_the_lease(
     assert runs(second) == set(workers)
 
 
+@pytest.mark.long
 def test_more_workers_than_threads_share_those_of_all_hosts(
     hosts: Hosts,
 ) -> None:

@@ -377,7 +377,7 @@ def test_an_ordinary_stop_with_open_streams_is_quiet(
     assert '"level": "error"' not in log
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_answers_that_come_while_the_database_hangs_are_on_disk_at_the_end(
     database: str, tmp_path: Path, provider: FakeProvider
 ) -> None:

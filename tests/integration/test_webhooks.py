@@ -357,7 +357,7 @@ def test_a_name_that_leads_to_a_private_address_is_not_connected_to(
     user.delete(f"/webhooks/{made['webhookId']}")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_no_event_is_lost_by_kill_9(data_dir: Path) -> None:
     with (
         running_receiver() as receiver,

@@ -5,12 +5,16 @@ forks a child for each command; a child then has its own environment,
 directory and output, and can be killed like any other process.
 
 `python -m tests.support.fork_server` listens on the socket that is its
-standard input. A request is one JSON object `{argv, env, cwd}` with the
-child's two outputs and a socket as file descriptors; on that socket come
-its process id and, at its end, its exit status.
+standard input, and on one that its children have: the service that
+`metasync run` starts is forked, too. A request is one JSON object
+`{argv, env, cwd}` with the child's input, its two outputs and a socket as
+file descriptors; on that socket come its process id and, at its end, its
+exit status.
 """
 
 import contextlib
+import gc
+import importlib
 import json
 import os
 import selectors
@@ -22,9 +26,16 @@ import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import IO, Any
+from unittest.mock import patch
 
 from tests.support.paths import ROOT
+from tests.support.sharing import (
+    build_routes,
+    share_routes,
+    trust_no_authority,
+)
 
 _FRAME_BYTES = 1024 * 1024
 
@@ -33,13 +44,17 @@ class ForkedProcess:
     """A child of the fork server, used like `subprocess.Popen`."""
 
     def __init__(
-        self, connection: socket.socket, stdout: IO[str] | None = None
+        self,
+        connection: socket.socket,
+        stdout: IO[str] | None = None,
+        stdin: IO[bytes] | None = None,
     ) -> None:
         self._connection = connection
         self._connection.settimeout(60)
         self.pid = int(self._line())
         self.returncode: int | None = None
         self.stdout = stdout
+        self.stdin = stdin
 
     def poll(self) -> int | None:
         """Return the exit status; None while it runs."""
@@ -128,12 +143,15 @@ def start_command(
 
 
 class ForkServer:
-    """Starts the server when it is first needed; one a test process."""
+    """Starts the server when it is first needed; one a test process.
 
-    def __init__(self) -> None:
+    A child of the server is given a socket that leads to it.
+    """
+
+    def __init__(self, to_server: socket.socket | None = None) -> None:
         self._lock = threading.Lock()
-        self._socket: socket.socket | None = None
-        self._owner = 0
+        self._socket = to_server
+        self._owner = os.getpid()
 
     def start(
         self,
@@ -142,10 +160,18 @@ class ForkServer:
         cwd: Path,
         stdout: int = subprocess.PIPE,
         stderr: int = subprocess.STDOUT,
+        stdin: int = subprocess.DEVNULL,
     ) -> ForkedProcess:
         """Run `metasync` with these arguments, in a session of its own."""
-        reader = None
+        reader, writer = None, None
         with contextlib.ExitStack() as stack:
+            if stdin == subprocess.PIPE:
+                source, target = os.pipe()
+                writer = os.fdopen(target, "wb")
+            else:
+                source = os.open(os.devnull, os.O_RDONLY)
+            stack.callback(os.close, source)
+            descriptors = [source]
             if stdout == subprocess.PIPE:
                 source, stdout = os.pipe()
                 stack.callback(os.close, stdout)
@@ -157,11 +183,11 @@ class ForkServer:
             )
             stack.enter_context(theirs)
             request = {"argv": list(argv), "env": dict(env), "cwd": str(cwd)}
-            descriptors = [stdout, stderr, theirs.fileno()]
+            descriptors += [stdout, stderr, theirs.fileno()]
             with self._lock:
                 frame = json.dumps(request).encode()
                 socket.send_fds(self._server(), [frame], descriptors)
-        return ForkedProcess(ours, reader)
+        return ForkedProcess(ours, reader, writer)
 
     def _server(self) -> socket.socket:
         if self._socket is None or self._owner != os.getpid():
@@ -188,6 +214,9 @@ class _Server:
 
     def __init__(self, requests: socket.socket) -> None:
         self._requests = requests
+        self._of_children, self._to_server = socket.socketpair(
+            socket.AF_UNIX, socket.SOCK_SEQPACKET
+        )
         self._children: dict[int, socket.socket] = {}
         self._wake, wake_writer = os.pipe()
         os.set_blocking(wake_writer, False)
@@ -198,6 +227,7 @@ class _Server:
         """Serve; return the request in a child, None in the server's end."""
         selector = selectors.DefaultSelector()
         selector.register(self._requests, selectors.EVENT_READ)
+        selector.register(self._of_children, selectors.EVENT_READ)
         selector.register(self._wake, selectors.EVENT_READ)
         while True:
             for key, _ in selector.select():
@@ -205,8 +235,10 @@ class _Server:
                     os.read(self._wake, 4096)
                     self._report_ended()
                     continue
+                asked = key.fileobj
+                assert isinstance(asked, socket.socket)
                 frame, descriptors, _, _ = socket.recv_fds(
-                    self._requests, _FRAME_BYTES, 3
+                    asked, _FRAME_BYTES, 4
                 )
                 if not frame:
                     return None
@@ -214,11 +246,11 @@ class _Server:
                     return dict(json.loads(frame))
 
     def _fork(self, descriptors: list[int]) -> bool:
-        stdout, stderr, answers = descriptors
+        *streams, answers = descriptors
         pid = os.fork()
         if pid:
-            os.close(stdout)
-            os.close(stderr)
+            for descriptor in streams:
+                os.close(descriptor)
             connection = socket.socket(fileno=answers)
             self._children[pid] = connection
             connection.send(str(pid).encode())
@@ -227,10 +259,10 @@ class _Server:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.close(answers)
         self._requests.close()
+        self._of_children.close()
         for connection in self._children.values():
             connection.close()
-        empty = os.open(os.devnull, os.O_RDONLY)
-        for target, source in enumerate((empty, stdout, stderr)):
+        for target, source in enumerate(streams):
             os.dup2(source, target)
             os.close(source)
         # The server's own may know of a file that they could seek in.
@@ -240,6 +272,30 @@ class _Server:
             setattr(sys, name, stream)
         os.setsid()
         return True
+
+    def fork_services(self) -> None:
+        """Have the command of this child fork the service that it starts."""
+        server = ForkServer(self._to_server)
+
+        def popen(
+            command: list[str],
+            *,
+            cwd: Path,
+            env: Mapping[str, str],
+            stdin: int,
+            stdout: IO[bytes],
+            stderr: IO[bytes],
+            start_new_session: bool,
+        ) -> ForkedProcess:
+            assert command[:4] == [sys.executable, "-P", *_CLI]
+            assert start_new_session
+            outputs = stdout.fileno(), stderr.fileno()
+            return server.start(command[4:], env, cwd, *outputs, stdin)
+
+        from cli import private_instance  # noqa: PLC0415 - takes a second
+
+        forking = SimpleNamespace(**{**vars(subprocess), "Popen": popen})
+        patch.object(private_instance, "subprocess", forking).start()
 
     def _report_ended(self) -> None:
         for pid in list(self._children):
@@ -253,15 +309,40 @@ class _Server:
                 connection.close()
 
 
-def _main() -> None:
-    import main_app  # noqa: PLC0415 - as above
-    from cli import app, commands  # noqa: F401, PLC0415 - to be shared
+# What commands import on demand is shared, too.
+_SHARED = (
+    "cli.backup",
+    "cli.commands",
+    "cli.demo",
+    "cli.doctor.command",
+    "cli.doctor.database_state",
+    "cli.run_command",
+    "cli.service",
+    "cli.simulator",
+    "llm_sdks.wires.openai_client",
+)
 
+
+def _main() -> None:
+    import main_app  # noqa: PLC0415 - takes a second
+    from cli import app  # noqa: PLC0415 - as above
+
+    for module in _SHARED:
+        importlib.import_module(module)
+    share_routes()
+    trust_no_authority()
+    build_routes()
+    # What is loaded stays shared: no child looks through it for garbage.
+    gc.disable()
+    gc.freeze()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     requests = socket.socket(fileno=os.dup(0))
-    request = _Server(requests).run()
+    server = _Server(requests)
+    request = server.run()
     if request is None:
         return
+    gc.enable()
+    server.fork_services()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(request["env"])

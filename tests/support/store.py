@@ -27,6 +27,7 @@ CONFIG = WorkerConfig(poll_interval=1, max_items_per_batch=100)
 ME = Claimant("process", "worker")
 # The address of no server: the store of this process's memory.
 IN_MEMORY = "in-memory"
+_OF_THE_SCHEMA = {"schema_steps"}
 
 
 class Time:
@@ -81,10 +82,12 @@ class Store:
 
 
 @asynccontextmanager
-async def open_store(address: str, tmp_path: Path) -> AsyncIterator[Store]:
+async def open_store(
+    address: str, tmp_path: Path, **settings: object
+) -> AsyncIterator[Store]:
     """Wire everything; jobs are submitted in the past of the clock."""
     application = main_app.build(
-        make_settings(tmp_path),
+        make_settings(tmp_path, **settings),
         ModelKeys({}),
         address,
         clients_of(address) if address == IN_MEMORY else None,
@@ -111,6 +114,14 @@ async def open_store(address: str, tmp_path: Path) -> AsyncIterator[Store]:
     )
     yield Store(application, queue, time, client, name, prompt.prompt_id)
     await application.clients.close()
+
+
+async def empty(store: Store) -> None:
+    """Remove all documents but those that say how far the schema is."""
+    database = store.application.clients.database()
+    for name in await database.list_collection_names():
+        if name not in _OF_THE_SCHEMA:
+            await database[name].delete_many({})
 
 
 def clients_of(address: str, database: str = "metasync") -> ClientManager:

@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 T = TypeVar("T")
+# In seconds. Each look costs: most ask a server.
+_FIRST_PAUSE, _LONGEST_PAUSE, _GROWTH = 0.01, 0.1, 1.4
 
 
 def eventually(
@@ -14,12 +16,14 @@ def eventually(
 ) -> T:
     """Return the first true result of `check`."""
     deadline = time.monotonic() + seconds
+    pause = _FIRST_PAUSE
     while True:
         if result := check():
             return result
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds} s: {what or check}")
-        time.sleep(0.02)
+        time.sleep(pause)
+        pause = min(pause * _GROWTH, _LONGEST_PAUSE)
 
 
 async def eventually_so(

@@ -9,7 +9,7 @@ Otherwise the marks are removed, and the few fields that were set with them
 (`status` and lease) are restored. Nothing else was changed, so nothing else
 can be lost.
 
-The marks of a process that died expire after `HOLD_SECONDS`, and a waiting
+The marks of a process that died expire after `MARK_SECONDS`, and a waiting
 job returns to the queue like a job of a worker whose lease has expired.
 """
 
@@ -29,10 +29,11 @@ from utilities.cosmos_connector import (
 )
 from utilities.slices import blocks, in_slices
 
-HOLD_SECONDS = 60
+MARK_SECONDS = 60
 _MARK, _UNTIL = "batchMark", "batchHeldUntil"
 _NO_MARKS: Document = {_MARK: None, _UNTIL: None}
-# The condition that no batch has marked a job.
+# The condition that no batch has marked a job. (The stored name of `_UNTIL` is
+# that of earlier versions, whose processes may run beside these.)
 FREE: Document = {_MARK: None}
 _LEASE = ("leaseToken", "leaseExpiresAt", "leaseProcess")
 # What must be read of a job before it can be changed in a batch.
@@ -60,7 +61,7 @@ def ending(planned: Iterable[PlannedChange]) -> list[Document]:
     ]
 
 
-def is_held(job: Document, now: int) -> bool:
+def is_marked(job: Document, now: int) -> bool:
     """Tell whether a batch is changing the job just now."""
     return bool(job.get(_MARK)) and job.get(_UNTIL, 0) > now
 
@@ -74,7 +75,7 @@ class BatchChange:
         self._documents = documents
         self._planned = planned
         self._mark = str(ObjectId())
-        self._until = now + HOLD_SECONDS * 1000
+        self._until = now + MARK_SECONDS * 1000
 
     async def write(self) -> Sequence[ObjectId]:
         """Write every change, or none.
@@ -86,12 +87,12 @@ class BatchChange:
             ConflictError: a job is no longer as it was read.
         """
         try:
-            held = await self._hold()
+            marked = await self._set_marks()
         except BaseException:
             with contextlib.suppress(StoreError):
                 await self._release()
             raise
-        if not held:
+        if not marked:
             await self._release()
             raise ConflictError(
                 "A job of the batch was changed or deleted at the same time; "
@@ -105,9 +106,9 @@ class BatchChange:
         where = {"_id": {"$in": list(ids)}, _MARK: self._mark}
         await self._documents.update_many(where, _NO_MARKS)
 
-    async def _hold(self) -> bool:
-        held = await self._update(self._holding)
-        if held == len(self._planned):
+    async def _set_marks(self) -> bool:
+        marked = await self._update(self._marking)
+        if marked == len(self._planned):
             return True
         # Less may also be the count of a write that was repeated.
         return len(await self._still_marked()) == len(self._planned)
@@ -132,7 +133,7 @@ class BatchChange:
             found += await self._documents.find(where, fields=["_id"])
         return [document["_id"] for document in found]
 
-    def _holding(self, each: PlannedChange) -> tuple[Document, Document]:
+    def _marking(self, each: PlannedChange) -> tuple[Document, Document]:
         before = each.before
         seen = {
             "_id": before["_id"],
@@ -168,28 +169,28 @@ class BatchChange:
 
     def _applied(self, each: PlannedChange) -> tuple[Document, Document]:
         restored = self._restored(each)
-        return self._as_held(each), {**restored, **each.changes}
+        return self._as_marked(each), {**restored, **each.changes}
 
     def _released(self, each: PlannedChange) -> tuple[Document, Document]:
         restored = self._restored(each)
-        return self._as_held(each), {**restored, **_untouched(each.before)}
+        return self._as_marked(each), {**restored, **_untouched(each.before)}
 
-    def _as_held(self, each: PlannedChange) -> Document:
+    def _as_marked(self, each: PlannedChange) -> Document:
         exclusive = self._exclusive(each)
-        held: Document = {
+        marked: Document = {
             "_id": each.before["_id"],
             "status": exclusive.get("status", each.before["status"]),
             _MARK: self._mark,
         }
         if "leaseToken" in exclusive:
-            # A worker may have it, if the hold has ended.
-            held["leaseToken"] = self._mark
-        return held
+            # A worker may have it, if the mark has expired.
+            marked["leaseToken"] = self._mark
+        return marked
 
     def _restored(self, each: PlannedChange) -> Document:
-        set_by_hold = self._exclusive(each)
+        set_by_mark = self._exclusive(each)
         return {
-            **{name: each.before.get(name) for name in set_by_hold},
+            **{name: each.before.get(name) for name in set_by_mark},
             **_NO_MARKS,
         }
 
@@ -203,7 +204,7 @@ def _untouched(before: Document) -> Document:
     }
 
 
-def held_too_long() -> ConflictError:
+def marked_too_long() -> ConflictError:
     """Give the error for a job that another batch does not let go."""
     return ConflictError(
         "A job of the batch is being changed by another batch; try again"

@@ -50,7 +50,7 @@ from utilities.slices import blocks, in_slices
 _BLOCK = 500
 # How often, and how long in seconds, a batch waits for another one that
 # changes the same jobs.
-_HELD_ATTEMPTS, _HELD_PAUSE = 20, 0.1
+_MARKED_ATTEMPTS, _MARKED_PAUSE = 20, 0.1
 # A deleted job does not slow the claims of others down.
 _OUT_OF_THE_QUEUE: Document = {"deferredUntil": NEVER, EXPIRY_DUE: None}
 
@@ -204,19 +204,19 @@ class JobService:
         ids = [job_id.lower() for job_id in ids]
         await self._documents_of(ids, caller, ["_id"])
         left = _object_ids(ids)
-        for _ in range(_HELD_ATTEMPTS):
+        for _ in range(_MARKED_ATTEMPTS):
             await self._delete(left, batch_change.FREE)
             found = await self._living(left)
             now = self._clock()
-            held = [job for job in found if batch_change.is_held(job, now)]
-            left = [job["_id"] for job in held]
+            marked = [job for job in found if batch_change.is_marked(job, now)]
+            left = [job["_id"] for job in marked]
             # An expired mark of a dead process does not count.
-            expired = [job["_id"] for job in found if job not in held]
+            expired = [job["_id"] for job in found if job not in marked]
             await self._delete(expired, {})
             if not left:
                 return
-            await asyncio.sleep(_HELD_PAUSE)
-        raise batch_change.held_too_long()
+            await asyncio.sleep(_MARKED_PAUSE)
+        raise batch_change.marked_too_long()
 
     async def _delete(
         self, ids: Sequence[ObjectId], expected: Document
@@ -297,7 +297,7 @@ class JobService:
         caller: Caller,
     ) -> Sequence[PlannedChange]:
         """Check every change, before anything is written."""
-        found = await self._unheld(ids, caller)
+        found = await self._unmarked(ids, caller)
         await self._references.check_changes(
             (f"batch item {index}: ", job["clientId"], item)
             for index, (job, item) in enumerate(zip(found, items, strict=True))
@@ -310,7 +310,7 @@ class JobService:
 
         return await in_slices(plan, zip(found, items, strict=True))
 
-    async def _unheld(
+    async def _unmarked(
         self, ids: Sequence[str], caller: Caller
     ) -> Sequence[Document]:
         """Read the fields that a batch needs, when no other batch has them.
@@ -320,13 +320,13 @@ class JobService:
             ConflictError: another batch does not end.
         """
         fields = batch_change.FIELDS
-        for _ in range(_HELD_ATTEMPTS):
+        for _ in range(_MARKED_ATTEMPTS):
             found = await self._documents_of(ids, caller, fields)
             now = self._clock()
-            if not any(batch_change.is_held(job, now) for job in found):
+            if not any(batch_change.is_marked(job, now) for job in found):
                 return found
-            await asyncio.sleep(_HELD_PAUSE)
-        raise batch_change.held_too_long()
+            await asyncio.sleep(_MARKED_PAUSE)
+        raise batch_change.marked_too_long()
 
     async def _living(self, ids: Sequence[ObjectId]) -> Sequence[Document]:
         found: list[Document] = []

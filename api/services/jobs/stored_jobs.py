@@ -16,5 +16,5 @@ def stored_jobs(documents: Documents, clock: Clock) -> Repository[Job]:
         "Job",
         guarded=("status",),
         derived=job_documents.DERIVED,
-        is_held=lambda job: batch_change.is_held(job, clock()),
+        is_marked=lambda job: batch_change.is_marked(job, clock()),
     )

@@ -58,14 +58,14 @@ class Repository(Generic[S]):
         *,
         guarded: Sequence[str] = (),
         derived: Collection[str] = (),
-        is_held: Callable[[Document], bool] = lambda _: False,
+        is_marked: Callable[[Document], bool] = lambda _: False,
     ) -> None:
         """Take the collection, its type, and its name in error messages.
 
         `guarded` are fields that others also write, without advancing the
         revision: a change is only made while they are as they were read.
         `derived` are fields that changes of other fields set beside them.
-        `is_held` says that a batch is changing the document just now; it
+        `is_marked` says that a batch is changing the document just now; it
         is then read again after a pause.
         """
         self.documents = documents
@@ -73,7 +73,7 @@ class Repository(Generic[S]):
         self._what = what
         self._guarded = guarded
         self._derived = _DERIVED | set(derived)
-        self._is_held = is_held
+        self._is_marked = is_marked
 
     def read(self, document: Document) -> S:
         """Turn a document into its typed value."""
@@ -145,7 +145,7 @@ class Repository(Generic[S]):
         lost: tuple[Document, Document] | None = None
         for attempt in range(_ATTEMPTS):
             found = await self._find(where)
-            if self._is_held(found):
+            if self._is_marked(found):
                 await _pause(attempt)
                 continue
             if lost is not None and not repeatable:
@@ -175,7 +175,7 @@ class Repository(Generic[S]):
         where = self._by_id(item_id, scope)
         for attempt in range(_ATTEMPTS):
             found = await self._find(where)
-            if not self._is_held(found):
+            if not self._is_marked(found):
                 if check is not None:
                     check(self.read(found))
                 seen = self.as_seen(found)

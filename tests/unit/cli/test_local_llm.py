@@ -96,8 +96,10 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def llm(cache_dir: Path) -> Iterator[LocalLLM]:
-    with LocalLLM(cache_dir=cache_dir) as started:
-        yield started
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ADMIN_API_KEY", "hidden")
+        with LocalLLM(cache_dir=cache_dir) as started:
+            yield started
 
 
 @needs_packages
@@ -171,7 +173,6 @@ class TestAnswers:
 
 
 @needs_packages
-@pytest.mark.timing
 class TestStartAndStop:
     def test_ctrl_c_is_left_to_the_parent(self, llm: LocalLLM) -> None:
         os.kill(pid_of(llm), signal.SIGINT)
@@ -188,23 +189,22 @@ class TestStartAndStop:
         assert llm.base_url  # has assembled the weights
         other = small(cache_dir)
         other.stop()
-        for _ in range(2):
-            other.start()
-            pid = pid_of(other)
-            other.stop()
-            other.stop()
-            assert not running(pid)
+        other.start()
+        pid = pid_of(other)
+        other.stop()
+        other.stop()
+        assert not running(pid)
         with pytest.raises(LocalLLMError, match="not started"):
             _ = other.base_url
+        other.start()
+        self._check_sigterm_ends_the_child(other)
+        other.stop()
 
-    def test_sigterm_ends_the_child(
-        self, llm: LocalLLM, cache_dir: Path
-    ) -> None:
-        assert llm.base_url  # has assembled the weights
-        with small(cache_dir) as other:
-            assert other._child
-            other._child.process.terminate()
-            assert other._child.process.wait(DEADLINE) is not None
+    @staticmethod
+    def _check_sigterm_ends_the_child(llm: LocalLLM) -> None:
+        assert llm._child
+        llm._child.process.terminate()
+        assert llm._child.process.wait(DEADLINE) is not None
 
     def test_the_child_dies_with_a_killed_parent(
         self, llm: LocalLLM, cache_dir: Path
@@ -223,12 +223,8 @@ class TestStartAndStop:
     @pytest.mark.skipif(
         not Path("/proc/self/environ").exists(), reason="reads /proc"
     )
-    def test_the_child_is_given_no_secrets(
-        self, cache_dir: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setenv("ADMIN_API_KEY", "hidden")
-        with small(cache_dir) as llm:
-            environment = Path(f"/proc/{pid_of(llm)}/environ").read_bytes()
+    def test_the_child_is_given_no_secrets(self, llm: LocalLLM) -> None:
+        environment = Path(f"/proc/{pid_of(llm)}/environ").read_bytes()
         assert b"PYTHONPATH=" in environment
         assert b"hidden" not in environment
 

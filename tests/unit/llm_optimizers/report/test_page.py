@@ -65,6 +65,29 @@ def test_long_texts_are_cut() -> None:
     assert "… (480,000 more)" in html
 
 
+def test_long_texts_of_many_candidates_stay_within_a_megabyte() -> None:
+    texts = [f"{n} " + "word, word. " * 3_000 for n in range(100)]
+    made = [
+        replace(candidate(n, n - 1), texts=(text,))
+        for n, text in enumerate(texts)
+    ]
+    html = page_of(with_candidates(made)).html
+    assert html.count('<details id="candidate-') == 50
+    assert "And 50 more" in html
+
+
+def test_a_difference_in_too_many_pieces_is_not_shown() -> None:
+    first = " ".join(f"same {n}" for n in range(600))
+    second = " ".join(f"same {-n}" for n in range(600))
+    made = [
+        replace(candidate(n, n - 1), texts=(text,))
+        for n, text in enumerate((first, second))
+    ]
+    html = page_of(with_candidates(made)).html
+    assert "<ins>" not in html
+    assert "same -5" in html
+
+
 def test_what_was_spent_is_money_only_if_all_of_it_is() -> None:
     tried = [Tried(n, 0.5, Used(n + 1, cost=1.0 + n)) for n in (0, 1)]
     priced = with_candidates([candidate(0), candidate(1)])

@@ -144,7 +144,7 @@ async def test_a_worker_that_claims_in_between_keeps_its_claim(
         assert await store_result(store, job) == 1
 
 
-async def test_no_worker_claims_a_job_that_is_held(
+async def test_no_worker_claims_a_job_that_is_marked(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = await store.submit(3)
@@ -273,11 +273,11 @@ async def test_the_hold_of_a_process_that_died_ends(store: Store) -> None:
     jobs, documents = store.application.services.jobs, _documents(store)
     now = jobs._clock()
     planned = await jobs._plan(ids, items(ids, priority=1), store.client)
-    assert await BatchChange(documents, planned, now)._hold()
+    assert await BatchChange(documents, planned, now)._set_marks()
     assert await store.claim() == []
     assert all(
-        batch_change.is_held(job, now)
-        and not batch_change.is_held(job, now + 61_000)
+        batch_change.is_marked(job, now)
+        and not batch_change.is_marked(job, now + 61_000)
         for job in await documents.find({})
     )
     # The clock of the queue is far ahead.
@@ -288,12 +288,12 @@ async def test_the_hold_of_a_process_that_died_ends(store: Store) -> None:
 async def test_jobs_that_are_held_are_waited_for_and_not_for_ever(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job_service, "_HELD_PAUSE", 0.02)
+    monkeypatch.setattr(job_service, "_MARKED_PAUSE", 0.02)
     ids = await store.submit(2)
     jobs, documents = store.application.services.jobs, _documents(store)
     planned = await jobs._plan(ids, items(ids, priority=1), store.client)
     other = BatchChange(documents, planned, jobs._clock())
-    assert await other._hold()
+    assert await other._set_marks()
     for change in (
         patch(store, ids, priority=2),
         jobs.delete_batch(ids, store.client),

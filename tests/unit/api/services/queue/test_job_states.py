@@ -14,7 +14,7 @@ from api.core.errors import MetasyncError
 from api.models.job_models import JobBatchUpdateItem, JobUpdate
 from api.models.job_status import JobStatus
 from api.models.metrics import Metrics
-from api.services.jobs.batch_change import HOLD_SECONDS, BatchChange
+from api.services.jobs.batch_change import MARK_SECONDS, BatchChange
 from api.services.jobs.job_service import JobService
 from api.services.queue.job_outcomes import Result
 from api.services.queue.job_queue import JobQueue
@@ -61,7 +61,7 @@ class World:
             store.time,
         )
         self.ids: list[str] = []
-        self.held: list[ClaimedJob] = []
+        self.marked: list[ClaimedJob] = []
 
     def new_queue(self) -> JobQueue:
         return JobQueue(
@@ -75,7 +75,7 @@ class World:
         return await self.documents.raw.find({}).to_list()
 
     async def claim(self, process: str, limit: int) -> None:
-        self.held += await self.queues[process].claim(
+        self.marked += await self.queues[process].claim(
             str(self.store.client.client_id),
             CONFIG,
             Claimant(process, "w"),
@@ -84,8 +84,8 @@ class World:
 
     async def end(self, outcome: Outcome, index: int) -> None:
         """Store an outcome of a claim, however old; it is kept."""
-        if self.held:
-            job = self.held[index % len(self.held)]
+        if self.marked:
+            job = self.marked[index % len(self.marked)]
             await self.queues["p"].store([Result(job, outcome)])
 
     async def requeue(self, wait: int, index: int, *, paid: bool) -> None:
@@ -118,7 +118,7 @@ class World:
             await self.jobs.delete(self.ids[index], ADMIN)
 
     async def claimed_after_the_hold(self) -> None:
-        await self.wait(HOLD_SECONDS * 1000 + 1)
+        await self.wait(MARK_SECONDS * 1000 + 1)
         await self.expire()
         await self.claim("p", JOBS)
 
@@ -131,22 +131,22 @@ class World:
         ]
         planned = await self.jobs._plan(self.ids, items, ADMIN)
         batch = BatchChange(self.documents, planned, self.store.time.now)
-        hold = batch._hold
+        hold = batch._set_marks
 
         async def interrupted() -> bool:
-            held = await hold()
+            marked = await hold()
             await self.take(between)
             if crash:
                 raise SystemExit
-            return held
+            return marked
 
-        batch._hold = interrupted  # type: ignore[method-assign]
+        batch._set_marks = interrupted  # type: ignore[method-assign]
         if crash:
             batch._release = _nothing  # type: ignore[method-assign]
         with contextlib.suppress(SystemExit):
             await batch.free(await batch.write())
         if crash:
-            await self.wait(HOLD_SECONDS * 1000 + 1)
+            await self.wait(MARK_SECONDS * 1000 + 1)
 
     async def take(self, step: Step) -> None:
         name, *arguments = step
@@ -250,9 +250,9 @@ async def _only_due_jobs_are_claimed(world: World) -> None:
         if not job["_metadata"]["isDeleted"]
     }
     world.queues["p"] = world.new_queue()
-    before = len(world.held)
+    before = len(world.marked)
     await world.claim("p", 2 * JOBS)
-    assert {job.job_id for job in world.held[before:]} == due
+    assert {job.job_id for job in world.marked[before:]} == due
 
 
 async def test_a_job_that_a_batch_holds_belongs_to_no_dead_process(

@@ -148,24 +148,24 @@ async def test_a_change_decides_again_about_what_it_finds(
     assert seen == ["stopped", "running"]
 
 
-async def test_a_document_that_is_held_is_waited_for(
+async def test_a_document_that_is_marked_is_waited_for(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(repository, "_ATTEMPTS", 4)
     clients = ClientManager(database, f"test-{uuid.uuid4().hex[:12]}")
-    held = [True, True, False]
+    marked = [True, True, False]
     things = Repository(
         Documents(clients, "things"),
         Thing,
         "Thing",
-        is_held=lambda _: held.pop(0),
+        is_marked=lambda _: marked.pop(0),
     )
     thing_id = await made(things)
     await things.change(thing_id, {}, setting("a", 1))
-    held += [True] * 4
+    marked += [True] * 4
     with pytest.raises(ConflictError):
         await things.change(thing_id, {}, setting("a", 2))
-    held += [True] * 4
+    marked += [True] * 4
     with pytest.raises(ConflictError):
         await things.remove(thing_id, {})
     await clients.close()
