@@ -15,7 +15,8 @@ help: ## Show the targets
 		$(MAKEFILE_LIST)
 
 LOCKS := requirements.lock requirements-dev.lock requirements-build.lock \
-	requirements-local-llm.lock requirements-tools.lock
+	requirements-local-llm.lock requirements-tools.lock \
+	requirements-browser.lock
 # Packages are installed if they have the hashes of the locks.
 INSTALL = $(BIN)/uv pip install -q --python $(BIN)/python --require-hashes
 
@@ -75,6 +76,8 @@ coverage: $(READY) $(VENV)/mongoeco/.ready ## The same with coverage, half as lo
 		--cov-fail-under=90
 
 test-long: $(READY) ## Run the long tests: the Bruno collection, a small chaos, invariants with many examples
+	@$(INSTALL) -r requirements-browser.lock 2>$(VENV)/browser.log || \
+		echo "No browser can be driven: what opens pages is left out. ($(VENV)/browser.log)"
 	@$(PYTEST) -m "long or (hypothesis and not timing)" \
 		-n 3 --maxschedchunk 1 --hypothesis-profile thorough
 
@@ -91,12 +94,14 @@ LOCK = $(COMPILE) --generate-hashes -c constraints.txt
 
 lock: $(READY) ## Bring the locks to pyproject.toml; UPGRADE=--upgrade takes new versions
 	@$(COMPILE) $(UPGRADE) --all-extras --group build --group dev --group fuzz \
-		--group bench --group sbom pyproject.toml -o constraints.txt
+		--group bench --group sbom --group browser pyproject.toml \
+		-o constraints.txt
 	@$(LOCK) pyproject.toml -o requirements.lock
 	@$(LOCK) --extra local-llm pyproject.toml -o requirements-local-llm.lock
 	@$(LOCK) --group dev pyproject.toml -o requirements-dev.lock
 	@$(LOCK) --group build -o requirements-build.lock
 	@$(LOCK) --group fuzz --group bench --group sbom -o requirements-tools.lock
+	@$(LOCK) --group browser -o requirements-browser.lock
 
 sbom: $(READY) ## Write sbom.json: what an installation is made of (CycloneDX)
 	@$(INSTALL) -r requirements-tools.lock

@@ -5,9 +5,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Response
 from fastapi.openapi.models import Example
+from fastapi.responses import HTMLResponse
 
 from api.core.problems import overtaken, problems
 from api.dependencies.callers import AnyCaller, ClientCaller
+from api.dependencies.reports import Reports
 from api.dependencies.services import Runs
 from api.models.base import example_of
 from api.models.optimization_models import DatasetRunCreate, RunCandidate
@@ -36,6 +38,11 @@ _NOT_ENDED = {
     400: ["Only a run on a dataset that is COMPLETED can be published"]
 }
 _CHANGED = overtaken("Run")
+_PAGE_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
 
 
 @router.post("", status_code=201, responses=problems(_UNKNOWN))
@@ -82,6 +89,20 @@ async def list_candidates(
 ) -> Sequence[RunCandidate]:
     """List the prompts that a run on a dataset has tried, in order."""
     return answer(await runs.candidates(run_id, caller, page), response)
+
+
+@router.get("/{run_id}/report", response_class=HTMLResponse)
+async def get_run_report(
+    run_id: str, reports: Reports, caller: AnyCaller
+) -> HTMLResponse:
+    """Return a page for reading: what the run has found, as of now.
+
+    One file of HTML that loads nothing else and runs no script: it can be
+    kept, sent and printed.
+    """
+    page = await reports.page(run_id, caller)
+    headers = {"Content-Security-Policy": page.policy, **_PAGE_HEADERS}
+    return HTMLResponse(page.html, headers=headers)
 
 
 @router.post("/{run_id}/publish", responses=problems(_NOT_ENDED))
