@@ -30,6 +30,7 @@ from llm_sdks.base_sdk import (
 )
 from llm_sdks.errors import CannotConnectError, ConfigurationError
 from llm_sdks.formats import embeddings, failures
+from llm_sdks.formats.allowances import tell
 from llm_sdks.formats.answer_reader import AnswerReader, Reader
 from llm_sdks.formats.conversation_reader import ConversationReader
 from llm_sdks.formats.embeddings import EmbeddingForm
@@ -321,12 +322,14 @@ class ProviderSDK(BaseLLMSDK):
     def _reader(
         self, request: CompletionRequest, headers: Mapping[str, str]
     ) -> AnswerReader:
+        tell(headers)
         key = request.config.api_key.get_secret_value()
         return AnswerReader(self, key, headers)
 
     def _typed_reader(
         self, request: CompletionRequest, headers: Mapping[str, str]
     ) -> ConversationReader:
+        tell(headers)
         key = request.config.api_key.get_secret_value()
         return ConversationReader(self, self.typed(), key, headers)
 

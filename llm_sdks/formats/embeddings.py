@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from llm_sdks.calls import EmbeddingRequest, Embeddings
 from llm_sdks.errors import BadRequestError
 from llm_sdks.formats import failures
+from llm_sdks.formats.allowances import tell
 from llm_sdks.formats.decoding import read_json
 from llm_sdks.formats.reading import (
     WRONG_SHAPE,
@@ -68,6 +69,7 @@ async def ask(
 def _read(
     form: EmbeddingForm, request: EmbeddingRequest, reply: Reply
 ) -> Embeddings:
+    tell(reply.headers)
     key = request.config.api_key.get_secret_value()
     try:
         answer = read_json(reply.content, reply.headers)

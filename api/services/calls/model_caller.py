@@ -45,6 +45,7 @@ from llm_sdks.base_sdk import (
     StreamItem,
     Usage,
 )
+from llm_sdks.formats.allowances import headers_of_answer
 
 Timer = Callable[[], float]
 # Takes a piece of a streamed answer; may wait for its reader.
@@ -133,6 +134,7 @@ class ModelCaller:
         self, call: ModelCall, progress: CallProgress, transfer: _Transfer
     ) -> ModelAnswer:
         model, gate = call.model, self._access.gate(call.model)
+        headers_of_answer.set(progress.take_headers)
         try:
             opened = self._access.open(call.model)
             request = _request(opened, call)

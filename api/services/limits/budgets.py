@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from api.models.budget_models import OnExhausted
-from api.models.model_models import ModelWithKey
+from api.models.model_models import Model, ModelWithKey
 from api.services.calls.model_call import CallProgress, ModelCall
 from api.services.limits.admission import (
     AdmittedCall,
@@ -142,15 +142,19 @@ def upper_bound(call: ModelCall) -> int:
     A token has at least one byte. A model's limit of tokens bounds its
     output.
     """
-    model = call.model
+    texts = (call.system, call.user, call.response_schema or "")
+    size = sum(len(text.encode(errors="replace")) for text in texts)
+    return bound_of(call.model, size)
+
+
+def bound_of(model: Model, size: int) -> int:
+    """Return what a call with texts of `size` bytes costs at most."""
     if model.cost is None:
         return 0
-    texts = (call.system, call.user, call.response_schema or "")
-    asked = sum(len(text.encode(errors="replace")) for text in texts)
     answered = (
         model.max_completion_token or model.max_token or _MOST_OUTPUT_TOKENS
     )
-    return model.cost.table.bound(asked + _OVERHEAD_TOKENS, answered)
+    return model.cost.table.bound(size + _OVERHEAD_TOKENS, answered)
 
 
 def _check_currency(model: ModelWithKey, limit: BudgetLimit) -> None:
