@@ -15,7 +15,8 @@ help: ## Show the targets
 		$(MAKEFILE_LIST)
 
 LOCKS := requirements.lock requirements-dev.lock requirements-build.lock \
-	requirements-local-llm.lock requirements-tools.lock
+	requirements-local-llm.lock requirements-tools.lock \
+	requirements-browser.lock
 # Packages are installed if they have the hashes of the locks.
 INSTALL = $(BIN)/uv pip install -q --python $(BIN)/python --require-hashes
 
@@ -75,6 +76,8 @@ coverage: $(READY) $(VENV)/mongoeco/.ready ## The same with coverage, half as lo
 		--cov-fail-under=90
 
 test-long: $(READY) ## Run the long tests: the Bruno collection, a small chaos, invariants with many examples
+	@$(INSTALL) -r requirements-browser.lock 2>$(VENV)/browser.log || \
+		echo "No browser can be driven: what opens pages is left out. ($(VENV)/browser.log)"
 	@$(PYTEST) -m "long or (hypothesis and not timing)" \
 		-n 3 --maxschedchunk 1 --hypothesis-profile thorough
 
@@ -91,12 +94,14 @@ LOCK = $(COMPILE) --generate-hashes -c constraints.txt
 
 lock: $(READY) ## Bring the locks to pyproject.toml; UPGRADE=--upgrade takes new versions
 	@$(COMPILE) $(UPGRADE) --all-extras --group build --group dev --group fuzz \
-		--group bench --group sbom pyproject.toml -o constraints.txt
+		--group bench --group sbom --group browser pyproject.toml \
+		-o constraints.txt
 	@$(LOCK) pyproject.toml -o requirements.lock
 	@$(LOCK) --extra local-llm pyproject.toml -o requirements-local-llm.lock
 	@$(LOCK) --group dev pyproject.toml -o requirements-dev.lock
 	@$(LOCK) --group build -o requirements-build.lock
 	@$(LOCK) --group fuzz --group bench --group sbom -o requirements-tools.lock
+	@$(LOCK) --group browser -o requirements-browser.lock
 
 sbom: $(READY) ## Write sbom.json: what an installation is made of (CycloneDX)
 	@$(INSTALL) -r requirements-tools.lock
@@ -137,6 +142,15 @@ bench-full: $(VENV)/litellm/.ready ## The same with more of everything, about 20
 	@$(BIN)/python -m benchmarks --jobs 5000 --rounds 3 --seconds 60 \
 		--depth 1000 --depth 10000 --depth 100000 --depth 1000000
 
+$(VENV)/gepa/.ready: $(READY)
+	@$(BIN)/uv venv -q --clear -p $(BIN)/python $(@D) && \
+		$(BIN)/uv pip install -q -p $(@D)/bin/python --group bench-gepa || \
+		echo "gepa could not be installed; its rows are left out."
+	@touch $@
+
+bench-optimizer: $(VENV)/gepa/.ready ## Measure the optimizer beside its peers, about 5 minutes
+	@$(BIN)/python -m benchmarks.optimizer
+
 bench-resilience: $(READY) ## Measure what a provider's failures cost
 	@$(INSTALL) -r requirements-tools.lock
 	@$(BIN)/python -m benchmarks.resilience
@@ -152,6 +166,10 @@ $(VENV)/portkey/.ready:
 bench-gateway: $(VENV)/litellm/.ready $(VENV)/portkey/.ready ## Measure the gateway beside litellm's and Portkey's, about 5 minutes
 	@$(BIN)/python -m benchmarks.gateway
 
+bench-fairness: $(READY) ## Measure what clients and interactive calls wait beside floods, about 5 minutes
+	@$(INSTALL) -r requirements-tools.lock
+	@$(BIN)/python -m benchmarks.fairness
+
 bench-scaling: $(READY) ## Measure 1, 2 and 3 worker processes on one queue
 	@$(INSTALL) -r requirements-tools.lock
 	@$(BIN)/python -m benchmarks.scaling
@@ -165,4 +183,4 @@ clean: ## Remove everything that can be made again (not ./data, not .env)
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help setup demo demo-image doctor image-digests lock run sbom test coverage test-long lint openapi fuzz chaos bench bench-full \
-	bench-gateway bench-resilience bench-scaling bench-simulator clean
+	bench-fairness bench-gateway bench-resilience bench-scaling bench-simulator clean

@@ -195,6 +195,8 @@ class Settings(BaseSettings):
     llm_timeout_seconds: Annotated[float, Field(gt=0, le=86400)] = 900
     stream_stall_seconds: Annotated[float, Field(gt=0, le=3600)] = 10
     suspended_trial_seconds: Annotated[float, Field(ge=1, le=86400)] = 60
+    priority_aging_seconds: Annotated[float, Field(ge=1, le=86400)] = 600
+    bulk_share: Annotated[float, Field(ge=0.01, le=0.5)] = 0.05
     stop_grace_seconds: Annotated[float, Field(ge=0, le=3600)] = 5
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = (

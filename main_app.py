@@ -37,8 +37,9 @@ from api.services.queue.job_expiry import JobExpiry
 from api.services.streams.stream_guard import StreamGuard
 from api.shared import Shared
 from config import ModelKeys, Settings, SettingsError
+from llm_optimizers.build import build_run_orchestrator
 from llm_optimizers.evaluation.build import build_evaluation_runner
-from llm_optimizers.orchestrator import RunOrchestrator
+from llm_optimizers.report.build import build_run_reports
 from llm_workers.build import build_worker_parts, build_workers
 from llm_workers.results.spool import Spool, new_process_id
 from llm_workers.supervisor.health_reporter import HealthReporter
@@ -92,7 +93,7 @@ class Application:
         shared, services = self.shared, self.services
         main = (
             *build_workers(shared, self.worker_parts),
-            RunOrchestrator(services.runs, services.jobs, shared.signals),
+            build_run_orchestrator(shared, services),
             build_evaluation_runner(shared, services),
         )
         if not self.settings.change_streams:
@@ -180,12 +181,14 @@ def create_app(application: Application, *, run_workers: bool) -> FastAPI:
             yield
 
     settings = application.settings
-    return new_app(
+    app = new_app(
         services,
         lifespan,
         body_limits(settings),
         gateway_body_limits(settings),
     )
+    app.state.run_reports = build_run_reports(services)
+    return app
 
 
 class ApiServer(uvicorn.Server):

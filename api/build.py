@@ -31,7 +31,10 @@ from api.services.monitoring.health_service import HealthService
 from api.services.prompts.prompt_flow_service import PromptFlowService
 from api.services.prompts.prompt_service import PromptService
 from api.services.prompts.version_counters import VersionCounters
-from api.services.runs.run_service import RunService
+from api.services.queue.queue_order import Aging
+from api.services.runs.run_jobs import RunJobs
+from api.services.runs.run_service import OnDatasets, RunService
+from api.services.runs.run_waves import CANDIDATES, WAVES, RunWaves
 from api.services.streams.stream_service import StreamService
 from api.services.workers.worker_service import WorkerDefaults, WorkerService
 from api.shared import Shared
@@ -60,7 +63,7 @@ def build_services(shared: Shared) -> Services:
         prompt_flows=flows,
         jobs=jobs,
         answer_jobs=AnswerJobs(
-            documents("jobs"), shared.signals, shared.clock
+            documents("jobs"), shared.signals, shared.clock, _aging(shared)
         ),
         job_cancel=_job_cancel(shared),
         job_bulk=bulk,
@@ -68,7 +71,7 @@ def build_services(shared: Shared) -> Services:
         job_waiting=JobWaiting(
             documents("workers"), shared.leases, models, health, clock
         ),
-        runs=_runs(shared, models, prompts, jobs),
+        runs=_runs(shared, models, prompts, jobs, datasets),
         datasets=datasets,
         dataset_upload=DatasetUpload(
             datasets, settings.max_dataset_bytes, settings.data_dir
@@ -127,7 +130,12 @@ def _jobs(
         shared.signals,
         shared.clock,
         shared.endings,
+        _aging(shared),
     )
+
+
+def _aging(shared: Shared) -> Aging:
+    return Aging(shared.settings.priority_aging_seconds)
 
 
 def _job_cancel(shared: Shared) -> JobCancel:
@@ -147,6 +155,7 @@ def _job_bulk(shared: Shared) -> JobBulk:
         shared.signals,
         shared.clock,
         endings=shared.endings,
+        aging=_aging(shared),
     )
 
 
@@ -155,13 +164,20 @@ def _runs(
     models: ModelService,
     prompts: PromptService,
     jobs: JobService,
+    datasets: DatasetService,
 ) -> RunService:
+    documents = shared.documents
     return RunService(
-        shared.documents("runs"),
+        documents("runs"),
         models,
         prompts,
         jobs,
         shared.signals,
+        OnDatasets(
+            datasets,
+            RunJobs(documents("jobs"), shared.endings),
+            RunWaves(documents(WAVES), documents(CANDIDATES)),
+        ),
         shared.endings,
     )
 

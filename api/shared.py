@@ -128,8 +128,11 @@ class Shared:
     def limiter(self) -> Limiter:
         """The limits that calls of this process come under."""
         store = LimitStore(self.documents("call_limits"))
-        limiter = Limiter(store, self.process_id, self.clock)
+        limiter = Limiter(
+            store, self.process_id, self.clock, self.settings.bulk_share
+        )
         self.gates.weights = limiter.weight
+        self.gates.bulk_share = self.settings.bulk_share
         return limiter
 
     @cached_property
@@ -154,12 +157,9 @@ class Shared:
             [
                 self.suspensions.shares,
                 self.exhausted_budgets.shares,
-                self.limiter.shares,
             ],
-            [
-                self.exhausted_budgets.room_of_client,
-                self.limiter.room_of_client,
-            ],
+            [self.exhausted_budgets.room_of_client],
+            self.limiter,
         )
 
     @cached_property

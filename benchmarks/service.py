@@ -152,7 +152,10 @@ class Service:
 
 @contextlib.contextmanager
 def simulated_service(
-    latency_ms: float, layout: Layout = Layout.WITH_API
+    latency_ms: float,
+    layout: Layout = Layout.WITH_API,
+    *,
+    threads: int = 1,
 ) -> Iterator[tuple[Service, Simulator]]:
     """Run a service and, in a process of its own, a provider for it."""
     settings = SimulatorSettings(latency_ms=latency_ms)
@@ -160,7 +163,10 @@ def simulated_service(
         running_simulator(settings, process=True) as simulator,
         tempfile.TemporaryDirectory() as directory,
         running_service(
-            Path(directory), simulator.base_urls["OpenAI"], layout
+            Path(directory),
+            simulator.base_urls["OpenAI"],
+            layout,
+            threads=threads,
         ) as service,
     ):
         yield service, simulator
@@ -173,10 +179,12 @@ def running_service(
     layout: Layout = Layout.WITH_API,
     *,
     limited: bool = False,
+    threads: int = 1,
 ) -> Iterator[Service]:
     """Run a private instance of which every part can be measured.
 
     `limited`: every call passes limits and budgets that it never reaches.
+    `threads`: of workers in the API's process, if they are there.
     """
     variables = {
         _KEY: "x",
@@ -187,7 +195,8 @@ def running_service(
     with contextlib.ExitStack() as stack:
         database = stack.enter_context(_database(directory))
         variables["DB_CONNECTION_STRING"] = database
-        server = variables | ({} if with_api else {"NUM_LLM_WORKERS": "0"})
+        workers = str(threads if with_api else 0)
+        server = variables | {"NUM_LLM_WORKERS": workers}
         admin, api = stack.enter_context(private_instance(directory, server))
         options = setup.ModelOptions(
             MODEL, endpoint=provider_url, key_variable=_KEY

@@ -14,6 +14,8 @@ from typer.core import TyperGroup
 
 from cli.errors import CommandError
 from cli.evaluate_options import evaluate_file
+from cli.optimize_options import optimize_file
+from cli.report_options import report_run
 from cli.run_options import run_file
 from cli.simulate import simulate
 from cli.version import version
@@ -113,6 +115,8 @@ def worker() -> None:
 
 app.command(name="run")(run_file)
 app.command(name="evaluate")(evaluate_file)
+app.command(name="optimize")(optimize_file)
+app.command(name="report")(report_run)
 
 
 @app.command(name="demo")

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, cast
 
@@ -29,14 +29,18 @@ CLIENT_NAME = "metasync-run"
 
 @contextlib.contextmanager
 def private_instance(
-    directory: Path, variables: Mapping[str, str] | None = None
+    directory: Path,
+    variables: Mapping[str, str] | None = None,
+    *,
+    workers: bool = True,
 ) -> Iterator[tuple[RestClient, RestClient]]:
     """Run the service on a free port with its data under `directory`.
 
     `variables` are what its models need, such as keys: it reads no `.env`
     but its own. Yields two clients of its interface: the administrator's,
     and that of the one client. The same directory again finds the same
-    data. However this process ends, the service ends, too.
+    data. However this process ends, the service ends, too. Without
+    `workers`, nothing that waits there goes on.
 
     Raises:
         CommandError: the service did not start; shows its log.
@@ -46,7 +50,8 @@ def private_instance(
     ensure_secrets_file(directory / ".env")
     _wait_for_predecessor(directory)
     url = f"http://127.0.0.1:{_free_port()}"
-    process = _start(directory, url, variables or {})
+    options = [] if workers else ["--no-workers"]
+    process = _start(directory, url, variables or {}, options)
     try:
         _wait_until_ready(process, url, directory)
         secret = dotenv_values(directory / ".env")["ADMIN_API_KEY"] or ""
@@ -85,12 +90,18 @@ def _wait_for_predecessor(directory: Path) -> None:
 
 
 def _start(
-    directory: Path, url: str, variables: Mapping[str, str]
+    directory: Path,
+    url: str,
+    variables: Mapping[str, str],
+    options: Sequence[str],
 ) -> subprocess.Popen[bytes]:
     with (directory / "server.log").open("ab") as log:
-        return subprocess.Popen(
+        return subprocess.Popen(  # noqa: S603 - our own program
             # -P: not from the working directory.
-            [sys.executable, "-P", "-m", "cli", "serve", "--end-with-stdin"],
+            [
+                *(sys.executable, "-P", "-m", "cli"),
+                *("serve", "--end-with-stdin", *options),
+            ],
             # Its `.env` is its own: the one where the user stands may name
             # another database.
             cwd=directory,

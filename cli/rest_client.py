@@ -76,6 +76,10 @@ class RestClient:
         """GET; `parameters` is the query string."""
         return self._send("GET", path, params=parameters).json()
 
+    def text(self, path: str) -> str:
+        """GET what is no JSON."""
+        return self._send("GET", path).text
+
     def pages(self, path: str, **parameters: str | int) -> Iterator[Json]:
         """GET every item of a list, page by page."""
         query = {"limit": _PAGE, **parameters}

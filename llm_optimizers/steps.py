@@ -112,7 +112,7 @@ def _submit(run: Run) -> Submit:
         model=run.working_models[run.current_model_index],
         temperature=run.temperature,
         priority=run.priority,
-        request_data=run.request_data,
+        request_data=run.request_data or {},
         client_reference={
             "runId": run.run_id,
             "modelIndex": run.current_model_index,

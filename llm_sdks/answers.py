@@ -1,8 +1,9 @@
 """What a model answers, in our own terms; formats read and write it.
 
 An `Answer` is whole. A stream is the same as events, in this order:
-`Begun`, then the events of the parts, each with all its own before those of
-the next, `UsageSeen` and `LogprobsSeen` anywhere, and `Ended` as the last.
+`Begun`, then the events of the parts, one part after the other (but for calls
+of tools that a provider writes at the same time), `UsageSeen` and
+`LogprobsSeen` anywhere, and `Ended` as the last.
 Everything is frozen.
 """
 

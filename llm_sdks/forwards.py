@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from llm_sdks.base_sdk import BaseLLMSDK, CompletionRequest, LLMConfig
 from llm_sdks.formats import failures
+from llm_sdks.formats.allowances import tell
 from llm_sdks.formats.metering import Reads
 from llm_sdks.forwarding import ForwardRequest, Interface
 from llm_sdks.profiles.learnt import LearntProfiles
@@ -42,9 +43,11 @@ class Forwards(BaseLLMSDK, Reads):
         try:
             async with asyncio.timeout(request.base.timeout):
                 wire = await self._wire(request.base)
-                return await wire.ask(self._forwarded(request))
+                reply = await wire.ask(self._forwarded(request))
         except TimeoutError:
             raise failures.timed_out() from None
+        tell(reply.headers)
+        return reply
 
     async def forward_stream(self, request: ForwardRequest) -> Stream:
         """Send a request as it is; return the stream that has begun.
@@ -60,6 +63,7 @@ class Forwards(BaseLLMSDK, Reads):
                 stream = await wire.open(self._forwarded(request))
         except TimeoutError:
             raise failures.timed_out() from None
+        tell(stream.headers)
         return replace(stream, chunks=in_time(stream.chunks, until, base))
 
     def has_stream_usage(self, config: LLMConfig) -> bool:

@@ -30,6 +30,7 @@ from llm_sdks.base_sdk import (
 )
 from llm_sdks.errors import CannotConnectError, ConfigurationError
 from llm_sdks.formats import embeddings, failures
+from llm_sdks.formats.allowances import tell
 from llm_sdks.formats.answer_reader import AnswerReader, Reader
 from llm_sdks.formats.conversation_reader import ConversationReader
 from llm_sdks.formats.embeddings import EmbeddingForm
@@ -48,6 +49,7 @@ from llm_sdks.wires.wire import (
     ClientModule,
     Json,
     Kind,
+    Reply,
     Stream,
     Wire,
 )
@@ -148,15 +150,16 @@ class ProviderSDK(Forwards, BaseLLMSDK):
         form = self.embeddings
         if form is None:
             return await super().embed(request)
-        key = request.config.api_key.get_secret_value()
-        call = self._call(request, form.body(request), "embeddings")
+
+        async def send(body: Json) -> Reply:
+            wire = await self._wire(request)
+            return await wire.ask(self._call(request, body, "embeddings"))
+
         try:
             async with asyncio.timeout(request.timeout):
-                wire = await self._wire(request)
-                reply = await wire.ask(call)
+                return await embeddings.ask(form, request, send)
         except TimeoutError:
             raise failures.timed_out() from None
-        return embeddings.read(form, request, reply, key)
 
     async def _read(
         self,
@@ -321,12 +324,14 @@ class ProviderSDK(Forwards, BaseLLMSDK):
     def _reader(
         self, request: CompletionRequest, headers: Mapping[str, str]
     ) -> AnswerReader:
+        tell(headers)
         key = request.config.api_key.get_secret_value()
         return AnswerReader(self, key, headers)
 
     def _typed_reader(
         self, request: CompletionRequest, headers: Mapping[str, str]
     ) -> ConversationReader:
+        tell(headers)
         key = request.config.api_key.get_secret_value()
         return ConversationReader(self, self.typed(), key, headers)
 

@@ -7,7 +7,8 @@ from llm_workers.results.recovery import SpoolRecovery
 from llm_workers.results.spool import Spool
 from llm_workers.results.spool_eraser import SpoolEraser
 from llm_workers.supervisor.cancel_watcher import CancelWatcher
-from llm_workers.supervisor.pool import PoolLimits, WorkerPool
+from llm_workers.supervisor.pool import WorkerPool
+from llm_workers.supervisor.pool_settings import PoolLimits
 from llm_workers.supervisor.snapshot import SnapshotSource
 from llm_workers.supervisor.worker_thread import WorkerParts
 from utilities.supervision import Part
@@ -29,6 +30,7 @@ def build_worker_parts(
             ledger=shared.ledger,
             clock=shared.clock,
             endings=shared.endings,
+            bulk_share=settings.bulk_share,
         ),
         models=services.models,
         prompts=services.prompts,
@@ -47,7 +49,9 @@ def build_workers(shared: Shared, parts: WorkerParts) -> tuple[Part, ...]:
     settings = shared.settings
     limits = PoolLimits(settings.num_llm_workers, settings.stop_grace_seconds)
     source = SnapshotSource(shared.documents("workers"), shared.client_states)
-    pool = WorkerPool(source, shared.leases, parts, limits)
+    pool = WorkerPool(
+        source, shared.leases, parts, limits, weights=shared.limiter.weight
+    )
     return (
         pool,
         CancelWatcher(

@@ -21,6 +21,11 @@ def jobs_waiting(client_id: str) -> str:
     return f"jobs:{client_id}"
 
 
+def run_changed(run_id: str) -> str:
+    """Name the topic on which the ends of a run's jobs are announced."""
+    return f"run:{run_id}"
+
+
 class Signals:
     """Thread-safe publish and subscribe; listeners must not block."""
 

@@ -178,6 +178,8 @@ def _validated(
 ) -> ModelT:
     if isinstance(value, model):
         return value
+    # One path may take several kinds of bodies.
+    model = getattr(model, "kind_of", lambda _: model)(value)
     problems: list[unknown_fields.Problem] = []
     if unknown == "refuse":
         problems = unknown_fields.problems_of_body(model, value)

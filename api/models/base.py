@@ -59,6 +59,15 @@ def example(**fields: JsonValue) -> ConfigDict:
     return ConfigDict(json_schema_extra={"examples": [fields]})
 
 
+def example_of(model: type[ApiModel]) -> JsonValue:
+    """Return the example that `example` has given a model."""
+    extra = model.model_config.get("json_schema_extra")
+    assert isinstance(extra, dict)  # noqa: S101 - it was given one
+    examples = extra["examples"]
+    assert isinstance(examples, list)  # noqa: S101 - as above
+    return examples[0]
+
+
 class Metadata(ApiModel):
     """Who created, changed and deleted a document, and when (UTC)."""
 

@@ -83,6 +83,22 @@ ExpiresAt = Annotated[
 Priority = Annotated[int, Field(ge=1, le=1000, description="lower runs first")]
 
 
+class ServiceClass(StrEnum):
+    """Who waits for the answer: a person, or nobody at once."""
+
+    INTERACTIVE = "interactive"
+    BULK = "bulk"
+
+
+JobClass = Annotated[
+    ServiceClass,
+    Field(
+        description="`interactive`: a person waits; these jobs and their "
+        "calls go before those that are `bulk`."
+    ),
+]
+
+
 def check_times(
     not_before: datetime | None, expires_at: datetime | None
 ) -> None:

@@ -4,11 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import (
-    Field,
-    GetJsonSchemaHandler,
-    model_validator,
-)
+from pydantic import Field, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
@@ -17,6 +13,7 @@ from api.models.base import ApiModel, Name, StoredModel, Text, example
 from api.models.job_fields import (
     ClientReference,
     ExpiresAt,
+    JobClass,
     JsonPayload,
     ModelName,
     NotBefore,
@@ -26,6 +23,7 @@ from api.models.job_fields import (
     RequestData,
     ResponseFormat,
     ResponseSchema,
+    ServiceClass,
     Temperature,
     check_times,
 )
@@ -83,6 +81,7 @@ class JobCreate(ApiModel):
     model: ModelName
     temperature: Temperature = 0.7
     priority: Priority = 100
+    service_class: JobClass = ServiceClass.BULK
     request_data: Annotated[
         RequestData, Field(description="Sent as JSON: the user message.")
     ]
@@ -211,6 +210,7 @@ class JobUpdate(ApiModel):
     model: ModelName | None = None
     temperature: Temperature | None = None
     priority: Priority | None = None
+    service_class: JobClass | None = None
     request_data: RequestData | None = None
     response_format: ResponseFormat | None = None
     response_schema: ResponseSchema | None = None
@@ -297,6 +297,7 @@ class Job(StoredModel):
     model: str
     temperature: float
     priority: Annotated[int, Field(description="lower runs first")]
+    service_class: ServiceClass = ServiceClass.BULK
     request_data: dict[str, Any]
     response_format: ResponseFormat = ResponseFormat.JSON
     response_schema: dict[str, Any] | None = None

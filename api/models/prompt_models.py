@@ -85,8 +85,12 @@ class PromptSource(ApiModel):
     """Where a suggested prompt comes from."""
 
     job_id: Annotated[
-        str, Field(description="The job whose meta step suggested it.")
-    ]
+        str | None,
+        Field(
+            exclude_if=is_unset,
+            description="The job whose meta step suggested it.",
+        ),
+    ] = None
     prompt_id: Annotated[
         str, Field(description="The prompt that it should replace.")
     ]
@@ -94,6 +98,13 @@ class PromptSource(ApiModel):
         str | None, Field(description="The run of that job, if any.")
     ] = None
     iteration: int | None = None
+    candidate: Annotated[
+        int | None,
+        Field(
+            exclude_if=is_unset,
+            description="The candidate of a run on a dataset.",
+        ),
+    ] = None
 
 
 class PromptDraft(PromptCreate):

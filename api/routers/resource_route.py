@@ -5,7 +5,7 @@ In this order: who is calling (401), unknown query parameters
 """
 
 from collections.abc import Callable, Coroutine, Iterator
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from fastapi import Request, Response
 from fastapi.dependencies.models import Dependant
@@ -132,7 +132,9 @@ def _each(dependant: Dependant) -> Iterator[Dependant]:
 def _model_of(route: APIRoute) -> type[BaseModel] | None:
     if route.body_field is None:
         return None
-    return cast("type[BaseModel]", route.body_field.field_info.annotation)
+    kind = route.body_field.field_info.annotation
+    # Of several kinds, the first one tells them apart.
+    return cast("type[BaseModel]", next(iter(get_args(kind)), kind))
 
 
 def _is_json(content_type: str) -> bool:

@@ -1,13 +1,19 @@
 """`/runs`: metaprompting loops."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Body, Response
+from fastapi.openapi.models import Example
+from fastapi.responses import HTMLResponse
 
 from api.core.problems import overtaken, problems
 from api.dependencies.callers import AnyCaller, ClientCaller
+from api.dependencies.reports import Reports
 from api.dependencies.services import Runs
-from api.models.run_models import Run, RunCreate, RunStatus
+from api.models.base import example_of
+from api.models.optimization_models import DatasetRunCreate, RunCandidate
+from api.models.run_models import AnyRunCreate, Run, RunCreate, RunStatus
 from api.routers.pages import PageQuery, answer
 from api.routers.resource_route import ResourceRoute
 
@@ -24,14 +30,34 @@ _NO_WAY = {
     ],
     409: ["The run was changed at the same time; try again"],
 }
+_EXAMPLES: dict[str, Example] = {
+    "one input": {"value": example_of(RunCreate)},
+    "a dataset": {"value": example_of(DatasetRunCreate)},
+}
+_NOT_ENDED = {
+    400: ["Only a run on a dataset that is COMPLETED can be published"]
+}
 _CHANGED = overtaken("Run")
+_PAGE_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
 
 
 @router.post("", status_code=201, responses=problems(_UNKNOWN))
 async def create_run(
-    request: RunCreate, runs: Runs, caller: ClientCaller
+    request: Annotated[AnyRunCreate, Body(openapi_examples=_EXAMPLES)],
+    runs: Runs,
+    caller: ClientCaller,
 ) -> Run:
-    """Start a run; it needs a running worker of the client."""
+    """Start a run; it needs a running worker of the client.
+
+    With a `datasetId`, prompts are measured on its items; without one, each
+    iteration is one job with the same input.
+    """
+    if isinstance(request, DatasetRunCreate):
+        return await runs.create_on_dataset(request, caller)
     return await runs.create(request, caller)
 
 
@@ -51,6 +77,38 @@ async def list_runs(
 async def get_run(run_id: str, runs: Runs, caller: AnyCaller) -> Run:
     """Return a run with all its iterations."""
     return await runs.get(run_id, caller)
+
+
+@router.get("/{run_id}/candidates")
+async def list_candidates(
+    run_id: str,
+    runs: Runs,
+    caller: AnyCaller,
+    page: PageQuery,
+    response: Response,
+) -> Sequence[RunCandidate]:
+    """List the prompts that a run on a dataset has tried, in order."""
+    return answer(await runs.candidates(run_id, caller, page), response)
+
+
+@router.get("/{run_id}/report", response_class=HTMLResponse)
+async def get_run_report(
+    run_id: str, reports: Reports, caller: AnyCaller
+) -> HTMLResponse:
+    """Return a page for reading: what the run has found, as of now.
+
+    One file of HTML that loads nothing else and runs no script: it can be
+    kept, sent and printed.
+    """
+    page = await reports.page(run_id, caller)
+    headers = {"Content-Security-Policy": page.policy, **_PAGE_HEADERS}
+    return HTMLResponse(page.html, headers=headers)
+
+
+@router.post("/{run_id}/publish", responses=problems(_NOT_ENDED))
+async def publish_run(run_id: str, runs: Runs, caller: AnyCaller) -> Run:
+    """Make the best prompts of a run on a dataset PUBLISHED."""
+    return await runs.publish(run_id, caller)
 
 
 @router.patch("/{run_id}/pause", responses=problems(_NO_WAY))

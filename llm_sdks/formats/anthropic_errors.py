@@ -21,12 +21,23 @@ _TYPES: Mapping[ProblemKind, str] = {
 }
 
 
+# What makes Anthropic's tool runner send the whole conversation instead of
+# a reference to a thread that the server keeps.
+_NO_THREADS: Json = {
+    "error_code": "thread_unsupported_request",
+    "unsupported": ["thread"],
+}
+
+
 def write_error(problem: Problem) -> Json:
     """Write an error's body."""
-    body: Json = {
-        "type": "error",
-        "error": {"type": _TYPES[problem.kind], "message": problem.message},
+    error: Json = {
+        "type": _TYPES[problem.kind],
+        "message": problem.message,
     }
+    if problem.param == "thread":
+        error["details"] = _NO_THREADS
+    body: Json = {"type": "error", "error": error}
     if problem.request_id is not None:
         body["request_id"] = problem.request_id
     return body

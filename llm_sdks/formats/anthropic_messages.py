@@ -88,7 +88,7 @@ def _parts(fields: Fields, name: str) -> Iterator[MessagePart]:
 def _block(block: Fields) -> Iterator[MessagePart]:
     kind = block.need_text("type")
     # Of the answers that clients send back.
-    block.drop("citations")
+    block.drop("citations", "parsed_output")
     match kind:
         case "text":
             yield TextPart(block.need_text("text"), is_marked(block))

@@ -3,12 +3,20 @@
 import sys
 from array import array
 from base64 import b64decode
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from math import isfinite
 from typing import Any, Protocol
 
 from llm_sdks.calls import EmbeddingRequest, Embeddings
+from llm_sdks.errors import BadRequestError
 from llm_sdks.formats import failures
+from llm_sdks.formats.allowances import tell
 from llm_sdks.formats.decoding import read_json
 from llm_sdks.formats.reading import (
     WRONG_SHAPE,
@@ -19,6 +27,8 @@ from llm_sdks.formats.reading import (
 )
 from llm_sdks.usage import Usage
 from llm_sdks.wires.wire import Json, Reply
+
+_ENCODING = "encoding_format"
 
 
 class EmbeddingForm(Protocol):
@@ -34,14 +44,33 @@ class EmbeddingForm(Protocol):
         """Read what was counted."""
 
 
-def read(
-    form: EmbeddingForm, request: EmbeddingRequest, reply: Reply, key: str
+async def ask(
+    form: EmbeddingForm,
+    request: EmbeddingRequest,
+    send: Callable[[Json], Awaitable[Reply]],
 ) -> Embeddings:
-    """Read an answer.
+    """Make a call; again without what only makes it cheaper, if refused.
 
     Raises:
-        LLMError: it is an error, or not a vector of one length a text.
+        LLMError: there is no answer, or not a vector of one length a text.
     """
+    body = form.body(request)
+    try:
+        reply = await send(body)
+    except BadRequestError as error:
+        said = f"{error} {error.param}"
+        if _ENCODING not in body or _ENCODING not in said:
+            raise
+        del body[_ENCODING]
+        reply = await send(body)
+    return _read(form, request, reply)
+
+
+def _read(
+    form: EmbeddingForm, request: EmbeddingRequest, reply: Reply
+) -> Embeddings:
+    tell(reply.headers)
+    key = request.config.api_key.get_secret_value()
     try:
         answer = read_json(reply.content, reply.headers)
     except ValueError:
@@ -82,7 +111,7 @@ class OpenAIEmbeddings:
         body: Json = {
             "model": request.config.provider_model,
             "input": list(request.texts),
-            "encoding_format": "base64",
+            _ENCODING: "base64",
         }
         if request.dimensions is not None:
             body["dimensions"] = request.dimensions

@@ -12,6 +12,7 @@ from llm_sdks.answers import (
     TokenChance,
     TokenLogprob,
 )
+from llm_sdks.formats.decoding import storable
 from llm_sdks.formats.reading import items_of, section, text_of, word_of
 from llm_sdks.formats.typed_events import Said, ToolCalls, is_logprob
 
@@ -48,8 +49,13 @@ class ContentEvents:
             )
             yield from self._calls.more(key, call.get("args") or None)
         elif text := text_of(part.get("text")):
-            thought = part.get("thought")
-            yield ThinkingDelta(text) if thought else TextDelta(text)
+            # The pieces of the text are joined, and then cleaned, later.
+            is_thought = part.get("thought")
+            yield (
+                ThinkingDelta(storable(text))
+                if is_thought
+                else TextDelta(text)
+            )
 
 
 def _logprobs(result: Mapping[str, Any]) -> Iterator[Said]:

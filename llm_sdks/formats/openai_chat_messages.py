@@ -109,8 +109,9 @@ def is_marked(part: Fields) -> bool:
 
 
 def _of_assistant(fields: Fields) -> Iterable[MessagePart]:
-    # Sent back as it was received: with what the answer said of itself.
-    fields.drop("annotations")
+    # Sent back as it was received: with what the answer said of itself, and
+    # what OpenAI's library has read in it.
+    fields.drop("annotations", "parsed")
     if thought := fields.text("reasoning_content"):
         yield ThinkingPart(thought)
     content = fields.take("content")
@@ -138,6 +139,7 @@ def _call(call: Fields) -> ToolCall:
     function = call.need_inner("function")
     name = function.need_text("name")
     arguments = function.text("arguments") or "{}"
+    function.drop("parsed_arguments")
     signature = signature_of(call)
     function.end()
     call.end()

@@ -66,7 +66,8 @@ def _join(messages: list[Message], message: Message) -> None:
 
 def _item(item: Fields) -> Message:
     kind = item.text("type") or "message"
-    item.drop("id", "status", "caller")
+    # Of answers that are sent back as they came.
+    item.drop("id", "status", "caller", "parsed_arguments")
     match kind:
         case "message":
             message = _message(item)
@@ -102,7 +103,7 @@ def _content(item: Fields, name: str) -> Iterator[TextPart | ImagePart]:
         part = Fields(value, where)
         match part.need_text("type"):
             case "input_text" | "output_text" | "text":
-                part.drop("annotations", "logprobs")
+                part.drop("annotations", "logprobs", "parsed")
                 yield TextPart(part.need_text("text"), is_marked(part))
             case "refusal":
                 yield TextPart(part.need_text("refusal"))

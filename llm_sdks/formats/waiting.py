@@ -96,9 +96,9 @@ def _sources(
     """Yield what each place says, the most exact first."""
     now = _now(headers)
     for name in ("retry-after-ms", "x-ms-retry-after-ms"):
-        milliseconds = _number(headers.get(name))
+        milliseconds = number(headers.get(name))
         yield None if milliseconds is None else milliseconds / 1000
-    yield _moment_or_duration(headers.get("retry-after"), now)
+    yield moment_or_duration(headers.get("retry-after"), now)
     problem = problem_of(body)
     yield from _in_body(problem)
     yield _in_words(message)
@@ -113,14 +113,14 @@ def _in_body(problem: Mapping[str, Any]) -> Iterator[float | None]:
         delay = section(detail).get("retryDelay")
         if isinstance(delay, str):
             yield seconds_of(delay)
-        yield _number(section(delay).get("seconds"))
+        yield number(section(delay).get("seconds"))
         reset = section(detail, "metadata").get("quotaResetDelay")
         if isinstance(reset, str):
             yield seconds_of(reset)
-    milliseconds = _number(problem.get("retry_after_ms"))
+    milliseconds = number(problem.get("retry_after_ms"))
     yield None if milliseconds is None else milliseconds / 1000
     for name in ("retry_after", "retryAfter", "estimated_time"):
-        yield _number(problem.get(name))
+        yield number(problem.get(name))
 
 
 def _in_words(message: str) -> float | None:
@@ -137,7 +137,7 @@ def _of_limits(headers: Mapping[str, Any], now: float) -> float | None:
     exhausted: list[float] = []
     unknown: list[float] = []
     for left, reset in _limits(headers):
-        seconds = _moment_or_duration(reset, now)
+        seconds = moment_or_duration(reset, now)
         if seconds is None:
             continue
         if left is None:
@@ -159,24 +159,24 @@ def _limits(
             continue
         if "reset" in name:
             left = headers.get(name.replace("reset", "remaining"))
-            yield _number(left), value
+            yield number(left), value
         elif name == "ratelimit" and isinstance(value, str):
             # The IETF's newer form: "default";r=0;t=30
             for left, reset in _LEFT_AND_TIME.findall(value[:1000]):
-                yield _number(left), reset
+                yield number(left), reset
 
 
-def _moment_or_duration(value: object, now: float) -> float | None:
+def moment_or_duration(value: object, now: float) -> float | None:
     """Read seconds, a duration, a date, or seconds since 1970."""
     if isinstance(value, str):
         value = value[:_LONGEST_VALUE].strip()
-    number = _number(value)
-    if number is not None:
-        if number >= _FIRST_EPOCH_MILLISECOND:
-            number = number / 1000
-        if _FIRST_EPOCH_SECOND <= number < _FIRST_EPOCH_MILLISECOND:
-            number -= now
-        return max(number, 0.0)
+    seconds = number(value)
+    if seconds is not None:
+        if seconds >= _FIRST_EPOCH_MILLISECOND:
+            seconds = seconds / 1000
+        if _FIRST_EPOCH_SECOND <= seconds < _FIRST_EPOCH_MILLISECOND:
+            seconds -= now
+        return max(seconds, 0.0)
     if not isinstance(value, str) or not value:
         return None
     moment = _date(value)
@@ -185,16 +185,17 @@ def _moment_or_duration(value: object, now: float) -> float | None:
     return seconds_of(value) if re.match(r"\d", value) else None
 
 
-def _number(value: object) -> float | None:
+def number(value: object) -> float | None:
+    """Read a number that is not below 0; None if it is none."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     try:
-        number = float(
+        read = float(
             value[:_LONGEST_VALUE] if isinstance(value, str) else value
         )
     except (ValueError, OverflowError):
         return None
-    return None if isnan(number) else max(number, 0.0)
+    return None if isnan(read) else max(read, 0.0)
 
 
 def _now(headers: Mapping[str, str]) -> float:

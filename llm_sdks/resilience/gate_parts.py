@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from llm_sdks import errors
 from llm_sdks.resilience.backoff import Ticket
 from llm_sdks.resilience.circuit_breaker import Pass
+from llm_sdks.resilience.fair_queue import Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,8 @@ class Ended:
 class Place:
     """A call that waits for its place, in its own event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, turn: Turn) -> None:
+        self.turn = turn
         self.free = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from llm_sdks import errors
 from llm_sdks.resilience.backoff import Backoff, Ticket
+from llm_sdks.resilience.bulkhead import Bulkhead
 from llm_sdks.resilience.circuit_breaker import (
     BreakerState,
     CircuitBreaker,
@@ -23,8 +24,8 @@ from llm_sdks.resilience.circuit_breaker import (
 )
 from llm_sdks.resilience.concurrency_limit import ConcurrencyLimit
 from llm_sdks.resilience.fair_queue import (
+    BULK_SHARE,
     NOBODYS,
-    FairQueue,
     Turn,
     Weights,
 )
@@ -82,14 +83,14 @@ class ModelGate:
         model_id: str = "",
         chance: Callable[[], float] = random.random,
         weights: Weights = lambda _: 1.0,
+        bulk_share: float = BULK_SHARE,
     ) -> None:
         self._policy = policy
         self._timer = timer
         self._lock = threading.Lock()
         self._breaker = CircuitBreaker(policy.circuit_breaker)
         self._limit = ConcurrencyLimit(policy.bulkhead.max_concurrency)
-        self._running = 0
-        self._waiting: FairQueue[Place] = FairQueue(weights)
+        self._places = Bulkhead(self._limit, weights, bulk_share)
         self._chance = chance
         self._backoff = Backoff(policy.retry, chance)
         self._pauses = 0
@@ -106,7 +107,7 @@ class ModelGate:
             self._breaker.policy = policy.circuit_breaker
             self._backoff.policy = policy.retry
             self._limit.most = policy.bulkhead.max_concurrency
-            self._admit_waiting()
+            self._places.admit(self._timer())
 
     @asynccontextmanager
     async def passing(self, turn: Turn = NOBODYS) -> AsyncIterator[None]:
@@ -126,7 +127,7 @@ class ModelGate:
         try:
             passed = self._pass()
         except errors.ModelUnavailableError:
-            self._leave(None, ended)
+            self._leave(None, ended, turn)
             raise
         try:
             yield
@@ -135,24 +136,18 @@ class ModelGate:
             ended = Ended(error)
             raise
         finally:
-            self._leave(passed, ended)
+            self._leave(passed, ended, turn)
 
     def wait_seconds(self) -> float:
         """Return how long no job of this model need be claimed."""
         with self._lock:
             return self._wait_seconds(self._timer())
 
-    def is_full(self, client_id: str) -> bool:
-        """Tell whether a client need not claim more jobs for its calls.
-
-        Where no place is free, every client may have calls that wait, so
-        that it gets its turn.
-        """
+    def is_full(self, client_id: str, *, bulk: bool = True) -> bool:
+        """Tell whether a client need not claim more jobs of a class."""
         with self._lock:
-            asked = self._running + len(self._waiting)
-            if self._limit.allows(asked):
-                return False
-            return bool(self._waiting.count(client_id)) or not client_id
+            now = self._timer()
+            return self._places.is_full(client_id, now, bulk=bulk)
 
     @property
     def is_closed_by_breaker(self) -> bool:
@@ -173,8 +168,8 @@ class ModelGate:
                 if is_open
                 else None,
                 concurrency_limit=self._limit.value,
-                running=self._running,
-                waiting=len(self._waiting),
+                running=self._places.running,
+                waiting=self._places.waiting,
                 paused_seconds=self._backoff.paused_seconds(now),
                 succeeded=self._succeeded,
                 failed=dict(self._failed),
@@ -189,31 +184,27 @@ class ModelGate:
 
     async def _take_place(self, turn: Turn) -> None:
         with self._lock:
-            if not len(self._waiting) and self._limit.allows(self._running):
-                self._running += 1
+            if self._places.take(turn, self._timer()):
                 return
-            place = Place()
-            self._waiting.push(turn, place)
+            place = Place(turn)
+            self._places.wait(place, self._timer())
         seconds = self._policy.bulkhead.acquisition_timeout
         try:
             async with asyncio.timeout(seconds):
                 await place.free.wait()
         except asyncio.CancelledError:
-            self._give_up(turn, place)
+            self._give_up(place)
             raise
         except TimeoutError:
-            self._give_up(turn, place)
+            self._give_up(place)
             raise errors.ModelUnavailableError(
                 "The model's limit of calls at once was reached",
                 retry_after=self._policy.retry.min_wait,
             ) from None
 
-    def _give_up(self, turn: Turn, place: Place) -> None:
+    def _give_up(self, place: Place) -> None:
         with self._lock:
-            if not self._waiting.remove(turn, place):
-                # It came free in the same moment.
-                self._running -= 1
-                self._admit_waiting()
+            self._places.give_up(place, self._timer())
 
     def _pass(self) -> Passed:
         with self._lock:
@@ -226,14 +217,13 @@ class ModelGate:
                     return Passed(passed, ticket)
         raise _unavailable(wait, self._last_words)
 
-    def _leave(self, passed: Passed | None, ended: Ended) -> None:
+    def _leave(self, passed: Passed | None, ended: Ended, turn: Turn) -> None:
         with self._lock:
             now = self._timer()
             before = self._breaker.state, self._pauses
             if passed is not None:
                 self._learn(passed, ended, now)
-            self._running -= 1
-            self._admit_waiting()
+            self._places.leave(turn, now)
             after = self._breaker.state, self._pauses
             pause = self._backoff.paused_seconds(now)
             kind = self._last_error[0] if self._last_error else None
@@ -269,14 +259,14 @@ class ModelGate:
         self, passed: Pass, error: errors.LLMError | None, now: float
     ) -> None:
         if isinstance(error, _OUTAGES):
-            self._breaker.failed(passed, now, self._running)
+            self._breaker.failed(passed, now, self._places.running)
         else:
             self._breaker.abandoned(passed, now)
 
     def _refused(
         self, ticket: Ticket, error: errors.RateLimitedError, now: float
     ) -> None:
-        told, running = error.retry_after, self._running
+        told, running = error.retry_after, self._places.running
         if self._backoff.refused(ticket, now, told, running):
             # A refused trial says nothing of how many may run at once.
             if not ticket.is_trial:
@@ -297,13 +287,6 @@ class ModelGate:
             self._limit.succeeded()
         if self._limit.has_recovered:
             self._backoff.recovered()
-
-    def _admit_waiting(self) -> None:
-        while len(self._waiting) and self._limit.allows(self._running):
-            place = self._waiting.pop()
-            self._running += 1
-            if not place.offer():
-                self._running -= 1
 
 
 def _unavailable(wait: float, last: str) -> errors.ModelUnavailableError:
@@ -326,6 +309,7 @@ class ModelGates:
         self._gates = {}
         # The weights of clients, where somebody knows them.
         self.weights: Weights = lambda _: 1.0
+        self.bulk_share = BULK_SHARE
 
     def weight(self, client_id: str) -> float:
         """Return how many turns a client gets where others get one."""
@@ -352,6 +336,7 @@ class ModelGates:
                     self._timer,
                     model_id,
                     weights=self.weight,
+                    bulk_share=self.bulk_share,
                 )
             )
             self._gates[model_id] = (policy, names, gate)
@@ -375,10 +360,13 @@ class ModelGates:
             for model_id, (_, called, gate) in entries
         ]
 
-    def unavailable(self, client_id: str = "") -> "Unavailable":
+    def unavailable(
+        self, client_id: str = "", *, bulk: bool = True
+    ) -> "Unavailable":
         """Tell which models' jobs need not be claimed, and until when.
 
-        For the workers of one client; without it, for all.
+        For the workers of one client; without it, for all. Without
+        `bulk`, for interactive jobs only.
         """
         with self._lock:
             entries = list(self._gates.values())
@@ -386,7 +374,7 @@ class ModelGates:
         waits = []
         for _, called, gate in entries:
             wait = gate.wait_seconds()
-            if wait > 0 or gate.is_full(client_id):
+            if wait > 0 or gate.is_full(client_id, bulk=bulk):
                 names |= called
                 waits.append(wait or _FULL_SECONDS)
         return Unavailable(frozenset(names), min(waits, default=None))

@@ -5,15 +5,15 @@ import contextlib
 import heapq
 import math
 import time
-from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
 
+from api.models.job_fields import ServiceClass
 from api.models.metrics import Metrics
 from api.models.worker_models import WorkerConfig
-from api.services.limits.claims import LOOK_SECONDS, ClaimGuard, Share
+from api.services.limits.claims import LOOK_SECONDS, ClaimGuard
 from api.services.queue import job_outcomes
 from api.services.queue.cancellations import Canceled
 from api.services.queue.job_outcomes import Result, expiry_error
@@ -25,6 +25,8 @@ from api.services.queue.job_work import (
     Failed,
     Requeued,
 )
+from llm_workers.execution.claimed_jobs import ClaimedJobs
+from llm_workers.execution.claimer import Claimer
 from llm_workers.execution.pipeline import Pipeline
 from llm_workers.execution.prefetch import Prefetch
 from llm_workers.results.result_writer import ResultWriter
@@ -32,8 +34,8 @@ from utilities.clock import Clock, now_ms
 from utilities.cosmos_connector import ObjectId, StoreError
 from utilities.tasks import cancel_until_ended
 
-# Others wait while the embedded database writes a claim down.
-_MOST_AT_ONCE = 200
+# How often a worker without free places looks for interactive jobs.
+_URGENT_POLL_SECONDS = 1.0
 # Jobs that are due within one tick are claimed together.
 _TICK_SECONDS = 0.1
 # Leases that could not be extended are tried again after this part of the
@@ -77,20 +79,28 @@ class JobRunner:
     ) -> None:
         self._times = times or RunnerTimes()
         self._claimant = claimant
-        self._client_id = client_id
         self._read_config = config
         self._queue = queue
         self._pipeline = pipeline
         self._writer = writer
-        self._claims = claims
         self._clock = clock
         self._running: dict[asyncio.Task[None], ClaimedJob] = {}
         # Claimed for the places that come free next.
-        self._ready: deque[ClaimedJob] = deque()
+        self._ready = ClaimedJobs(time.monotonic)
+        self._claimer = Claimer(
+            claimant,
+            client_id,
+            queue,
+            claims,
+            clock,
+            take=self._ready.add,
+            look_at=self._remember_due,
+        )
         self._prefetch = Prefetch()
         self._news = asyncio.Event()
         self._stopping = False
-        self._may_be_more = True
+        self._may_be_more = self._may_be_urgent = True
+        self._looked = 0.0
         self._poll_seconds = self._times.first_poll
         # When jobs that were requeued are due: ticks of `_TICK_SECONDS`.
         self._due: list[int] = []
@@ -108,7 +118,7 @@ class JobRunner:
 
     def wake(self) -> None:
         """Look for work now; called in the loop's own thread."""
-        self._may_be_more = True
+        self._may_be_more = self._may_be_urgent = True
         self._news.set()
 
     def stop(self) -> None:
@@ -159,81 +169,56 @@ class JobRunner:
         while not self._stopping:
             self._start_ready()
             held = len(self._running) + len(self._ready)
-            free = (
-                self._read_config().concurrency + self._prefetch.count - held
-            )
-            if free > 0 and self._may_be_more and not self._writer.is_full:
+            most = self._read_config().concurrency
+            free = most - self._ready.kept(most) + self._prefetch.count - held
+            may_claim = free > 0 and self._may_be_more
+            may_claim |= self._looks_for_urgent(free)
+            if may_claim and not self._writer.is_full:
                 await self._claim(free)
             else:
                 await self._wait_for_news(free)
 
     async def _claim(self, free: int) -> None:
+        """Claim interactive jobs, if there are such, then any."""
         config = self._read_config()
-        limit = min(free, config.max_items_per_batch, _MOST_AT_ONCE)
-        self._may_be_more = False
-        claimable = self._claims.look(self._client_id)
-        if claimable.wait_seconds is not None:
-            # Their jobs wait in the queue; there may be others.
-            self._remember_due(self._clock() / 1000 + claimable.wait_seconds)
-        if claimable.most is not None and claimable.most < limit:
-            limit = claimable.most
-            self._remember_due(self._clock() / 1000 + LOOK_SECONDS)
-        if limit == 0:
-            return
-        started = time.monotonic()
         try:
-            found = await self._claim_shares(claimable.shares, config, limit)
-            if found < limit:
-                found += await self._claim_block(
-                    config, limit - found, claimable.names
+            if self._looks_for_urgent(free):
+                self._may_be_urgent = False
+                self._looked = time.monotonic()
+                room = self._ready.urgent_room(config.concurrency)
+                found = await self._claimer.claim(
+                    config, max(room, 0), ServiceClass.INTERACTIVE
                 )
+                self._may_be_urgent |= bool(found)
+                self._start_ready()
+            if free > 0 and self._may_be_more:
+                await self._claim_any(config, free)
         except StoreError as error:
             log.warning("claim_failed", error=type(error).__name__)
-            return
+
+    def _looks_for_urgent(self, free: int) -> bool:
+        """Tell whether to claim interactive jobs on their own.
+
+        A worker whose bulk jobs wait for a model claims no others of that
+        model. While interactive jobs come, they are looked for at once,
+        otherwise now and then.
+        """
+        if not self._may_be_urgent:
+            return False
+        if self._ready.are_mixed:
+            return self._ready.urgent_room(self._read_config().concurrency) > 0
+        if free > 0 and not self._running:
+            return False
+        return time.monotonic() - self._looked >= LOOK_SECONDS
+
+    async def _claim_any(self, config: WorkerConfig, free: int) -> None:
+        self._may_be_more = False
+        started = time.monotonic()
+        found = await self._claimer.claim(config, free)
         self._prefetch.claimed(started)
-        # A full block says that more may wait.
-        self._may_be_more |= found == limit
-        if found:
+        self._may_be_more |= bool(found)
+        if found is not None:
             self._poll_seconds = self._times.first_poll
-
-    async def _claim_shares(
-        self, shares: Sequence[Share], config: WorkerConfig, limit: int
-    ) -> int:
-        """Claim the few jobs that may be claimed of some models."""
-        total = 0
-        for share in shares:
-            if total == limit:
-                break
-            wanted = config.model_filter
-            if wanted is not None and wanted not in share.names:
-                continue
-            may = min(share.take(limit - total), limit - total)
-            found = 0
-            try:
-                for name in [wanted] if wanted else sorted(share.names):
-                    if found >= may:
-                        break
-                    only = config.model_copy(update={"model_filter": name})
-                    found += await self._claim_block(only, may - found)
-            finally:
-                if found < may:
-                    share.give_back(may - found)
-            if found == may:
-                self._remember_due(self._clock() / 1000 + share.wait)
-            total += found
-        return total
-
-    async def _claim_block(
-        self,
-        config: WorkerConfig,
-        limit: int,
-        left_out: Collection[str] = frozenset(),
-    ) -> int:
-        jobs = await self._queue.claim(
-            self._client_id, config, self._claimant, limit, left_out
-        )
-        self._ready.extend(jobs)
-        return len(jobs)
 
     async def _wait_for_news(self, free: int) -> None:
         self._news.clear()
@@ -241,7 +226,7 @@ class JobRunner:
             async with asyncio.timeout(self._wait_seconds(free)):
                 await self._news.wait()
         except TimeoutError:
-            self._may_be_more = True
+            self._may_be_more = self._may_be_urgent = True
             self._poll_seconds = min(
                 self._poll_seconds * 2, self._read_config().poll_interval
             )
@@ -251,7 +236,9 @@ class JobRunner:
 
     def _wait_seconds(self, free: int) -> float | None:
         if free <= 0:
-            return None  # a call that ends is the news
+            # A call that ends is the news, or an interactive job.
+            mixed = self._ready.are_mixed
+            return self._times.first_poll if mixed else _URGENT_POLL_SECONDS
         wait = self._poll_seconds
         now = self._clock() / 1000
         while self._due and self._due[0] * _TICK_SECONDS <= now:
@@ -263,8 +250,7 @@ class JobRunner:
 
     def _start_ready(self) -> None:
         most = self._read_config().concurrency
-        while self._ready and len(self._running) < most:
-            job = self._ready.popleft()
+        while job := self._ready.next(most):
             task = asyncio.create_task(self._run_one(job))
             self._running[task] = job
             task.add_done_callback(self._ended)
@@ -308,7 +294,8 @@ class JobRunner:
         )
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._running.pop(task, None)
+        if job := self._running.pop(task, None):
+            self._ready.ended(job)
         self._last_busy = time.monotonic()
         self._prefetch.ended()
         if not self._stopping:
@@ -354,7 +341,7 @@ class JobRunner:
 
     async def _wind_down(self, grace: Callable[[], float]) -> None:
         while self._ready:
-            self._writer.put(Result(self._ready.popleft(), self._stopped()))
+            self._writer.put(Result(self._ready.pop(), self._stopped()))
         began = time.monotonic()
         while self._running:
             # Asked again each time: less may be granted meanwhile.

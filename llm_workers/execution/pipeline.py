@@ -307,7 +307,7 @@ class _PaidInVainError(Exception):
 
 
 def _account(job: ClaimedJob) -> Account:
-    return Account(job.client_id, job.operation, job.run_id)
+    return Account(job.client_id, job.operation, job.run_id, job.service_class)
 
 
 def _call_key(job: ClaimedJob, step: str) -> str:

@@ -1,16 +1,18 @@
 """Which thread is given to a worker that waits and has jobs.
 
-Threads are shared between clients first, then between the workers of a
-client. A thread is taken
+Threads are shared between clients by weight first, then between the workers
+of a client. A thread is taken
 
 1. from a worker that has nothing to do;
-2. from a client that has at least two threads more than the one that
-   waits: such moves come to an end, because each makes the difference
-   smaller;
-3. from a worker with several threads, for a worker that has none, where
-   the first one's client has more threads or is the same;
-4. under the same condition from any worker that has had its thread for a
-   time slice: with more busy workers than threads, they take turns.
+2. from a client that has more threads for its weight, also after the move:
+   such moves come to an end, because each makes the sum of n x n / weight
+   smaller (n: a client's threads);
+3. from a client with several threads, for one that has none;
+4. from a worker with several threads, for a worker that has none, where
+   the first one's client has more threads for its weight or is the same;
+5. under the same condition from any worker that has had its thread for a
+   time slice: with more busy workers than threads, they take turns. For a
+   client without any thread the slice is shorter.
 """
 
 from collections import Counter
@@ -19,6 +21,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from api.services.queue.worker_leases import Slot
+from llm_sdks.resilience.fair_queue import Weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,21 +39,27 @@ class FairnessTimes:
     """When a thread may be taken, in seconds.
 
     `idle`: how long it has had nothing to do. `time_slice`: how long a
-    busy worker keeps its thread while another one waits.
+    busy worker keeps its thread while another one waits, and `client_slice`
+    while a client waits that has no thread.
     """
 
     idle: float = 1.0
     time_slice: float = 10.0
+    client_slice: float = 0.5
 
 
 class Shares:
     """How many threads each client and each worker has, in all processes."""
 
     def __init__(
-        self, held: Iterable[Slot], clients: Mapping[str, str]
+        self,
+        held: Iterable[Slot],
+        clients: Mapping[str, str],
+        weights: Weights = lambda _: 1.0,
     ) -> None:
-        """Take the held slots, and the client of each worker by its id."""
+        """Take the held slots, the client of each worker, and weights."""
         self._clients = clients
+        self._weights = weights
         self._of_client: Counter[str] = Counter()
         self._of_worker: Counter[str] = Counter()
         for slot in held:
@@ -63,9 +72,7 @@ class Shares:
 
     def in_turn(self, waiting: Iterable[Slot]) -> list[Slot]:
         """Sort: clients with few threads first; else as they come."""
-        return sorted(
-            waiting, key=lambda slot: self._of_client[self._client(slot)]
-        )
+        return sorted(waiting, key=lambda slot: self._load(self._client(slot)))
 
     def donor(
         self, taker: Slot, own: Sequence[OwnThread], times: FairnessTimes
@@ -75,41 +82,49 @@ class Shares:
         idle = [t for t in others if t.idle_seconds > times.idle]
         if idle:
             return max(idle, key=lambda thread: thread.idle_seconds)
-        mine = self._of_client[self._client(taker)]
-        ahead = [t for t in others if self._threads(t) >= mine + 2]
+        client = self._client(taker)
+        mine = self._load(client, 1)
+        ahead = [t for t in others if self._load(t.client_id, -1) >= mine]
+        if not ahead and not self._of_client[client]:
+            ahead = [t for t in others if self._of_client[t.client_id] > 1]
         if ahead:
             return max(ahead, key=self._rank)
         if self._of_worker[taker.worker_id]:
             return None
-        return self._turn(taker, others, mine, times)
+        return self._turn(taker, others, times)
 
     def _turn(
         self,
         taker: Slot,
         others: Sequence[OwnThread],
-        mine: int,
         times: FairnessTimes,
     ) -> OwnThread | None:
         client = self._client(taker)
+        mine = self._load(client)
+        has_some = self._of_client[client] > 0
+        time_slice = times.time_slice if has_some else times.client_slice
         allowed = [
             thread
             for thread in others
-            if thread.client_id == client or self._threads(thread) > mine
+            if thread.client_id == client
+            or self._load(thread.client_id) > mine
             if self._of_worker[thread.slot.worker_id] > 1
-            or thread.held_seconds > times.time_slice
+            or thread.held_seconds > time_slice
         ]
         return max(allowed, key=self._rank, default=None)
 
-    def _rank(self, thread: OwnThread) -> tuple[int, int, float, int]:
+    def _rank(self, thread: OwnThread) -> tuple[float, int, float, int]:
         return (
-            self._threads(thread),
+            self._load(thread.client_id),
             self._of_worker[thread.slot.worker_id],
             thread.held_seconds,
             thread.slot.replica,
         )
 
-    def _threads(self, thread: OwnThread) -> int:
-        return self._of_client[thread.client_id]
+    def _load(self, client_id: str, change: int = 0) -> float:
+        """Give a client's threads, after a change, for its weight."""
+        threads = self._of_client[client_id] + change
+        return threads / self._weights(client_id)
 
     def _client(self, slot: Slot) -> str:
         return self._clients.get(slot.worker_id, "")

@@ -9,20 +9,19 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import structlog
 
 from api.models.worker_models import Worker
 from api.services.queue.cancellations import Canceled
 from api.services.queue.worker_leases import Slot, WorkerLeases
+from llm_sdks.resilience.fair_queue import Weights
 from llm_workers.supervisor.assignment import Assignment
-from llm_workers.supervisor.fairness import (
-    FairnessTimes,
-    OwnThread,
-    Shares,
-)
+from llm_workers.supervisor.fairness import OwnThread, Shares
+from llm_workers.supervisor.pool_settings import PoolLimits, PoolTimes
 from llm_workers.supervisor.snapshot import Snapshot, SnapshotSource
+from llm_workers.supervisor.waiting_clients import WaitingClients
 from llm_workers.supervisor.work_search import WorkSearch
 from llm_workers.supervisor.worker_thread import WorkerParts, WorkerThread
 from utilities.cosmos_connector import StoreError
@@ -30,35 +29,6 @@ from utilities.signals import WORKERS_CHANGED
 from utilities.tasks import Loop
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class PoolLimits:
-    """The capacity of one process."""
-
-    max_threads: int
-    stop_grace_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class PoolTimes:
-    """The pool's time constants, in seconds.
-
-    `tick` lies between two rounds. `drain` is what running calls get when
-    a worker is stopped through the API, which may be longer than when the
-    process ends; `stuck` is what a thread gets beyond that to store its
-    results. A slot that is another process's to take is taken out of turn
-    after `out_of_turn`. Workers that wait are asked for `asking` in one
-    round whether they have jobs.
-    """
-
-    tick: float = 1.0
-    drain: float = 30.0
-    stuck: float = 8.0
-    out_of_turn: float = 3.0
-    asking: float = 0.3
-    crashes_remembered: float = 300.0
-    fairness: FairnessTimes = field(default_factory=FairnessTimes)
 
 
 # With very many workers and leases, they are read less often than every tick.
@@ -89,6 +59,7 @@ class WorkerPool(Loop):
         parts: WorkerParts,
         limits: PoolLimits,
         times: PoolTimes | None = None,
+        weights: Weights = lambda _: 1.0,
     ) -> None:
         super().__init__()
         self._times = times or PoolTimes()
@@ -104,6 +75,8 @@ class WorkerPool(Loop):
         self._next_snapshot = 0.0
         self._next_reap = 0.0
         self._warned_full = False
+        self._weights = weights
+        self._waiting_clients = WaitingClients(parts.signals, self.wake_safely)
         self._search = WorkSearch(
             parts.queue, parts.claims, self._times.asking
         )
@@ -117,9 +90,14 @@ class WorkerPool(Loop):
             self.attach()
             signals.subscribe(WORKERS_CHANGED, self._refresh_soon)
             while not self.stopping:
+                began = time.monotonic()
                 await self._tick_safely()
                 await self.pause(self._times.tick)
+                # News may come all the time.
+                passed = time.monotonic() - began
+                await self.rest(max(self._times.soonest - passed, 0.0))
         finally:
+            self._waiting_clients.listen_to(())
             signals.unsubscribe(WORKERS_CHANGED, self._refresh_soon)
             await self._shut_down()
 
@@ -230,6 +208,9 @@ class WorkerPool(Loop):
             ):
                 await self._take(slot, snapshot)
         left = [slot for slot in snapshot.waiting if slot not in assigned]
+        self._waiting_clients.listen_to(
+            {snapshot.clients[slot.worker_id] for slot in left}
+        )
         self._warn_if_full(full=bool(left))
         await self._preempt(left, snapshot)
 
@@ -245,7 +226,7 @@ class WorkerPool(Loop):
     ) -> None:
         """Give threads to workers that have jobs waiting, one each."""
         found = await self._search.found(waiting, snapshot)
-        shares = Shares(snapshot.held, snapshot.clients)
+        shares = Shares(snapshot.held, snapshot.clients, self._weights)
         for slot in shares.in_turn(found):
             donor = shares.donor(
                 slot, self._own_threads(snapshot), self._times.fairness

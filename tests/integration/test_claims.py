@@ -2,12 +2,14 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 from bson import ObjectId
 from pymongo.errors import AutoReconnect
 
+from api.models.job_fields import ServiceClass
 from api.models.job_models import JobUpdate
 from api.models.job_status import JobStatus
 from api.models.metrics import Metrics
@@ -16,6 +18,7 @@ from api.services.queue import waiting_jobs
 from api.services.queue.job_outcomes import Result
 from api.services.queue.job_queue import JobQueue
 from api.services.queue.job_work import Claimant, Requeued, Succeeded
+from api.services.queue.queue_order import Aging
 from api.services.shared.caller import Caller
 from api.services.shared.paging import PageRequest
 from tests.support.store import CONFIG, ME, Store
@@ -52,10 +55,19 @@ def job(store: Store, number: int, **fields: object) -> Document:
         "requestData": "{}",
         "priority": 100,
         "sequence": number,
+        "rank": _rank(number, fields),
         "attempts": 0,
         "availableAt": 1,
         **fields,
     }
+
+
+def _rank(number: int, fields: Mapping[str, Any]) -> int:
+    return Aging().rank(
+        ServiceClass(fields.get("serviceClass", "bulk")),
+        fields.get("priority", 100),
+        number,
+    )
 
 
 async def insert(store: Store, *jobs: Document) -> None:
@@ -431,7 +443,9 @@ async def test_a_result_whose_answer_was_lost_counts_as_stored(
 
 # The other stores go through every document in any case.
 @pytest.mark.parametrize("address", ["embedded"], indirect=True)
-@pytest.mark.parametrize("kind", ["model", "not due", "deleted", "operation"])
+@pytest.mark.parametrize(
+    "kind", ["model", "not due", "deleted", "operation", "bulk"]
+)
 @pytest.mark.timing
 async def test_a_claim_costs_the_same_however_many_jobs_it_skips(
     store: Store, kind: str
@@ -442,8 +456,11 @@ async def test_a_claim_costs_the_same_however_many_jobs_it_skips(
         "not due": {"availableAt": due, "deferredUntil": due},
         "deleted": {"deferredUntil": 2**53 - 1},
         "operation": {"operation": "other"},
+        "bulk": {},
     }
-    config = CONFIG
+    config, own = CONFIG, {}
+    if kind == "bulk":
+        own = {"serviceClass": "interactive"}
     if kind == "operation":
         config = CONFIG.model_copy(update={"operation_filter": "o"})
 
@@ -459,7 +476,7 @@ async def test_a_claim_costs_the_same_however_many_jobs_it_skips(
             assert len(won) == 1
         return min(taken)
 
-    wanted = [job(store, MANY + n) for n in range(30)]
+    wanted = [job(store, MANY + n, **own) for n in range(30)]
     await insert(store, *wanted)
     before = await cost()
     many = [job(store, n, **skipped[kind]) for n in range(MANY)]

@@ -1,7 +1,9 @@
 """Waiting for a condition, with a deadline instead of a hope."""
 
+import asyncio
+import inspect
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -22,3 +24,17 @@ def eventually(
             raise AssertionError(f"not within {seconds} s: {what or check}")
         time.sleep(pause)
         pause = min(pause * _GROWTH, _LONGEST_PAUSE)
+
+
+async def eventually_so(
+    check: Callable[[], bool | Awaitable[bool]], *, seconds: float = 15.0
+) -> None:
+    """Let the event loop go on until `check` is true."""
+    async with asyncio.timeout(seconds):
+        while True:
+            result = check()
+            if inspect.isawaitable(result):
+                result = await result
+            if result:
+                return
+            await asyncio.sleep(0.005)

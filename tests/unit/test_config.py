@@ -241,6 +241,8 @@ def test_the_defaults_are_those_of_the_documentation(
         "max_attempts": 5,
         "llm_timeout_seconds": 900.0,
         "stream_stall_seconds": 10,
+        "priority_aging_seconds": 600,
+        "bulk_share": 0.05,
         "suspended_trial_seconds": 60,
         "stop_grace_seconds": 5.0,
         "log_level": "INFO",

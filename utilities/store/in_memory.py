@@ -133,13 +133,13 @@ class InMemoryCollection:
         """Return the indexes by name."""
         return dict(self._indexes)
 
-    async def drop_index(self, keys: Sequence[tuple[str, int]]) -> None:
-        """Forget an index.
+    async def drop_index(self, index: str | Sequence[tuple[str, int]]) -> None:
+        """Forget an index, by its name or by its keys.
 
         Raises:
             OperationFailure: there is none.
         """
-        name = _index_name(keys)
+        name = index if isinstance(index, str) else _index_name(index)
         if self._indexes.pop(name, None) is None:
             raise OperationFailure("index not found", _NO_SUCH_INDEX)
         self._unique.pop(name, None)

@@ -27,6 +27,8 @@ Step = Callable[[Database], Awaitable[None]]
 _START_SECONDS = 60.0
 # As `WaitingJobs` marks deleted jobs.
 _NEVER = 2**53 - 1
+# As `job_documents` numbers jobs, and as `Aging` ranks them by default.
+_SEQUENCE_STEPS, _AGING_MS = 1_000_000, 600_000
 # Documents that a step changes at once.
 _BLOCK = 1000
 _UNREACHABLE = (
@@ -100,11 +102,21 @@ async def _indexes_of_claims(database: Database) -> None:
             [(name, 1) for name in (*names, "priority", "sequence")]
         )
     await _defer_waiting_jobs(jobs)
-    before = [("clientId", 1), ("status", 1), ("priority", 1), ("sequence", 1)]
-    if "_".join(f"{name}_1" for name, _ in before) in (
-        await jobs.index_information()
-    ):
-        await jobs.drop_index(before)
+    await _drop_index(jobs, "clientId", "status", "priority", "sequence")
+
+
+async def _drop_index(
+    collection: AsyncCollection[Document], *fields: str
+) -> None:
+    """Drop the index of these fields, ascending, if it is there.
+
+    By its name as the server has it: servers name indexes differently, and
+    some pass over fields that they are given instead, without an error.
+    """
+    keys = [(field, 1) for field in fields]
+    for name, index in (await collection.index_information()).items():
+        if [tuple(key) for key in index["key"]] == keys:
+            await collection.drop_index(name)
 
 
 async def _defer_waiting_jobs(jobs: AsyncCollection[Document]) -> None:
@@ -209,6 +221,53 @@ async def _indexes_of_datasets(database: Database) -> None:
     await results.create_index([("clientId", 1)])
 
 
+async def _indexes_of_ranks(database: Database) -> None:
+    """Order waiting jobs by rank, which also counts how long they wait."""
+    jobs = database["jobs"]
+    for status in ("PENDING", "PROCESSING"):
+        await _rank_jobs(jobs, status)
+    for filtered_by in ((), ("model",), ("operation",)):
+        names = ("clientId", "status", *filtered_by, "deferredUntil")
+        await jobs.create_index(
+            [(name, 1) for name in (*names, "rank", "sequence")]
+        )
+        await _drop_index(jobs, *names, "priority", "sequence")
+    # Version 0.1's, which an earlier step has not dropped everywhere.
+    await _drop_index(jobs, "clientId", "status", "priority", "sequence")
+
+
+async def _rank_jobs(jobs: AsyncCollection[Document], status: str) -> None:
+    """Give the jobs of earlier versions their ranks; see `queue_order`."""
+    where: Document = {"status": {"$eq": status}, "rank": None}
+    fields = ["sequence", "priority"]
+    while found := (
+        await jobs.find(where, fields)
+        .sort([("_id", 1)])
+        .limit(_BLOCK)
+        .to_list()
+    ):
+        await jobs.bulk_write(
+            [
+                UpdateOne({"_id": job["_id"]}, {"$set": {"rank": _rank(job)}})
+                for job in found
+            ],
+            ordered=False,
+        )
+        # Those before have theirs, and need not be read again.
+        where["_id"] = {"$gt": found[-1]["_id"]}
+
+
+def _rank(job: Document) -> int:
+    submitted = int(job.get("sequence") or 0) // _SEQUENCE_STEPS
+    return submitted + int(job.get("priority") or 100) * _AGING_MS
+
+
+async def _indexes_of_run_waves(database: Database) -> None:
+    for name in ("run_waves", "run_candidates"):
+        await database[name].create_index([("runId", 1), ("number", 1)])
+        await database[name].create_index([("clientId", 1)])
+
+
 STEPS: tuple[Step, ...] = (
     _first_indexes,
     _indexes_of_streams,
@@ -224,6 +283,8 @@ STEPS: tuple[Step, ...] = (
     _error_types,
     _indexes_of_the_ledger,
     _indexes_of_datasets,
+    _indexes_of_ranks,
+    _indexes_of_run_waves,
 )
 
 

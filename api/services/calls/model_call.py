@@ -1,23 +1,17 @@
 """What one call to a model asks, and what it gave: values, no I/O."""
 
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from api.models.charge import Bill
+from api.models.job_fields import ServiceClass
 from api.models.metrics import Metrics
 from api.models.model_models import ModelWithKey
 from llm_sdks.base_sdk import Completion, Usage
 from llm_sdks.errors import LLMError, PartialAnswerError
+from llm_sdks.formats.allowances import Headers
 from llm_sdks.resilience.fair_queue import Turn
 
 CANCELED = "CANCELED"
-
-
-class CallClass(StrEnum):
-    """Who waits for the answer: a person, or nobody at once."""
-
-    INTERACTIVE = "interactive"
-    BULK = "bulk"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +21,19 @@ class Account:
     client_id: str = ""
     operation: str = ""
     run_id: str | None = None
-    call_class: CallClass = CallClass.BULK
+    service_class: ServiceClass = ServiceClass.BULK
     # Whether the provider charges the price of its batches.
     is_batch: bool = False
 
     @property
+    def is_urgent(self) -> bool:
+        """Whether a person waits for the answer."""
+        return self.service_class is ServiceClass.INTERACTIVE
+
+    @property
     def turn(self) -> Turn:
         """Whose turn it is when calls have to wait."""
-        is_urgent = self.call_class is CallClass.INTERACTIVE
-        return Turn(self.client_id, is_urgent)
+        return Turn(self.client_id, self.is_urgent)
 
 
 NO_ACCOUNT = Account()
@@ -95,6 +93,8 @@ class CallProgress:
     time_to_first_token: float | None = None
     # The time that the call waited for the reader of its stream.
     reader_seconds: float = 0.0
+    # The headers of the answer, where the plug-in shows them.
+    headers: Headers | None = None
     # What it has cost, once it has ended.
     cost: Metrics | None = None
     # The outcome that is observed if the call is cancelled.
@@ -104,6 +104,10 @@ class CallProgress:
     def text(self) -> str:
         """What has come so far."""
         return "".join(self.texts)
+
+    def take_headers(self, headers: Headers) -> None:
+        """Take note of the headers of the answer."""
+        self.headers = headers
 
     @property
     def is_uncounted(self) -> bool:

@@ -45,6 +45,7 @@ from llm_sdks.base_sdk import (
     StreamItem,
     Usage,
 )
+from llm_sdks.formats.allowances import headers_of_answer
 
 T = TypeVar("T")
 Timer = Callable[[], float]
@@ -144,6 +145,7 @@ class ModelCaller:
             MissingModelKeyError: names the variable that should be set.
         """
         model, gate = call.model, self._access.gate(call.model)
+        headers_of_answer.set(progress.take_headers)
         try:
             opened = self._access.open(call.model)
             request = _request(opened, call)

@@ -11,11 +11,11 @@ from pydantic_core import to_json
 from api.core.dialects import Problem
 from api.core.errors import ParameterError
 from api.models.charge import Bill
+from api.models.job_fields import ServiceClass
 from api.models.model_models import ModelWithKey
 from api.services.calls.live_stream import HUNG_UP, StreamEnd, StreamError
 from api.services.calls.model_call import (
     Account,
-    CallClass,
     FailedCallError,
     ModelAnswer,
     ModelCall,
@@ -178,7 +178,7 @@ class Answering:
             account=Account(
                 self._record.client_id,
                 GATEWAY,
-                call_class=CallClass.INTERACTIVE,
+                service_class=ServiceClass.INTERACTIVE,
             ),
             bill=self._bill,
             size=self._asked.size,

@@ -18,6 +18,7 @@ from api.models.metrics import ProcessingMetrics
 from api.models.model_models import Model
 from api.services.jobs import idempotency, job_documents
 from api.services.jobs.idempotency import JobKey
+from api.services.queue.queue_order import Aging
 from utilities import payload
 from utilities.clock import Clock, now_ms
 from utilities.cosmos_connector import Document, Documents, ObjectId
@@ -95,11 +96,16 @@ class AnswerJobs:
     """Finds and queues the jobs that are known by their content."""
 
     def __init__(
-        self, documents: Documents, signals: Signals, clock: Clock = now_ms
+        self,
+        documents: Documents,
+        signals: Signals,
+        clock: Clock = now_ms,
+        aging: Aging | None = None,
     ) -> None:
         self._documents = documents
         self._signals = signals
         self._clock = clock
+        self._aging = aging or Aging()
 
     async def find(self, job_ids: Sequence[str]) -> dict[str, AnswerJob]:
         """Return those that exist, also deleted ones, by their ids."""
@@ -142,7 +148,9 @@ class AnswerJobs:
             index, (job_id, request) = numbered
             return {
                 "_id": ObjectId(job_id),
-                **job_documents.new(request, client_id, now, index),
+                **job_documents.new(
+                    request, client_id, now, index, self._aging
+                ),
             }
 
         documents = await in_slices(document, enumerate(requests.items()))

@@ -39,7 +39,7 @@ _LEASE = ("leaseToken", "leaseExpiresAt", "leaseProcess")
 # What must be read of a job before it can be changed in a batch.
 FIELDS = (
     *("clientId", "status", REVISION, "_metadata"),
-    *("notBefore", "expiresAt"),
+    *("notBefore", "expiresAt", "priority", "serviceClass", "sequence"),
     *(*_LEASE, _MARK, _UNTIL),
 )
 # Updates of one message; encoding more would block the event loop.

@@ -21,7 +21,8 @@ from api.services.jobs import batch_change, job_documents
 from api.services.jobs.job_documents import Current
 from api.services.jobs.job_filter import JobFilter
 from api.services.queue.cancellations import Cancellations
-from api.services.queue.job_work import RUN_OPERATION
+from api.services.queue.job_work import RUN_OPERATIONS
+from api.services.queue.queue_order import Aging
 from api.services.shared.caller import Caller
 from api.services.shared.date_range import read_range
 from api.services.shared.endings import NO_ENDINGS, Endings
@@ -65,7 +66,9 @@ class JobBulk:
         longest_seconds: float = _LONGEST_SECONDS,
         *,
         endings: Endings = NO_ENDINGS,
+        aging: Aging | None = None,
     ) -> None:
+        self._aging = aging or Aging()
         self._endings = endings
         self._documents = documents
         self._cancellations = cancellations
@@ -111,7 +114,9 @@ class JobBulk:
             allowed = [JobStatus.ERROR_PROCESSING]
 
         def change(job: Document) -> Document:
-            return job_documents.changed(Current.of_document(job), _RETRY, now)
+            return job_documents.changed(
+                Current.of_document(job), _RETRY, now, self._aging
+            )
 
         return await self._run(request, caller, allowed, change, 1)
 
@@ -196,7 +201,7 @@ class JobBulk:
         for client_id in {job["clientId"] for job in jobs}:
             self._signals.publish(jobs_waiting(client_id))
         self._signals.publish(JOBS_ENDED)
-        if any(job.get("operation") == RUN_OPERATION for job in jobs):
+        if any(job.get("operation") in RUN_OPERATIONS for job in jobs):
             self._signals.publish(RUNS_CHANGED)
 
 

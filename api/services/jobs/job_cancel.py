@@ -4,13 +4,12 @@ from api.models.job_models import Job
 from api.models.job_status import JobStatus, check_cancelable
 from api.services.jobs import job_documents
 from api.services.queue.cancellations import Cancellations
-from api.services.queue.job_work import RUN_OPERATION
 from api.services.shared.caller import Caller
 from api.services.shared.endings import NO_ENDINGS, EndingKind, Endings
 from api.services.shared.repository import Repository, object_id
 from utilities.clock import Clock, now_ms
 from utilities.cosmos_connector import Document
-from utilities.signals import JOBS_ENDED, RUNS_CHANGED, Signals
+from utilities.signals import JOBS_ENDED, Signals, run_changed
 
 
 class JobCancel:
@@ -49,8 +48,9 @@ class JobCancel:
             )
         await self._cancellations.tell([stored_id])
         self._signals.publish(JOBS_ENDED)
-        if job.operation == RUN_OPERATION:
-            self._signals.publish(RUNS_CHANGED)
+        run_id = (job.client_reference or {}).get("runId")
+        if isinstance(run_id, str):
+            self._signals.publish(run_changed(run_id))
         return job
 
     def _changes(self, job: Job) -> Document:

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
+from api.models.job_fields import ServiceClass
 from api.models.job_models import Job, JobCreate, JobUpdate
 from api.models.job_status import JobStatus
 from api.services.queue.job_expiry import EXPIRY_DUE
+from api.services.queue.queue_order import Aging
 from api.services.queue.waiting_jobs import deferred
 from api.services.shared import client_reference
 from api.services.shared.repository import REVISION
@@ -26,11 +28,21 @@ class Current:
     status: JobStatus
     not_before: int | None = None
     expires_at: int | None = None
+    priority: int = 100
+    service_class: ServiceClass = ServiceClass.BULK
+    submitted: int = 0
 
     @classmethod
     def of_job(cls, job: Job) -> Self:
         """Take it from a job."""
-        return cls(job.status, _ms(job.not_before), _ms(job.expires_at))
+        return cls(
+            job.status,
+            _ms(job.not_before),
+            _ms(job.expires_at),
+            job.priority,
+            job.service_class,
+            to_ms(job.metadata.created_at),
+        )
 
     @classmethod
     def of_document(cls, document: Mapping[str, Any]) -> Self:
@@ -39,16 +51,25 @@ class Current:
             JobStatus(document["status"]),
             document.get("notBefore"),
             document.get("expiresAt"),
+            document["priority"],
+            ServiceClass(document.get("serviceClass") or ServiceClass.BULK),
+            document["sequence"] // SEQUENCE_STEPS,
         )
 
 
 def new(
-    request: JobCreate, client_id: str, now: int, position: int
+    request: JobCreate,
+    client_id: str,
+    now: int,
+    position: int,
+    aging: Aging,
 ) -> Document:
     """Give the document of a new job, without its `_id`."""
     # Past the attributes: one of them warns of its deprecation.
     given = request.__dict__
     unset = {name for name in _SELDOM if given[name] is None}
+    if request.service_class is ServiceClass.BULK:
+        unset.add("service_class")
     fields = request.model_dump(
         by_alias=True, exclude={"idempotency_key", *unset}
     )
@@ -65,6 +86,7 @@ def new(
         "failures": 0,
         "startedAt": now,
         **_due(due, now),
+        "rank": aging.rank(request.service_class, request.priority, now),
         "sequence": now * SEQUENCE_STEPS + position,
         REVISION: 0,
     }
@@ -79,7 +101,9 @@ def _due(due: int, now: int) -> Document:
     }
 
 
-def changed(current: Current, request: JobUpdate, now: int) -> Document:
+def changed(
+    current: Current, request: JobUpdate, now: int, aging: Aging
+) -> Document:
     """Give the fields that a change of a job sets."""
     fields = request.model_dump(
         by_alias=True, exclude_unset=True, exclude={"job_id"}
@@ -97,6 +121,7 @@ def changed(current: Current, request: JobUpdate, now: int) -> Document:
     if request.error_data is not None:
         changes["errorType"] = str(request.error_data.get("errorType") or "")
     changes |= _with_status(current, request.status, now)
+    changes |= _with_rank(current, changes, aging)
     return _with_times(current, changes, now)
 
 
@@ -126,6 +151,18 @@ def _with_times(current: Current, changes: Document, now: int) -> Document:
         expires_at = None if over else current.expires_at
         changes |= {"expiresAt": expires_at, **_expiry(expires_at)}
     return changes
+
+
+def _with_rank(current: Current, changes: Document, aging: Aging) -> Document:
+    """Add the place in the queue of a job that moves in it."""
+    if not _RANKED & changes.keys():
+        return {}
+    rank = aging.rank(
+        changes.get("serviceClass", current.service_class),
+        changes.get("priority", current.priority),
+        current.submitted,
+    )
+    return {"rank": rank}
 
 
 def _expiry(expires_at: int | None) -> Document:
@@ -198,6 +235,7 @@ DERIVED = frozenset(
         EXPIRY_DUE,
         "errorType",
         "finishedAt",
+        "rank",
         client_reference.INDEX_FIELD,
     }
 )
@@ -216,6 +254,9 @@ _WORK = frozenset(
         "metaModel",
     }
 )
+# What the order of claims depends on. A job that is set to PENDING keeps its
+# rank; one that ended in an earlier version has none, and comes first.
+_RANKED = frozenset({"priority", "serviceClass"})
 # Of few jobs; the others do not carry them.
 _SELDOM = (
     "id",

@@ -32,6 +32,7 @@ from api.services.models.model_service import ModelService
 from api.services.prompts.prompt_flow_service import PromptFlowService
 from api.services.prompts.prompt_service import PromptService
 from api.services.queue.job_expiry import EXPIRY_DUE
+from api.services.queue.queue_order import Aging
 from api.services.queue.waiting_jobs import NEVER
 from api.services.shared.caller import Caller
 from api.services.shared.endings import NO_ENDINGS, Endings
@@ -67,7 +68,9 @@ class JobService:
         signals: Signals,
         clock: Clock = now_ms,
         endings: Endings = NO_ENDINGS,
+        aging: Aging | None = None,
     ) -> None:
+        self._aging = aging or Aging()
         self._documents = documents
         self._endings = endings
         self._jobs = stored_jobs(documents, clock)
@@ -238,7 +241,9 @@ class JobService:
             index, request = numbered
             return {
                 **idempotency.fields(client_id, keys[index]),
-                **job_documents.new(request, client_id, now, index),
+                **job_documents.new(
+                    request, client_id, now, index, self._aging
+                ),
             }
 
         documents = await in_slices(document, enumerate(requests))
@@ -288,7 +293,9 @@ class JobService:
     ) -> Document:
         if request.status is not None:
             check_transition(current.status, request.status, caller.actor)
-        return job_documents.changed(current, request, self._clock())
+        return job_documents.changed(
+            current, request, self._clock(), self._aging
+        )
 
     async def _plan(
         self,

@@ -36,6 +36,8 @@ OWNED: Mapping[str, str] = {
     "webhook_deliveries": "clientId",
     "jobs": "clientId",
     "streams": "clientId",
+    "run_waves": "clientId",
+    "run_candidates": "clientId",
     "runs": "clientId",
     "evaluations": "clientId",
     "evaluation_results": "clientId",

@@ -9,7 +9,7 @@ removed. Deleted documents go with the others of their status.
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -42,18 +42,22 @@ class Kind:
     """A kind of documents, and where they are.
 
     `begun` is a field of an index that is no later than the last change;
-    it counts `per_ms` in a millisecond.
+    it counts `per_ms` in a millisecond. `parts` are collections whose
+    documents go with the one whose id they have, in a field.
     """
 
     collection: str
     begun: str = "_metadata.createdAt"
     per_ms: int = 1
+    parts: Mapping[str, str] = field(default_factory=dict)
 
 
 KINDS: Mapping[str, Kind] = {
     "jobs": Kind("jobs", "sequence", 1_000_000),
     "streams": Kind("streams", "startedAt"),
-    "runs": Kind("runs"),
+    "runs": Kind(
+        "runs", parts={"run_waves": "runId", "run_candidates": "runId"}
+    ),
     "deliveries": Kind("webhook_deliveries", "madeAt"),
 }
 
@@ -148,16 +152,30 @@ class Retention(Loop):
                 yield name, _older(kind, client_id, status, before)
 
     async def _remove(self, name: str, where: Filter) -> int:
-        documents, total = self._documents(KINDS[name].collection), 0
+        kind, total = KINDS[name], 0
         while not self.stopping:
             began = time.monotonic()
-            count = await documents.erase_some(where, _SLICE)
+            count = await self._remove_some(kind, where)
             total += count
             spent = time.monotonic() - began
             await self.rest(spent * (1 / _MOST_OF_TIME - 1))
             if count < _SLICE:
                 break
         return total
+
+    async def _remove_some(self, kind: Kind, where: Filter) -> int:
+        documents = self._documents(kind.collection)
+        if not kind.parts:
+            return await documents.erase_some(where, _SLICE)
+        found = await documents.find_all(where, ["_id"])
+        ids = [document["_id"] for document in found[:_SLICE]]
+        if ids:
+            # The parts first: without their whole, nobody would find them.
+            for name, owner in kind.parts.items():
+                wanted = {owner: {"$in": [str(each) for each in ids]}}
+                await self._documents(name).erase(wanted)
+            await documents.erase({"_id": {"$in": ids}})
+        return len(ids)
 
 
 def with_own(rules: Rules, own: Rules) -> Rules:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from api.models.budget_models import OnExhausted
-from api.models.model_models import ModelWithKey
+from api.models.model_models import Model, ModelWithKey
 from api.services.calls.model_call import CallProgress, ModelCall
 from api.services.limits.admission import (
     AdmittedCall,
@@ -140,26 +140,27 @@ def upper_bound(call: ModelCall) -> int:
     """Return what a call costs at most, in units.
 
     A token has at least one byte. A model's limit of tokens bounds its
-    output.
+    output, or the request's own, where it goes out as it came.
     """
-    model = call.model
+    if call.size is not None:
+        size = call.size
+        return bound_of(call.model, size.input_bytes, size.output_tokens)
+    texts = (call.system, call.user, call.response_schema or "")
+    bytes_asked = sum(len(text.encode(errors="replace")) for text in texts)
+    return bound_of(call.model, bytes_asked)
+
+
+def bound_of(model: Model, size: int, output_tokens: int | None = None) -> int:
+    """Return what a call with texts of `size` bytes costs at most."""
     if model.cost is None:
         return 0
     answered = (
-        (call.size and call.size.output_tokens)
+        output_tokens
         or model.max_completion_token
         or model.max_token
         or _MOST_OUTPUT_TOKENS
     )
-    asked = _asked_bytes(call)
-    return model.cost.table.bound(asked + _OVERHEAD_TOKENS, answered)
-
-
-def _asked_bytes(call: ModelCall) -> int:
-    if call.size is not None:
-        return call.size.input_bytes
-    texts = (call.system, call.user, call.response_schema or "")
-    return sum(len(text.encode(errors="replace")) for text in texts)
+    return model.cost.table.bound(size + _OVERHEAD_TOKENS, answered)
 
 
 def _check_currency(model: ModelWithKey, limit: BudgetLimit) -> None:

@@ -6,6 +6,7 @@ putting it back would cost several writes, again and again.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from llm_sdks.resilience.model_gate import ModelGates
 
@@ -52,6 +53,16 @@ class Claimable:
         return self.names.difference(*open_)
 
 
+class ClaimLimits(Protocol):
+    """Limits that leave room for some jobs, by their class."""
+
+    def shares(self, client_id: str, *, bulk: bool) -> Sequence[Share]:
+        """Say how many of a client's jobs may be claimed of models."""
+
+    def room_of_client(self, client_id: str, *, bulk: bool) -> int | None:
+        """Return how many jobs of a client may be claimed; None: any."""
+
+
 class ClaimGuard:
     """Asks the gates of the process, and whatever else limits models."""
 
@@ -60,19 +71,29 @@ class ClaimGuard:
         gates: ModelGates,
         sources: Sequence[Callable[[str], Sequence[Share]]] = (),
         rooms: Sequence[Callable[[str], int | None]] = (),
+        limits: ClaimLimits | None = None,
     ) -> None:
         self._gates = gates
+        self._limits = limits
         self._sources = tuple(sources)
         self._rooms = tuple(rooms)
 
-    def look(self, client_id: str = "") -> Claimable:
-        """Tell what may be claimed now of a client's jobs."""
-        paused = self._gates.unavailable(client_id)
+    def look(self, client_id: str = "", *, bulk: bool = True) -> Claimable:
+        """Tell what may be claimed now of a client's jobs.
+
+        Without `bulk`, of its interactive ones: bulk calls that wait are
+        not in their way.
+        """
+        paused = self._gates.unavailable(client_id, bulk=bulk)
         rooms = [room(client_id) for room in self._rooms]
+        if self._limits is not None:
+            rooms.append(self._limits.room_of_client(client_id, bulk=bulk))
         most = min((each for each in rooms if each is not None), default=None)
         names, wait = paused.names, paused.wait_seconds
         shares = []
         found = [s for source in self._sources for s in source(client_id)]
+        if self._limits is not None:
+            found += self._limits.shares(client_id, bulk=bulk)
         for share in found:
             # What its gate, or an earlier source, holds back stays so.
             if not share.names & names:

@@ -12,8 +12,10 @@ from api.services.limits.admission import (
 from api.services.limits.limiter import Limiter, Scopes
 from api.services.limits.place_scope import PlaceScope
 from api.services.limits.rate_scope import LATE_MS, RateScope
+from api.services.limits.slot import Slot
 from api.services.limits.suspension import reason_of
 from llm_sdks import errors
+from llm_sdks.formats.allowances import Counted, Headers, allowance
 from utilities.clock import Clock, now_ms
 
 PATIENCE_SECONDS = 15.0
@@ -51,7 +53,7 @@ class _Limited:
         self._call = call
         self._estimate = stage.estimate(call)
         self._places: list[PlaceScope] = []
-        self._slots: list[tuple[RateScope, float]] = []
+        self._slots: list[tuple[RateScope, Slot]] = []
         self._token_scopes: list[RateScope] = []
         self._request_scopes: list[RateScope] = []
 
@@ -79,30 +81,35 @@ class _Limited:
                 units = self._estimate
                 await self._slot(each.tokens, account, units, patience)
                 self._token_scopes.append(each.tokens)
-        return max((moment for _, moment in self._slots), default=0.0)
+        return max((slot.moment for _, slot in self._slots), default=0.0)
 
     def begin(self, now: float) -> bool:
-        """Use up the slots; False if they have passed.
+        """Use up the slots; False if they are of no use.
 
-        A thread that could not run for a moment would otherwise make the
-        calls of all that time at once.
+        They have passed: a thread that could not run for a moment would
+        otherwise make the calls of all that time at once. Or an interactive
+        call has taken one.
         """
-        latest = max((moment for _, moment in self._slots), default=now)
-        for scope, _ in self._slots:
-            scope.used(self._call.account)
-        self._slots.clear()
-        if now - latest <= LATE_MS:
+        slots, self._slots = self._slots, []
+        latest = max((slot.moment for _, slot in slots), default=now)
+        is_late = now - latest > LATE_MS
+        account = self._call.account
+        own = [pair for pair in slots if pair[0].use(account, pair[1])]
+        if not is_late and len(own) == len(slots):
             return True
-        for scope in self._token_scopes:
-            scope.settle(-self._estimate)
+        for scope, slot in own:
+            if not is_late:
+                scope.put_back(slot)
+            elif scope in self._token_scopes:
+                scope.settle(-slot.units)
         self._token_scopes.clear()
         self._request_scopes.clear()
         return False
 
     def undo(self) -> None:
         """Give everything back: the call is not made."""
-        for scope, moment in self._slots:
-            scope.give_back(self._call.account, moment)
+        for scope, slot in self._slots:
+            scope.give_back(self._call.account, slot)
         self._leave()
 
     def ended(
@@ -118,9 +125,25 @@ class _Limited:
             used = round(self._estimate)
         for scope in self._token_scopes:
             scope.settle(used - self._estimate)
+        if progress.headers is not None:
+            self._hear(progress.headers)
         if isinstance(error, errors.RateLimitedError) and not reason_of(error):
             for scope in self._request_scopes[-1:]:
                 scope.push(error.retry_after or _RETRY_SECONDS)
+
+    def _hear(self, headers: Headers) -> None:
+        """Slow down where the provider says that little is left."""
+        for scopes, counted in (
+            (self._request_scopes, Counted.REQUESTS),
+            (self._token_scopes, Counted.TOKENS),
+        ):
+            # The last one is the model's.
+            for scope in scopes[-1:]:
+                left = allowance(
+                    headers, counted, scope.next_block, scope.per_minute
+                )
+                if left is not None:
+                    scope.correct(left)
 
     async def _slot(
         self,
@@ -133,8 +156,8 @@ class _Limited:
         seconds = self._patience(patience, is_over=is_over)
         if is_over and self._call.patience is not None:
             raise TimeoutError
-        moment = await scope.slot(account, units, seconds)
-        self._slots.append((scope, moment))
+        slot = await scope.slot(account, units, seconds)
+        self._slots.append((scope, slot))
 
     def _patience(self, patience: float, *, is_over: bool) -> float:
         """Return how long to wait for a place or a slot (s).
@@ -148,7 +171,7 @@ class _Limited:
 
     def _leave(self) -> None:
         for places in self._places:
-            places.leave()
+            places.leave(self._call.account)
         self._places.clear()
 
 

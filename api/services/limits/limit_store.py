@@ -1,10 +1,11 @@
 """What processes share of limits: one document a scope, compare and set."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from api.services.limits.places import Holder, Renewed
+from api.services.limits.rate_shares import Asker, with_mine
 from api.services.limits.schedule import Block
 from utilities.cosmos_connector import Document, Documents, DuplicateKeyError
 
@@ -14,6 +15,15 @@ _VERSION = "version"
 _ATTEMPTS = 20
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What was leased of a rate, of whom, and from which arrival time on."""
+
+    block: Block
+    askers: tuple[Asker, ...]
+    found: float
+
+
 class LimitStore:
     """The queries of limits."""
 
@@ -21,16 +31,26 @@ class LimitStore:
         self._documents = documents
 
     async def take_block(
-        self, scope: str, decide: Callable[[float], Block]
-    ) -> Block | None:
+        self,
+        scope: str,
+        mine: Asker,
+        now: int,
+        decide: Callable[[float], Block],
+    ) -> Taken | None:
         """Move a schedule on; `decide` gets the arrival time, and is pure.
 
-        Returns None if others were faster every time.
+        `mine` is what this process wants. Returns None if others were
+        faster every time.
         """
 
-        def change(document: Mapping[str, Any]) -> tuple[Document, Block]:
-            block = decide(float(document.get("arrival") or 0.0))
-            return {"arrival": block.arrival}, block
+        def change(document: Mapping[str, Any]) -> tuple[Document, Taken]:
+            arrival = float(document.get("arrival") or 0.0)
+            found = map(Asker.of_document, document.get("askers") or ())
+            askers = with_mine(list(found), mine, now)
+            block = decide(arrival)
+            stored = [each.to_document() for each in askers]
+            changes = {"arrival": block.arrival, "askers": stored}
+            return changes, Taken(block, askers, arrival)
 
         return await self._change(scope, change)
 
@@ -44,8 +64,9 @@ class LimitStore:
 
         def change(document: Mapping[str, Any]) -> tuple[Document, Renewed]:
             found = document.get("holders") or []
-            renewed = decide([Holder(**each) for each in found])
-            return {"holders": [asdict(h) for h in renewed.holders]}, renewed
+            renewed = decide([Holder.of_document(each) for each in found])
+            stored = [each.to_document() for each in renewed.holders]
+            return {"holders": stored}, renewed
 
         return await self._change(scope, change)
 

@@ -10,6 +10,7 @@ from api.services.limits.claims import LOOK_SECONDS, Share
 from api.services.limits.limit_store import LimitStore
 from api.services.limits.place_scope import PlaceScope
 from api.services.limits.rate_scope import RateScope
+from llm_sdks.resilience.fair_queue import BULK_SHARE
 from utilities.clock import Clock
 
 _MODEL, _CLIENT = "model", "client"
@@ -25,11 +26,16 @@ class Scopes:
     requests: RateScope | None
     tokens: RateScope | None
 
-    def room(self, client_id: str) -> int:
-        """Return for how many more calls a client's jobs may be claimed."""
+    def room(self, client_id: str, *, bulk: bool = True) -> int:
+        """Return for how many more calls a client's jobs may be claimed.
+
+        Without `bulk`, of its interactive jobs.
+        """
         scopes = (self.places, self.requests, self.tokens)
         return min(
-            scope.room(client_id) for scope in scopes if scope is not None
+            scope.room(client_id, bulk=bulk)
+            for scope in scopes
+            if scope is not None
         )
 
 
@@ -37,8 +43,13 @@ class Limiter:
     """Knows the scopes that are in use; safe in any thread."""
 
     def __init__(
-        self, store: LimitStore, process_id: str, clock: Clock
+        self,
+        store: LimitStore,
+        process_id: str,
+        clock: Clock,
+        bulk_share: float = BULK_SHARE,
     ) -> None:
+        self._bulk_share = bulk_share
         self._store = store
         self._process_id = process_id
         self._clock = clock
@@ -79,7 +90,7 @@ class Limiter:
         """Take over the limits and weights of clients that have some."""
         self._clients, self._weights = limits, weights or {}
 
-    def shares(self, client_id: str = "") -> list[Share]:
+    def shares(self, client_id: str = "", *, bulk: bool = True) -> list[Share]:
         """Say how many of a client's jobs workers may claim now."""
         with self._lock:
             scopes = [
@@ -87,12 +98,14 @@ class Limiter:
                 for (kind, _), each in self._scopes.items()
                 if kind == _MODEL
             ]
-        return [_share(each, client_id) for each in scopes]
+        return [_share(each, client_id, bulk=bulk) for each in scopes]
 
-    def room_of_client(self, client_id: str) -> int | None:
+    def room_of_client(
+        self, client_id: str, *, bulk: bool = True
+    ) -> int | None:
         """Return how many jobs of a client may be claimed; None: any."""
         scopes = self._scopes.get((_CLIENT, client_id))
-        return None if scopes is None else scopes.room(client_id)
+        return None if scopes is None else scopes.room(client_id, bulk=bulk)
 
     async def renew(self) -> float | None:
         """Lease what is due; return in how many ms more is due."""
@@ -163,9 +176,11 @@ class Limiter:
                 scope = RateScope(
                     f"{name}/{kind}",
                     per_minute,
+                    self._process_id,
                     self._clock,
                     self._wake_now,
                     self.weight,
+                    self._bulk_share,
                 )
             else:
                 scope.per_minute = per_minute
@@ -188,17 +203,18 @@ class Limiter:
             self._clock,
             self._wake_now,
             self.weight,
+            self._bulk_share,
         )
 
     def _wake_now(self) -> None:
         self.wake()
 
 
-def _share(scopes: Scopes, client_id: str) -> Share:
+def _share(scopes: Scopes, client_id: str, *, bulk: bool) -> Share:
     return Share(
         scopes.names,
-        lambda wanted: min(wanted, scopes.room(client_id)),
+        lambda wanted: min(wanted, scopes.room(client_id, bulk=bulk)),
         lambda _: None,
-        room=scopes.room(client_id),
+        room=scopes.room(client_id, bulk=bulk),
         wait=LOOK_SECONDS,
     )

@@ -1,24 +1,30 @@
 """The calls of this process under one limit of calls at once."""
 
 import threading
+from collections import Counter
 from collections.abc import Callable
 
 from api.services.calls.model_call import Account
+from api.services.limits.client_parts import NO_PARTS, Ask
 from api.services.limits.limit_store import LimitStore
 from api.services.limits.places import Holder, renew
 from api.services.limits.waiter import Waiter
-from llm_sdks.resilience.fair_queue import FairQueue, Weights
+from llm_sdks.resilience.fair_queue import (
+    BULK_SHARE,
+    FairQueue,
+    Turn,
+    Weights,
+)
+from llm_sdks.resilience.headroom import Headroom
 from utilities.clock import Clock
 
 LEASE_MS = 3000
 RENEW_MS = 500.0
 # The same while calls wait and places are free.
 _SOON_MS = 50.0
-# While more than half of the places are free, this part of all is asked for
-# beyond those in use, so that few calls have to wait for the next renewal.
-_AHEAD_PART = 10
-# So many wait beyond the places, to show that more are wanted.
-_HUNGER = 2
+# So many of a client wait beyond the places, to show that more are wanted:
+# at least two, and a part of the places.
+_HUNGER, _HUNGRY_PART = 2, 4
 
 
 class PlaceScope:
@@ -35,6 +41,7 @@ class PlaceScope:
         clock: Clock,
         wake: Callable[[], None],
         weights: Weights = lambda _: 1.0,
+        bulk_share: float = BULK_SHARE,
     ) -> None:
         self.name = name
         self.limit = limit
@@ -42,8 +49,16 @@ class PlaceScope:
         self._clock = clock
         self._wake = wake
         self._lock = threading.Lock()
-        self._queue: FairQueue[Waiter[bool]] = FairQueue(weights)
-        self._running = 0
+        self._weights = weights
+        # What each client's calls may have here, of what it has everywhere.
+        self._parts = NO_PARTS
+        self._queue: FairQueue[Waiter[bool]] = FairQueue(
+            self._weight, bulk_share
+        )
+        self._running = self._urgent = 0
+        # Of those that run, the bulk calls, by client.
+        self._bulk: Counter[str] = Counter()
+        self._headroom = Headroom()
         self._allowed = 0
         # Places that nobody had when they were renewed last.
         self._free = limit
@@ -56,50 +71,56 @@ class PlaceScope:
         Raises:
             TimeoutError: there was none in time.
         """
+        turn = account.turn
         with self._lock:
-            if not len(self._queue) and self._has_room():
-                self._running += 1
+            if self._take_now(turn):
                 return
-            waiter: Waiter[bool] = Waiter()
-            self._queue.push(account.turn, waiter)
-            is_first = len(self._queue) == 1
-        if is_first:
+            waiter: Waiter[bool] = Waiter(turn=turn)
+            self._queue.push(turn, waiter)
+            if turn.is_urgent:
+                self._note(self._urgent + self._queue.urgent_total)
+            wakes = turn.is_urgent or len(self._queue) == 1
+        if wakes:
             self._wake()
         try:
             await waiter.wait(patience)
         except BaseException:
             with self._lock:
                 waiter.has_left = True
+                self._queue.remove(turn, waiter)
                 if waiter.given:
-                    self._running -= 1
-                    self._serve()
+                    self._leave(turn)
             raise
 
     def is_full(self) -> bool:
         """Tell whether this process alone has taken all places."""
         return self._running >= self.limit
 
-    def leave(self) -> None:
+    def leave(self, account: Account) -> None:
         """Give a place back."""
         with self._lock:
-            self._running -= 1
-            self._serve()
+            self._leave(account.turn)
 
-    def room(self, client_id: str) -> int:
+    def room(self, client_id: str, *, bulk: bool = True) -> int:
         """Return for how many more calls a client's jobs may be claimed.
 
         Where no place is free, every client may have some calls that wait.
         """
+        hunger = max(_HUNGER, self.limit // _HUNGRY_PART)
         with self._lock:
-            used = self._running + len(self._queue)
+            waiting = len(self._queue) if bulk else self._queue.urgent_total
             most = min(self._allowed, self.limit) + max(self._free, _HUNGER)
-            own = _HUNGER - self._queue.count(client_id)
-            return max(most - used, own, 0)
+            own = hunger - (
+                self._queue.count(client_id)
+                if bulk
+                else self._queue.urgent_count(client_id)
+            )
+            return max(most - self._running - waiting, own, 0)
 
     def due_ms(self) -> float | None:
         """Return in how many ms the places are to be renewed."""
         with self._lock:
-            is_used = self._running or len(self._queue)
+            is_used = self._running or len(self._queue) or self._peak()
             if not is_used and self._until <= self._clock():
                 return None
             due = self._renewed + self._pause()
@@ -112,12 +133,7 @@ class PlaceScope:
             running = self._running
             # Until it is known what the others have, it runs no more.
             self._allowed = min(self._allowed, running)
-            mine = Holder(
-                self._process_id,
-                running,
-                running + len(self._queue) + self._ahead(),
-                now + LEASE_MS,
-            )
+            mine = self._holder(now)
         renewed = await store.renew_places(
             self.name, lambda holders: renew(limit, holders, mine, now)
         )
@@ -126,26 +142,81 @@ class PlaceScope:
             if renewed is not None:
                 self._allowed, self._until = renewed.allowed, mine.until
                 self._free = limit - sum(h.has for h in renewed.holders)
+                self._parts = renewed.parts
             self._serve()
-
-    def _ahead(self) -> int:
-        """Return how many places to ask for that no call needs yet."""
-        is_quiet = self._free > self.limit // 2
-        return self.limit // _AHEAD_PART if is_quiet else 0
 
     def _pause(self) -> float:
         is_short = len(self._queue) and self._free > 0
         return _SOON_MS if is_short else RENEW_MS
 
-    def _has_room(self) -> bool:
-        return self._running < self._allowed and self._clock() < self._until
+    def _holder(self, now: int) -> Holder:
+        """Say what this process has and wants."""
+        waiting = self._queue.clients()
+        asks = tuple(
+            Ask(
+                each,
+                self._bulk[each] + waiting.get(each, 0),
+                self._weights(each),
+            )
+            for each in {*self._bulk, *waiting}
+        )
+        lately = min(self._peak(), self.limit // 2)
+        urgent = max(self._urgent + self._queue.urgent_total, lately)
+        bulk = self._bulk.total() + sum(waiting.values())
+        return Holder(
+            self._process_id,
+            self._running,
+            bulk + urgent,
+            now + LEASE_MS,
+            urgent,
+            asks,
+        )
+
+    def _weight(self, client_id: str) -> float:
+        return self._parts.weight(client_id, self._weights(client_id))
+
+    def _note(self, urgent: int) -> None:
+        self._headroom.note(urgent, self._clock() / 1000)
+
+    def _peak(self) -> int:
+        return self._headroom.peak(self._clock() / 1000)
+
+    def _take_now(self, turn: Turn) -> bool:
+        bulk = not turn.is_urgent
+        if not bulk:
+            self._note(self._urgent + 1)
+        if self._queue.waits(bulk=bulk) or not self._has_room(bulk=bulk):
+            return False
+        self._count(turn, 1)
+        return True
+
+    def _leave(self, turn: Turn) -> None:
+        self._count(turn, -1)
+        self._serve()
+
+    def _count(self, turn: Turn, change: int) -> None:
+        self._running += change
+        if turn.is_urgent:
+            self._urgent += change
+            return
+        self._bulk[turn.client_id] += change
+        if not self._bulk[turn.client_id]:
+            del self._bulk[turn.client_id]
+
+    def _has_room(self, *, bulk: bool) -> bool:
+        most, now = self._allowed, self._clock()
+        if bulk:
+            most -= self._headroom.kept(most, self._urgent, now / 1000)
+        return self._running < most and now < self._until
 
     def _serve(self) -> None:
-        while len(self._queue) and self._has_room():
+        while len(self._queue) and self._has_room(bulk=False):
+            bulk = self._has_room(bulk=True)
+            if not self._queue.waits(bulk=bulk):
+                break
             waiter = self._queue.pop()
             if waiter.has_left:
                 continue
             waiter.given = True
-            self._running += 1
-            if not waiter.give(value=True):
-                self._running -= 1
+            if waiter.give(value=True):
+                self._count(waiter.turn, 1)

@@ -2,20 +2,71 @@
 
 Each process has places for a few seconds and renews them. None takes what
 another one has; who has more than its share gives it back as calls end.
+Interactive calls get theirs first, then each client its share of the rest.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Self
+
+from api.services.limits.client_parts import (
+    NO_PARTS,
+    Ask,
+    Parts,
+    divide,
+    named,
+    whole,
+)
+
+# Of the places, at least this part is for bulk calls that wait.
+_BULK_PART = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A process: the places that it has and wants, until a time in ms."""
+    """A process: the places that it has and wants, until a time in ms.
+
+    Of those that it wants, `urgent` are for interactive calls, and `asks`
+    says for which clients the others are.
+    """
 
     process: str
     has: int
     wants: int
     until: int
+    urgent: int = 0
+    asks: tuple[Ask, ...] = ()
+
+    @classmethod
+    def of_document(cls, stored: Mapping[str, Any]) -> Self:
+        """Read what `to_document` gave."""
+        return cls(
+            str(stored["process"]),
+            int(stored["has"]),
+            int(stored["wants"]),
+            int(stored["until"]),
+            int(stored.get("urgent") or 0),
+            tuple(map(Ask.of_document, stored.get("asks") or ())),
+        )
+
+    def to_document(self) -> dict[str, Any]:
+        """Give what is stored."""
+        return {
+            "process": self.process,
+            "has": self.has,
+            "wants": self.wants,
+            "until": self.until,
+            "urgent": self.urgent,
+            "asks": [ask.to_document() for ask in named(self.asks)],
+        }
+
+    @property
+    def bulk_asks(self) -> list[Ask]:
+        """What its bulk calls want; of nobody's if it does not say."""
+        if self.asks:
+            return named(self.asks)
+        wants = self.wants - self.urgent
+        return [Ask("", wants, 1.0)] if wants > 0 else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +75,7 @@ class Renewed:
 
     allowed: int
     holders: tuple[Holder, ...]
+    parts: Parts = NO_PARTS
 
 
 def fair_shares(limit: int, wants: Mapping[str, int]) -> dict[str, int]:
@@ -52,9 +104,23 @@ def renew(
         for each in holders
         if each.process != mine.process and each.until > now
     ]
-    wants = {each.process: each.wants for each in (*others, mine)}
-    share = fair_shares(limit, wants)[mine.process]
+    urgent, parts, bulk = _shares(limit, (*others, mine))
+    share = urgent[mine.process] + bulk[mine.process]
     free = limit - sum(each.has for each in others)
     allowed = max(min(share, free), 0)
     kept = replace(mine, has=max(allowed, mine.has))
-    return Renewed(allowed, (*others, kept))
+    return Renewed(allowed, (*others, kept), parts[mine.process])
+
+
+def _shares(
+    limit: int, holders: Sequence[Holder]
+) -> tuple[dict[str, int], dict[str, Parts], dict[str, int]]:
+    """Give the places of interactive calls, and of bulk calls."""
+    asks = {each.process: each.bulk_asks for each in holders}
+    least = -(-limit // _BULK_PART) if any(asks.values()) and limit > 1 else 0
+    urgent = fair_shares(
+        limit - least, {each.process: each.urgent for each in holders}
+    )
+    left = limit - sum(urgent.values())
+    parts = divide(left, asks)
+    return urgent, parts, whole(left, parts)

@@ -10,10 +10,14 @@ from collections import Counter, deque
 from collections.abc import Callable
 
 from api.services.calls.model_call import Account
-from api.services.limits.limit_store import LimitStore
+from api.services.limits.client_parts import Ask
+from api.services.limits.limit_store import LimitStore, Taken
+from api.services.limits.rate_shares import RateShares
 from api.services.limits.schedule import BURST_MS, Block, Rate, grant
+from api.services.limits.slot import HeldSlots, Slot
 from api.services.limits.waiter import Waiter
-from llm_sdks.resilience.fair_queue import FairQueue, Weights
+from llm_sdks.formats.allowances import Allowance
+from llm_sdks.resilience.fair_queue import BULK_SHARE, FairQueue, Weights
 from utilities.clock import Clock
 
 # Slots are leased for so long; the next ones so long before they are used.
@@ -37,6 +41,11 @@ _WAVE = 0.8
 # What calls were taken for too much or too little is corrected with the next
 # lease, or by itself once it is more than this part of a block.
 _OWED_PART = 0.1
+# The part of a minute's limit that is kept at hand, and how exactly.
+_NEEDED_PART = 0.02
+_CORRECTED_MS = 50.0
+# A limit that is reset later counts by the minute, or by longer times.
+_A_SECOND = 1.5
 # The share of the newest measurement of how many calls come.
 _NEWEST = 0.3
 # The most calls that may wait for slots of one process.
@@ -53,6 +62,14 @@ def room_of(client_id: str, most: int, waiting: Counter[str]) -> int:
     return max(free, part - waiting[client_id], 0)
 
 
+def _add(counter: Counter[str], name: str, change: int) -> None:
+    count = counter[name] + change
+    if count > 0:
+        counter[name] = count
+    else:
+        del counter[name]
+
+
 class RateScope:
     """One rate, as this process uses it; safe in any thread.
 
@@ -63,18 +80,25 @@ class RateScope:
         self,
         name: str,
         per_minute: int,
+        process_id: str,
         clock: Clock,
         wake: Callable[[], None],
         weights: Weights = lambda _: 1.0,
+        bulk_share: float = BULK_SHARE,
     ) -> None:
         self.name = name
         self.per_minute = per_minute
         self._clock = clock
         self._wake = wake
         self._lock = threading.Lock()
-        self._queue: FairQueue[Waiter[float]] = FairQueue(weights)
-        # Slots without a call: when, and of what size, if that matters.
-        self._spare: deque[tuple[float, float | None]] = deque()
+        self._weights = weights
+        self._shares = RateShares(process_id, BLOCK_MS)
+        self._queue: FairQueue[Waiter[Slot]] = FairQueue(
+            lambda each: self._shares.weight(each, weights(each)), bulk_share
+        )
+        # Slots without a call, and those of bulk calls that lie ahead.
+        self._spare: deque[Slot] = deque()
+        self._held = HeldSlots()
         # With so few left, more are wanted; whether that is so.
         self._low = 0.0
         self._is_low = False
@@ -82,34 +106,40 @@ class RateScope:
         self._came = 0
         self._per_ms = 0.0
         self._wave = 0.0
-        # Calls that wait for a slot, or for its time.
+        # Calls that wait for a slot, or for its time: all and urgent ones.
         self._pending: Counter[str] = Counter()
-        self._usual = 1.0
+        self._urgent: Counter[str] = Counter()
+        self._usual = 0.0
         self._last = 0.0
         self._backlog = 0.0
         self._owed = 0.0
         self._leased = 0.0
         self._not_before = 0.0
+        # The provider's own limit, and until when it slows calls down.
+        self._told = math.inf
+        self._corrected = 0.0
 
     async def slot(
         self, account: Account, units: float, patience: float
-    ) -> float:
-        """Wait for a slot; return its time (ms), which may lie ahead.
+    ) -> Slot:
+        """Wait for a slot; its time may lie ahead.
 
         Raises:
             TimeoutError: there was none in time.
         """
+        is_urgent = account.is_urgent
         with self._lock:
             self._came += 1
-            self._pending[account.client_id] += 1
-            self._usual += 0.1 * (units - self._usual)
-            if (moment := self._spare_slot(units)) is not None:
-                return moment
-            # Not `Waiter[float](units)`: that takes as long again.
-            waiter: Waiter[float] = Waiter(units)
-            self._queue.push(account.turn, waiter)
-            is_first = len(self._queue) == 1
-        if is_first:
+            self._count(account, 1)
+            usual = self._usual or units
+            self._usual = usual + 0.1 * (units - usual)
+            if found := self._slot_now(units, is_urgent=is_urgent):
+                return self._hold(found, is_urgent=is_urgent)
+            # Not `Waiter[Slot](units)`: that takes as long again.
+            waiter: Waiter[Slot] = Waiter(units, account.turn)
+            self._queue.push(waiter.turn, waiter)
+            wakes = is_urgent or len(self._queue) == 1
+        if wakes:
             self._wake()
         try:
             return await waiter.wait(patience)
@@ -117,30 +147,23 @@ class RateScope:
             self._left(account, waiter)
             raise
 
-    def _spare_slot(self, units: float) -> float | None:
-        """Take a slot that was leased ahead, if there is one."""
-        now = self._clock()
-        while self._spare and self._spare[0][0] < now - LATE_MS:
-            self._spare.popleft()
-        if not self._spare or len(self._queue):
-            return None
-        moment, size = self._spare.popleft()
-        self._owed += 0.0 if size is None else units - size
-        if len(self._spare) < self._low and not self._is_low:
-            self._is_low = True
-            self._wake()
-        return moment
-
-    def used(self, account: Account) -> None:
-        """Note that a call with a slot has begun, or is not made."""
+    def use(self, account: Account, slot: Slot) -> bool:
+        """Use a slot; False if an interactive call has taken it."""
         with self._lock:
-            self._ends_waiting(account)
+            self._count(account, -1)
+            self._held.end(slot)
+            return not slot.is_taken
 
-    def give_back(self, account: Account, moment: float) -> None:
+    def give_back(self, account: Account, slot: Slot) -> None:
         """Return a slot whose call is not made."""
         with self._lock:
-            self._ends_waiting(account)
-            self._spare.append((moment, None))
+            self._count(account, -1)
+            self._put_back(slot)
+
+    def put_back(self, slot: Slot) -> None:
+        """Return a slot that was used, though its call was not made."""
+        with self._lock:
+            self._put_back(slot)
 
     def seconds_ahead(self) -> float:
         """Return how far ahead the last slots lie that were leased."""
@@ -160,14 +183,49 @@ class RateScope:
             self._not_before = max(self._not_before, moment)
         self._wake()
 
-    def room(self, client_id: str) -> int:
+    @property
+    def next_block(self) -> float:
+        """How many units the next half second has."""
+        return BLOCK_MS / self._rate.interval
+
+    def correct(self, left: Allowance) -> None:
+        """Keep to what a provider says of its limit.
+
+        To a limit that is lower than ours, at once. Where little is left,
+        calls wait for as long as what the next half second needs takes to
+        come back; for no longer, as there are limits that are reset all at
+        once and limits that fill up steadily, and both say the same.
+        """
+        told, reset = left.limit or self.per_minute, left.reset
+        # Others count by the second.
+        if told >= self.per_minute or (reset or 0.0) > _A_SECOND:
+            self._told = told
+        a_minute = min(told, self.per_minute)
+        # A limit of which half a second is a large part is used up quickly.
+        needed = min(self.next_block, _NEEDED_PART * a_minute)
+        if left.remaining >= needed:
+            return
+        seconds = (needed - left.remaining) * 60 / a_minute
+        if left.reset is not None:
+            seconds = min(seconds, left.reset)
+        moment = self._clock() + seconds * 1000
+        if moment > self._corrected + _CORRECTED_MS:
+            self._corrected = moment
+            self.push(seconds)
+
+    @property
+    def _rate(self) -> Rate:
+        return Rate(max(min(self.per_minute, self._told), 1))
+
+    def room(self, client_id: str, *, bulk: bool = True) -> int:
         """Return for how many more calls a client's jobs may be claimed."""
         with self._lock:
-            calls = 2 * self._a_block() / max(self._usual, 1.0)
+            calls = 2 * self.next_block / max(self._usual, 1.0)
             # With many processes, each has a small part of the calls.
             near = min(1.0, _NEAR_MS / max(self._backlog, 1.0))
             most = min(math.ceil(calls * near) + 1, _MOST_WAITING)
-            return room_of(client_id, most, self._pending)
+            waiting = self._pending if bulk else self._urgent
+            return room_of(client_id, most, waiting)
 
     def due_ms(self) -> float | None:
         """Return in how many ms slots are to be leased; None if none are."""
@@ -176,20 +234,26 @@ class RateScope:
             if not len(self._queue):
                 if self._not_before > now or self._is_low:
                     return 0.0
-                if abs(self._owed) > self._a_block() * _OWED_PART:
+                if abs(self._owed) > self.next_block * _OWED_PART:
                     return max(self._leased + BLOCK_MS - now, 0.0)
                 return None
-            return max(self._last - LEAD_MS - now, 0.0)
+            due = self._last - LEAD_MS
+            if not self._queue.urgent_total:
+                due = max(due, self._shares.not_before)
+            return max(due - now, 0.0)
 
     async def lease(self, store: LimitStore) -> None:
         """Lease the slots of the calls that wait, for half a second."""
         with self._lock:
-            waiters = self._next_waiters()
+            rate, now = self._rate, self._clock()
+            most = BLOCK_MS / rate.interval
+            mine = self._shares.asker(now, self._asks())
+            waiters = self._next_waiters(most)
             units = [waiter.units for waiter in waiters]
+            taken = sum(units)
             owed, self._owed = self._owed, 0.0
             not_before, self._not_before = self._not_before, 0.0
-            rate, now = Rate(self.per_minute), self._clock()
-            ahead = self._ahead(now, sum(units))
+            ahead = self._ahead(now, taken)
             self._low, self._is_low = _LOW * len(ahead), False
             self._leased = now
             if not (waiters or ahead or owed or not_before):
@@ -206,14 +270,62 @@ class RateScope:
             more = grant(rate, max(block.arrival, now), now, ahead)
             return Block(block.times + more.times, more.arrival)
 
-        block: Block | None = None
+        done: Taken | None = None
         try:
-            block = await store.take_block(self.name, decide)
+            done = await store.take_block(self.name, mine, now, decide)
         finally:
-            if block is None:
+            if done is None:
                 self._undo(waiters, owed, not_before)
-        if block is not None:
-            self._hand_out(waiters, ahead, block, now)
+        if done is not None:
+            with self._lock:
+                times = done.found, done.block.arrival
+                self._shares.leased(done.askers, most, taken, times, now)
+                self._hand_out(waiters, ahead, done.block, now)
+
+    def _slot_now(self, units: float, *, is_urgent: bool) -> Slot | None:
+        """Take a slot that nobody has, or that may be taken from a call."""
+        now = self._clock()
+        while self._spare and self._spare[0].moment < now - LATE_MS:
+            self._spare.popleft()
+        if self._queue.waits(bulk=not is_urgent):
+            return None
+        found = self._spare.popleft() if self._spare else None
+        if found is not None and len(self._spare) < self._low:
+            self._ask_for_more()
+        if found is None and is_urgent:
+            found = self._held.take(now)
+        if found is None:
+            return None
+        self._owed += units - found.units
+        return Slot(found.moment, units)
+
+    def _ask_for_more(self) -> None:
+        if not self._is_low:
+            self._is_low = True
+            self._wake()
+
+    def _hold(self, slot: Slot, *, is_urgent: bool) -> Slot:
+        if not is_urgent:
+            self._held.hold(slot)
+        return slot
+
+    def _put_back(self, slot: Slot) -> None:
+        self._held.end(slot)
+        if not slot.is_taken:
+            self._spare.append(Slot(slot.moment, slot.units))
+
+    def _count(self, account: Account, change: int) -> None:
+        _add(self._pending, account.client_id, change)
+        if account.is_urgent:
+            _add(self._urgent, account.client_id, change)
+
+    def _asks(self) -> list[Ask]:
+        """Say what the clients want whose calls wait for slots."""
+        size = max(self._usual, 1.0)
+        return [
+            Ask(each, count * size, self._weights(each))
+            for each, count in self._queue.clients().items()
+        ]
 
     def _ahead(self, now: int, taken: float) -> list[float]:
         """Give the sizes of slots for calls that are about to come."""
@@ -223,22 +335,23 @@ class RateScope:
         self._came = 0
         if self._backlog > _AHEAD_MS:
             return []
-        room = _AHEAD_PART * self._a_block() - taken
+        room = _AHEAD_PART * self.next_block - taken
         size = max(self._usual, 1.0)
         expected = max(self._per_ms * _AHEAD_MS, self._wave)
         count = int(min(expected - len(self._spare), room / size))
         return [size] * count if count >= _FEWEST_AHEAD else []
 
-    def _a_block(self) -> float:
-        """Return how many units the rate gives in the time of a block."""
-        return BLOCK_MS / Rate(self.per_minute).interval
+    def _next_waiters(self, most: float) -> list[Waiter[Slot]]:
+        """Take those whose slots lie within the next half second.
 
-    def _next_waiters(self) -> list[Waiter[float]]:
-        """Take those whose slots lie within the next half second."""
-        most = self._a_block()
-        found: list[Waiter[float]] = []
-        total = 0.0
-        while len(self._queue) and (not found or total < most):
+        Of bulk calls, no more than the part of this process.
+        """
+        found: list[Waiter[Slot]] = []
+        part, total = self._shares.most(most), 0.0
+        while len(self._queue):
+            limit = most if self._queue.urgent_total else part
+            if found and total >= limit:
+                break
             waiter = self._queue.pop()
             if not waiter.has_left:
                 found.append(waiter)
@@ -247,25 +360,29 @@ class RateScope:
 
     def _hand_out(
         self,
-        waiters: list[Waiter[float]],
+        waiters: list[Waiter[Slot]],
         ahead: list[float],
         block: Block,
         now: int,
     ) -> None:
-        with self._lock:
-            if block.times:
-                self._last = block.arrival
-                self._backlog = block.times[0] - now
-            for waiter, moment in zip(waiters, block.times, strict=False):
-                waiter.given = moment
-                if waiter.has_left or not waiter.give(moment):
-                    self._spare.append((moment, None))
-            self._spare.extend(
-                zip(block.times[len(waiters) :], ahead, strict=True)
-            )
+        if block.times:
+            self._last = block.arrival
+            self._backlog = block.times[0] - now
+        for waiter, moment in zip(waiters, block.times, strict=False):
+            is_urgent = waiter.turn.is_urgent
+            # As one that takes the slot of a bulk call.
+            early = max(now, moment - BURST_MS) if is_urgent else moment
+            slot = Slot(early, waiter.units)
+            waiter.given = slot
+            if waiter.has_left or not waiter.give(slot):
+                self._put_back(slot)
+            else:
+                self._hold(slot, is_urgent=is_urgent)
+        times = block.times[len(waiters) :]
+        self._spare.extend(map(Slot, times, ahead))
 
     def _undo(
-        self, waiters: list[Waiter[float]], owed: float, not_before: float
+        self, waiters: list[Waiter[Slot]], owed: float, not_before: float
     ) -> None:
         """Let those wait on for whom no slots could be leased."""
         with self._lock:
@@ -274,16 +391,10 @@ class RateScope:
             for waiter in waiters:
                 self._queue.push_first(waiter)
 
-    def _left(self, account: Account, waiter: Waiter[float]) -> None:
+    def _left(self, account: Account, waiter: Waiter[Slot]) -> None:
         with self._lock:
-            self._ends_waiting(account)
+            self._count(account, -1)
             waiter.has_left = True
+            self._queue.remove(account.turn, waiter)
             if waiter.given is not None:
-                self._spare.append((waiter.given, None))
-
-    def _ends_waiting(self, account: Account) -> None:
-        left = self._pending[account.client_id] - 1
-        if left > 0:
-            self._pending[account.client_id] = left
-        else:
-            del self._pending[account.client_id]
+                self._put_back(waiter.given)

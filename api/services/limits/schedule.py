@@ -21,7 +21,7 @@ _MARGIN = 1.01
 class Rate:
     """A number of units (calls or tokens) a minute."""
 
-    per_minute: int
+    per_minute: float
 
     @property
     def interval(self) -> float:

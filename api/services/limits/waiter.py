@@ -3,14 +3,17 @@
 import asyncio
 from typing import Generic, TypeVar
 
+from llm_sdks.resilience.fair_queue import NOBODYS, Turn
+
 T = TypeVar("T")
 
 
 class Waiter(Generic[T]):
     """Waits for a value that another thread gives it."""
 
-    def __init__(self, units: float = 1.0) -> None:
+    def __init__(self, units: float = 1.0, turn: Turn = NOBODYS) -> None:
         self.units = units
+        self.turn = turn
         # Both are set under the lock of its queue.
         self.has_left = False
         self.given: T | None = None

@@ -96,6 +96,25 @@ class PromptService:
             await self._versions.raise_to(name, number)
         return prompt
 
+    async def add_once(
+        self, prompt_id: str, request: PromptCreate, owner: str
+    ) -> Prompt:
+        """Store a prompt of `owner` under an id that was made of its content.
+
+        Again, and at the same time elsewhere, it answers the first one;
+        also one that has been deleted since.
+        """
+        known = await self._documents.find_all({"_id": ObjectId(prompt_id)})
+        if known:
+            return self._prompts.read(known[0])
+        fields = {
+            **request.model_dump(by_alias=True),
+            "_id": ObjectId(prompt_id),
+            "clientId": owner,
+        }
+        name = VersionedName(owner, request.name, request.type)
+        return await self._add_next(name, fields)
+
     async def _add_next(self, name: VersionedName, fields: Document) -> Prompt:
         for _ in range(_VERSION_ATTEMPTS):
             version = str(await self._versions.next(name))
@@ -105,6 +124,8 @@ class PromptService:
                     {"_id": ObjectId(), REVISION: 0, **document}
                 )
             except DuplicateKeyError:
+                if (known := await self._stored(fields)) is not None:
+                    return known
                 await self._versions.catch_up(name)
             except StoreError:
                 # Its number is not used: the next prompt shall have it.
@@ -115,6 +136,13 @@ class PromptService:
         raise ConflictError(
             "Too many versions of this prompt are being added; try again"
         )
+
+    async def _stored(self, fields: Document) -> Prompt | None:
+        """Return a prompt that another process has stored in its place."""
+        if "_id" not in fields:
+            return None
+        known = await self._documents.find_all({"_id": fields["_id"]})
+        return self._prompts.read(known[0]) if known else None
 
     async def page(
         self, caller: Caller, wanted: PromptFilter, page: PageRequest

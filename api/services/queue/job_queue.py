@@ -13,20 +13,27 @@ from collections.abc import Collection, Iterable, Sequence
 import structlog
 
 from api.models.attempt_models import AttemptEnd
+from api.models.job_fields import ServiceClass
 from api.models.job_status import JobStatus
 from api.models.worker_models import WorkerConfig
 from api.services.queue import job_outcomes
+from api.services.queue.bulk_turns import BULK_SHARE, BulkTurns
 from api.services.queue.cancellations import Canceled
 from api.services.queue.job_outcomes import Result
 from api.services.queue.job_work import (
-    RUN_OPERATION,
     Claimant,
     ClaimedJob,
     Requeued,
     UnreadableJobError,
 )
+from api.services.queue.queue_order import QUEUE_ORDER
 from api.services.queue.settling import Settling, charged_text
-from api.services.queue.waiting_jobs import QUEUE_ORDER, Picked, WaitingJobs
+from api.services.queue.waiting_jobs import (
+    Picked,
+    WaitingJobs,
+    Wanted,
+    next_width,
+)
 from api.services.shared.endings import NO_ENDINGS, Endings
 from api.services.shared.settlement import CHARGED, Block, Settles
 from utilities.clock import Clock, now_ms
@@ -39,15 +46,13 @@ from utilities.cosmos_connector import (
 )
 from utilities.signals import (
     JOBS_ENDED,
-    RUNS_CHANGED,
     Signals,
     jobs_waiting,
+    run_changed,
 )
 
 # How often a block is claimed while others claim the same jobs.
 _CLAIM_ATTEMPTS = 3
-# How far ahead a claim looks at most, in blocks, as a power of two.
-_WIDEST = 3
 _LEASE_ORDER = [("leaseExpiresAt", 1)]
 _RETURNED_AT_ONCE = 500
 
@@ -67,7 +72,9 @@ class JobQueue:
         ledger: Settles | None = None,
         clock: Clock = now_ms,
         endings: Endings = NO_ENDINGS,
+        bulk_share: float = BULK_SHARE,
     ) -> None:
+        self._bulk_turns = BulkTurns(bulk_share)
         self._documents = documents
         self._endings = endings
         self._settling = (
@@ -91,22 +98,26 @@ class JobQueue:
         claimant: Claimant,
         limit: int,
         unavailable: Collection[str] = (),
+        service_class: ServiceClass | None = None,
     ) -> list[ClaimedJob]:
-        """Take up to `limit` waiting jobs, first by priority, then by age.
+        """Take up to `limit` waiting jobs, in the order of `queue_order`.
 
-        Jobs of `unavailable` models stay as they are. Three round trips
-        for the whole block. A claim that loses jobs to another process's
-        looks again, wider. After an error, what has been won is returned;
-        what was not read of it is returned by the claimant's next claim.
+        Jobs of `unavailable` models, and with a class those of the other
+        one, stay as they are. Three round trips for the whole block. A
+        claim that loses jobs to another process's looks again, wider. After
+        an error, what has been won is returned; what was not read of it is
+        returned by the claimant's next claim.
         """
         jobs = await self._recover(claimant)
+        where = Wanted(client_id, config, unavailable, service_class)
         for _ in range(_CLAIM_ATTEMPTS):
             missing = limit - len(jobs)
             if missing <= 0:
                 break
+            bulk = min(self._bulk_turns.due(where), missing)
             try:
                 more, won = await self._claim_some(
-                    client_id, config, claimant, missing, unavailable
+                    where.bulk if bulk else where, claimant, bulk or missing
                 )
             except StoreError as error:
                 if not jobs:
@@ -114,33 +125,28 @@ class JobQueue:
                 log.warning("claim_failed", error=type(error).__name__)
                 break
             jobs += won
-            if not more:
+            self._bulk_turns.claimed(where, won, was_for_bulk=bool(bulk))
+            if not (more or bulk):
                 break
         return jobs
 
     async def _claim_some(
-        self,
-        client_id: str,
-        config: WorkerConfig,
-        claimant: Claimant,
-        missing: int,
-        unavailable: Collection[str],
+        self, where: Wanted, claimant: Claimant, missing: int
     ) -> tuple[bool, list[ClaimedJob]]:
         """Claim jobs; tell also whether there may be more."""
+        client_id = where.client_id
         width = self._width.get(client_id, 0)
         picked = self._picked[client_id]
         with picked.announce(missing) as others:
             wanted = (missing << width) + others
-            found = await self._waiting.ids(
-                client_id, config, wanted, unavailable
-            )
+            found = await self._waiting.ids(where, wanted)
             if width:
                 # At random, so that those who met do not meet again.
                 random.shuffle(found)
             with picked.pick(found, missing) as ids:
                 won = await self._claim_ids(ids, claimant) if ids else []
         lost = len(won) < len(ids)
-        self._width[client_id] = _next_width(width, lost=lost)
+        self._width[client_id] = next_width(width, lost=lost)
         some_left = len(ids) < missing and len(found) == wanted
         return lost or some_left, won
 
@@ -220,7 +226,8 @@ class JobQueue:
         unavailable: Collection[str] = (),
     ) -> bool:
         """Tell whether a job waits that a worker of this config may take."""
-        return bool(await self._waiting.ids(client_id, config, 1, unavailable))
+        where = Wanted(client_id, config, unavailable)
+        return bool(await self._waiting.ids(where, 1))
 
     async def store(self, results: Sequence[Result]) -> int:
         """Write results, each only where its lease token still stands.
@@ -240,8 +247,8 @@ class JobQueue:
         else:
             taken = await self._settling.store(results, self._write)
         self._signals.publish(JOBS_ENDED)
-        if any(each.job.operation == RUN_OPERATION for each in results):
-            self._signals.publish(RUNS_CHANGED)
+        for run_id in {each.job.run_id for each in results} - {None}:
+            self._signals.publish(run_changed(str(run_id)))
         self._announce(
             each.job.client_id
             for each in results
@@ -389,7 +396,3 @@ class JobQueue:
 
     def _lease_end(self, now: int) -> int:
         return now + round(self.lease_seconds * 1000)
-
-
-def _next_width(width: int, *, lost: bool) -> int:
-    return min(width + 1, _WIDEST) if lost else max(width - 1, 0)

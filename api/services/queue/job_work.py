@@ -5,12 +5,19 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from api.models.charge import Bill
+from api.models.job_fields import ServiceClass
 from api.models.metrics import Metrics
 from utilities import payload
 from utilities.cosmos_connector import ObjectId
 
 # The operation of the jobs that runs are made of.
 RUN_OPERATION = "optimize"
+# Those of the runs on datasets beside them.
+RUN_OPERATIONS = frozenset({RUN_OPERATION, "evaluate", "judge", "reflect"})
+_BULK = ServiceClass.BULK
+_CLASSES: Mapping[str | None, ServiceClass] = {
+    each.value: each for each in ServiceClass
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +75,7 @@ class ClaimedJob:
     spent: str | None = None
     # After this time (ms) it is not started any more.
     expires_at: int | None = None
+    service_class: ServiceClass = ServiceClass.BULK
     # What earlier tries were charged with: see `api.models.charge`.
     charged: str | None = None
     # Takes what the calls of this try are charged with.
@@ -82,7 +90,7 @@ class ClaimedJob:
     @property
     def run_notes(self) -> Mapping[str, Any]:
         """What a run has noted on its job."""
-        if self.operation != RUN_OPERATION or self.client_reference is None:
+        if self.operation not in RUN_OPERATIONS or not self.client_reference:
             return {}
         notes = payload.load(self.client_reference)
         return notes if isinstance(notes, dict) else {}
@@ -120,6 +128,7 @@ class ClaimedJob:
             client_reference=document.get("clientReference"),
             spent=document.get("spent"),
             expires_at=document.get("expiresAt"),
+            service_class=_CLASSES.get(document.get("serviceClass"), _BULK),
             charged=document.get("charged"),
         )
 
@@ -270,6 +279,7 @@ _OPTIONAL: Mapping[str, type] = {
     "spent": str,
     "expiresAt": int,
     "charged": str,
+    "serviceClass": str,
 }
 
 

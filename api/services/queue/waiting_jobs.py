@@ -15,17 +15,20 @@ Jobs that cannot be claimed must cost nothing, however many there are:
 import threading
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from api.models.job_fields import ServiceClass
 from api.models.job_status import JobStatus
 from api.models.worker_models import WorkerConfig
+from api.services.queue.queue_order import QUEUE_ORDER, ranks_of
 from api.services.shared import client_reference
 from utilities.clock import Clock
 from utilities.cosmos_connector import Document, Documents, ObjectId
 
 # Later than any time: a deleted job is not read by claims either.
 NEVER = 2**53 - 1
-QUEUE_ORDER = [("priority", 1), ("sequence", 1)]
+# How far ahead a claim looks at most, in blocks, as a power of two.
+_WIDEST = 3
 # Due jobs that are promoted by one update.
 _PROMOTED_AT_ONCE = 500
 _PROMOTED_EVERY_MS = 1000
@@ -49,8 +52,26 @@ class _Models:
     read_at: int
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which waiting jobs a claim is for.
+
+    None of them is of an `unavailable` model; with a class, all are of it.
+    """
+
+    client_id: str
+    config: WorkerConfig
+    unavailable: Collection[str] = ()
+    service_class: ServiceClass | None = None
+
+    @property
+    def bulk(self) -> "Wanted":
+        """The same, of bulk jobs only."""
+        return replace(self, service_class=ServiceClass.BULK)
+
+
 class WaitingJobs:
-    """Finds the ids of waiting jobs, first by priority, then by age."""
+    """Finds the ids of waiting jobs, in the order of their ranks."""
 
     def __init__(self, documents: Documents, clock: Clock) -> None:
         self._documents = documents
@@ -59,23 +80,16 @@ class WaitingJobs:
         self._promoted: dict[str, int] = {}
         self._models: dict[str, _Models] = {}
 
-    async def ids(
-        self,
-        client_id: str,
-        config: WorkerConfig,
-        limit: int,
-        unavailable: Collection[str] = (),
-    ) -> list[ObjectId]:
-        """Return up to `limit`; none is of an `unavailable` model."""
-        if config.model_filter in unavailable:
+    async def ids(self, wanted: Wanted, limit: int) -> list[ObjectId]:
+        """Return up to `limit` ids of jobs that may be claimed."""
+        client_id = wanted.client_id
+        if wanted.config.model_filter in wanted.unavailable:
             return []
         now = self._clock()
         if abs(now - self._promoted.get(client_id, 0)) >= _PROMOTED_EVERY_MS:
             await self._promote(client_id, now)
         while True:
-            found = await self._find(
-                client_id, config, now, limit, unavailable
-            )
+            found = await self._find(wanted, now, limit)
             done = self._promoted.get(client_id) == now
             if len(found) >= limit or done:
                 return found
@@ -83,16 +97,13 @@ class WaitingJobs:
                 return found
 
     async def _find(
-        self,
-        client_id: str,
-        config: WorkerConfig,
-        now: int,
-        limit: int,
-        unavailable: Collection[str],
+        self, wanted: Wanted, now: int, limit: int
     ) -> list[ObjectId]:
+        client_id, config = wanted.client_id, wanted.config
         where: Document = {
             **_waiting(client_id),
             "deferredUntil": None,
+            **ranks_of(wanted.service_class),
             "availableAt": {"$lte": now},
             **client_reference.filter_of(config.client_reference_filters),
         }
@@ -100,8 +111,10 @@ class WaitingJobs:
             where["operation"] = {"$eq": config.operation_filter}
         if config.model_filter is not None:
             where["model"] = {"$eq": config.model_filter}
-        elif unavailable:
-            where["model"] = await self._available(client_id, unavailable)
+        elif wanted.unavailable:
+            where["model"] = await self._available(
+                client_id, wanted.unavailable
+            )
         found = await self._documents.find(
             where, sort=QUEUE_ORDER, limit=limit, fields=["_id"]
         )
@@ -201,6 +214,11 @@ class Picked:
         finally:
             with self._lock:
                 self._ids.difference_update(ids)
+
+
+def next_width(width: int, *, lost: bool) -> int:
+    """Give how far the next claim looks, after one that lost jobs or not."""
+    return min(width + 1, _WIDEST) if lost else max(width - 1, 0)
 
 
 def _waiting(client_id: str) -> Document:

@@ -1,11 +1,15 @@
 """Runs: rules and ownership, and the store of those that advance them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
 from api.core.errors import ConflictError, NotFoundError, RuleError
+from api.models.metric_models import judges_of
+from api.models.optimization_models import DatasetRunCreate, RunCandidate
+from api.models.prompt_models import PromptStatus, PromptUpdate
 from api.models.run_models import (
     FinishReason,
     ModelRun,
@@ -13,17 +17,20 @@ from api.models.run_models import (
     RunCreate,
     RunStatus,
 )
+from api.services.datasets.dataset_service import DatasetService
 from api.services.jobs.job_service import JobService
 from api.services.models.model_service import ModelService
 from api.services.prompts.prompt_service import PromptService
-from api.services.runs import stored_runs
+from api.services.runs import dataset_runs, run_limits, stored_runs
+from api.services.runs.run_jobs import RunJobs
+from api.services.runs.run_waves import RunWaves
 from api.services.shared.caller import Caller
 from api.services.shared.endings import NO_ENDINGS, EndingKind, Endings
 from api.services.shared.paging import Page, PageRequest, fetch_page
 from api.services.shared.repository import Repository, object_id
 from utilities import payload
 from utilities.cosmos_connector import Document, Documents, ObjectId
-from utilities.signals import RUNS_CHANGED, Signals
+from utilities.signals import RUNS_CHANGED, Signals, run_changed
 
 # A step of a run takes longer than a look at it.
 _SWITCH_ATTEMPTS = 5
@@ -41,6 +48,15 @@ _CANCELLABLE = (
 log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class OnDatasets:
+    """What only runs on a dataset need."""
+
+    datasets: DatasetService
+    jobs: RunJobs
+    waves: RunWaves
+
+
 class RunService:
     """What clients and the administrator do with runs."""
 
@@ -51,6 +67,7 @@ class RunService:
         prompts: PromptService,
         jobs: JobService,
         signals: Signals,
+        on_datasets: OnDatasets,
         endings: Endings = NO_ENDINGS,
     ) -> None:
         self._documents = documents
@@ -60,6 +77,10 @@ class RunService:
         self._prompts = prompts
         self._jobs = jobs
         self._signals = signals
+        self.on_datasets = on_datasets
+        self._datasets = on_datasets.datasets
+        self._run_jobs = on_datasets.jobs
+        self._waves = on_datasets.waves
 
     async def create(self, request: RunCreate, caller: Caller) -> Run:
         """Begin a run; its jobs need a running worker of the client.
@@ -88,6 +109,73 @@ class RunService:
         run = await self._runs.add(document)
         self._signals.publish(RUNS_CHANGED)
         return run
+
+    async def create_on_dataset(
+        self, request: DatasetRunCreate, caller: Caller
+    ) -> Run:
+        """Begin a run on a dataset; its jobs need a running worker too.
+
+        Raises:
+            RuleError: a dataset, model or prompt it names does not exist.
+        """
+        client_id = caller.require_client()
+        judges = [judge for _, judge in judges_of(request.metric)]
+        models = {*request.working_models, *(each.model for each in judges)}
+        if request.meta_model is not None:
+            models.add(request.meta_model)
+        prompts = {
+            *request.initial_working_prompt_ids,
+            *(each.prompt_id for each in judges),
+        }
+        if request.meta_prompt_id is not None:
+            prompts.add(request.meta_prompt_id)
+        await self._check(models, prompts, client_id)
+        try:
+            dataset = await self._datasets.get(
+                request.dataset_id, Caller(client_id)
+            )
+        except NotFoundError:
+            raise RuleError(
+                f"the dataset {request.dataset_id!r} was not found"
+            ) from None
+        warnings = run_limits.warnings(request, dataset)
+        document = dataset_runs.new_run(request, client_id, warnings)
+        run = await self._runs.add(document)
+        self._signals.publish(RUNS_CHANGED)
+        return run
+
+    async def candidates(
+        self, run_id: str, caller: Caller, page: PageRequest
+    ) -> Page[RunCandidate]:
+        """List the prompts that a run has tried.
+
+        Raises:
+            NotFoundError: there is no such run.
+        """
+        run = await self.get(run_id, caller)
+        return await self._waves.page_of_candidates(run.run_id, caller, page)
+
+    async def publish(self, run_id: str, caller: Caller) -> Run:
+        """Make the best prompts of a run PUBLISHED; safe to repeat.
+
+        Raises:
+            RuleError: the run has not ended, or has no best prompts.
+        """
+        run = await self.get(run_id, caller)
+        if run.status is not RunStatus.COMPLETED or not run.best_prompt_ids:
+            raise RuleError(
+                "Only a run on a dataset that is COMPLETED can be published"
+            )
+        owner = Caller(run.client_id)
+        published = PromptUpdate(status=PromptStatus.PUBLISHED)
+        for prompt_id in run.best_prompt_ids:
+            prompt = await self._prompts.get(prompt_id, owner)
+            # A public prompt belongs to the administrator.
+            if prompt.status is not PromptStatus.PUBLISHED:
+                await self._prompts.update(prompt_id, published, owner)
+        return await self._runs.change(
+            run_id, caller.own, lambda _: {"published": True}, repeatable=True
+        )
 
     async def page(
         self, caller: Caller, status: RunStatus | None, page: PageRequest
@@ -137,6 +225,14 @@ class RunService:
         run = await self.get(run_id, caller)
         await self._runs.remove(run_id, caller.own)
         await self._cancel_job(run)
+        if run.dataset_id is not None:
+            await self._waves.erase(run.run_id)
+
+    async def running_one(self, run_id: str) -> Run | None:
+        """Return a run if it is running, for the orchestrator."""
+        where = {"_id": ObjectId(run_id), "status": RunStatus.RUNNING}
+        document = await self._documents.find_one(where)
+        return await self._read_or_end(document) if document else None
 
     async def running(self) -> Sequence[Run]:
         """Return every client's running runs, for the orchestrator.
@@ -144,13 +240,27 @@ class RunService:
         A run whose document cannot be read is ended: it becomes FAILED.
         """
         found = await self._documents.find({"status": RunStatus.RUNNING})
-        runs = []
+        read = [await self._read_or_end(document) for document in found]
+        return [run for run in read if run is not None]
+
+    async def cancel_left(self, run_id: str) -> None:
+        """Cancel jobs that were queued while their run was cancelled."""
+        found = await self._documents.find_all({"_id": ObjectId(run_id)})
         for document in found:
-            try:
-                runs.append(Run.from_document(document))
-            except (ValueError, TypeError, KeyError) as error:
-                await self._end_unreadable(document, error)
-        return runs
+            deleted = document["_metadata"]["isDeleted"]
+            if document.get("datasetId") is None:
+                continue
+            if deleted or document["status"] == RunStatus.CANCELLED:
+                await self._run_jobs.cancel_waiting(
+                    run_id, document["clientId"]
+                )
+
+    async def _read_or_end(self, document: Document) -> Run | None:
+        try:
+            return Run.from_document(document)
+        except (ValueError, TypeError, KeyError) as error:
+            await self._end_unreadable(document, error)
+            return None
 
     async def _end_unreadable(
         self, document: Document, error: Exception
@@ -225,6 +335,9 @@ class RunService:
             await self._endings.expect(EndingKind.RUN, [(client_id, run_id)])
 
     async def _cancel_job(self, run: Run) -> None:
+        if run.dataset_id is not None:
+            await self._run_jobs.cancel_waiting(run.run_id, run.client_id)
+            self._signals.publish(run_changed(run.run_id))
         if run.current_job_id is None:
             return
         # One that has run was paid for: it stays in every sum.
@@ -240,13 +353,18 @@ class RunService:
             request.eval_model,
             request.meta_model,
         }
-        if gone := await self._models.missing(models):
-            raise RuleError(f"the model {min(gone)!r} was not found")
         prompts = {
             *request.initial_working_prompt_ids,
             request.eval_prompt_id,
             request.meta_prompt_id,
         }
+        await self._check(models, prompts, client_id)
+
+    async def _check(
+        self, models: set[str], prompts: set[str], client_id: str
+    ) -> None:
+        if gone := await self._models.missing(models):
+            raise RuleError(f"the model {min(gone)!r} was not found")
         if gone := await self._prompts.missing(prompts, client_id):
             raise RuleError(f"the prompt {min(gone)!r} was not found")
 

@@ -9,6 +9,7 @@ import structlog
 
 from api.core.errors import NotFoundError, ProviderFailedError, RuleError
 from api.models.charge import Bill, dump_charged
+from api.models.job_fields import ServiceClass
 from api.models.model_models import ModelWithKey
 from api.models.stream_models import (
     DateRange,
@@ -28,7 +29,7 @@ from api.services.calls.live_stream import (
     StreamLimits,
 )
 from api.services.calls.model_access import ModelAccess
-from api.services.calls.model_call import Account, CallClass, ModelCall
+from api.services.calls.model_call import Account, ModelCall
 from api.services.calls.model_caller import Admits, ModelCaller
 from api.services.models.model_service import ModelService
 from api.services.monitoring.observer import NOBODY, Observer
@@ -145,7 +146,7 @@ class StreamService:
                 account=Account(
                     document["clientId"],
                     STREAM,
-                    call_class=CallClass.INTERACTIVE,
+                    service_class=ServiceClass.INTERACTIVE,
                 ),
                 bill=bill,
             ),

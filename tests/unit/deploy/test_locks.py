@@ -18,6 +18,7 @@ _LOCKS = {
     ]["local-llm"],
     "requirements-dev.lock": _PROJECT["dependency-groups"]["dev"],
     "requirements-build.lock": _PROJECT["dependency-groups"]["build"],
+    "requirements-browser.lock": _PROJECT["dependency-groups"]["browser"],
     "requirements-tools.lock": [
         requirement
         for group in ("fuzz", "bench", "sbom")

@@ -63,6 +63,8 @@ def test_every_module_is_in_it(installed: Path) -> None:
         for path in (ROOT / package).rglob("*.py")
     }
     modules |= {Path("config.py"), Path("main_app.py")}
+    templates = ROOT / "llm_optimizers/report/templates"
+    modules |= {path.relative_to(ROOT) for path in templates.iterdir()}
     assert {m for m in modules if not (installed / m).is_file()} == set()
 
 

@@ -41,6 +41,7 @@ from llm_sdks.conversation import (
     ToolDefinition,
     ToolResult,
 )
+from llm_sdks.formats.allowances import headers_of_answer
 from llm_sdks.registry import SdkRegistry
 from llm_sdks.usage import Usage
 from tests.support.questions import MESSAGE, events, gemini, question
@@ -568,3 +569,27 @@ async def test_a_plain_plug_in_refuses_by_name(
         await Plain().converse(asked)
     with pytest.raises(errors.ConfigurationError, match=what):
         _ = [event async for event in Plain().converse_stream(asked)]
+
+
+def _limited(response: web.Response) -> web.Response:
+    response.headers["x-ratelimit-limit-requests"] = "5"
+    return response
+
+
+async def test_what_is_left_of_a_limit_is_told(provider: Recorder) -> None:
+    choice = {"message": {"content": "yes"}, "finish_reason": "stop"}
+    chunk = _chunk({"content": "yes"}, "stop")
+    seen: list[str | None] = []
+    listening = headers_of_answer.set(
+        lambda headers: seen.append(headers.get("x-ratelimit-limit-requests"))
+    )
+    try:
+        provider.answer = lambda _: _limited(
+            web.json_response({"choices": [choice]})
+        )
+        await converse("OpenAI", talk(provider))
+        provider.answer = lambda _: _limited(events(chunk))
+        await listen("OpenAI", talk(provider))
+    finally:
+        headers_of_answer.reset(listening)
+    assert seen == ["5", "5"]

@@ -101,6 +101,28 @@ async def test_embeddings_of_openais_format(
     assert provider.headers[0]["idempotency-key"] == "k-1"
 
 
+async def test_embeddings_of_a_server_without_base64(
+    provider: Recorder,
+) -> None:
+    def serve(body: dict[str, Any]) -> web.Response:
+        if "encoding_format" in body:
+            problem = {"message": "Unknown field: encoding_format"}
+            return web.json_response({"error": problem}, status=422)
+        return web.json_response(_answer(*VECTORS))
+
+    provider.answer = serve
+    assert _lists(await embed("OpenAI", _request(provider))) == VECTORS
+    assert len(provider.bodies) == 2
+
+
+async def test_other_refusals_are_not_tried_again(provider: Recorder) -> None:
+    problem = {"error": {"message": "dimensions is not supported"}}
+    provider.answer = lambda _: web.json_response(problem, status=400)
+    with pytest.raises(errors.BadRequestError, match="dimensions"):
+        await embed("OpenAI", _request(provider, dimensions=2))
+    assert len(provider.bodies) == 1
+
+
 @pytest.mark.parametrize("model", ["theirs", "gemini-embedding-2"])
 async def test_embeddings_of_gemini(provider: Recorder, model: str) -> None:
     provider.answer = lambda _: web.json_response(

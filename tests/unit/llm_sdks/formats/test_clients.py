@@ -7,6 +7,7 @@ import anthropic
 import openai
 import pytest
 from aiohttp import web
+from pydantic import BaseModel
 
 from llm_sdks.answers import (
     Answer,
@@ -14,13 +15,14 @@ from llm_sdks.answers import (
     ThinkingOut,
     events_of,
 )
-from llm_sdks.conversation import ToolCall
+from llm_sdks.conversation import Conversation, Message, ToolCall
+from llm_sdks.errors import BadRequestError
 from llm_sdks.formats import (
     anthropic_api,
     openai_chat_api,
     openai_responses_api,
 )
-from llm_sdks.formats.api import Head, Problem
+from llm_sdks.formats.api import Head, Problem, problem_of
 from llm_sdks.usage import Usage
 from tests.support.recorder import Recorder, recorder
 from tests.support.talks import LOGPROBS
@@ -196,3 +198,128 @@ async def test_the_libraries_know_the_errors(
     )
     with pytest.raises(anthropic.RateLimitError, match=r"Wait\."):
         await of_anthropic.messages.create(**MESSAGE)
+
+
+async def test_openais_answers_can_be_sent_back(
+    server: Recorder, of_openai: openai.AsyncOpenAI
+) -> None:
+    tool: Any = openai.pydantic_function_tool(Weather, name="weather")
+    server.answer = lambda _: _stream(openai_chat_api.StreamWriter(HEAD))
+    async with of_openai.chat.completions.stream(
+        **ASK, tools=[tool]
+    ) as stream:
+        streamed = (await stream.get_final_completion()).choices[0].message
+    server.answer = lambda _: web.json_response(
+        openai_chat_api.write(ANSWER, HEAD)
+    )
+    whole = (await of_openai.chat.completions.create(**ASK)).choices[0].message
+    forms: list[Any] = [streamed, whole, whole.model_dump()]
+    for message in forms:
+        await of_openai.chat.completions.create(
+            model="m", messages=[*ASK["messages"], message], tools=[tool]
+        )
+        asked = openai_chat_api.read(server.bodies[-1])
+        assert _said(asked.conversation.messages[1]) == SAID
+
+
+async def test_openais_responses_can_be_sent_back(
+    server: Recorder, of_openai: openai.AsyncOpenAI
+) -> None:
+    tool: Any = {
+        **openai.pydantic_function_tool(Weather, name="weather")["function"],
+        "type": "function",
+    }
+    server.answer = lambda _: _stream(openai_responses_api.StreamWriter(HEAD))
+    async with of_openai.responses.stream(**RESPONSE, tools=[tool]) as stream:
+        streamed = await stream.get_final_response()
+    server.answer = lambda _: web.json_response(
+        openai_responses_api.write(ANSWER, HEAD)
+    )
+    whole = await of_openai.responses.create(**RESPONSE)
+    for found in (streamed, whole):
+        items: Any = found.output
+        await of_openai.responses.create(
+            model="m", input=[{"role": "user", "content": "Hi"}, *items]
+        )
+        asked = openai_responses_api.read(server.bodies[-1])
+        assert _said(asked.conversation.messages[1]) == SAID
+
+
+async def test_anthropics_answers_can_be_sent_back(
+    server: Recorder, of_anthropic: anthropic.AsyncAnthropic
+) -> None:
+    server.answer = lambda _: _stream(anthropic_api.StreamWriter(HEAD))
+    async with of_anthropic.messages.stream(**MESSAGE) as stream:
+        streamed = await stream.get_final_message()
+    server.answer = lambda _: web.json_response(
+        anthropic_api.write(ANSWER, HEAD)
+    )
+    whole = await of_anthropic.messages.create(**MESSAGE)
+    for found in (streamed, whole):
+        content: Any = found.content
+        turn: Any = {"role": "assistant", "content": content}
+        await of_anthropic.messages.create(
+            model="m", max_tokens=5, messages=[*ASK["messages"], turn]
+        )
+        asked = anthropic_api.read(server.bodies[-1])
+        assert _said(asked.conversation.messages[1]) == SAID
+
+
+@anthropic.beta_async_tool
+async def weather(city: str) -> str:
+    """Tell the weather.
+
+    Args:
+        city: The city's name.
+    """
+    return f"It is sunny in {city}."
+
+
+@anthropic.beta_async_tool
+async def time() -> str:
+    """Tell the time."""
+    return "It is noon."
+
+
+async def test_anthropics_tool_runner_does_without_threads(
+    server: Recorder, of_anthropic: anthropic.AsyncAnthropic
+) -> None:
+    asked: list[Conversation] = []
+
+    def serve(body: Any) -> web.Response:
+        try:
+            asked.append(anthropic_api.read(body).conversation)
+        except BadRequestError as error:
+            problem = problem_of(error)
+            return web.json_response(
+                anthropic_api.write_error(problem),
+                status=anthropic_api.status_of(problem),
+            )
+        done = Answer((TextOut("It is sunny."),))
+        answer = ANSWER if len(asked) == 1 else done
+        return web.json_response(anthropic_api.write(answer, HEAD))
+
+    server.answer = serve
+    runner = of_anthropic.beta.messages.tool_runner(
+        **MESSAGE, tools=[weather, time]
+    )
+    last = await runner.until_done()
+    assert last.content[0].to_dict()["text"] == "It is sunny."
+    assert [each.name for each in asked[0].tools] == ["weather", "time"]
+    *_, results = asked[1].messages
+    assert [each.text for each in results.tool_results] == [
+        "It is sunny in Rome.",
+        "It is noon.",
+    ]
+
+
+SAID = ("Wait.", [("c1", "weather"), ("c2", "time")])
+
+
+class Weather(BaseModel):
+    city: str
+
+
+def _said(message: Message) -> tuple[str, list[tuple[str, str]]]:
+    calls = [(each.id, each.name) for each in message.tool_calls]
+    return message.text, calls

@@ -66,6 +66,7 @@ def test_everything_comes_out_once(
 ) -> None:
     queue = FairQueue[tuple[int, str]](lambda client: WEIGHTS[client])
     waiting: dict[tuple[int, str], Turn] = {}
+    before = 0
     for number, (action, client, is_urgent) in enumerate(steps):
         turn = Turn(client, is_urgent)
         if action == "push":
@@ -74,7 +75,10 @@ def test_everything_comes_out_once(
         elif action == "pop" and waiting:
             taken = queue.pop()
             urgent = [t for t in waiting.values() if t.is_urgent]
-            assert waiting[taken].is_urgent or not urgent
+            # Every twentieth turn is a bulk call's.
+            passed = 0 if waiting[taken].is_urgent else len(urgent)
+            before += bool(passed)
+            assert before <= 1 + number / 20
             own = [n for n, t in waiting.items() if t == waiting[taken]]
             assert taken == min(own)
             del waiting[taken]
@@ -86,3 +90,25 @@ def test_everything_comes_out_once(
         assert len(queue) == len(waiting)
         mine = [n for n, t in waiting.items() if t.client_id == client]
         assert queue.count(client) == len(mine)
+
+
+def test_a_flood_of_urgent_calls_leaves_others_every_twentieth_turn() -> None:
+    queue = FairQueue[str]()
+    for _ in range(1000):
+        queue.push(Turn("a", is_urgent=True), "urgent")
+        queue.push(Turn("b"), "bulk")
+    taken = [queue.pop() for _ in range(400)]
+    assert taken.count("bulk") == 20
+    assert "bulk" not in taken[:19]
+
+
+def test_turns_are_not_saved_up_while_nothing_else_waits() -> None:
+    queue = FairQueue[str]()
+    for _ in range(500):
+        queue.push(Turn("a", is_urgent=True), "urgent")
+    for _ in range(400):
+        queue.pop()
+    queue.push(Turn("b"), "bulk")
+    assert [queue.pop() for _ in range(19)] == ["urgent"] * 19
+    assert queue.waits(bulk=False)
+    assert queue.urgent_total == 81

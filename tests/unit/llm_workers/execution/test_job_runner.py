@@ -1,7 +1,7 @@
 """What a worker holds beyond its places; the rest is tested as a whole."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 from bson import ObjectId
 
+from api.models.job_fields import ServiceClass
 from api.models.metrics import Metrics
 from api.models.worker_models import WorkerConfig
 from api.services.limits.claims import ClaimGuard
@@ -40,6 +41,8 @@ class _Rig:
 
     def __init__(self, jobs: int) -> None:
         self.waiting = [_job() for _ in range(jobs)]
+        self.urgent: list[ClaimedJob] = []
+        self.begun: Callable[[ClaimedJob], None] = lambda _: None
         self.given = asyncio.Event()
         self.running: list[asyncio.Event] = []
         self.results: list[Result] = []
@@ -76,13 +79,17 @@ class _Rig:
     async def canceled(self, _tokens: object) -> Canceled:
         return self.canceled_now
 
-    async def claim(self, *_: object) -> Sequence[ClaimedJob]:
+    async def claim(self, *given: object) -> Sequence[ClaimedJob]:
+        if given[-1] is ServiceClass.INTERACTIVE:
+            urgent, self.urgent = self.urgent, []
+            return urgent
         # As if a great many were expected to end during the claim.
         jobs, self.waiting = self.waiting, []
         self.given.set()
         return jobs
 
-    async def _answer(self, _job: ClaimedJob) -> Succeeded:
+    async def _answer(self, job: ClaimedJob) -> Succeeded:
+        self.begun(job)
         self.running.append(may_end := asyncio.Event())
         await may_end.wait()
         return Succeeded("{}", Metrics())
@@ -194,11 +201,35 @@ def test_every_job_that_was_put_back_is_looked_for_when_it_is_due(
     assert runner._wait_seconds(free=1) == 10
 
 
-def test_without_a_free_place_nothing_is_looked_for(
+def test_without_a_free_place_only_interactive_jobs_are_looked_for(
     runner: JobRunner,
 ) -> None:
     runner._remember_due(0.0)
-    assert runner._wait_seconds(free=0) is None
+    assert runner._wait_seconds(free=0) == 1.0
+
+
+async def test_a_full_worker_claims_interactive_jobs_which_begin_next() -> (
+    None
+):
+    rig = _Rig(jobs=6)
+    begun: list[ClaimedJob] = []
+    rig.begun = begun.append
+    task = await _run(rig)
+    person = replace(_job(), service_class=ServiceClass.INTERACTIVE)
+    rig.urgent.append(person)
+    rig.runner.wake()
+    await _until(lambda: not rig.urgent)
+    rig.running[0].set()
+    await _until(lambda: len(begun) == CONCURRENCY + 1)
+    assert begun[-1] is person
+    # The next place is kept for another one, now that they come.
+    rig.running[-1].set()
+    rig.urgent.append(replace(person, job_id=ObjectId()))
+    rig.runner.wake()
+    await _until(lambda: len(begun) == CONCURRENCY + 2)
+    assert begun[-1].service_class is ServiceClass.INTERACTIVE
+    rig.runner.stop()
+    await task
 
 
 async def test_a_canceled_job_is_stopped_and_its_place_is_used() -> None:

@@ -201,9 +201,9 @@ async def test_what_comes_while_storing_is_stored_next(bench: Bench) -> None:
 
 async def test_a_bulk_has_a_limit(bench: Bench) -> None:
     async with bench.running():
-        results = bench.put(201)
+        results = bench.put(401)
         await bench.emptied()
-    assert [len(batch) for batch in bench.queue.batches] == [100, 100, 1]
+    assert [len(batch) for batch in bench.queue.batches] == [200, 200, 1]
     assert bench.queue.stored == results
 
 

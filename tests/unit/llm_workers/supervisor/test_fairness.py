@@ -3,6 +3,7 @@
 import itertools
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from math import inf
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,7 +18,7 @@ from llm_workers.supervisor.fairness import (
 from tests.support.examples import examples
 
 TIMES = FairnessTimes(idle=1.0, time_slice=3.0)
-NEVER = FairnessTimes(idle=1.0, time_slice=float("inf"))
+NEVER = FairnessTimes(idle=1.0, time_slice=inf, client_slice=inf)
 
 
 @dataclass
@@ -32,6 +33,7 @@ class World:
     waiting: list[Slot] = field(default_factory=list)
     rotation: Rotation = field(default_factory=Rotation)
     moves: int = 0
+    weights: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         slots = [Slot(worker_id, 1) for worker_id in self.clients]
@@ -48,7 +50,11 @@ class World:
         }
         waiting = [slot.worker_id for slot in self.waiting]
         pairs = [(one, self.clients[one]) for one in waiting]
-        shares = Shares(self.held, self.clients)
+        shares = Shares(
+            self.held,
+            self.clients,
+            lambda client: self.weights.get(client, 1.0),
+        )
         for worker_id in self.rotation.order(pairs)[:asked]:
             has_work = self.busy[worker_id]
             self.rotation.asked(worker_id, has_work=has_work)
@@ -176,3 +182,35 @@ def test_everybody_is_asked_within_a_full_turn(
             rotation.asked(worker_id, has_work=True)
             asked.add(worker_id)
     assert asked == {worker_id for worker_id, _ in waiting}
+
+
+def test_threads_follow_the_weights() -> None:
+    clients = {f"{client}-{n}": client for client in "abc" for n in range(20)}
+    world = World(14, clients, dict.fromkeys(clients, True))
+    world.weights = {"a": 4.0, "b": 2.0}
+    for _ in range(40):
+        world.second(NEVER)
+    assert world.threads_by_client() == {"a": 8, "b": 4, "c": 2}
+
+
+@given(
+    st.sampled_from([0.01, 0.5, 1.0, 100.0]),
+    st.sampled_from([0.01, 1.0, 100.0]),
+    st.integers(2, 10),
+)
+def test_whatever_the_weights_a_client_without_threads_gets_one(
+    mine: float, other: float, threads: int
+) -> None:
+    clients = {f"a-{n}": "a" for n in range(10)} | {"b-0": "b"}
+    world = World(threads, clients, dict.fromkeys(clients, True))
+    world.weights = {"a": other, "b": mine}
+    world.second(NEVER)
+    assert world.threads_by_client()["b"] == 1
+
+
+def test_a_client_without_threads_waits_for_no_whole_time_slice() -> None:
+    clients = {"a": "a", "b": "b"}
+    world = World(1, clients, dict.fromkeys(clients, True))
+    times = replace(TIMES, time_slice=inf, client_slice=0.5)
+    world.second(times)
+    assert world.threads_by_client() == {"b": 1}

@@ -55,6 +55,18 @@ async def state_of(clients: ClientManager) -> tuple[Indexes, list[Any]]:
     return indexes, steps
 
 
+async def test_indexes_that_have_been_replaced_are_gone(
+    clients: ClientManager,
+) -> None:
+    # Each would cost every write of a job.
+    await migrate(clients)
+    indexes, _ = await state_of(clients)
+    keys = [tuple(dict(key)) for key, _ in indexes["jobs"].values()]
+    assert not [each for each in keys if "priority" in each]
+    claims = ("clientId", "status", "deferredUntil", "rank", "sequence")
+    assert claims in keys
+
+
 async def test_every_step_is_made_once_and_recorded(
     clients: ClientManager, events: Events
 ) -> None:
@@ -164,7 +176,7 @@ async def test_what_must_be_unique_is(
 @pytest.mark.parametrize(
     ("collection", "fields"),
     [
-        ("jobs", ["clientId", "status", "priority", "sequence"]),
+        ("jobs", ["clientId", "status", "deferredUntil", "rank", "sequence"]),
         ("jobs", ["clientId", "sequence"]),
         ("jobs", ["leaseToken"]),
         ("jobs", ["status", "leaseExpiresAt"]),

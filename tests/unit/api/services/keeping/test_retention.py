@@ -80,6 +80,12 @@ async def test_what_ended_long_ago_goes_and_the_rest_stays(
         "runs": [document(mine, "FAILED", 9), document(mine, "RUNNING", 99)],
         "webhook_deliveries": [document(mine, "PENDING", 100)],
     }
+    # They go with the run whose id they have, whatever their age.
+    for name in ("run_waves", "run_candidates"):
+        old[name], kept[name] = [
+            [document(mine, "", 0) | {"runId": str(runs[0]["_id"])}]
+            for runs in (old["runs"], kept["runs"])
+        ]
     for name, gone in old.items():
         raw = Documents(clients, name).raw
         await raw.insert_many([*gone, *kept[name]])

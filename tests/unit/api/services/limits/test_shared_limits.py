@@ -2,156 +2,24 @@
 
 import asyncio
 import contextlib
-from bisect import bisect_left
 from collections import Counter
-from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
 
-from api.models.limit_models import CallLimits
-from api.models.model_models import CostInput, ModelWithKey
-from api.services.calls.model_call import (
-    Account,
-    CallClass,
-    CallProgress,
-    ModelCall,
-)
-from api.services.limits.admission import NotAdmittedError
-from api.services.limits.limit_keeper import LimitKeeper
+from api.models.job_fields import ServiceClass
+from api.services.calls.model_call import Account, CallProgress, ModelCall
 from api.services.limits.limit_stage import LimitStage
 from api.services.limits.limit_store import LimitStore
 from api.services.limits.limiter import Limiter
-from api.services.shared.client_states import ClientStates
 from llm_sdks import errors
 from llm_sdks.usage import Usage
+from tests.support.limit_world import BULK, Provider, World, limited
 from tests.support.virtual_time import (
     VirtualLoop,
     run_virtually,
     virtual_clock,
 )
-from utilities.cosmos_connector import Documents
-from utilities.store.in_memory import InMemoryClientManager
-
-BULK = Account("client")
-MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-def limited(**limits: int) -> ModelWithKey:
-    return ModelWithKey(
-        model_id="m1",
-        name="m",
-        sdk="test",
-        key="K",
-        cost=CostInput(input=0, output=0),
-        limits=CallLimits(**limits),
-        metadata={"createdAt": MOMENT, "updatedAt": MOMENT},
-    )
-
-
-class Provider:
-    """Notes when calls begin, and how many run at once."""
-
-    def __init__(self) -> None:
-        self.began: list[float] = []
-        self.by_process: Counter[str] = Counter()
-        self.running = self.most = 0
-
-    def within(self, seconds: float) -> int:
-        """Return the most calls of any such time."""
-        times = self.began
-        return max(
-            bisect_left(times, start + seconds) - position
-            for position, start in enumerate(times)
-        )
-
-    def between(self, start: float, end: float) -> int:
-        return bisect_left(self.began, end) - bisect_left(self.began, start)
-
-
-class World:
-    """A database and a provider, and processes that come and go."""
-
-    def __init__(self, model: ModelWithKey) -> None:
-        self.clients = InMemoryClientManager()
-        self.model = model
-        self.provider = Provider()
-        self.refused = 0
-
-    @contextlib.asynccontextmanager
-    async def process(
-        self, name: str, latency: float = 0.5, account: Account = BULK
-    ) -> AsyncIterator["Process"]:
-        """Run a process with as many callers as it may claim jobs for."""
-        documents = Documents(self.clients, "call_limits", virtual_clock)
-        limiter = Limiter(LimitStore(documents), name, virtual_clock)
-        states = ClientStates(
-            Documents(self.clients, "clients", virtual_clock)
-        )
-        keeper = LimitKeeper(limiter, states, virtual_clock)
-        process = Process(self, name, limiter, latency, account)
-        async with asyncio.TaskGroup() as tasks:
-            running = [
-                tasks.create_task(keeper.run()),
-                tasks.create_task(process.claim()),
-            ]
-            yield process
-            for task in (*running, *process.calls):
-                task.cancel()
-
-
-class Process:
-    """Claims jobs as workers do, and makes their calls."""
-
-    def __init__(
-        self,
-        world: World,
-        name: str,
-        limiter: Limiter,
-        latency: float,
-        account: Account,
-    ) -> None:
-        self.world, self.name, self.limiter = world, name, limiter
-        self.latency, self.account = latency, account
-        self.stage = LimitStage(limiter, virtual_clock)
-        self.usage: Usage | None = None
-        self.calls: set[asyncio.Task[None]] = set()
-
-    async def claim(self) -> None:
-        """Look for jobs five times a second, without end."""
-        await self.call()
-        while True:
-            (share,) = self.limiter.shares(self.account.client_id)
-            for _ in range(share.take(200)):
-                task = asyncio.create_task(self.call())
-                self.calls.add(task)
-                task.add_done_callback(self.calls.discard)
-            await asyncio.sleep(share.wait)
-
-    async def call(
-        self,
-        account: Account | None = None,
-        error: BaseException | None = None,
-    ) -> None:
-        """Make one call."""
-        world = self.world
-        call = ModelCall(world.model, "", "", 0, account=account or BULK)
-        try:
-            admitted = await self.stage.admit(call)
-        except NotAdmittedError:
-            world.refused += 1
-            return
-        provider = world.provider
-        provider.began.append(asyncio.get_running_loop().time())
-        provider.by_process[self.name] += 1
-        provider.running += 1
-        provider.most = max(provider.most, provider.running)
-        try:
-            await asyncio.sleep(self.latency)
-        finally:
-            provider.running -= 1
-            admitted.ended(CallProgress(usage=self.usage), error)
 
 
 @pytest.mark.parametrize("count", [1, 4])
@@ -293,6 +161,26 @@ def test_a_refusal_holds_back_every_process() -> None:
     assert provider.between(refused + 6, refused + 16) >= 90
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_what_answers_say_of_limits_slows_all_processes_down(
+    count: int,
+) -> None:
+    """The provider's limit is half of what was configured."""
+
+    async def run() -> Provider:
+        world = World(limited(requests_per_minute=1200))
+        world.provider.limit = 600
+        async with contextlib.AsyncExitStack() as stack:
+            for number in range(count):
+                await stack.enter_async_context(world.process(f"p{number}"))
+            await asyncio.sleep(300)
+        return world.provider
+
+    provider = run_virtually(run())
+    assert provider.between(120, 300) >= 0.9 * 3 * 600
+    assert provider.refused <= 0.02 * provider.between(0, 300)
+
+
 def test_interactive_calls_go_first_and_clients_take_turns() -> None:
     order: list[str] = []
 
@@ -302,15 +190,15 @@ def test_interactive_calls_go_first_and_clients_take_turns() -> None:
             for task in list(process.calls):
                 task.cancel()
 
-            async def call(client: str, of: CallClass) -> None:
-                await process.call(Account(client, call_class=of))
+            async def call(client: str, of: ServiceClass) -> None:
+                await process.call(Account(client, service_class=of))
                 order.append(client)
 
             async with asyncio.TaskGroup() as tasks:
                 for _ in range(6):
-                    tasks.create_task(call("many", CallClass.BULK))
-                tasks.create_task(call("few", CallClass.BULK))
-                tasks.create_task(call("person", CallClass.INTERACTIVE))
+                    tasks.create_task(call("many", ServiceClass.BULK))
+                tasks.create_task(call("few", ServiceClass.BULK))
+                tasks.create_task(call("person", ServiceClass.INTERACTIVE))
 
     run_virtually(run())
     assert order.index("person") <= 1

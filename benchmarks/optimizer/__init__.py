@@ -1,0 +1,1 @@
+"""Measures the optimizer beside its peers: `make bench-optimizer`."""

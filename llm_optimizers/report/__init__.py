@@ -1,0 +1,1 @@
+"""Reports of runs: read from the store, written as a page of HTML."""

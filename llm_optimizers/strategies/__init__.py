@@ -1,0 +1,1 @@
+"""How a run looks for better prompts; pure, without clock or database."""

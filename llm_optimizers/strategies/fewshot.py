@@ -1,0 +1,133 @@
+"""`fewshot`: finds the worked examples that help most.
+
+After BootstrapFewShotWithRandomSearch of DSPy (Khattab et al. 2023): random
+sets of training items that the model answers right. Other than there, sets
+are compared by successive halving (Jamieson and Talwalkar 2016): all of
+them on a few validation items, the better half on more of them, and only
+the last ones on all.
+"""
+
+from collections.abc import Generator, Sequence
+from typing import ClassVar
+
+from llm_optimizers.strategies.examples import Example, example, joined
+from llm_optimizers.strategies.protocol import (
+    RIGHT,
+    Candidate,
+    Results,
+    Stop,
+    Wave,
+    Waves,
+)
+from llm_optimizers.strategies.race import race
+from llm_optimizers.strategies.search import Search
+from utilities import payload
+
+# Training items whose answers become examples.
+_BOOTSTRAPPED = 24
+_SIZES = (8, 4, 6, 2)
+_FEWEST_ITEMS = 8
+_SETS = 12
+_ROUNDS_MOST = 8
+# Longer examples would fill a model's context.
+_LONGEST = 4_000
+
+
+class FewShot:
+    """Bootstrapping, then random search with successive halving."""
+
+    name: ClassVar[str] = "fewshot"
+
+    def waves(self, search: Search) -> Waves:
+        """Search sets of examples, each time for the best prompt so far."""
+        limits, stale = search.limits, 0
+        for _ in range(min(limits.max_iterations, _ROUNDS_MOST)):
+            if (reason := search.must_stop()) is not None:
+                return reason
+            best = search.pool.best()
+            sources = yield from self._sources(search, best)
+            if not sources:
+                return Stop.NO_FAILURES
+            sets = _sets(search, best, sources)
+            better = yield from self._halve(search, best, sets)
+            stale = 0 if better else stale + 1
+            if stale >= limits.patience or not sets:
+                return Stop.PATIENCE
+            yield from search.confirm_target()
+        return search.must_stop() or Stop.MAX_ITERATIONS
+
+    def _sources(
+        self, search: Search, best: int
+    ) -> Generator[Wave, Results, list[Example]]:
+        """Make examples of what the model answers right.
+
+        What it answers wrong is an example too where the right answer is
+        known as the item's `expected`: those are the most instructive ones.
+        """
+        ids = search.train_order[:_BOOTSTRAPPED]
+        yield from search.measure([(best, ids)])
+        known = search.pool.known(best)
+        found = []
+        for item_id in search.train_order:
+            item, outcome = search.items[item_id], known.get(item_id)
+            is_right = outcome is not None and outcome.score >= RIGHT
+            if is_right and outcome is not None and outcome.answer is not None:
+                found.append(example(item, outcome.answer))
+            elif item.expected is not None:
+                found.append(example(item, item.expected))
+        return [each for each in found if len(each.text) <= _LONGEST]
+
+    def _halve(
+        self, search: Search, best: int, sets: Sequence[Candidate]
+    ) -> Generator[Wave, Results, bool]:
+        """Leave the better half, on twice the items, until one is left."""
+        items, left = search.validation, [each.number for each in sets]
+        count = min(max(_FEWEST_ITEMS, len(items) // 8), len(items))
+        while len(left) > 1 and search.must_stop() is None:
+            tried = items[:count]
+            yield from search.measure((each, tried) for each in left)
+            ranked = sorted(left, key=lambda each: -_mean(search, each, tried))
+            left = ranked[: len(left) // 2]
+            count = min(2 * count, len(items))
+        winners = yield from race(search, left, best)
+        return bool(winners)
+
+
+def _mean(search: Search, number: int, items: Sequence[str]) -> float:
+    known = search.pool.known(number)
+    scores = [known[each].score for each in items if each in known]
+    return sum(scores) / len(scores) if scores else 0.0
+
+
+def _sets(
+    search: Search, best: int, sources: Sequence[Example]
+) -> list[Candidate]:
+    """Draw sets of examples, each with all kinds of answers in it."""
+    found = []
+    texts = search.pool.candidates[best].texts
+    each = 2 * _FEWEST_ITEMS * search.limits.per_item
+    for index in range(max(search.affordable(each, _SETS), 2)):
+        size = _SIZES[index % len(_SIZES)]
+        chosen = _balanced(search, sources, size)
+        words = f"{len(chosen)} examples"
+        made = search.propose(texts, [best], words, joined(chosen))
+        if made is not None:
+            found.append(made)
+    return found
+
+
+def _balanced(
+    search: Search, sources: Sequence[Example], size: int
+) -> list[Example]:
+    """Draw examples, of each expected answer as many as of the others."""
+    shuffled = list(sources)
+    search.chance.shuffle(shuffled)
+    kinds: dict[str, int] = {}
+    ranked = []
+    for position, each in enumerate(shuffled):
+        kind = payload.dump(search.items[each.item_id].expected)
+        kinds[kind] = kinds.get(kind, 0) + 1
+        ranked.append((kinds[kind], position, each))
+    chosen = [each for *_, each in sorted(ranked, key=lambda r: r[:2])[:size]]
+    search.chance.shuffle(chosen)
+    return chosen
