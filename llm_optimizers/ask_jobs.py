@@ -10,6 +10,7 @@ from api.models.run_models import Run
 from api.services.jobs.answer_jobs import (
     AnswerJob,
     AnswerJobs,
+    Content,
     content_of,
     job_id_of,
 )
@@ -30,7 +31,7 @@ class _Question:
     """One question, and what became of it."""
 
     request: JobCreate
-    content: str
+    content: Content
     attempt: int = 0
     job: AnswerJob | None = None
     # It has failed for this run: there is no answer.
@@ -134,12 +135,14 @@ class AskJobs:
         missing = [job_id for job_id in ids if job_id not in found]
         new = missing[: max(room - open_, 0)]
         await self._jobs.submit(
-            {each: ids[each].request for each in new}, self._owner
+            {each: (ids[each].request, ids[each].content) for each in new},
+            self._owner,
         )
         return open_ + len(missing)
 
     def _id(self, question: _Question) -> str:
-        return job_id_of(self._owner, question.content, question.attempt)
+        key = question.content.key
+        return job_id_of(self._owner, key, question.attempt)
 
 
 class AskMaker:

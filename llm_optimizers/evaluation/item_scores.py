@@ -123,7 +123,8 @@ class ItemScores:
         for job_id in job_ids[len(job_ids) if room is None else room :]:
             self._blocked += missing.pop(job_id)
         requests = {
-            job_id: each[0].request for job_id, each in missing.items()
+            job_id: (each[0].request, each[0].content)
+            for job_id, each in missing.items()
         }
         self._new_jobs += await self._jobs.submit(requests, self._work.owner)
         for job_id, questions in missing.items():

@@ -11,6 +11,7 @@ from api.models.model_models import Model
 from api.services.jobs.answer_jobs import (
     EVALUATE_OPERATION,
     JUDGE_OPERATION,
+    Content,
     content_of,
     job_id_of,
 )
@@ -35,14 +36,14 @@ class Question:
     owner: str
     item: DatasetItem
     request: JobCreate
-    content: str
+    content: Content
     judge: int | None = None
     attempt: int = 0
 
     @property
     def job_id(self) -> str:
         """The id of the job, whether it exists or not."""
-        return job_id_of(self.owner, self.content, self.attempt)
+        return job_id_of(self.owner, self.content.key, self.attempt)
 
 
 class Questions:
