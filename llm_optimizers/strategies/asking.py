@@ -1,14 +1,18 @@
 """What models are asked for new prompts, and how answers are read."""
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llm_optimizers.strategies.protocol import Ask, Outcome, Purpose
 from llm_optimizers.strategies.search import Search
+from utilities import payload
 
-# Characters of one input or answer that are shown.
-_LONGEST_SHOWN = 2_000
+# What is shown of one input or answer: characters of a text and of all,
+# fields or elements, and levels.
+_LONGEST_TEXT, _LONGEST_SHOWN = 2_000, 8_000
+_MOST_PARTS, _DEEPEST = 50, 20
 # How many rejected changes an ask names.
 _MOST_REJECTED = 8
 _LONGEST_REJECTED = 500
@@ -130,11 +134,23 @@ def _rejected(search: Search, parent: int) -> dict[str, Any]:
 
 
 def _shown(value: Any) -> Any:  # noqa: ANN401 - JSON is any of six types
-    """Cut long texts: an ask must stay within a model's context."""
+    """Cut what is long: an ask must stay within a model's context.
+
+    What is still too long is shown as the beginning of its JSON.
+    """
+    cut = _cut(value, _DEEPEST)
+    text = payload.dump(cut)
+    return cut if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN]
+
+
+def _cut(value: Any, depth: int) -> Any:  # noqa: ANN401 - JSON is any of six types
     if isinstance(value, str):
-        return value[:_LONGEST_SHOWN]
+        return value[:_LONGEST_TEXT]
+    if not isinstance(value, Mapping | list | tuple):
+        return value
+    if not depth:
+        return "..."
     if isinstance(value, Mapping):
-        return {name: _shown(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_shown(each) for each in value[:50]]
-    return value
+        some = itertools.islice(value.items(), _MOST_PARTS)
+        return {name: _cut(each, depth - 1) for name, each in some}
+    return [_cut(each, depth - 1) for each in value[:_MOST_PARTS]]
