@@ -7,6 +7,7 @@ planned, done and stored; dying between any two steps leads to the same
 prompts, since plans are stored first and jobs are known by their content.
 """
 
+import asyncio
 from typing import Any
 
 import structlog
@@ -123,7 +124,9 @@ class DatasetRuns:
         waves = await self._waves.of_run(run.run_id)
         texts = waves[0].plan.get("texts") if waves else None
         material = await self._materials.read(run, texts)
-        live = LiveRun(material.session(run), material, run.attempt)
+        # Up to some seconds for the largest datasets.
+        session = await asyncio.to_thread(material.session, run)
+        live = LiveRun(session, material, run.attempt)
         live.changed.update(e.number for e in live.session.candidates())
         for wave in waves:
             if wave.results is None:

@@ -1,18 +1,13 @@
 """What models are asked for new prompts, and how answers are read."""
 
-import itertools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llm_optimizers.strategies.protocol import Ask, Outcome, Purpose
 from llm_optimizers.strategies.search import Search
-from utilities import payload
+from llm_optimizers.strategies.shown import shown
 
-# What is shown of one input or answer: characters of a text and of all,
-# fields or elements, and levels.
-_LONGEST_TEXT, _LONGEST_SHOWN = 2_000, 8_000
-_MOST_PARTS, _DEEPEST = 50, 20
 # How many rejected changes an ask names.
 _MOST_REJECTED = 8
 _LONGEST_REJECTED = 500
@@ -78,14 +73,14 @@ def reflect(search: Search, parent: int, items: Sequence[str]) -> Ask:
 
 def meta(search: Search, parent: int, items: Sequence[str]) -> Ask:
     """Ask as the meta step of a job does, with what was measured."""
-    shown = failures(search, parent, items)
+    failed = failures(search, parent, items)
     data = {
         "evaluation": {
             "score": round(search.pool.score(parent), 4),
-            "failures": shown,
+            "failures": failed,
         },
         "original_prompts": list(search.pool.candidates[parent].texts),
-        "working_result": shown[0]["answer"] if shown else None,
+        "working_result": failed[0]["answer"] if failed else None,
         **_rejected(search, parent),
     }
     return Ask(Purpose.META, parent, data)
@@ -104,7 +99,7 @@ def failures(
     known = search.pool.known(number)
     return [
         {
-            "input": _shown(search.items[each].request_data),
+            "input": shown(search.items[each].request_data),
             **_answer(known.get(each)),
             **_expected(search.items[each].expected),
         }
@@ -116,14 +111,14 @@ def _answer(outcome: Outcome | None) -> dict[str, Any]:
     if outcome is None:
         return {"answer": None}
     found = {
-        "answer": _shown(outcome.answer),
+        "answer": shown(outcome.answer),
         "score": round(outcome.score, 4),
     }
     return found | ({"error": outcome.error} if outcome.error else {})
 
 
 def _expected(expected: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON is any of six types
-    return {} if expected is None else {"expected": _shown(expected)}
+    return {} if expected is None else {"expected": shown(expected)}
 
 
 def _rejected(search: Search, parent: int) -> dict[str, Any]:
@@ -131,26 +126,3 @@ def _rejected(search: Search, parent: int) -> dict[str, Any]:
     if not tried:
         return {}
     return {"didNotHelp": [each[:_LONGEST_REJECTED] for each in tried]}
-
-
-def _shown(value: Any) -> Any:  # noqa: ANN401 - JSON is any of six types
-    """Cut what is long: an ask must stay within a model's context.
-
-    What is still too long is shown as the beginning of its JSON.
-    """
-    cut = _cut(value, _DEEPEST)
-    text = payload.dump(cut)
-    return cut if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN]
-
-
-def _cut(value: Any, depth: int) -> Any:  # noqa: ANN401 - JSON is any of six types
-    if isinstance(value, str):
-        return value[:_LONGEST_TEXT]
-    if not isinstance(value, Mapping | list | tuple):
-        return value
-    if not depth:
-        return "..."
-    if isinstance(value, Mapping):
-        some = itertools.islice(value.items(), _MOST_PARTS)
-        return {name: _cut(each, depth - 1) for name, each in some}
-    return [_cut(each, depth - 1) for each in value[:_MOST_PARTS]]
