@@ -143,6 +143,12 @@ class DatasetRuns:
         found = await live.work.advance()
         if found is None:
             return False
+        if found.is_out_of_money and run.max_cost is None:
+            # The budget of the client or of a model: the run has no own.
+            raise StoppedError(
+                f"{found.refusal} Wait, or have that budget raised; then "
+                "resume the run."
+            )
         if found.is_out_of_money and not (live.number or found.outcomes):
             raise StoppedError(_NO_MONEY)
         failure = found.failure

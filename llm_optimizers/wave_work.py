@@ -69,8 +69,13 @@ class Found:
     failure: str | None = None
     # Why most answers could not be scored, if so.
     not_scored: str | None = None
-    # The run's budget has refused a call.
-    is_out_of_money: bool = False
+    # Why a budget has refused a call, if one has.
+    refusal: str | None = None
+
+    @property
+    def is_out_of_money(self) -> bool:
+        """Whether a budget has refused a call."""
+        return self.refusal is not None
 
 
 class WaveWork:
@@ -136,8 +141,10 @@ class WaveWork:
                     errors[each.error] += 1
                     details[each.error] = f"{each.error}: {each.detail}"
             found.used[number] = (len(outcomes), _used(outcomes))
-        found.is_out_of_money = errors[BUDGET_EXHAUSTED] > 0
         found.failure = self._failure(found, errors, details)
+        found.refusal = details.get(BUDGET_EXHAUSTED)
+        if found.failure and found.failure.startswith(BUDGET_EXHAUSTED):
+            found.refusal = found.failure
         found.not_scored = _most_common(
             {kind: n for kind, n in errors.items() if kind in _NOT_SCORED},
             details,

@@ -14,7 +14,7 @@ from api.models.optimization_models import DatasetRunCreate
 from api.models.prompt_models import PromptUpdate
 from api.models.run_models import FinishReason, Run, RunStatus
 from api.services.jobs.answer_jobs import JUDGE_OPERATION
-from api.services.queue.job_work import ClaimedJob, Outcome, Succeeded
+from api.services.queue.job_work import ClaimedJob, Failed, Outcome, Succeeded
 from api.services.shared.caller import Caller
 from benchmarks.optimizer.hidden_rules import HiddenRules
 from llm_optimizers.build import build_dataset_runs
@@ -258,3 +258,31 @@ async def test_nothing_stays_of_a_run_that_is_deleted_meanwhile(
         documents = Documents(store.application.clients, name)
         assert not await documents.find({"runId": run.run_id})
     assert "PENDING" not in await store.statuses()
+
+
+async def test_a_budget_that_is_not_the_runs_own_is_named(
+    store: Store,
+) -> None:
+    class Refused(RuleWorker):
+        refuses_after = 20
+
+        async def _answer(self, job: ClaimedJob) -> Outcome:
+            if len(self.answered) >= self.refuses_after:
+                kind = "BUDGET_EXHAUSTED"
+                message = "The budget of the client is spent."
+                return Failed({"errorType": kind, "message": message})
+            return await super()._answer(job)
+
+    worker = Refused(store, HiddenRules(1, TINY))
+    services = store.application.services
+    run = await services.runs.create_on_dataset(
+        await worker.create(), store.client
+    )
+    failed = await ended(worker, run)
+    assert failed.status is RunStatus.FAILED
+    assert "The budget of the client is spent." in str(failed.failure_reason)
+    worker.refuses_after = 10_000
+    await services.runs.resume(run.run_id, store.client)
+    done = await ended(worker, run)
+    assert done.status is RunStatus.COMPLETED, done.failure_reason
+    assert set(worker.answered.values()) == {1}
