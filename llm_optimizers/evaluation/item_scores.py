@@ -58,6 +58,11 @@ class ItemScores:
         self._most_new_jobs = work.most_new_jobs
 
     @property
+    def named(self) -> str:
+        """A digest of the prompts' texts and models that it asks with."""
+        return self._questions.named
+
+    @property
     def new_jobs(self) -> int:
         """How many jobs were queued in all."""
         return self._new_jobs

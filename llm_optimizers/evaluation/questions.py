@@ -1,5 +1,6 @@
 """The jobs that score an item: what they ask, and who asks first."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from api.services.jobs.answer_jobs import (
     Content,
     content_of,
     job_id_of,
+    named_digest,
 )
 from llm_optimizers.evaluation.work import EvaluationWork
 
@@ -60,6 +62,13 @@ class Questions:
         self._judges = judges
         self._metrics = dict(judges_of(work.metric))
         self._scope = "" if work.cache else work.source.id
+
+    @property
+    def named(self) -> str:
+        """A digest of the prompts' texts and models that they name."""
+        asked = [self._answers, *self._judges.values()]
+        digests = [named_digest(each.system, each.model) for each in asked]
+        return hashlib.sha256("".join(digests).encode()).hexdigest()
 
     @property
     def judges(self) -> int:

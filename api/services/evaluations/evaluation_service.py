@@ -174,6 +174,13 @@ class EvaluationService:
             JobBulkChange(filter=wanted), Caller(client_id)
         )
 
+    async def leave(self, evaluation_id: str, client_id: str) -> None:
+        """Clean up what was stored while one was cancelled or deleted."""
+        await self.cancel_jobs(evaluation_id, client_id)
+        where = {"_id": ObjectId(evaluation_id)}
+        if not await self._documents.find(where, fields=["_id"]):
+            await self._results.erase(evaluation_id)
+
     async def running(self) -> Sequence[Evaluation]:
         """Return every client's evaluations that are under way.
 
