@@ -155,6 +155,17 @@ bench-resilience: $(READY) ## Measure what a provider's failures cost
 	@$(INSTALL) -r requirements-tools.lock
 	@$(BIN)/python -m benchmarks.resilience
 
+# npm's package beside us, where there is npm.
+$(VENV)/portkey/.ready:
+	@mkdir -p $(@D)
+	@npm install --silent --no-audit --no-fund --prefix $(@D) \
+		@portkey-ai/gateway@1.15.2 >$(VENV)/portkey.log 2>&1 || \
+		echo "@portkey-ai/gateway could not be installed; its row is left out."
+	@touch $@
+
+bench-gateway: $(VENV)/litellm/.ready $(VENV)/portkey/.ready ## Measure the gateway beside litellm's and Portkey's, about 5 minutes
+	@$(BIN)/python -m benchmarks.gateway
+
 bench-fairness: $(READY) ## Measure what clients and interactive calls wait beside floods, about 5 minutes
 	@$(INSTALL) -r requirements-tools.lock
 	@$(BIN)/python -m benchmarks.fairness
@@ -172,4 +183,4 @@ clean: ## Remove everything that can be made again (not ./data, not .env)
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help setup demo demo-image doctor image-digests lock run sbom test coverage test-long lint openapi fuzz chaos bench bench-full \
-	bench-fairness bench-resilience bench-scaling bench-simulator clean
+	bench-fairness bench-gateway bench-resilience bench-scaling bench-simulator clean

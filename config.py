@@ -163,6 +163,9 @@ class Settings(BaseSettings):
     max_request_bytes_in_flight: Annotated[int, Field(ge=1024)] = (
         64 * 1024 * 1024
     )
+    gateway_max_request_bytes: Annotated[int, Field(ge=1024)] = (
+        64 * 1024 * 1024
+    )
     max_dataset_bytes: Annotated[int, Field(ge=1024)] = 256 * 1024 * 1024
     max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = 4096
     max_connections_per_address: Annotated[int, Field(ge=0, le=1_000_000)] = (

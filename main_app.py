@@ -22,11 +22,12 @@ import uvicorn
 import uvloop
 from fastapi import FastAPI
 
-from api.application import body_limits, new_app
+from api.application import body_limits, gateway_body_limits, new_app
 from api.build import build_services
 from api.core.http_server import bound_sockets, server_config
 from api.core.logging import configure_logging
 from api.dependencies.services import Services
+from api.services.calls.live_calls import LiveCalls
 from api.services.limits.budget_service import BudgetKeeper
 from api.services.limits.limit_keeper import LimitKeeper
 from api.services.limits.state_watcher import StateWatcher
@@ -34,7 +35,6 @@ from api.services.monitoring.metrics_server import metrics_server
 from api.services.monitoring.queue_state import QueueState
 from api.services.queue.job_expiry import JobExpiry
 from api.services.streams.stream_guard import StreamGuard
-from api.services.streams.stream_service import StreamService
 from api.shared import Shared
 from config import ModelKeys, Settings, SettingsError
 from llm_optimizers.build import build_run_orchestrator
@@ -109,7 +109,7 @@ class Application:
             HealthReporter(services.model_health),
             StateWatcher(services.suspensions, services.models),
             LimitKeeper(shared.limiter, shared.client_states, shared.clock),
-            StreamGuard(services.streams, shared.client_states),
+            StreamGuard(shared.live_calls, shared.client_states),
             *shared.webhooks.background,
             *shared.keeping.background,
             JobExpiry(
@@ -173,13 +173,20 @@ def create_app(application: Application, *, run_workers: bool) -> FastAPI:
             stack.push_async_callback(application.clients.close)
             await services.streams.close_interrupted()
             stack.push_async_callback(services.streams.stop)
+            stack.push_async_callback(services.gateway.stop)
             parts = application.workers() if run_workers else ()
             await stack.enter_async_context(
                 shared.parts.running(*application.helpers(), *parts)
             )
             yield
 
-    app = new_app(services, lifespan, body_limits(application.settings))
+    settings = application.settings
+    app = new_app(
+        services,
+        lifespan,
+        body_limits(settings),
+        gateway_body_limits(settings),
+    )
     app.state.run_reports = build_run_reports(services)
     return app
 
@@ -193,19 +200,19 @@ class ApiServer(uvicorn.Server):
     def __init__(
         self,
         config: uvicorn.Config,
-        streams: StreamService,
+        live: LiveCalls,
         grace: float,
         release: Callable[[], None],
     ) -> None:
         super().__init__(config)
         self._release = release
-        self._streams = streams
+        self._live = live
         self._grace = grace
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         """Close the listeners, wait for requests; see `uvicorn.Server`."""
         self._release()
-        ending = create_task(self._streams.end_within(self._grace))
+        ending = create_task(self._live.end_within(self._grace))
         try:
             await super().shutdown(sockets)
         finally:
@@ -254,7 +261,7 @@ def serve(settings: Settings, keys: ModelKeys, *, run_workers: bool) -> None:
             log.info("listening", host=host, port=port)
         server = ApiServer(
             server_config(app, settings),
-            application.services.streams,
+            application.shared.live_calls,
             settings.stop_grace_seconds,
             application.services.release_waiting,
         )

@@ -34,10 +34,21 @@ from api.routers import (
     webhooks,
     workers,
 )
+from api.routers.anthropic import messages
+from api.routers.openai import chat_completions, embeddings, responses
+from api.routers.openai import models as openai_models
 from config import VERSION, Settings
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
+# They come first: a request is compared with one router after the other.
+_GATEWAY = (
+    chat_completions.router,
+    messages.router,
+    responses.router,
+    embeddings.router,
+    openai_models.router,
+)
 # In this order the interface's description shows them.
 _ROUTERS = (
     clients.router,
@@ -71,8 +82,23 @@ def body_limits(settings: Settings) -> BodyLimits:
     )
 
 
+def gateway_body_limits(settings: Settings) -> BodyLimits:
+    """Give the limits of bodies of the vendors' interfaces.
+
+    They may have pictures in them.
+    """
+    one = settings.gateway_max_request_bytes
+    return BodyLimits(
+        max_bytes=one,
+        max_bytes_in_flight=max(2 * one, settings.max_request_bytes_in_flight),
+    )
+
+
 def new_app(
-    services: Services, lifespan: Lifespan, limits: BodyLimits
+    services: Services,
+    lifespan: Lifespan,
+    limits: BodyLimits,
+    gateway_limits: BodyLimits,
 ) -> FastAPI:
     """Make the application over services that are wired."""
     app = FastAPI(
@@ -87,6 +113,7 @@ def new_app(
     )
     app.state.services = services
     app.state.bodies = RequestBodies(limits)
+    app.state.gateway_bodies = RequestBodies(gateway_limits)
     install_error_responses(app)
     # The last added is the outermost.
     app.add_middleware(ErrorBoundaryMiddleware)
@@ -98,7 +125,7 @@ def new_app(
     app.add_middleware(
         HttpMetricsMiddleware, observer=services.metrics.observer
     )
-    for router in _ROUTERS:
+    for router in (*_GATEWAY, *_ROUTERS):
         app.include_router(router)
     install_openapi(app, GUARDS)
     return app

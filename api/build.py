@@ -4,6 +4,7 @@ from api.core.login_limits import LoginLimits
 from api.core.scrape_access import ScrapeAccess
 from api.dependencies.services import Services
 from api.models.evaluation_models import EvaluationStatus
+from api.services.calls.catalog import Catalog
 from api.services.calls.live_stream import StreamLimits
 from api.services.clients.client_service import ClientService
 from api.services.datasets.dataset_service import DatasetService
@@ -11,6 +12,8 @@ from api.services.datasets.job_items import JobItems
 from api.services.datasets.upload import DatasetUpload
 from api.services.evaluations.evaluation_service import EvaluationService
 from api.services.evaluations.result_store import ResultStore
+from api.services.gateway.call_recorder import CallRecorder
+from api.services.gateway.gateway_service import GatewayService
 from api.services.jobs.answer_jobs import AnswerJobs
 from api.services.jobs.job_bulk import JobBulk
 from api.services.jobs.job_cancel import JobCancel
@@ -86,6 +89,7 @@ def build_services(shared: Shared) -> Services:
         evaluation_results=results,
         evaluation_ends=_evaluation_ends(shared),
         streams=_streams(shared, models, prompts),
+        gateway=_gateway(shared, models, prompts),
         budgets=BudgetService(shared.budget_limits, shared.budget_accounts),
         usage=UsageService(documents(COUNTERS)),
         workers=workers,
@@ -249,6 +253,27 @@ def _streams(
         ),
         ledger=shared.ledger,
         process_id=shared.process_id,
+        live=shared.live_calls,
+    )
+
+
+def _gateway(
+    shared: Shared, models: ModelService, prompts: PromptService
+) -> GatewayService:
+    settings = shared.settings
+    recorder = CallRecorder(
+        shared.documents("streams"), shared.ledger, shared.process_id
+    )
+    return GatewayService(
+        shared.access,
+        models,
+        Catalog(models, prompts),
+        recorder,
+        shared.live_calls,
+        admission=shared.admission,
+        observer=shared.metrics.observer,
+        clock=shared.clock,
+        limits=StreamLimits(stall_seconds=settings.stream_stall_seconds),
     )
 
 

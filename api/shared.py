@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from api.services.calls.live_calls import LiveCalls
 from api.services.calls.model_access import ModelAccess
 from api.services.keeping.build import KeepingParts, build_keeping
 from api.services.limits.admission import Admission
@@ -106,6 +107,11 @@ class Shared:
             self.gates,
             self.settings.llm_timeout_seconds,
         )
+
+    @cached_property
+    def live_calls(self) -> LiveCalls:
+        """The calls whose clients watch them."""
+        return LiveCalls()
 
     @cached_property
     def suspensions(self) -> Suspensions:

@@ -34,6 +34,15 @@ _POLL_SECONDS = 0.25
 _POLL_PART = 5
 _LONGEST_POLL_SECONDS = 0.5
 _KEY = "BENCH_KEY"
+# Limits and a budget that are never reached.
+LIMITED: dict[str, Any] = {
+    "limits": {
+        "requestsPerMinute": 1_000_000,
+        "tokensPerMinute": 1_000_000_000,
+        "maxConcurrency": 10_000,
+    },
+    "budget": {"amount": 1_000_000, "currency": "USD", "period": "day"},
+}
 
 
 class Layout(Enum):
@@ -211,19 +220,11 @@ def running_service(
 
 
 def _limit(admin: RestClient) -> None:
-    limits = {
-        "requestsPerMinute": 1_000_000,
-        "tokensPerMinute": 1_000_000_000,
-        "maxConcurrency": 10_000,
-    }
-    budget = {"amount": 1_000_000, "currency": "USD", "period": "day"}
     cost = {"tokens": 1_000_000, "currency": "USD", "input": 1, "output": 2}
-    changes = {"limits": limits, "budget": budget, "cost": cost}
     for model in admin.pages("/models"):
-        admin.patch(f"/models/{model['model_id']}", changes)
+        admin.patch(f"/models/{model['model_id']}", {**LIMITED, "cost": cost})
     for client in admin.pages("/clients"):
-        given = {"limits": limits, "budget": budget}
-        admin.patch(f"/clients/{client['clientId']}", given)
+        admin.patch(f"/clients/{client['clientId']}", LIMITED)
 
 
 @contextlib.contextmanager

@@ -1,10 +1,11 @@
 """`Anthropic`: the Messages interface."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from llm_sdks.base_sdk import CompletionRequest, LLMConfig, Usage
 from llm_sdks.formats import anthropic_request, settings
+from llm_sdks.formats.anthropic_events import MessageEvents
 from llm_sdks.formats.endings import reason_of
 from llm_sdks.formats.reading import (
     Part,
@@ -15,6 +16,8 @@ from llm_sdks.formats.reading import (
     tool,
     word_of,
 )
+from llm_sdks.formats.typed_events import Typed
+from llm_sdks.forwarding import Interface
 from llm_sdks.profiles.profile import Profile
 from llm_sdks.provider_sdk import ProviderSDK
 from llm_sdks.wires.wire import Json
@@ -28,6 +31,10 @@ class AnthropicSDK(ProviderSDK):
     usual_key_variable = "ANTHROPIC_API_KEY"
     client_module = "llm_sdks.wires.anthropic_client"
     profile = anthropic_request.PROFILE
+    interfaces: ClassVar[Mapping[Interface, str]] = {
+        Interface.MESSAGES: "/v1/messages",
+        Interface.COUNT_TOKENS: "/v1/messages/count_tokens",
+    }
     answer_name = "message"
 
     @classmethod
@@ -83,6 +90,10 @@ class AnthropicSDK(ProviderSDK):
                 return self.whole(event)
             case _:
                 return Part()
+
+    def typed(self) -> Typed:
+        """Give what reads the events of one answer."""
+        return MessageEvents()
 
     def usage(self, counts: Mapping[str, Any]) -> Usage:
         """Add what was cached, which Anthropic counts beside the input."""

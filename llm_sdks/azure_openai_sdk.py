@@ -4,6 +4,7 @@ from llm_sdks.base_sdk import LLMConfig
 from llm_sdks.errors import ConfigurationError
 from llm_sdks.formats import settings
 from llm_sdks.formats.chat_completions import ChatCompletionsSDK
+from llm_sdks.forwarding import OPENAI_INTERFACES
 
 settings.require("openai", "aiohttp", install="openai[aiohttp]")
 
@@ -18,6 +19,7 @@ class AzureOpenAISDK(ChatCompletionsSDK):
     client_module = "llm_sdks.wires.azure_openai_client"
     # The second is for Azure's logs.
     key_headers = ("Idempotency-Key", "x-ms-client-request-id")
+    interfaces = OPENAI_INTERFACES
 
     @classmethod
     def get_name(cls) -> str:

@@ -10,21 +10,41 @@ speak to their provider asynchronously override `acomplete` and `astream`.
 import asyncio
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, TypeVar
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import ClassVar, TypeVar
 
-from pydantic import SecretStr
-
-from llm_sdks.conversation import Conversation, ResponseFormat
-from llm_sdks.errors import ConfigurationError
-from llm_sdks.profiles.profile import Profile
+from llm_sdks.answers import (
+    Answer,
+    Begun,
+    Ended,
+    Event,
+    Finish,
+    TextDelta,
+    TextOut,
+    UsageSeen,
+)
+from llm_sdks.calls import (
+    Completion,
+    CompletionRequest,
+    EmbeddingRequest,
+    Embeddings,
+    LLMConfig,
+    StreamItem,
+)
+from llm_sdks.errors import (
+    ConfigurationError,
+    ContentFilteredError,
+    PartialAnswerError,
+    TruncatedError,
+)
 from llm_sdks.usage import Usage
 
 __all__ = [
     "BaseLLMSDK",
     "Completion",
     "CompletionRequest",
+    "EmbeddingRequest",
+    "Embeddings",
     "LLMConfig",
     "StreamItem",
     "Usage",
@@ -32,163 +52,6 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class LLMConfig:
-    """How to reach one model. The key does not show in its `repr`.
-
-    `profile` is what its owner says that it supports. `model_id` and
-    `revision` name the model's document and its state, empty where there is
-    none; they are no settings.
-    """
-
-    name: str
-    endpoint: str = ""
-    api_type: str = ""
-    api_version: str = ""
-    deployment: str = ""
-    service: str | None = None
-    api_key: SecretStr = field(default_factory=lambda: SecretStr(""))
-    max_token: int | None = None
-    max_completion_token: int | None = None
-    min_temperature: float = 0.0
-    max_temperature: float = 2.0
-    profile: Profile | None = None
-    model_id: str = field(default="", compare=False)
-    revision: str = field(default="", compare=False)
-
-    @property
-    def provider_model(self) -> str:
-        """What the provider calls this model."""
-        return self.deployment or self.name
-
-    def clamp(self, temperature: float) -> float:
-        """Bring a temperature into the model's range."""
-        return min(
-            max(temperature, self.min_temperature), self.max_temperature
-        )
-
-
-@dataclass(frozen=True, slots=True, init=False)
-class CompletionRequest:
-    """One call: a model, a conversation and how long it may take.
-
-    All times are in seconds: `timeout` is for the whole call,
-    `connect_timeout` until there is a connection, `read_timeout` between
-    two pieces of the answer. Two calls with the same `idempotency_key` are
-    one to providers that know such keys.
-
-    Most calls are a system text, one user message and a temperature. Such a
-    call is made with `system`, `user`, `temperature` and `response_schema`
-    (a JSON Schema of the answer) in place of a `conversation`, and a plug-in
-    that knows no more than that reads the properties of these names. With
-    both, they change the conversation.
-    """
-
-    config: LLMConfig
-    conversation: Conversation
-    timeout: float
-    connect_timeout: float
-    read_timeout: float
-    idempotency_key: str | None
-
-    def __init__(  # noqa: PLR0917 - the order that plug-ins rely on
-        self,
-        config: LLMConfig,
-        system: str | None = None,
-        user: str | None = None,
-        temperature: float | None = None,
-        timeout: float = 900.0,
-        connect_timeout: float = 5.0,
-        read_timeout: float = 600.0,
-        response_schema: Mapping[str, Any] | None = None,
-        idempotency_key: str | None = None,
-        *,
-        conversation: Conversation | None = None,
-    ) -> None:
-        if conversation is None:
-            conversation = Conversation.simple(
-                system or "", user or "", temperature, response_schema
-            )
-        else:
-            conversation = _changed(
-                conversation, system, user, temperature, response_schema
-            )
-        put = object.__setattr__
-        put(self, "config", config)
-        put(self, "conversation", conversation)
-        put(self, "timeout", timeout)
-        put(self, "connect_timeout", connect_timeout)
-        put(self, "read_timeout", read_timeout)
-        put(self, "idempotency_key", idempotency_key)
-
-    @property
-    def system(self) -> str:
-        """The system text; empty if there is none."""
-        return self.conversation.system
-
-    @property
-    def user(self) -> str:
-        """The text of the one user message.
-
-        Raises:
-            ConfigurationError: the conversation is more than that, which a
-                plug-in that asks for this text cannot send.
-        """
-        if not self.conversation.is_simple:
-            raise ConfigurationError(
-                "The provider's plug-in takes a system text and one user "
-                "message only: no further messages, images or tools"
-            )
-        return self.conversation.turns[0].text
-
-    @property
-    def temperature(self) -> float:
-        """The wanted temperature; 1, the providers' own, if none is."""
-        wanted = self.conversation.sampling.temperature
-        return 1.0 if wanted is None else wanted
-
-    @property
-    def response_schema(self) -> Mapping[str, Any] | None:
-        """The JSON Schema that the answer should follow, if any."""
-        return self.conversation.response_format.schema
-
-
-def _changed(
-    conversation: Conversation,
-    system: str | None,
-    user: str | None,
-    temperature: float | None,
-    response_schema: Mapping[str, Any] | None,
-) -> Conversation:
-    if system is not None:
-        conversation = conversation.with_system(system)
-    if user is not None:
-        conversation = conversation.with_user(user)
-    if temperature is not None:
-        sampling = replace(conversation.sampling, temperature=temperature)
-        conversation = replace(conversation, sampling=sampling)
-    if response_schema is not None:
-        form = ResponseFormat.of(response_schema)
-        conversation = replace(conversation, response_format=form)
-    return conversation
-
-
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """A whole answer."""
-
-    text: str
-    usage: Usage = field(default_factory=Usage)
-    finish_reason: str | None = None
-    request_id: str | None = None
-
-
-# A stream yields pieces of text, and usage as soon as the provider tells it,
-# so that a caller that stops early has it. A later `Usage` replaces an
-# earlier one. If there is usage at all, the last item is one.
-StreamItem = str | Usage
 
 
 class BaseLLMSDK(ABC):
@@ -248,8 +111,93 @@ class BaseLLMSDK(ABC):
         async for item in _iterate_in_thread(lambda: self.stream(request)):
             yield item
 
+    async def converse(self, request: CompletionRequest) -> Answer:
+        """Return the whole answer, typed: text, calls of tools, thoughts.
+
+        Plug-ins that do no more than `complete` and `stream` answer with
+        text only.
+
+        Raises:
+            ConfigurationError: names what of the conversation the plug-in
+                or the model cannot do.
+            LLMError: another one of the family in `llm_sdks.errors`.
+        """
+        _check_plain(request)
+        try:
+            done = await self.acomplete(request)
+        except PartialAnswerError as error:
+            parts = (TextOut(error.partial_text),)
+            return Answer(
+                parts if error.partial_text else (),
+                error.usage,
+                _finish_of(error),
+                request_id=error.request_id,
+            )
+        return Answer(
+            (TextOut(done.text),), done.usage, request_id=done.request_id
+        )
+
+    async def converse_stream(
+        self, request: CompletionRequest
+    ) -> AsyncIterator[Event]:
+        """Yield the events of the answer as they come.
+
+        Raises:
+            LLMError: as `converse`, at the first event or later.
+        """
+        _check_plain(request)
+        yield Begun()
+        finish: Finish = "stop"
+        try:
+            async for item in self.astream(request):
+                if isinstance(item, str):
+                    yield TextDelta(item)
+                else:
+                    yield UsageSeen(item)
+        except PartialAnswerError as error:
+            yield UsageSeen(error.usage)
+            finish = _finish_of(error)
+        yield Ended(finish)
+
+    async def embed(self, request: EmbeddingRequest) -> Embeddings:  # noqa: ARG002 - for those who can
+        """Return a vector for each text.
+
+        Raises:
+            ConfigurationError: the provider, or its plug-in, cannot.
+            LLMError: another one of the family in `llm_sdks.errors`.
+        """
+        error = ConfigurationError(
+            f"The provider {self.get_name()!r} does not support embeddings"
+        )
+        error.param = "model"
+        raise error
+
     async def aclose(self) -> None:  # noqa: B027 - most have nothing to close
         """Close connections and other resources of the instance."""
+
+
+def _check_plain(request: CompletionRequest) -> None:
+    asked = request.conversation
+    lacking = {
+        "tools": asked.has_tools,
+        "images": asked.has_images,
+        "logprobs": asked.sampling.logprobs is not None,
+    }
+    for name, is_asked in lacking.items():
+        if is_asked:
+            error = ConfigurationError(
+                f"The provider's plug-in answers with text only: no {name}"
+            )
+            error.param = name
+            raise error
+
+
+def _finish_of(error: PartialAnswerError) -> Finish:
+    if isinstance(error, TruncatedError):
+        return "length"
+    if isinstance(error, ContentFilteredError):
+        return "content_filter"
+    raise error
 
 
 async def in_daemon_thread(function: Callable[[], T]) -> T:

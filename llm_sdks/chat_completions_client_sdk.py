@@ -1,10 +1,12 @@
 """`ChatCompletionsClient`: models behind Azure AI Inference."""
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 from llm_sdks.base_sdk import LLMConfig
 from llm_sdks.formats import settings
 from llm_sdks.formats.chat_completions import ChatCompletionsSDK
+from llm_sdks.forwarding import Interface
 from llm_sdks.wires.wire import Json
 
 settings.require(
@@ -28,6 +30,9 @@ class ChatCompletionsClientSDK(ChatCompletionsSDK):
     client_module = "llm_sdks.wires.azure_inference_client"
     # The second is for Azure's logs.
     key_headers = ("Idempotency-Key", "x-ms-client-request-id")
+    interfaces: ClassVar[Mapping[Interface, str]] = {
+        Interface.CHAT: Interface.CHAT
+    }
 
     @classmethod
     def get_name(cls) -> str:

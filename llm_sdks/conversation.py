@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 
 Role = Literal["system", "user", "assistant", "tool"]
-ImageDetail = Literal["auto", "low", "high"]
-Effort = Literal["none", "minimal", "low", "medium", "high"]
+ImageDetail = Literal["auto", "low", "high", "original"]
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 Schema = Mapping[str, Any]
 
 
@@ -59,12 +59,27 @@ class ImagePart:
 
 
 @dataclass(frozen=True, slots=True)
+class ThinkingPart:
+    """What the model thought before; `signature` is its provider's proof.
+
+    Formats whose providers take no thoughts back leave it out.
+    """
+
+    text: str
+    signature: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A call that the model asked for; `arguments` is the JSON it wrote."""
+    """A call that the model asked for; `arguments` is the JSON it wrote.
+
+    `signature` is what some providers want back with the call.
+    """
 
     id: str
     name: str
     arguments: str = "{}"
+    signature: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +113,12 @@ class ToolResult:
         )
 
 
-MessagePart = TextPart | ImagePart | ToolCall | ToolResult
+MessagePart = TextPart | ImagePart | ThinkingPart | ToolCall | ToolResult
 
 _ALLOWED: Mapping[str, tuple[type, ...]] = {
     "system": (TextPart,),
     "user": (TextPart, ImagePart),
-    "assistant": (TextPart, ToolCall),
+    "assistant": (TextPart, ThinkingPart, ToolCall),
     "tool": (ToolResult,),
 }
 

@@ -68,10 +68,15 @@ class LLMError(Exception):
         self.usage = usage or Usage()
         # Which of the call's options is to blame, where the provider says.
         self.param: str | None = None
+        # What came in place of an answer, for those who hand it on.
+        self.content: bytes | None = None
 
 
 class ConfigurationError(LLMError):
-    """The model's settings cannot work; says which and why."""
+    """The model's settings cannot work; says which and why.
+
+    With a `param`: the model lacks what that option of the call asks for.
+    """
 
     kind = "CONFIGURATION_ERROR"
 

@@ -5,7 +5,9 @@ from typing import Any
 
 from llm_sdks.base_sdk import CompletionRequest, LLMConfig, Usage
 from llm_sdks.formats import gemini_request, settings
+from llm_sdks.formats.embeddings import GeminiEmbeddings
 from llm_sdks.formats.endings import reason_of
+from llm_sdks.formats.gemini_events import ContentEvents
 from llm_sdks.formats.reading import (
     Part,
     count,
@@ -16,6 +18,7 @@ from llm_sdks.formats.reading import (
     tool,
     word_of,
 )
+from llm_sdks.formats.typed_events import Typed
 from llm_sdks.profiles.profile import Profile
 from llm_sdks.provider_sdk import ProviderSDK
 from llm_sdks.wires.wire import Json
@@ -30,6 +33,7 @@ class GeminiSDK(ProviderSDK):
     client_module = "llm_sdks.wires.gemini_client"
     profile = gemini_request.PROFILE
     answer_name = "generated content"
+    embeddings = GeminiEmbeddings()
 
     @classmethod
     def get_name(cls) -> str:
@@ -85,6 +89,10 @@ class GeminiSDK(ProviderSDK):
             ],
             thoughts=_text(parts, thought=True),
         )
+
+    def typed(self) -> Typed:
+        """Give what reads the events of one answer."""
+        return ContentEvents()
 
     def usage(self, counts: Mapping[str, Any]) -> Usage:
         """Add what was thought, which Google counts beside the output."""

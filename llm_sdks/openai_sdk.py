@@ -3,6 +3,7 @@
 from llm_sdks.base_sdk import LLMConfig
 from llm_sdks.formats import settings
 from llm_sdks.formats.chat_completions import ChatCompletionsSDK
+from llm_sdks.forwarding import OPENAI_INTERFACES
 
 settings.require("openai", "aiohttp", install="openai[aiohttp]")
 
@@ -17,6 +18,7 @@ class OpenAISDK(ChatCompletionsSDK):
     client_module = "llm_sdks.wires.openai_client"
     # The second is for OpenAI's logs.
     key_headers = ("Idempotency-Key", "X-Client-Request-Id")
+    interfaces = OPENAI_INTERFACES
 
     @classmethod
     def get_name(cls) -> str:

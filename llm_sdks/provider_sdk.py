@@ -16,29 +16,40 @@ from typing import Any, ClassVar, Self, TypeVar, cast
 import structlog
 
 from llm_sdks import errors
+from llm_sdks.answers import Answer, Event
 from llm_sdks.base_sdk import (
     BaseLLMSDK,
     Completion,
     CompletionRequest,
+    EmbeddingRequest,
+    Embeddings,
     LLMConfig,
     StreamItem,
     Usage,
     in_daemon_thread,
 )
 from llm_sdks.errors import CannotConnectError, ConfigurationError
-from llm_sdks.formats import failures
+from llm_sdks.formats import embeddings, failures
 from llm_sdks.formats.allowances import tell
-from llm_sdks.formats.answer_reader import AnswerReader
+from llm_sdks.formats.answer_reader import AnswerReader, Reader
+from llm_sdks.formats.conversation_reader import ConversationReader
+from llm_sdks.formats.embeddings import EmbeddingForm
 from llm_sdks.formats.reading import Part
+from llm_sdks.formats.rendering import Render, complete_only
 from llm_sdks.formats.sse import EventReader, json_events
+from llm_sdks.formats.typed_events import Typed
+from llm_sdks.forwards import Forwards
 from llm_sdks.profiles.learnt import LearntProfiles
 from llm_sdks.profiles.profile import EVERYTHING, NOTHING, Profile
 from llm_sdks.profiles.refusals import Negotiation
 from llm_sdks.wires import blocking
+from llm_sdks.wires.pacing import in_time
 from llm_sdks.wires.wire import (
     Call,
     ClientModule,
     Json,
+    Kind,
+    Reply,
     Stream,
     Wire,
 )
@@ -48,7 +59,7 @@ T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 
-class ProviderSDK(BaseLLMSDK):
+class ProviderSDK(Forwards, BaseLLMSDK):
     """A provider behind its vendor's asynchronous library.
 
     An instance keeps one client for each endpoint and credential. An option
@@ -63,6 +74,8 @@ class ProviderSDK(BaseLLMSDK):
     profile: ClassVar[Profile] = EVERYTHING
     # What the provider calls an answer, for error messages.
     answer_name = "chat completion"
+    # How embeddings are asked for, where there are any.
+    embeddings: ClassVar[EmbeddingForm | None] = None
     # The headers that carry a call's idempotency key. Gateways know the
     # first even where the provider behind them promises nothing.
     key_headers: ClassVar[tuple[str, ...]] = ("Idempotency-Key",)
@@ -99,6 +112,10 @@ class ProviderSDK(BaseLLMSDK):
         """Read one event of a stream; may raise any of `WRONG_SHAPE`."""
 
     @abstractmethod
+    def typed(self) -> Typed:
+        """Give what reads the events of one answer."""
+
+    @abstractmethod
     def usage(self, counts: Mapping[str, Any]) -> Usage:
         """Bring the provider's own counts into our definition."""
 
@@ -108,22 +125,56 @@ class ProviderSDK(BaseLLMSDK):
 
     async def acomplete(self, request: CompletionRequest) -> Completion:
         """Return the whole answer."""
-        try:
-            async with asyncio.timeout(request.timeout):
-                return await self._ask(request)
-        except TimeoutError:
-            raise failures.timed_out() from None
+        return await self._ask(request, self.body, self._reader)
 
-    async def astream(
+    def astream(
         self, request: CompletionRequest
     ) -> AsyncGenerator[StreamItem]:
         """Yield the answer as it comes."""
+        return self._read(request, self.streaming_body, self._reader)
+
+    async def converse(self, request: CompletionRequest) -> Answer:
+        """Return the whole answer, typed."""
+        render = complete_only(self.body)
+        return await self._ask(request, render, self._typed_reader)
+
+    def converse_stream(
+        self, request: CompletionRequest
+    ) -> AsyncGenerator[Event]:
+        """Yield the answer as it comes, typed."""
+        render = complete_only(self.streaming_body)
+        return self._read(request, render, self._typed_reader)
+
+    async def embed(self, request: EmbeddingRequest) -> Embeddings:
+        """Return a vector for each text, where the provider has them."""
+        form = self.embeddings
+        if form is None:
+            return await super().embed(request)
+
+        async def send(body: Json) -> Reply:
+            wire = await self._wire(request)
+            return await wire.ask(self._call(request, body, "embeddings"))
+
+        try:
+            async with asyncio.timeout(request.timeout):
+                return await embeddings.ask(form, request, send)
+        except TimeoutError:
+            raise failures.timed_out() from None
+
+    async def _read(
+        self,
+        request: CompletionRequest,
+        render: Render,
+        reader_of: Callable[
+            [CompletionRequest, Mapping[str, str]], Reader[Any, T]
+        ],
+    ) -> AsyncGenerator[T]:
         until = asyncio.get_running_loop().time() + request.timeout
-        stream = await self._open(request, until)
-        reader, events = self._reader(request, stream.headers), EventReader()
+        stream = await self._open(request, until, render)
+        reader, events = reader_of(request, stream.headers), EventReader()
         with reader.keeping():
             async with (
-                aclosing(_in_time(stream.chunks, until, request)) as received,
+                aclosing(in_time(stream.chunks, until, request)) as received,
                 aclosing(_until_whole(received, reader)) as chunks,
                 aclosing(json_events(chunks, events)) as values,
             ):
@@ -166,33 +217,43 @@ class ProviderSDK(BaseLLMSDK):
         # Clients belong to one event loop; what was learnt belongs to all.
         return type(self)(self._learnt)
 
-    async def _ask(self, request: CompletionRequest) -> Completion:
-        wire = await self._wire(request)
-
-        async def send(body: Json) -> Completion:
+    async def _ask(
+        self,
+        request: CompletionRequest,
+        render: Render,
+        reader_of: Callable[
+            [CompletionRequest, Mapping[str, str]], Reader[T, Any]
+        ],
+    ) -> T:
+        async def send(body: Json) -> T:
             reply = await wire.ask(self._call(request, body))
-            reader = self._reader(request, reply.headers)
+            reader = reader_of(request, reply.headers)
             return reader.whole(reply.content, reply.status)
 
-        return await self._negotiated(request, self.body, send)
+        try:
+            async with asyncio.timeout(request.timeout):
+                wire = await self._wire(request)
+                return await self._negotiated(request, render, send)
+        except TimeoutError:
+            raise failures.timed_out() from None
 
-    async def _open(self, request: CompletionRequest, until: float) -> Stream:
+    async def _open(
+        self, request: CompletionRequest, until: float, render: Render
+    ) -> Stream:
         async def send(body: Json) -> Stream:
             return await wire.open(self._call(request, body))
 
         try:
             async with asyncio.timeout_at(until):
                 wire = await self._wire(request)
-                return await self._negotiated(
-                    request, self.streaming_body, send
-                )
+                return await self._negotiated(request, render, send)
         except TimeoutError:
             raise failures.timed_out() from None
 
     async def _negotiated(
         self,
         request: CompletionRequest,
-        render: Callable[[CompletionRequest, Profile], Json],
+        render: Render,
         send: Callable[[Json], Awaitable[T]],
     ) -> T:
         """Send a request, again without what the provider refuses of it."""
@@ -240,7 +301,12 @@ class ProviderSDK(BaseLLMSDK):
                 learnt=negotiation.pending.known(),
             )
 
-    def _call(self, request: CompletionRequest, body: Json) -> Call:
+    def _call(
+        self,
+        request: CompletionRequest | EmbeddingRequest,
+        body: Json,
+        kind: Kind = "answer",
+    ) -> Call:
         headers = dict(self.headers(body))
         key = request.idempotency_key or ""
         if key.isascii() and key.isprintable() and key:
@@ -252,6 +318,7 @@ class ProviderSDK(BaseLLMSDK):
             request.timeout,
             min(request.connect_timeout, request.timeout),
             min(request.read_timeout, request.timeout),
+            kind,
         )
 
     def _reader(
@@ -261,11 +328,20 @@ class ProviderSDK(BaseLLMSDK):
         key = request.config.api_key.get_secret_value()
         return AnswerReader(self, key, headers)
 
+    def _typed_reader(
+        self, request: CompletionRequest, headers: Mapping[str, str]
+    ) -> ConversationReader:
+        tell(headers)
+        key = request.config.api_key.get_secret_value()
+        return ConversationReader(self, self.typed(), key, headers)
+
     async def aprepare(self, request: CompletionRequest) -> None:
         """Import the provider's library, and connect to it."""
         await self._wire(request)
 
-    async def _wire(self, request: CompletionRequest) -> Wire:
+    async def _wire(
+        self, request: CompletionRequest | EmbeddingRequest
+    ) -> Wire:
         config = request.config
         identity = (
             config.endpoint,
@@ -295,7 +371,7 @@ class ProviderSDK(BaseLLMSDK):
 
 
 async def _until_whole(
-    chunks: AsyncGenerator[bytes], reader: AnswerReader
+    chunks: AsyncGenerator[bytes], reader: Reader[Any, Any]
 ) -> AsyncGenerator[bytes]:
     """Yield what comes; a connection may break once the answer has ended."""
     try:
@@ -304,21 +380,3 @@ async def _until_whole(
     except CannotConnectError:
         if not reader.has_ended:
             raise
-
-
-async def _in_time(
-    chunks: AsyncGenerator[bytes], until: float, request: CompletionRequest
-) -> AsyncGenerator[bytes]:
-    """Yield what comes, as long as it comes in time."""
-    loop = asyncio.get_running_loop()
-    async with aclosing(chunks):
-        while True:
-            due = min(until, loop.time() + request.read_timeout)
-            try:
-                async with asyncio.timeout_at(due):
-                    chunk = await anext(chunks, None)
-            except TimeoutError:
-                raise failures.timed_out() from None
-            if chunk is None:
-                return
-            yield chunk

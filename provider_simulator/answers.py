@@ -12,6 +12,7 @@ from provider_simulator.values import (
     Answer,
     Call,
     Tokens,
+    ToolCall,
     bad_request,
     count_tokens,
     first_tokens,
@@ -35,20 +36,38 @@ def answer(
     Raises:
         RefusedError: the call's schema is none.
     """
+    if call.embeds is not None:
+        return Answer("", Tokens(call.input_tokens, 0))
     rule = rule or _NO_RULE
-    text, finish = rule.answer_text, rule.finish_reason or "stop"
+    text, calls = rule.answer_text, _calls(call, rule)
+    finish = rule.finish_reason or ("tool_calls" if calls else "stop")
     if text is None:
-        text = _default_text(call)
+        text = "" if calls else _default_text(call)
     if filtered:
-        text, finish = "", "content_filter"
+        text, calls, finish = "", (), "content_filter"
     reasoning = _or(rule.usage.reasoning_tokens, settings.reasoning_tokens)
     if call.max_tokens is not None:
         reasoning = min(reasoning, call.max_tokens)
         room = call.max_tokens - reasoning
         if count_tokens(text) > room:
-            text, finish = first_tokens(text, room), "length"
-    tokens = _tokens(call, text, reasoning, rule.usage, settings)
-    return Answer(text, tokens, finish)
+            text, calls, finish = first_tokens(text, room), (), "length"
+    said = text + "".join(to_json(each.arguments).decode() for each in calls)
+    tokens = _tokens(call, said, reasoning, rule.usage, settings)
+    return Answer(text, tokens, finish, calls)
+
+
+def _calls(call: Call, rule: Rule) -> tuple[ToolCall, ...]:
+    """Give the calls of the rule; else the one that the call asks for."""
+    if rule.tool_calls or rule.answer_text is not None:
+        return tuple(
+            ToolCall(each.name, each.arguments) for each in rule.tool_calls
+        )
+    if call.must_call is None:
+        return ()
+    for tool in call.tools:
+        if call.must_call in ("", tool.name):
+            return (ToolCall(tool.name, _instance(tool.schema)),)
+    raise bad_request(f"Tool '{call.must_call}' not found in 'tools'.")
 
 
 def _default_text(call: Call) -> str:
@@ -59,8 +78,12 @@ def _default_text(call: Call) -> str:
 
 
 def _of_schema(schema: Mapping[str, Any]) -> str:
+    return to_json(_instance(schema)).decode()
+
+
+def _instance(schema: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON is any of six types
     try:
-        return to_json(instance(schema)).decode()
+        return instance(schema)
     except SchemaError as error:
         raise bad_request(f"Invalid schema: {error}") from None
 

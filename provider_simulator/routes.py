@@ -15,12 +15,20 @@ from provider_simulator.simulation import Simulation
 from provider_simulator.values import Request, Respond
 from provider_simulator.wire import Wire
 from provider_simulator.wire_anthropic import AnthropicWire
+from provider_simulator.wire_count_tokens import CountTokensWire
+from provider_simulator.wire_embeddings import (
+    AzureInferenceEmbeddingsWire,
+    AzureOpenAIEmbeddingsWire,
+    EmbeddingsWire,
+    GeminiEmbeddingsWire,
+)
 from provider_simulator.wire_gemini import GeminiWire
 from provider_simulator.wire_openai import (
     AzureInferenceWire,
     AzureOpenAIWire,
     OpenAIWire,
 )
+from provider_simulator.wire_responses import ResponsesWire
 
 # What to put into a model's `endpoint`, after the simulator's address.
 BASE_PATHS: Mapping[str, str] = {
@@ -31,17 +39,41 @@ BASE_PATHS: Mapping[str, str] = {
     "Gemini": "",
 }
 _OPENAI, _INFERENCE = OpenAIWire(), AzureInferenceWire()
+_EMBEDDINGS = EmbeddingsWire()
+_INFERENCE_EMBEDDINGS = AzureInferenceEmbeddingsWire()
 _WIRES: Mapping[str, Wire] = {
     "/v1/chat/completions": _OPENAI,
     "/chat/completions": _OPENAI,
     "/openai/v1/chat/completions": _OPENAI,
     "/models/chat/completions": _INFERENCE,
     "/v1/messages": AnthropicWire(),
+    "/v1/messages/count_tokens": CountTokensWire(),
+    "/v1/responses": ResponsesWire(),
+    "/v1/embeddings": _EMBEDDINGS,
+    "/embeddings": _EMBEDDINGS,
+    "/openai/v1/embeddings": _EMBEDDINGS,
+    "/models/embeddings": _INFERENCE_EMBEDDINGS,
+}
+# Only Azure's library tells the API's version.
+_WITH_VERSION: Mapping[Wire, Wire] = {
+    _OPENAI: _INFERENCE,
+    _EMBEDDINGS: _INFERENCE_EMBEDDINGS,
 }
 _PATTERNS: tuple[tuple[re.Pattern[str], Wire], ...] = (
     (
         re.compile(r"/openai/deployments/[^/]+/chat/completions"),
         AzureOpenAIWire(),
+    ),
+    (
+        re.compile(r"/openai/deployments/[^/]+/embeddings"),
+        AzureOpenAIEmbeddingsWire(),
+    ),
+    (
+        re.compile(
+            r"/(v1|v1beta|v1beta1|v1alpha)/(.+/)?(models|tunedModels)/[^/:]+"
+            r":batchEmbedContents"
+        ),
+        GeminiEmbeddingsWire(),
     ),
     (
         re.compile(
@@ -87,11 +119,9 @@ class Routes:
 
 def _wire(request: Request) -> Wire | None:
     wire = _WIRES.get(request.path)
-    if wire is _OPENAI and "api-version=" in request.query:
-        # Only Azure's library tells the API's version.
-        return _INFERENCE
     if wire is not None:
-        return wire
+        has_version = "api-version=" in request.query
+        return _WITH_VERSION.get(wire, wire) if has_version else wire
     for pattern, candidate in _PATTERNS:
         if pattern.fullmatch(request.path):
             return candidate

@@ -41,13 +41,23 @@ class ScriptedUsage(BaseModel):
     cache_write_tokens: TokenCount | None = None
 
 
+class ScriptedCall(BaseModel):
+    """A function that the model calls."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    arguments: dict[str, Any] = Field(default_factory=dict)
+
+
 class Rule(BaseModel):
     """One row of the table.
 
     `pattern` (a regular expression) is looked for in the user's last
     message, `model` in the model's name. An answer is a `text`, a `json`
-    value, or an error: `status` with a `message` in the vendor's form, or
-    with a `body` that is sent as it is. A rule with `times` serves so
+    value, calls of tools (with or without a text), or an error: `status`
+    with a `message` in the vendor's form, or with a `body` that is sent as
+    it is. A rule with `times` serves so
     many calls, and then those below it are asked.
     """
 
@@ -57,6 +67,7 @@ class Rule(BaseModel):
     model: str = ""
     text: str | None = None
     json_: Any = Field(default=None, alias="json")
+    tool_calls: tuple[ScriptedCall, ...] = ()
     finish_reason: str | None = None
     usage: ScriptedUsage = ScriptedUsage()
     status: int = Field(default=200, ge=200, le=599)

@@ -27,8 +27,30 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Tool:
+    """A function that the model may call; a JSON Schema of its arguments."""
+
+    name: str
+    schema: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A function that the model calls."""
+
+    name: str
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
-    """What any vendor's request comes down to."""
+    """What any vendor's request comes down to.
+
+    `must_call` names the tool that has to be called; any, if it is empty.
+    `logprobs` is how many alternatives of each token are wanted. `embeds`
+    are the texts of a call for embeddings, of `dimensions` numbers each,
+    written as JSON or in Base64.
+    """
 
     model: str
     # The user's last message.
@@ -40,6 +62,12 @@ class Call:
     # Gemini's streams can also be one JSON array.
     server_sent: bool = True
     schema: Mapping[str, Any] | None = None
+    tools: tuple[Tool, ...] = ()
+    must_call: str | None = None
+    logprobs: int | None = None
+    embeds: tuple[str, ...] | None = None
+    dimensions: int | None = None
+    base64: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +88,14 @@ class Tokens:
 class Answer:
     """A model's answer, before it takes a vendor's form.
 
-    `finish` is `stop`, `length`, `content_filter`, or a vendor's own word.
+    `finish` is `stop`, `length`, `content_filter`, `tool_calls`, or a
+    vendor's own word.
     """
 
     text: str
     tokens: Tokens
     finish: str = "stop"
+    calls: tuple[ToolCall, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

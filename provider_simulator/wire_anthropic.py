@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pydantic_core import to_json
+
 from provider_simulator.values import (
     Answer,
     Call,
@@ -10,8 +12,10 @@ from provider_simulator.values import (
     Headers,
     RefusedError,
     Request,
+    Tool,
     bad_request,
     count_tokens,
+    pieces,
 )
 from provider_simulator.wire import (
     Body,
@@ -28,6 +32,7 @@ _FINISH = {
     "stop": "end_turn",
     "length": "max_tokens",
     "content_filter": "refusal",
+    "tool_calls": "tool_use",
 }
 _KINDS: Mapping[int, str] = {
     400: "invalid_request_error",
@@ -72,14 +77,19 @@ class AnthropicWire(Wire):
             max_tokens=limit,
             stream=body.get("stream") is True,
             schema=_schema(body),
+            tools=_tools(body),
+            must_call=_must_call(body),
         )
 
     def whole(self, call: Call, answer: Answer, number: int) -> object:
         """Return a `message`."""
-        content = [{"type": "text", "text": answer.text}]
+        content: list[dict[str, Any]] = []
+        if answer.text:
+            content.append({"type": "text", "text": answer.text})
+        content += _called(answer, number)
         return {
             **_head(call, number),
-            "content": content if answer.text else [],
+            "content": content,
             "stop_reason": _finish(answer),
             "stop_sequence": None,
             "usage": _usage(answer, answer.tokens.output),
@@ -99,6 +109,8 @@ class AnthropicWire(Wire):
         yield _event("message_start", message=start)
         if answer.text:
             yield from _block(answer.text)
+        for index, used in enumerate(_called(answer, number)):
+            yield from _call_block(index + bool(answer.text), used)
         end = {"stop_reason": _finish(answer), "stop_sequence": None}
         usage = _usage(answer, answer.tokens.output)
         del usage["service_tier"]
@@ -151,6 +163,43 @@ def _block(text: str) -> Iterator[Event]:
     yield _event("ping")
     yield from in_pieces(text, _delta)
     yield _event("content_block_stop", index=0)
+
+
+def _called(answer: Answer, number: int) -> list[dict[str, Any]]:
+    return [
+        {
+            "type": "tool_use",
+            "id": f"toolu_{number:020x}{index:02x}",
+            "name": call.name,
+            "input": call.arguments,
+        }
+        for index, call in enumerate(answer.calls)
+    ]
+
+
+def _call_block(index: int, used: Body) -> Iterator[Event]:
+    start = {**used, "input": {}}
+    yield _event("content_block_start", index=index, content_block=start)
+    # Begun with nothing, as Anthropic's own.
+    for piece in ("", *pieces(to_json(used["input"]).decode())):
+        delta = {"type": "input_json_delta", "partial_json": piece}
+        yield _event("content_block_delta", index=index, delta=delta)
+    yield _event("content_block_stop", index=index)
+
+
+def _tools(body: Body) -> tuple[Tool, ...]:
+    tools = body.get("tools")
+    return tuple(
+        Tool(str(tool.get("name")), mapping(tool.get("input_schema")))
+        for tool in map(mapping, tools if isinstance(tools, list) else ())
+    )
+
+
+def _must_call(body: Body) -> str | None:
+    choice = mapping(body.get("tool_choice"))
+    if choice.get("type") == "any":
+        return ""
+    return str(choice.get("name")) if choice.get("type") == "tool" else None
 
 
 def _delta(text: str) -> bytes:

@@ -13,6 +13,7 @@ from provider_simulator.values import (
     RefusedError,
     Reply,
     Request,
+    Tool,
     count_tokens,
     pieces,
 )
@@ -31,6 +32,7 @@ _FINISH = {
     "stop": "STOP",
     "length": "MAX_TOKENS",
     "content_filter": "SAFETY",
+    "tool_calls": "STOP",
 }
 _TYPES = "type.googleapis.com/google.rpc"
 # Between the elements of a stream that is an array.
@@ -74,6 +76,8 @@ class GeminiWire(Wire):
             stream=method == "streamGenerateContent",
             server_sent=request.parameter("alt") == "sse",
             schema=_schema(config),
+            tools=_tools(body),
+            must_call=_must_call(body),
         )
 
     def reply(self, call: Call, answer: Answer) -> Reply:
@@ -85,7 +89,8 @@ class GeminiWire(Wire):
 
     def whole(self, call: Call, answer: Answer, number: int) -> object:
         """Return a `GenerateContentResponse`."""
-        return _response(call, answer, number, answer.text, _finish(answer))
+        body = _response(call, answer, number, answer.text, _finish(answer))
+        return _with_calls(body, answer)
 
     def events(
         self, call: Call, answer: Answer, number: int
@@ -104,7 +109,8 @@ class GeminiWire(Wire):
         last = (pieces(answer.text) or [""])[-1]
         before = answer.text[: len(answer.text) - len(last)]
         yield from in_pieces(before, response)
-        finish = response(last, _finish(answer)).removesuffix(_COMMA)
+        body = _response(call, answer, number, last, _finish(answer))
+        finish = form(_with_calls(body, answer)).removesuffix(_COMMA)
         yield Event(finish + end, 1)
 
     def problem(self, error: RefusedError, number: int) -> object:
@@ -171,6 +177,41 @@ def _response(
         "modelVersion": call.model,
         "responseId": f"{number:022x}",
     }
+
+
+def _with_calls(body: dict[str, Any], answer: Answer) -> dict[str, Any]:
+    if answer.calls:
+        content = body["candidates"][0].setdefault(
+            "content", {"parts": [], "role": "model"}
+        )
+        content["parts"] += [
+            {"functionCall": {"name": call.name, "args": call.arguments}}
+            for call in answer.calls
+        ]
+    return body
+
+
+def _tools(body: Body) -> tuple[Tool, ...]:
+    found = []
+    tools = body.get("tools")
+    for tool in map(mapping, tools if isinstance(tools, list) else ()):
+        declared = _either(tool, "functionDeclarations")
+        for function in declared if isinstance(declared, list) else ():
+            named = mapping(function)
+            schema = _either(named, "parametersJsonSchema") or named.get(
+                "parameters"
+            )
+            found.append(Tool(str(named.get("name")), mapping(schema)))
+    return tuple(found)
+
+
+def _must_call(body: Body) -> str | None:
+    config = mapping(_either(body, "toolConfig"))
+    calling = mapping(_either(config, "functionCallingConfig"))
+    if calling.get("mode") != "ANY":
+        return None
+    names = _either(calling, "allowedFunctionNames")
+    return str(names[0]) if isinstance(names, list) and names else ""
 
 
 def _usage(answer: Answer) -> dict[str, Any]:

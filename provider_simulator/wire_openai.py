@@ -3,6 +3,19 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
+from provider_simulator.azure_filters import (
+    filtered_prompt,
+    findings,
+    prompt_findings,
+)
+from provider_simulator.openai_tools import (
+    called,
+    called_in_pieces,
+    chances,
+    logprobs_of,
+    must_call,
+    tools_of,
+)
 from provider_simulator.values import (
     Answer,
     Call,
@@ -12,6 +25,7 @@ from provider_simulator.values import (
     Request,
     bad_request,
     count_tokens,
+    pieces,
 )
 from provider_simulator.wire import (
     Body,
@@ -57,6 +71,9 @@ class OpenAIWire(Wire):
             )
             is True,
             schema=_schema(body),
+            tools=tools_of(body),
+            must_call=must_call(body),
+            logprobs=logprobs_of(body),
         )
 
     def model(self, body: Body, request: Request) -> str:
@@ -73,12 +90,18 @@ class OpenAIWire(Wire):
 
     def whole(self, call: Call, answer: Answer, number: int) -> object:
         """Return a `chat.completion`."""
-        message = {
+        message: dict[str, Any] = {
             "role": "assistant",
             "content": answer.text,
             "refusal": None,
         }
-        choice = {"index": 0, "message": message, "logprobs": None}
+        if answer.calls:
+            message["content"] = answer.text or None
+            message["tool_calls"] = called(answer.calls, number)
+        logprobs = None
+        if call.logprobs is not None:
+            logprobs = chances(answer.text, call.logprobs)
+        choice = {"index": 0, "message": message, "logprobs": logprobs}
         return {
             **_head(call, "chat.completion", number),
             "choices": [{**choice, "finish_reason": answer.finish}],
@@ -99,14 +122,25 @@ class OpenAIWire(Wire):
             )
 
         yield Event(chunk({"role": "assistant", "content": ""}))
-        yield from in_pieces(
-            answer.text, lambda text: chunk({"content": text})
-        )
+        if call.logprobs is None:
+            yield from in_pieces(
+                answer.text, lambda text: chunk({"content": text})
+            )
+        else:
+            yield from self._likely(answer.text, call.logprobs, head)
+        for delta in called_in_pieces(answer.calls, number):
+            yield Event(chunk({"tool_calls": [delta]}), 1)
         yield Event(chunk({}, answer.finish))
         if call.include_usage:
             last = {**head, "choices": [], "usage": _usage(answer)}
             yield Event(server_sent(last))
         yield _DONE
+
+    def _likely(self, text: str, top: int, head: Body) -> Iterator[Event]:
+        for piece in pieces(text):
+            choice = self.choice({"content": piece}, None)
+            choice["logprobs"] = chances(piece, top)
+            yield Event(server_sent({**head, "choices": [choice]}), 1)
 
     def choice(self, delta: Body, finish: str | None) -> dict[str, Any]:
         """Return the one choice of a chunk."""
@@ -187,7 +221,7 @@ class AzureInferenceWire(OpenAIWire):
         """Return an error object."""
         del number
         if error.reason == "prompt_filter":
-            return {"error": _filtered_prompt(error)}
+            return {"error": filtered_prompt(error)}
         code = self.codes.get(error.status, str(error.status))
         return {"error": {"code": code, "message": error.message}}
 
@@ -215,8 +249,8 @@ class AzureOpenAIWire(AzureInferenceWire):
     def whole(self, call: Call, answer: Answer, number: int) -> object:
         """Return a `chat.completion` with the filters' findings."""
         body: dict[str, Any] = {**mapping(super().whole(call, answer, number))}
-        body["prompt_filter_results"] = _prompt_findings()
-        body["choices"][0]["content_filter_results"] = _findings(
+        body["prompt_filter_results"] = prompt_findings()
+        body["choices"][0]["content_filter_results"] = findings(
             filtered=answer.finish == "content_filter"
         )
         return body
@@ -228,14 +262,14 @@ class AzureOpenAIWire(AzureInferenceWire):
         head = {
             **_head(call, "chat.completion.chunk", number),
             "choices": [],
-            "prompt_filter_results": _prompt_findings(),
+            "prompt_filter_results": prompt_findings(),
         }
         yield Event(server_sent(head))
         yield from super().events(call, answer, number)
 
     def choice(self, delta: Body, finish: str | None) -> dict[str, Any]:
         """Return the one choice of a chunk, with the filters' findings."""
-        found = _findings(filtered=finish == "content_filter")
+        found = findings(filtered=finish == "content_filter")
         return {
             **super().choice(delta, finish),
             "content_filter_results": found,
@@ -284,32 +318,3 @@ def _schema(body: Body) -> Body | None:
     if form.get("type") != "json_schema":
         return None
     return mapping(mapping(form.get("json_schema")).get("schema"))
-
-
-def _findings(*, filtered: bool) -> dict[str, Any]:
-    safe = {"filtered": False, "severity": "safe"}
-    hate = {"filtered": True, "severity": "medium"} if filtered else safe
-    return {"hate": hate, "self_harm": safe, "sexual": safe, "violence": safe}
-
-
-def _prompt_findings() -> list[dict[str, Any]]:
-    return [
-        {
-            "prompt_index": 0,
-            "content_filter_results": _findings(filtered=False),
-        }
-    ]
-
-
-def _filtered_prompt(error: RefusedError) -> dict[str, Any]:
-    return {
-        "message": error.message,
-        "type": None,
-        "param": "prompt",
-        "code": "content_filter",
-        "status": error.status,
-        "innererror": {
-            "code": "ResponsibleAIPolicyViolation",
-            "content_filter_result": _findings(filtered=True),
-        },
-    }

@@ -125,12 +125,17 @@ class Documents:
     ) -> tuple[list[Document], list[int]]:
         """Store many new documents, each with its `_id`, in one message.
 
+        Fields of `_metadata` that a document brings are kept.
+
         Returns what was to be stored, and the indexes of those whose
         `_id` was already taken.
         """
         made = metadata.created(self._clock())
         stored = await in_slices(
-            lambda doc: doc | {"_metadata": dict(made)}, documents
+            lambda doc: (
+                doc | {"_metadata": {**made, **doc.get("_metadata", {})}}
+            ),
+            documents,
         )
         # Encoded here, since the driver would encode all in one stretch.
         encoded = await in_slices(_encoded, stored)

@@ -3,15 +3,18 @@
 from typing import Any
 
 import structlog
+from asgi_correlation_id import correlation_id
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import iter_route_contexts
 
 from api.core import errors
+from api.core.dialects import Problem, dialect_of
 from utilities.cosmos_connector import StoreError, is_unavailable
 
 RETRY_AFTER_SECONDS = 2
+_NONE = 404
 # The header that names a stream's record.
 STREAM_ID = "X-Stream-Id"
 
@@ -37,50 +40,66 @@ def install_error_responses(app: FastAPI) -> None:
     app.add_exception_handler(errors.InvalidRequestError, _invalid_part)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(StoreError, _database_error)
+    app.add_exception_handler(404, _no_such_path)
     app.add_exception_handler(405, _wrong_method)
 
 
 def _answer(
-    status: int, detail: object, headers: dict[str, str] | None = None
+    request: Request,
+    status: int,
+    detail: object,
+    headers: dict[str, str] | None = None,
+    param: str | None = None,
 ) -> JSONResponse:
-    return JSONResponse({"detail": detail}, status, headers)
+    """Give an error in the words of whoever asks."""
+    dialect = dialect_of(request.scope)
+    if dialect is None:
+        return JSONResponse({"detail": detail}, status, headers)
+    code = "model_not_found" if param == "model" and status == _NONE else None
+    problem = Problem(status, str(detail), code, param)
+    request_id = correlation_id.get() or ""
+    return JSONResponse(
+        dialect.body(problem, request_id),
+        dialect.status(problem),
+        {dialect.request_id_header: request_id, **(headers or {})},
+    )
 
 
-async def _domain_error(_request: Request, error: Exception) -> JSONResponse:
+async def _domain_error(request: Request, error: Exception) -> JSONResponse:
     status = next(
         status
         for kind, status in _STATUS_OF.items()
         if isinstance(error, kind)
     )
     again = isinstance(error, errors.OverloadedError)
-    return _answer(status, str(error), _RETRY if again else None)
+    param = getattr(error, "param", None)
+    return _answer(
+        request, status, str(error), _RETRY if again else None, param
+    )
 
 
 async def _too_many(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, errors.TooManyRequestsError)  # noqa: S101 - as below
     if isinstance(error, errors.TooManyFailedLoginsError):
         request.state.login_failed = True
-    return _answer(429, str(error), {"Retry-After": str(error.retry_after)})
+    wait = str(error.retry_after)
+    return _answer(request, 429, str(error), {"Retry-After": wait})
 
 
-async def _provider_failed(
-    _request: Request, error: Exception
-) -> JSONResponse:
+async def _provider_failed(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, errors.ProviderFailedError)  # noqa: S101 - as above
-    return _answer(502, str(error), {STREAM_ID: error.stream_id})
+    return _answer(request, 502, str(error), {STREAM_ID: error.stream_id})
 
 
-async def _invalid_request(
-    _request: Request, error: Exception
-) -> JSONResponse:
+async def _invalid_request(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this type only
-    return _answer(422, [_problem(item) for item in error.errors()])
+    return _answer(request, 422, [_problem(item) for item in error.errors()])
 
 
-async def _invalid_part(_request: Request, error: Exception) -> JSONResponse:
+async def _invalid_part(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, errors.InvalidRequestError)  # noqa: S101 - as above
     problem = {"type": error.kind, "loc": error.location, "msg": str(error)}
-    return _answer(422, [_problem(problem)])
+    return _answer(request, 422, [_problem(problem)])
 
 
 def _problem(item: dict[str, Any]) -> dict[str, Any]:
@@ -99,6 +118,13 @@ def _printable(part: object) -> object:
     return part.encode(errors="replace").decode()[:1000]
 
 
+async def _no_such_path(request: Request, error: Exception) -> JSONResponse:
+    detail = str(getattr(error, "detail", "Not Found"))
+    if dialect_of(request.scope) is not None:
+        detail = f"Unknown request URL: {request.method} {request.url.path}"
+    return _answer(request, _NONE, detail)
+
+
 async def _wrong_method(request: Request, _error: Exception) -> JSONResponse:
     # Each route knows its own methods only; `Allow` must name the path's.
     path = request.url.path
@@ -111,7 +137,7 @@ async def _wrong_method(request: Request, _error: Exception) -> JSONResponse:
     named = [route for route in matching if route.path_format == path]
     methods = {m for route in named or matching for m in route.methods or ()}
     allow = ", ".join(sorted(methods))
-    return _answer(405, "Method Not Allowed", {"Allow": allow})
+    return _answer(request, 405, "Method Not Allowed", {"Allow": allow})
 
 
 async def _database_error(request: Request, error: Exception) -> JSONResponse:
@@ -123,12 +149,13 @@ async def _database_error(request: Request, error: Exception) -> JSONResponse:
     )
     if is_unavailable(error):
         return _answer(
+            request,
             503,
             "The database cannot be reached; try again. Work that was "
             "acknowledged is stored.",
             _RETRY,
         )
-    return _answer(500, "The database refused the operation")
+    return _answer(request, 500, "The database refused the operation")
 
 
 async def unexpected_error(request: Request, error: Exception) -> JSONResponse:
@@ -139,4 +166,4 @@ async def unexpected_error(request: Request, error: Exception) -> JSONResponse:
         path=request.url.path,
         exc_info=error,
     )
-    return _answer(500, "Internal server error")
+    return _answer(request, 500, "Internal server error")

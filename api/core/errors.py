@@ -21,6 +21,22 @@ class RuleError(MetasyncError):
     """The request is well formed but breaks a business rule."""
 
 
+class ParameterError(RuleError):
+    """A request in a vendor's format is not right; `param` is to blame."""
+
+    def __init__(self, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+class ModelUnknownError(NotFoundError):
+    """A request in a vendor's format names a model that is not there."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Model {name}")
+        self.param = "model"
+
+
 class TransitionError(RuleError):
     """A job's status cannot go from here to there."""
 

@@ -70,18 +70,24 @@ async def _checked(
     if client is None:
         raise AuthenticationError("Client ID is required")
     if key is not None:
-        known = await _authenticated(request, services, client, key)
+        known = await authenticated(request, services, client, key)
         if not is_admin:
-            await _count(request, services, known)
+            await count_request(request, services, known)
         return client
     if not is_admin:
         raise AuthenticationError("Client API key is required")
     return await _known(services.clients, client)
 
 
-async def _authenticated(
+async def authenticated(
     request: Request, services: Services, client: str, key: str
 ) -> ClientKey:
+    """Check a client's credentials, and count wrong ones.
+
+    Raises:
+        WrongKeyError: they are wrong.
+        TooManyFailedLoginsError: wrong ones came as many times before.
+    """
     try:
         return await services.clients.authenticate(client, key)
     except WrongKeyError:
@@ -89,9 +95,14 @@ async def _authenticated(
         raise
 
 
-async def _count(
+async def count_request(
     request: Request, services: Services, client: ClientKey
 ) -> None:
+    """Count a client's request.
+
+    Raises:
+        TooManyRequestsError: the client has used up its limit.
+    """
     quota = await services.request_limits.take(
         client.client_id, client.requests_per_minute
     )

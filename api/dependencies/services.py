@@ -12,6 +12,7 @@ from api.services.datasets.dataset_service import DatasetService
 from api.services.datasets.upload import DatasetUpload
 from api.services.evaluations.evaluation_service import EvaluationService
 from api.services.evaluations.result_store import ResultStore
+from api.services.gateway.gateway_service import GatewayService
 from api.services.jobs.answer_jobs import AnswerJobs
 from api.services.jobs.job_bulk import JobBulk
 from api.services.jobs.job_cancel import JobCancel
@@ -52,6 +53,7 @@ class Services:
     job_ends: JobEnds
     job_waiting: JobWaiting
     streams: StreamService
+    gateway: GatewayService
     runs: RunService
     datasets: DatasetService
     dataset_upload: DatasetUpload

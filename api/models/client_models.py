@@ -31,6 +31,29 @@ ApiRequests = Annotated[
 ]
 
 
+LONGEST_WAIT_SECONDS = 600
+
+
+class GatewaySettings(ApiModel):
+    """How a client's calls through the vendors' interfaces are treated."""
+
+    keep_texts: Annotated[
+        bool,
+        Field(description="Whether records keep what was asked and said."),
+    ] = True
+    max_wait_seconds: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=LONGEST_WAIT_SECONDS,
+            allow_inf_nan=False,
+            description="How long a call may wait where it would be refused "
+            "for a limit; the header `X-Metasync-Max-Wait` of a request has "
+            "priority.",
+        ),
+    ] = 0
+
+
 class ClientCreate(ApiModel):
     """`POST /clients`."""
 
@@ -41,6 +64,7 @@ class ClientCreate(ApiModel):
     limits: CallLimits | None = None
     weight: Weight | None = None
     budget: Budget | None = None
+    gateway: GatewaySettings | None = None
 
 
 class ClientUpdate(ApiModel):
@@ -56,6 +80,10 @@ class ClientUpdate(ApiModel):
     retention_days: RetentionDays | None = None
     budget: Annotated[
         Budget | None, Field(description="Null takes it away.")
+    ] = None
+    gateway: Annotated[
+        GatewaySettings | None,
+        Field(description="Replaces those before; null: as at first."),
     ] = None
 
 
@@ -85,6 +113,9 @@ class Client(StoredModel):
         RetentionDays, Field(default_factory=dict, exclude_if=_is_empty)
     ]
     budget: Annotated[Budget | None, Field(exclude_if=is_unset)] = None
+    gateway: Annotated[GatewaySettings | None, Field(exclude_if=is_unset)] = (
+        None
+    )
 
 
 ApiKey = Annotated[
@@ -96,10 +127,20 @@ ApiKey = Annotated[
 ]
 
 
+Token = Annotated[
+    str,
+    Field(
+        description="The client's id and key in one, for the vendors' "
+        "libraries: `OPENAI_API_KEY`, `ANTHROPIC_API_KEY`.",
+    ),
+]
+
+
 class ClientWithKey(Client):
     """A new client, with its key, which is not shown again."""
 
     api_key: ApiKey
+    token: Token
 
 
 class RotatedKey(ApiModel):
@@ -107,3 +148,9 @@ class RotatedKey(ApiModel):
 
     client_id: str
     api_key: ApiKey
+    token: Token
+
+
+def token_of(client_id: str, api_key: str) -> str:
+    """Join a client's credentials as the vendors' libraries send them."""
+    return f"{client_id}:{api_key}"

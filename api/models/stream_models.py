@@ -13,6 +13,7 @@ from api.models.base import (
     StoredModel,
     Text,
     example,
+    is_unset,
 )
 from api.models.job_fields import ClientReference, ModelName
 from api.models.metrics import ProcessingMetrics
@@ -87,12 +88,22 @@ class Stream(StoredModel):
     stream_id: str
     client_id: str
     model: str
-    temperature: float
+    temperature: Annotated[
+        float | None, Field(description="Null: the request said nothing.")
+    ]
     status: StreamStatus
     request_data: dict[str, Any]
     response_data: dict[str, Any] | None = None
     processing_metrics: StreamMetrics | None = None
     client_reference: dict[str, Any] | None = None
+    interface: Annotated[
+        str | None,
+        Field(
+            description="The vendor's interface that was used, such as "
+            "`/v1/chat/completions`.",
+            exclude_if=is_unset,
+        ),
+    ] = None
 
 
 class StreamSummary(ApiModel):

@@ -30,6 +30,11 @@ from llm_sdks.conformance.stand_in import (
     TalksNonsense,
     Truncates,
 )
+from llm_sdks.conformance.typed_cases import (
+    answers_typed,
+    calls_tools,
+    embeds,
+)
 from llm_sdks.conversation import Conversation, Message, Sampling
 
 # A call that is meant to fail in time.
@@ -274,4 +279,7 @@ CASES: tuple[Case, ...] = (
     Case("conversation", _sends_a_whole_conversation_or_says_no),
     Case("idempotency-key", _takes_an_idempotency_key),
     Case("many-at-once", _makes_many_calls_at_once),
+    Case("typed", answers_typed),
+    Case("tools", calls_tools),
+    Case("embeddings", embeds),
 )

@@ -65,8 +65,23 @@ class TalksNonsense:
     """Answers with status 200 and what is no JSON."""
 
 
+@dataclass(frozen=True, slots=True)
+class CallsTool:
+    """Calls a tool, whole or as a stream; `arguments` are its JSON."""
+
+    name: str = "weather"
+    arguments: str = '{"city":"Rome"}'
+
+
+@dataclass(frozen=True, slots=True)
+class Embeds:
+    """Gives a vector for each text."""
+
+
 Behaviour = (
     Answers
+    | CallsTool
+    | Embeds
     | Truncates
     | Filters
     | Fails

@@ -4,9 +4,9 @@ An answer that was paid for is read in whatever form it came: a whole one
 as events, a stream as one JSON value.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Protocol, TypeVar
 
 from llm_sdks.base_sdk import Completion, StreamItem, Usage
 from llm_sdks.errors import LLMError, UnreadableAnswerError
@@ -14,6 +14,9 @@ from llm_sdks.formats import failures
 from llm_sdks.formats.decoding import compact, read_json
 from llm_sdks.formats.reading import WRONG_SHAPE, Answer, Part, section
 from llm_sdks.formats.sse import EventReader, NotAnEventError
+
+Whole_co = TypeVar("Whole_co", covariant=True)
+Item_co = TypeVar("Item_co", covariant=True)
 
 
 class Format(Protocol):
@@ -30,6 +33,27 @@ class Format(Protocol):
 
     def usage(self, counts: Mapping[str, Any]) -> Usage:
         """Bring the provider's own counts into our definition."""
+
+
+class Reader(Protocol[Whole_co, Item_co]):
+    """One answer while it is read: to a whole, or to items."""
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the provider said that this is all."""
+
+    @property
+    def keeping(self) -> Callable[[], AbstractContextManager[None]]:
+        """Gives an error what came before it: text and counts."""
+
+    def whole(self, content: bytes | str, status: int) -> Whole_co:
+        """Read a whole answer, in whatever form it came."""
+
+    def take(self, event: object) -> Iterator[Item_co]:
+        """Read one event of a stream."""
+
+    def end(self, *, is_done: bool) -> Iterator[Item_co]:
+        """Give what only the end completes."""
 
 
 class AnswerReader:
@@ -207,4 +231,7 @@ class AnswerReader:
         if self._answer.problem:
             with self.keeping():
                 raise self._failure({"error": self._answer.problem})
+        return self._concluded()
+
+    def _concluded(self) -> Completion:
         return self._answer.finish(self.usage)

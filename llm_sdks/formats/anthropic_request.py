@@ -9,6 +9,7 @@ from llm_sdks.conversation import (
     MessagePart,
     Sampling,
     TextPart,
+    ThinkingPart,
     ToolCall,
     ToolChoice,
     ToolDefinition,
@@ -20,8 +21,16 @@ from llm_sdks.profiles.profile import EVERYTHING, Profile
 from llm_sdks.wires.wire import Json
 
 _HIGHEST_TEMPERATURE = 1.0
+_DATA = "data:"
 _MARK: Json = {"type": "ephemeral"}
-_EFFORTS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high"}
+_EFFORTS = {
+    "minimal": "low",
+    "low": "low",
+    "medium": "medium",
+    "high": "high",
+    "xhigh": "xhigh",
+    "max": "max",
+}
 _CHOICES = {"auto": "auto", "none": "none", "required": "any", "tool": "tool"}
 
 # There is no JSON mode without a schema.
@@ -92,12 +101,14 @@ def _turn(role: str, parts: list[MessagePart]) -> Json:
 
 
 def _blocks(parts: Iterable[MessagePart]) -> list[Json]:
-    return [
-        _block(part)
-        for part in parts
-        # An empty text is refused.
-        if not (isinstance(part, TextPart) and not part.text)
-    ]
+    return [_block(part) for part in parts if not _is_left_out(part)]
+
+
+def _is_left_out(part: MessagePart) -> bool:
+    # An empty text is refused, and so are thoughts of other providers.
+    return (isinstance(part, TextPart) and not part.text) or (
+        isinstance(part, ThinkingPart) and not part.signature
+    )
 
 
 def _block(part: MessagePart) -> Json:
@@ -107,6 +118,12 @@ def _block(part: MessagePart) -> Json:
         case ImagePart():
             source = _source(part)
             return _marked({"type": "image", "source": source}, part.cache)
+        case ThinkingPart():
+            return {
+                "type": "thinking",
+                "thinking": part.text,
+                "signature": part.signature,
+            }
         case ToolCall():
             return {
                 "type": "tool_use",
@@ -130,13 +147,14 @@ def _result(result: ToolResult) -> Json:
 
 
 def _source(image: ImagePart) -> Json:
+    kind, data = image.media_type, image.base64
     if image.data is None:
-        return {"type": "url", "url": image.url}
-    return {
-        "type": "base64",
-        "media_type": image.media_type,
-        "data": image.base64,
-    }
+        url = image.url or ""
+        if not url.startswith(_DATA):
+            return {"type": "url", "url": url}
+        head, _, data = url.removeprefix(_DATA).partition(",")
+        kind = head.removesuffix(";base64")
+    return {"type": "base64", "media_type": kind, "data": data}
 
 
 def _marked(block: Json, cache: bool) -> Json:  # noqa: FBT001 - a part's own

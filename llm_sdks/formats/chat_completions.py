@@ -5,7 +5,9 @@ from typing import Any
 
 from llm_sdks.base_sdk import CompletionRequest, Usage
 from llm_sdks.formats import openai_request
+from llm_sdks.formats.embeddings import OpenAIEmbeddings
 from llm_sdks.formats.endings import reason_of
+from llm_sdks.formats.openai_chat_events import ChatEvents
 from llm_sdks.formats.reading import (
     Part,
     count,
@@ -15,6 +17,7 @@ from llm_sdks.formats.reading import (
     text_of,
     tool,
 )
+from llm_sdks.formats.typed_events import Typed
 from llm_sdks.profiles.profile import Profile
 from llm_sdks.provider_sdk import ProviderSDK
 from llm_sdks.wires.wire import Json
@@ -23,7 +26,9 @@ _NO_TOOLS: Sequence[tuple[str, str]] = ()
 
 
 class ChatCompletionsSDK(ProviderSDK):
-    """Speaks `POST .../chat/completions`."""
+    """Speaks `POST .../chat/completions`, and `.../embeddings`."""
+
+    embeddings = OpenAIEmbeddings()
 
     def body(self, request: CompletionRequest, profile: Profile) -> Json:
         """Give a call's body."""
@@ -59,6 +64,10 @@ class ChatCompletionsSDK(ProviderSDK):
         if not message and "text" in choice:
             message = {"content": choice["text"]}
         return _part(event, choice, message)
+
+    def typed(self) -> Typed:
+        """Give what reads the events of one answer."""
+        return ChatEvents()
 
     def usage(self, counts: Mapping[str, Any]) -> Usage:
         """Bring the provider's own counts into our definition.

@@ -65,6 +65,12 @@ _REFUSAL = re.compile(
 )
 # Anthropic has no code for it.
 _FILTER = re.compile(r"content[ -]filter(ing)?\b", re.IGNORECASE)
+# Messages that begin so are the provider's own, whatever they quote.
+_PROVIDERS_OWN = re.compile(
+    r"model: |your credit balance is too low|you exceeded your current quota"
+    r"|the model [`'\"]?\S+ (does not exist|has been)",
+    re.IGNORECASE,
+)
 _REQUEST_IDS = (
     "x-request-id",
     "request-id",
@@ -89,18 +95,24 @@ def of_status(
     body: object,
     key: str,
     path: str = "",
+    *,
+    is_quoting: bool = False,
 ) -> errors.LLMError:
     """Give the error for an answer that is no 2xx.
 
     `body` is the decoded JSON, or the text that came instead; `path` is
-    what was asked for.
+    what was asked for. `is_quoting`: the message may quote what anybody
+    has sent, so that it proves nothing about the model or the account.
     """
     problem, words = problem_of(body), words_of(body)
     said = message_of(body, key)
-    kind = _kind(status, problem, words, said)
+    trusted = said
+    if is_quoting and not _PROVIDERS_OWN.match(said):
+        trusted = ""
+    kind = _kind(status, problem, words, trusted)
     limited = issubclass(kind, errors.RateLimitedError)
     wait = retry_after(headers, body, said, limited=limited)
-    if kind is errors.RateLimitedError and lacks_quota(problem, said, wait):
+    if kind is errors.RateLimitedError and lacks_quota(problem, trusted, wait):
         kind = errors.QuotaExhaustedError
     error = kind(
         _message(status, said, kind, path),
@@ -122,6 +134,8 @@ def of_answer(
     content: bytes | str,
     key: str,
     path: str = "",
+    *,
+    is_quoting: bool = False,
 ) -> errors.LLMError:
     """Give the error for an answer that is no 2xx, from its raw content."""
     body: object
@@ -129,7 +143,7 @@ def of_answer(
         body = read_json(content, headers)
     except ValueError:
         body = decode(content, headers)
-    return of_status(status, headers, body, key, path)
+    return of_status(status, headers, body, key, path, is_quoting=is_quoting)
 
 
 def in_body(

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import re
 from collections.abc import Mapping
 
 from pydantic_core import from_json
@@ -11,10 +12,10 @@ from llm_sdks.base_sdk import CompletionRequest
 from llm_sdks.conversation import (
     Conversation,
     ImagePart,
-    MessagePart,
     ResponseFormat,
     Sampling,
     TextPart,
+    ThinkingPart,
     ToolCall,
     ToolDefinition,
     ToolResult,
@@ -35,8 +36,13 @@ _LEVELS = {
     "low": "LOW",
     "medium": "MEDIUM",
     "high": "HIGH",
+    "xhigh": "HIGH",
+    "max": "HIGH",
 }
 _DATA = "data:"
+_ALPHABET = str.maketrans("-_", "+/")
+_SIGNING = re.compile(r"(?:.*/)?gemini-(?:[3-9]|\d\d)")
+_UNSIGNED = b"skip_thought_signature_validator"
 
 # Several tools may always be called at once; schemas have no strict mode.
 PROFILE = Profile(
@@ -60,7 +66,11 @@ def render(request: CompletionRequest, profile: Profile) -> Json:
     }
     if system := ready.conversation.system:
         config["system_instruction"] = system
-    return {"contents": _contents(ready), "config": config}
+    contents = _contents(ready)
+    if _SIGNING.match(request.config.provider_model.lower()):
+        for turn in contents if isinstance(contents, list) else ():
+            _sign(turn)
+    return {"contents": contents, "config": config}
 
 
 def _contents(ready: Prepared) -> str | list[Json]:
@@ -70,7 +80,11 @@ def _contents(ready: Prepared) -> str | list[Json]:
     turns: list[Json] = []
     for message in conversation.turns:
         role = "model" if message.role == "assistant" else "user"
-        parts = [_part(part, conversation) for part in message.parts]
+        parts = [
+            _part(part, conversation)
+            for part in message.parts
+            if not isinstance(part, ThinkingPart)
+        ]
         if turns and turns[-1]["role"] == role:
             turns[-1]["parts"].extend(parts)
         else:
@@ -78,17 +92,51 @@ def _contents(ready: Prepared) -> str | list[Json]:
     return turns
 
 
-def _part(part: MessagePart, conversation: Conversation) -> Json:
+def _part(
+    part: TextPart | ImagePart | ToolCall | ToolResult,
+    conversation: Conversation,
+) -> Json:
     match part:
         case TextPart():
             return {"text": part.text}
         case ImagePart():
             return _image(part)
         case ToolCall():
-            call = {"id": part.id, "name": part.name}
-            return {"function_call": {**call, "args": arguments_of(part)}}
+            return _call(part)
         case ToolResult():
             return _result(part, conversation)
+
+
+def _call(call: ToolCall) -> Json:
+    asked = {"id": call.id, "name": call.name, "args": arguments_of(call)}
+    return {
+        "function_call": asked,
+        **({"thought_signature": _signature(call)} if call.signature else {}),
+    }
+
+
+def _signature(call: ToolCall) -> bytes:
+    # Google writes it in the alphabet for URLs, or in the other.
+    plain = call.signature.translate(_ALPHABET)
+    try:
+        return base64.b64decode(plain, validate=True)
+    except (binascii.Error, ValueError):
+        raise errors.BadRequestError(
+            f"The signature of the tool call {call.name!r} is no Base64"
+        ) from None
+
+
+def _sign(turn: Json) -> None:
+    """Sign the first call of a turn that has lost its signature.
+
+    Of calls made together, only the first is signed. Newer models refuse
+    one without; this is what Google documents for calls that another model
+    made: https://ai.google.dev/gemini-api/docs/thought-signatures
+    """
+    for part in turn["parts"]:
+        if "function_call" in part:
+            part.setdefault("thought_signature", _UNSIGNED)
+            return
 
 
 def _image(image: ImagePart) -> Json:

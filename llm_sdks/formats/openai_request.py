@@ -17,6 +17,9 @@ from llm_sdks.formats.rendering import Prepared, prepare, unsupported
 from llm_sdks.profiles.profile import Profile
 from llm_sdks.wires.wire import Json
 
+# Google's own endpoint of this format.
+_GOOGLE = "googleapis.com"
+
 
 def render(request: CompletionRequest, profile: Profile) -> Json:
     """Give the body of a call for a whole answer.
@@ -44,7 +47,7 @@ def _messages(conversation: Conversation, config: LLMConfig) -> list[Json]:
                     _result(each, config) for each in message.tool_results
                 ]
             case "assistant":
-                messages.append(_assistant(message))
+                messages.append(_assistant(message, config))
             case "system":
                 messages.append({"role": "system", "content": message.text})
             case "user":
@@ -72,9 +75,9 @@ def _part(part: object) -> Json:
             raise TypeError(type(part).__name__)
 
 
-def _assistant(message: Message) -> Json:
+def _assistant(message: Message, config: LLMConfig) -> Json:
     turn: Json = {"role": "assistant", "content": message.text or None}
-    calls = [_call(each) for each in message.tool_calls]
+    calls = [_call(each, config) for each in message.tool_calls]
     if calls:
         turn["tool_calls"] = calls
     else:
@@ -82,14 +85,20 @@ def _assistant(message: Message) -> Json:
     return turn
 
 
-def _call(call: ToolCall) -> Json:
+def _call(call: ToolCall, config: LLMConfig) -> Json:
     function = {"name": call.name, "arguments": call.arguments or "{}"}
-    return {"id": call.id, "type": "function", "function": function}
+    body: Json = {"id": call.id, "type": "function", "function": function}
+    # Others may refuse a field that they do not know.
+    if call.signature and _GOOGLE in config.endpoint:
+        google = {"thought_signature": call.signature}
+        body["extra_content"] = {"google": google}
+    return body
 
 
 def _result(result: ToolResult, config: LLMConfig) -> Json:
     if result.images:
-        raise unsupported("images in the results of tools", config.name)
+        what = "images in the results of tools"
+        raise unsupported(what, config.name, "messages")
     return {
         "role": "tool",
         "tool_call_id": result.call_id,

@@ -220,7 +220,7 @@ class Answer:
         Raises:
             LLMError: It is not whole, or not an answer.
         """
-        ending = self._ending()
+        ending = self.ending
         if ending is Ending.WHOLE:
             text = "".join(self._texts)
             return Completion(text, usage, self.finish_reason, self.request_id)
@@ -239,7 +239,9 @@ class Answer:
             request_id=self.request_id,
         )
 
-    def _ending(self) -> Ending:
+    @property
+    def ending(self) -> Ending:
+        """What the answer's end says of it."""
         if self._refusal or self._filtered:
             return Ending.FILTERED
         reason = self.finish_reason

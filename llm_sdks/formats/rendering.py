@@ -33,6 +33,17 @@ _LEFT_OUT = (
     ("supports_reasoning_effort", ("reasoning_effort",)),
 )
 _TEXT = ResponseFormat()
+# What these options are without an effect; then nothing is lost.
+_NEUTRAL: dict[str, tuple[object, ...]] = {
+    "temperature": (1,),
+    "top_p": (1,),
+    "presence_penalty": (0,),
+    "frequency_penalty": (0,),
+    "reasoning_effort": ("none",),
+}
+
+# Gives a call's body, of what the model supports.
+Render = Callable[[CompletionRequest, Profile], dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +85,41 @@ def prepare(
         _sampling(request, profile),
         token_limit(request),
     )
+
+
+def complete_only(render: Render) -> Render:
+    """Refuse what `render` would leave out of a call."""
+
+    def rendered(
+        request: CompletionRequest, profile: Profile
+    ) -> dict[str, Any]:
+        check_options(request, profile)
+        return render(request, profile)
+
+    return rendered
+
+
+def check_options(request: CompletionRequest, profile: Profile) -> None:
+    """Make sure that no option of a call has to be left out.
+
+    An option that is what it is without being asked for may be.
+
+    Raises:
+        ConfigurationError: names the option.
+    """
+    conversation = request.conversation
+    for name in _dropped(profile):
+        wanted = getattr(conversation.sampling, name)
+        if wanted is not None and wanted not in _NEUTRAL.get(name, ()):
+            raise unsupported(name, request.config.name, name)
+    choice = conversation.tool_choice
+    if (
+        choice is not None
+        and choice.parallel is False
+        and not profile.supports_parallel_tool_calls
+    ):
+        name = "parallel_tool_calls"
+        raise unsupported(f"{name} = false", request.config.name, name)
 
 
 def token_limit(request: CompletionRequest) -> int | None:
@@ -119,24 +165,29 @@ def tool_name(conversation: Conversation, call_id: str, name: str) -> str:
     raise errors.BadRequestError(f"No tool call has the id {call_id!r}")
 
 
-def unsupported(what: str, model: str) -> errors.ConfigurationError:
+def unsupported(
+    what: str, model: str, option: str | None = None
+) -> errors.ConfigurationError:
     """Give the error for what a model does not support."""
-    return errors.ConfigurationError(
+    error = errors.ConfigurationError(
         f"The model {model!r} does not support {what}; its profile says what "
         "it supports"
     )
+    error.param = option
+    return error
 
 
 def _check(asked: Conversation, profile: Profile, model: str) -> None:
     sampling = asked.sampling
     if not profile.supports_tools and asked.has_tools:
-        raise unsupported("tools", model)
+        raise unsupported("tools", model, "tools")
     if not profile.supports_images and asked.has_images:
-        raise unsupported("images", model)
+        raise unsupported("images", model, "messages")
     if not profile.supports_stop and sampling.stop:
-        raise unsupported("stop sequences", model)
+        raise unsupported("stop sequences", model, "stop")
     if not profile.supports_logprobs and sampling.logprobs is not None:
-        raise unsupported("log probabilities (logprobs)", model)
+        what = "log probabilities (logprobs)"
+        raise unsupported(what, model, "logprobs")
 
 
 def _form(

@@ -4,7 +4,7 @@ Its public `send_request` goes through the library's whole pipeline
 (credential, proxy, tracing) and leaves the JSON to us.
 """
 
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
@@ -26,6 +26,7 @@ from llm_sdks.base_sdk import LLMConfig
 from llm_sdks.formats import failures
 from llm_sdks.formats.decoding import is_json
 from llm_sdks.wires.direct import (
+    handed_on,
     is_success,
     is_undecodable,
     session_with,
@@ -34,11 +35,16 @@ from llm_sdks.wires.wire import (
     MAX_ANSWER_BYTES,
     MAX_CONNECTIONS,
     Call,
+    Kind,
     Reply,
     Stream,
     Wire,
 )
 
+_PATHS: Mapping[Kind, str] = {
+    "answer": "/chat/completions",
+    "embeddings": "/embeddings",
+}
 _DEFAULT_VERSION = "2024-05-01-preview"
 
 
@@ -56,7 +62,7 @@ class AzureInferenceWire(Wire):
         """Return the provider's answer of status 2xx."""
         with self._translated():
             async with await self._send(call) as response:
-                await self._check(response)
+                await self._check(response, call)
                 content = await _content_of(response)
         return Reply(content, response.headers, response.status_code)
 
@@ -65,7 +71,7 @@ class AzureInferenceWire(Wire):
         with self._translated():
             response = await self._send(call)
             try:
-                await self._check(response)
+                await self._check(response, call)
             except BaseException:
                 await response.close()
                 raise
@@ -78,10 +84,10 @@ class AzureInferenceWire(Wire):
     async def _send(self, call: Call) -> AsyncHttpResponse:
         request = HttpRequest(
             "POST",
-            "/chat/completions",
+            call.path or _PATHS[call.kind],
             params={"api-version": self._version},
             headers={"Content-Type": "application/json", **call.headers},
-            content=to_json(call.body),
+            content=call.content or to_json(call.body),
         )
         # As a stream even where none is wanted: the pipeline would else
         # read the body, and hide the status of one that is no JSON.
@@ -92,17 +98,21 @@ class AzureInferenceWire(Wire):
             read_timeout=call.read_timeout,
         )
 
-    async def _check(self, response: AsyncHttpResponse) -> None:
+    async def _check(self, response: AsyncHttpResponse, call: Call) -> None:
         if is_success(response.status_code):
             return
         content = await _content_of(response)
-        raise failures.of_answer(
+        error = failures.of_answer(
             response.status_code,
             response.headers,
             content,
             self._key,
             urlsplit(response.request.url).path,
+            is_quoting=call.content is not None,
         )
+        if call.content is not None:
+            handed_on(error, content, self._key)
+        raise error
 
     async def _chunks(
         self, response: AsyncHttpResponse

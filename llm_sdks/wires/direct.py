@@ -132,7 +132,7 @@ class Direct:
     ) -> aiohttp.ClientResponse:
         return await self._session.post(
             template.url,
-            data=template.content or to_json(call.body),
+            data=template.content or call.content or to_json(call.body),
             headers={**template.headers, **call.headers},
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(
@@ -204,8 +204,27 @@ def needs_proxy(url: str) -> bool:
     return has_proxies and not proxy_bypass(httpx2.URL(url).host)
 
 
-def refusal(reply: Reply, template: Template, key: str) -> errors.LLMError:
+def refusal(
+    reply: Reply, template: Template, call: Call, key: str
+) -> errors.LLMError:
     """Give the error for an answer that is no 2xx."""
-    return failures.of_answer(
-        reply.status, reply.headers, reply.content, key, template.url.path
+    is_others = call.content is not None
+    error = failures.of_answer(
+        reply.status,
+        reply.headers,
+        reply.content,
+        key,
+        template.url.path,
+        is_quoting=is_others,
     )
+    return handed_on(error, reply.content, key) if is_others else error
+
+
+def handed_on(
+    error: errors.LLMError, content: bytes | str, key: str
+) -> errors.LLMError:
+    """Give an error what came in place of an answer, without the key."""
+    raw = content.encode() if isinstance(content, str) else content
+    secret = key.encode()
+    error.content = raw.replace(secret, b"***") if secret else raw
+    return error

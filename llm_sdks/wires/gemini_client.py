@@ -4,7 +4,7 @@ The library would lose headers, the status of an answer that is not JSON,
 and whatever its types do not know.
 """
 
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from typing import NoReturn
 
@@ -25,7 +25,7 @@ from llm_sdks.wires.direct import (
     kept_headers,
     refusal,
 )
-from llm_sdks.wires.wire import Call, Reply, Stream, Wire
+from llm_sdks.wires.wire import Call, Kind, Reply, Stream, Wire
 
 
 class GeminiWire(Wire):
@@ -46,7 +46,7 @@ class GeminiWire(Wire):
             reply = await self._direct.post(template, call)
         if is_success(reply.status):
             return reply
-        raise refusal(reply, template, self._key)
+        raise refusal(reply, template, call, self._key)
 
     async def open(self, call: Call) -> Stream:
         """Return the provider's stream once it has begun."""
@@ -55,7 +55,7 @@ class GeminiWire(Wire):
             answer = await self._direct.open(template, call)
         if isinstance(answer, Stream):
             return Stream(self._chunks(answer.chunks), answer.headers)
-        raise refusal(answer, template, self._key)
+        raise refusal(answer, template, call, self._key)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -70,10 +70,12 @@ class GeminiWire(Wire):
         asked = {
             "model": call.model,
             "contents": call.body["contents"],
-            "config": _config(call),
+            "config": _CONFIGS[call.kind](call),
         }
         try:
-            if stream:
+            if call.kind == "embeddings":
+                await models.embed_content(**asked)
+            elif stream:
                 # The library does nothing before the first is asked for.
                 await anext(await models.generate_content_stream(**asked))
             else:
@@ -160,3 +162,18 @@ def _config(call: Call) -> types.GenerateContentConfig:
             types.AutomaticFunctionCallingConfig(disable=True)
         ),
     )
+
+
+def _embedding_config(call: Call) -> types.EmbedContentConfig:
+    options = types.HttpOptions(
+        timeout=int(call.timeout * 1000), headers=dict(call.headers)
+    )
+    return types.EmbedContentConfig(
+        **call.body["config"], http_options=options
+    )
+
+
+_CONFIGS: Mapping[Kind, Callable[[Call], object]] = {
+    "answer": _config,
+    "embeddings": _embedding_config,
+}

@@ -11,6 +11,7 @@ of calls at once. Their answers are read by us as well.
 
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
+from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
 from types import ModuleType
@@ -18,6 +19,7 @@ from typing import Any
 
 import aiohttp
 import httpx2
+from pydantic_core import from_json
 
 from llm_sdks import errors
 from llm_sdks.base_sdk import LLMConfig
@@ -38,6 +40,7 @@ from llm_sdks.wires.wire import MAX_CONNECTIONS, Call, Reply, Stream, Wire
 LIMITS = httpx2.Limits(
     max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS
 )
+_EMBEDDINGS = "/embeddings"
 _REDIRECTIONS = frozenset({301, 302, 303, 307, 308})
 # Under the libraries' own errors: the transports', and what comes of an
 # answer that is none.
@@ -85,7 +88,7 @@ class StainlessWire(Wire):
                 return await self._ask_by_library(self._client, call)
         if is_success(reply.status):
             return reply
-        raise refusal(reply, template, self._key)
+        raise refusal(reply, template, call, self._key)
 
     async def open(self, call: Call) -> Stream:
         """Return the provider's stream once it has begun."""
@@ -98,7 +101,7 @@ class StainlessWire(Wire):
                 return Stream(self._chunks(answer.chunks), answer.headers)
             if answer.status in _REDIRECTIONS:
                 return await self._open_by_library(call)
-        raise refusal(answer, template, self._key)
+        raise refusal(answer, template, call, self._key)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -111,8 +114,8 @@ class StainlessWire(Wire):
         call: Call,
     ) -> Reply:
         response = await client.post(
-            self._path,
-            body=call.body,
+            self._path_of(call),
+            body=_body_of(call),
             cast_to=httpx2.Response,
             options=_options(call),
         )
@@ -120,8 +123,8 @@ class StainlessWire(Wire):
 
     async def _open_by_library(self, call: Call) -> Stream:
         response = await self._client.post(
-            self._path,
-            body=call.body,
+            self._path_of(call),
+            body=_body_of(call),
             cast_to=httpx2.Response,
             options=_options(call),
             stream=True,
@@ -129,9 +132,13 @@ class StainlessWire(Wire):
         )
         return Stream(self._chunks(_bytes_of(response)), response.headers)
 
+    def _path_of(self, call: Call) -> str:
+        own = self._path if call.kind == "answer" else _EMBEDDINGS
+        return call.path or own
+
     async def _template(self, call: Call) -> Template:
         # Azure's addresses name the model; headers differ with a body's needs.
-        kind = call.model, *call.headers
+        kind = self._path_of(call), call.model, *call.headers
         if kind not in self._templates:
             self._templates[kind] = Template.of(
                 await self._request_of(call), call
@@ -149,7 +156,8 @@ class StainlessWire(Wire):
         nowhere = httpx2.AsyncClient(transport=httpx2.MockTransport(answer))
         async with nowhere:
             client = self._client.with_options(http_client=nowhere)
-            await self._ask_by_library(client, call)
+            # Only the body's model shapes a request.
+            await self._ask_by_library(client, replace(call, content=None))
         return seen[0]
 
     async def _chunks(
@@ -208,6 +216,10 @@ class StainlessWire(Wire):
                 return failures.not_http(error, self._key)
             case _:
                 return failures.unreachable(error, self._key)
+
+
+def _body_of(call: Call) -> Any:  # noqa: ANN401 - a provider's JSON
+    return call.body if call.content is None else from_json(call.content)
 
 
 async def _bytes_of(response: httpx2.Response) -> AsyncGenerator[bytes]:

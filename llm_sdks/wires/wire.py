@@ -3,11 +3,12 @@
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from llm_sdks.base_sdk import LLMConfig
 
 Json = dict[str, Any]
+Kind = Literal["answer", "embeddings"]
 
 # Connections of one client: more than any worker has calls at once.
 MAX_CONNECTIONS = 2000
@@ -21,7 +22,10 @@ MAX_ANSWER_BYTES = 64 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request as it goes out; times in seconds."""
+    """One request as it goes out; times in seconds.
+
+    `kind` is what is asked for.
+    """
 
     model: str
     body: Json
@@ -29,6 +33,11 @@ class Call:
     timeout: float
     connect_timeout: float
     read_timeout: float
+    kind: Kind = "answer"
+    # Set for requests of others, which go out as they are: the body, and
+    # which of the provider's interfaces takes it.
+    content: bytes | None = None
+    path: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

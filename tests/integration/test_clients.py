@@ -30,9 +30,11 @@ def test_a_client_is_made_with_a_key_that_is_shown_once(
         "enabled",
         "_metadata",
         "api_key",
+        "token",
     }
     assert set(body["_metadata"]) == METADATA
     assert len(bytes.fromhex(body["api_key"])) == 32
+    assert body["token"] == f"{body['clientId']}:{body['api_key']}"
     path = f"/clients/{body['clientId']}"
     assert "api_key" not in http.get(path, headers=ADMIN).json()
     listed = http.get("/clients?limit=1000", headers=ADMIN).json()
@@ -150,7 +152,7 @@ def test_a_rotated_key_ends_the_old_one(user: ApiUser) -> None:
     rotated = user.request(
         "POST", f"/clients/{user.client_id}/rotate-key", 200, headers=ADMIN
     )
-    assert set(rotated) == {"clientId", "api_key"}
+    assert set(rotated) == {"clientId", "api_key", "token"}
     user.get("/jobs", 401)
     user.headers["client_api_key"] = rotated["api_key"]
     user.get("/jobs")

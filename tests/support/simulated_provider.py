@@ -1,5 +1,6 @@
 """The provider simulator as a stand-in for the conformance checks."""
 
+import json
 from functools import singledispatchmethod
 from typing import Any
 
@@ -10,6 +11,8 @@ from llm_sdks.conformance import (
     Answers,
     Behaviour,
     BreaksOff,
+    CallsTool,
+    Embeds,
     Fails,
     FailsMidway,
     Filters,
@@ -73,6 +76,16 @@ class SimulatedProvider(StandIn):
     @_rules.register
     def _(self, behaviour: Answers) -> list[dict[str, Any]]:
         return [_answer(behaviour)]
+
+    @_rules.register
+    def _(self, behaviour: CallsTool) -> list[dict[str, Any]]:
+        arguments = json.loads(behaviour.arguments)
+        call = {"name": behaviour.name, "arguments": arguments}
+        return [{"tool_calls": [call]}]
+
+    @_rules.register
+    def _(self, _behaviour: Embeds) -> list[dict[str, Any]]:
+        return []
 
     @_rules.register
     def _(self, behaviour: Truncates) -> list[dict[str, Any]]:

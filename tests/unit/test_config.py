@@ -220,6 +220,7 @@ def test_the_defaults_are_those_of_the_documentation(
         "port": 8001,
         "max_request_bytes": 33_554_432,
         "max_request_bytes_in_flight": 67_108_864,
+        "gateway_max_request_bytes": 67_108_864,
         "max_dataset_bytes": 268_435_456,
         "max_connections": 4096,
         "max_connections_per_address": 512,

@@ -91,7 +91,7 @@ class LiveStream:
         self._received = received
         self._is_recording = False
         self._buffer = StreamBuffer(
-            limits.max_characters, limits.stall_seconds
+            limits.max_characters, limits.stall_seconds, ""
         )
         self._progress = CallProgress(canceled_as=HUNG_UP)
         self._stop_reason = StreamError(HUNG_UP, "The client hung up")

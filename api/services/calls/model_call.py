@@ -40,6 +40,18 @@ NO_ACCOUNT = Account()
 
 
 @dataclass(frozen=True, slots=True)
+class CallSize:
+    """How large a call is whose texts are not in the call.
+
+    `input_bytes` is no less than its tokens; `output_tokens` is what it
+    allows the answer, None if it says nothing.
+    """
+
+    input_bytes: int
+    output_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ModelCall:
     """One request to a model.
 
@@ -57,6 +69,10 @@ class ModelCall:
     account: Account = NO_ACCOUNT
     # Takes what the call is charged with.
     bill: Bill | None = field(default=None, compare=False)
+    # Of a request that goes out as it came, in place of the texts.
+    size: CallSize | None = None
+    # How long it may wait for its limits (s); None is the usual time.
+    patience: float | None = None
 
 
 @dataclass(slots=True)

@@ -20,7 +20,7 @@ from contextlib import (
     suppress,
 )
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from api.models.charge import Charge
 from api.models.metrics import Metrics
@@ -47,10 +47,12 @@ from llm_sdks.base_sdk import (
 )
 from llm_sdks.formats.allowances import headers_of_answer
 
+T = TypeVar("T")
 Timer = Callable[[], float]
 # Takes a piece of a streamed answer; may wait for its reader.
 Deliver = Callable[[str], Awaitable[None]]
-_Transfer = Callable[
+# Carries one call; notes in its progress what comes.
+Transfer = Callable[
     [BaseLLMSDK, CompletionRequest, CallProgress], Awaitable[Completion]
 ]
 SLOW_READER = "CLIENT_TOO_SLOW"
@@ -108,7 +110,7 @@ class ModelCaller:
             FailedCallError: there is no answer, whatever the reason.
             MissingModelKeyError: names the variable that should be set.
         """
-        return await self._run(call, CallProgress(), _whole)
+        return await self.run(call, CallProgress(), _whole)
 
     async def stream(
         self, call: ModelCall, deliver: Deliver, progress: CallProgress
@@ -124,15 +126,24 @@ class ModelCaller:
             SlowReaderError: the reader did not take what came.
         """
         transfer = partial(_streamed, deliver=deliver, timer=self._timer)
-        return await self._run(call, progress, transfer)
+        return await self.run(call, progress, transfer)
 
     async def close(self) -> None:
         """Close the plug-ins' connections."""
         await self._access.close()
 
-    async def _run(
-        self, call: ModelCall, progress: CallProgress, transfer: _Transfer
+    async def run(
+        self, call: ModelCall, progress: CallProgress, transfer: Transfer
     ) -> ModelAnswer:
+        """Make a call in whatever way `transfer` carries it.
+
+        `progress` is kept up to date, also when the call fails or is
+        cancelled.
+
+        Raises:
+            FailedCallError: there is no answer, whatever the reason.
+            MissingModelKeyError: names the variable that should be set.
+        """
         model, gate = call.model, self._access.gate(call.model)
         headers_of_answer.set(progress.take_headers)
         try:
@@ -234,7 +245,7 @@ def _charge(
 async def _whole(
     sdk: BaseLLMSDK, request: CompletionRequest, progress: CallProgress
 ) -> Completion:
-    async with _failures_of(sdk, request, progress):
+    async with failures_of(sdk, request, progress):
         completion = _checked(await sdk.acomplete(request))
     progress.usage = completion.usage
     return completion
@@ -263,8 +274,8 @@ async def _streamed(
 
     try:
         async with (
-            _failures_of(sdk, request, progress),
-            aclosing(_generator(sdk, request)) as items,
+            failures_of(sdk, request, progress),
+            aclosing(closable(sdk.astream(request))) as items,
         ):
             async for item in items:
                 await take(item)
@@ -278,7 +289,7 @@ async def _streamed(
 
 
 @asynccontextmanager
-async def _failures_of(
+async def failures_of(
     sdk: BaseLLMSDK, request: CompletionRequest, progress: CallProgress
 ) -> AsyncIterator[None]:
     """Turn whatever a plug-in raises into an error of our family."""
@@ -322,16 +333,16 @@ def _is_being_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-def _generator(
-    sdk: BaseLLMSDK, request: CompletionRequest
-) -> AsyncGenerator[StreamItem]:
-    # Closing it early ends the provider's call. A plug-in's `astream` is a
-    # generator function; the base class promises only an iterator.
-    items = sdk.astream(request)
+def closable(items: AsyncIterator[T]) -> AsyncGenerator[T]:
+    """Give a plug-in's stream as one that can be closed.
+
+    Closing it early ends the provider's call. A plug-in's streams are
+    generator functions; the base class promises only iterators.
+    """
     if isinstance(items, AsyncGenerator):
         return items
 
-    async def wrapped() -> AsyncGenerator[StreamItem]:
+    async def wrapped() -> AsyncGenerator[T]:
         async for item in items:
             yield item
 

@@ -1,29 +1,36 @@
-"""Text between a provider that sends and a reader that may be slow."""
+"""Pieces between a provider that sends and a reader that may be slow."""
 
 import asyncio
 from collections import deque
+from typing import Generic, TypeVar
 
 from api.services.calls.model_call import SlowReaderError
 
+Piece = TypeVar("Piece", str, bytes)
 
-class StreamBuffer:
+
+class StreamBuffer(Generic[Piece]):
     """A bounded queue of text in one event loop; one writer, one reader.
 
-    The writer waits while `max_characters` wait to be read, but no longer
+    The pieces are text or bytes; `empty` is none of them. The writer waits
+    while `max_characters` wait to be read, but no longer
     than `stall_seconds`: a reader that has stopped reading must not keep
     its place at the provider.
     """
 
-    def __init__(self, max_characters: int, stall_seconds: float) -> None:
+    def __init__(
+        self, max_characters: int, stall_seconds: float, empty: Piece
+    ) -> None:
         self._max = max_characters
         self._stall_seconds = stall_seconds
-        self._pieces: deque[str] = deque()
+        self._empty: Piece = empty
+        self._pieces: deque[Piece] = deque()
         self._waiting = 0
         self._closed = False
         self._readable = asyncio.Event()
         self._writable = asyncio.Event()
 
-    async def put(self, piece: str) -> None:
+    async def put(self, piece: Piece) -> None:
         """Add a piece; an empty buffer takes one of any size.
 
         Raises:
@@ -47,15 +54,15 @@ class StreamBuffer:
         self._closed = True
         self._readable.set()
 
-    async def take(self) -> str | None:
-        """Return all text that waits, joined; None at the end."""
+    async def take(self) -> Piece | None:
+        """Return all pieces that wait, joined; None at the end."""
         while not self._pieces:
             if self._closed:
                 return None
             self._readable.clear()
             await self._readable.wait()
-        text = "".join(self._pieces)
+        joined = self._empty.join(self._pieces)
         self._pieces.clear()
         self._waiting = 0
         self._writable.set()
-        return text
+        return joined

@@ -16,6 +16,7 @@ MOST_KEPT = 10_000
 _BLOCK = 500
 # No id of a client is longer: what comes may be anything.
 _LONGEST_ID = 64
+_FIELDS = ("clientId", "keyDigest", "apiRequestsPerMinute", "gateway")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,9 @@ class ClientKey:
     client_id: str
     digest: str
     requests_per_minute: int | None = None
+    # Of its calls through the vendors' interfaces.
+    keeps_texts: bool = True
+    max_wait_seconds: float = 0.0
 
 
 class ClientKeys:
@@ -101,7 +105,7 @@ class ClientKeys:
         started, changes = self._clock(), self._changes
         documents = await self._clients.find(
             {"clientId": {"$in": ids}, "enabled": True},
-            fields=["clientId", "keyDigest", "apiRequestsPerMinute"],
+            fields=[*_FIELDS],
         )
         found = {each["clientId"]: _client_key(each) for each in documents}
         if changes == self._changes:
@@ -117,8 +121,11 @@ class ClientKeys:
 
 
 def _client_key(document: Document) -> ClientKey:
+    gateway = document.get("gateway") or {}
     return ClientKey(
         document["clientId"],
         document["keyDigest"],
         document.get("apiRequestsPerMinute"),
+        gateway.get("keepTexts", True),
+        gateway.get("maxWaitSeconds", 0.0),
     )

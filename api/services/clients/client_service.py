@@ -11,6 +11,7 @@ from api.models.client_models import (
     ClientUpdate,
     ClientWithKey,
     RotatedKey,
+    token_of,
 )
 from api.models.limit_models import CallLimits
 from api.services.clients.client_keys import ClientKey, ClientKeys
@@ -21,7 +22,9 @@ from utilities import payload
 from utilities.cosmos_connector import Document, Documents
 
 WRONG_CREDENTIALS = "Invalid client credentials"
-_MAY_BE_NULL = frozenset({"apiRequestsPerMinute", "budget", "weight"})
+_MAY_BE_NULL = frozenset(
+    {"apiRequestsPerMinute", "budget", "gateway", "weight"}
+)
 # Compared where there is no client, so that time does not tell who exists.
 _NOBODYS_DIGEST = "0" * 64
 
@@ -51,10 +54,13 @@ class ClientService:
                 "limits": _stored(request.limits),
                 "budget": request.budget
                 and request.budget.model_dump(by_alias=True),
+                "gateway": request.gateway
+                and request.gateway.model_dump(by_alias=True),
                 "keyDigest": security.digest(api_key, self._pepper),
             }
         )
-        return ClientWithKey(**made.__dict__, api_key=api_key)
+        token = token_of(client_id, api_key)
+        return ClientWithKey(**made.__dict__, api_key=api_key, token=token)
 
     async def page(self, page: PageRequest) -> Page[Client]:
         """List all clients."""
@@ -97,7 +103,8 @@ class ClientService:
         api_key = security.new_api_key()
         digest = security.digest(api_key, self._pepper)
         await self._change(client_id, lambda _: {"keyDigest": digest})
-        return RotatedKey(client_id=client_id, api_key=api_key)
+        token = token_of(client_id, api_key)
+        return RotatedKey(client_id=client_id, api_key=api_key, token=token)
 
     async def delete(self, client_id: str) -> None:
         """Delete the client: its key and its workers end for good."""

@@ -19,9 +19,12 @@ from utilities.slices import blocks
 from utilities.tasks import Loop
 
 _EVERY_SECONDS = 1.0
-# Ends are gathered for this time; and questions take this share of the
-# database's time, and no more.
-_GATHER_SECONDS, _SHARE = 0.02, 20
+# Ends are gathered for this time. After a question, there is a pause of this
+# many times what it took, so that the database has time for others: a long
+# one if that is short, since a question that was slow for other reasons must
+# not keep everybody waiting.
+_GATHER_SECONDS = 0.02
+_PAUSE_TIMES, _LONG_PAUSE_SECONDS, _PAUSE_TIMES_AT_LEAST = 20, 0.2, 3
 _AT_ONCE = 500
 
 log = structlog.get_logger(__name__)
@@ -105,7 +108,7 @@ class JobEnds(Loop):
                     self._end(job_id)
         except StoreError as error:
             log.info("job_ends_not_read", error=type(error).__name__)
-        await asyncio.sleep((time.monotonic() - began) * _SHARE)
+        await asyncio.sleep(_pause_after(time.monotonic() - began))
 
     async def _ended(self, ids: Sequence[ObjectId]) -> list[ObjectId]:
         # "Not in", so that no server goes by an index of the status.
@@ -127,3 +130,8 @@ class JobEnds(Loop):
             futures.remove(future)
             if not futures:
                 del self._waiting[job_id]
+
+
+def _pause_after(took: float) -> float:
+    long = min(took * _PAUSE_TIMES, _LONG_PAUSE_SECONDS)
+    return max(long, took * _PAUSE_TIMES_AT_LEAST)

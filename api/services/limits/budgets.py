@@ -140,19 +140,25 @@ def upper_bound(call: ModelCall) -> int:
     """Return what a call costs at most, in units.
 
     A token has at least one byte. A model's limit of tokens bounds its
-    output.
+    output, or the request's own, where it goes out as it came.
     """
+    if call.size is not None:
+        size = call.size
+        return bound_of(call.model, size.input_bytes, size.output_tokens)
     texts = (call.system, call.user, call.response_schema or "")
-    size = sum(len(text.encode(errors="replace")) for text in texts)
-    return bound_of(call.model, size)
+    bytes_asked = sum(len(text.encode(errors="replace")) for text in texts)
+    return bound_of(call.model, bytes_asked)
 
 
-def bound_of(model: Model, size: int) -> int:
+def bound_of(model: Model, size: int, output_tokens: int | None = None) -> int:
     """Return what a call with texts of `size` bytes costs at most."""
     if model.cost is None:
         return 0
     answered = (
-        model.max_completion_token or model.max_token or _MOST_OUTPUT_TOKENS
+        output_tokens
+        or model.max_completion_token
+        or model.max_token
+        or _MOST_OUTPUT_TOKENS
     )
     return model.cost.table.bound(size + _OVERHEAD_TOKENS, answered)
 

@@ -19,6 +19,10 @@ from llm_sdks.formats.allowances import Counted, Headers, allowance
 from utilities.clock import Clock, now_ms
 
 PATIENCE_SECONDS = 15.0
+# Who does not want to wait waits so long for its turn, and so long for the
+# database, where places and slots come from.
+_SHORTEST_SECONDS = 0.5
+_LEASE_SECONDS = 5.0
 _RETRY_SECONDS = 1.0
 _TRIES = 5
 # English text has about four characters a token; others have fewer.
@@ -58,9 +62,11 @@ class _Limited:
     ) -> None:
         """Take a place of every limit of calls at once."""
         for each in limits:
-            if each.places is not None:
-                await each.places.take(self._call.account, patience)
-                self._places.append(each.places)
+            places = each.places
+            if places is not None:
+                seconds = self._patience(patience, is_over=places.is_full())
+                await places.take(self._call.account, seconds)
+                self._places.append(places)
 
     async def take_slots(
         self, limits: Sequence[Scopes], patience: float
@@ -146,8 +152,22 @@ class _Limited:
         units: float,
         patience: float,
     ) -> None:
-        slot = await scope.slot(account, units, patience)
+        is_over = scope.seconds_ahead() > patience
+        seconds = self._patience(patience, is_over=is_over)
+        if is_over and self._call.patience is not None:
+            raise TimeoutError
+        slot = await scope.slot(account, units, seconds)
         self._slots.append((scope, slot))
+
+    def _patience(self, patience: float, *, is_over: bool) -> float:
+        """Return how long to wait for a place or a slot (s).
+
+        A limit that is not reached costs a look at the database at most:
+        it is no reason to refuse a call.
+        """
+        if is_over or self._call.patience is None:
+            return patience
+        return max(patience, _LEASE_SECONDS)
 
     def _leave(self) -> None:
         for places in self._places:
@@ -181,9 +201,12 @@ class LimitStage:
         if not limits:
             return _FREE
         taken = _Limited(self, call)
+        patience = self._patience
+        if call.patience is not None:
+            patience = max(call.patience, _SHORTEST_SECONDS)
         try:
-            await taken.take_places(limits, self._patience)
-            await self._take_slots(taken, limits)
+            await taken.take_places(limits, patience)
+            await self._take_slots(taken, limits, patience)
         except TimeoutError:
             taken.undo()
             raise _too_busy(call, _RETRY_SECONDS) from None
@@ -193,22 +216,23 @@ class LimitStage:
         return taken
 
     async def _take_slots(
-        self, taken: _Limited, limits: Sequence[Scopes]
+        self, taken: _Limited, limits: Sequence[Scopes], patience: float
     ) -> None:
         for _ in range(_TRIES):
-            await self._wait(await taken.take_slots(limits, self._patience))
+            moment = await taken.take_slots(limits, patience)
+            await self._wait(moment, patience)
             if taken.begin(self._clock()):
                 return
         raise TimeoutError
 
-    async def _wait(self, moment: float) -> None:
+    async def _wait(self, moment: float, patience: float) -> None:
         """Wait until a moment (ms).
 
         Raises:
             TimeoutError: it is too far ahead.
         """
         seconds = (moment - self._clock()) / 1000
-        if seconds > self._patience:
+        if seconds > patience:
             raise TimeoutError
         if seconds > 0:
             await asyncio.sleep(seconds)
@@ -216,6 +240,8 @@ class LimitStage:
     def estimate(self, call: ModelCall) -> float:
         """Estimate the tokens of a call before it is made."""
         text = len(call.system) + len(call.user)
+        if call.size is not None:
+            text = call.size.input_bytes
         answer = self._answers.get(call.model.model_id, _FIRST_ANSWER)
         return max(text / _CHARACTERS_PER_TOKEN + answer, 1.0)
 

@@ -92,6 +92,10 @@ class PlaceScope:
                     self._leave(turn)
             raise
 
+    def is_full(self) -> bool:
+        """Tell whether this process alone has taken all places."""
+        return self._running >= self.limit
+
     def leave(self, account: Account) -> None:
         """Give a place back."""
         with self._lock:

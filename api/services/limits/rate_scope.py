@@ -165,6 +165,12 @@ class RateScope:
         with self._lock:
             self._put_back(slot)
 
+    def seconds_ahead(self) -> float:
+        """Return how far ahead the last slots lie that were leased."""
+        if self._spare:
+            return 0.0
+        return max(self._last - self._clock(), 0.0) / 1000
+
     def settle(self, units: float) -> None:
         """Correct what a call was taken for; more than 0 if it was more."""
         with self._lock:

@@ -2,8 +2,8 @@
 
 import structlog
 
+from api.services.calls.live_calls import LiveCalls
 from api.services.shared.client_states import ClientStates
-from api.services.streams.stream_service import StreamService
 from utilities.cosmos_connector import StoreError
 from utilities.tasks import Loop
 
@@ -20,12 +20,12 @@ class StreamGuard(Loop):
 
     def __init__(
         self,
-        streams: StreamService,
+        live: LiveCalls,
         clients: ClientStates,
         every_seconds: float = _EVERY_SECONDS,
     ) -> None:
         super().__init__()
-        self._streams = streams
+        self._live = live
         self._clients = clients
         self._every_seconds = every_seconds
 
@@ -40,9 +40,9 @@ class StreamGuard(Loop):
             await self.pause(self._every_seconds)
 
     async def _look(self) -> None:
-        live = self._streams.live_clients()
+        live = self._live.clients()
         for client_id in live - await self._clients.enabled(live):
-            count = self._streams.end_of_client(
+            count = self._live.end_of_client(
                 client_id, CLIENT_DISABLED, "The client was disabled"
             )
             log.info("streams_ended", clientId=client_id, count=count)

@@ -21,6 +21,7 @@ from api.models.stream_models import (
     StreamStatus,
     StreamSummary,
 )
+from api.services.calls.live_calls import LiveCalls
 from api.services.calls.live_stream import (
     STOPPED,
     LiveStream,
@@ -61,7 +62,6 @@ from utilities.cosmos_connector import (
 
 MOST_DATA_POINTS = 10_000
 _POINT_FIELDS = ("startedAt", "groupKey", "processingMetrics")
-_STOP_SECONDS = 5.0
 # A document ends at 16 MiB; a character may take four bytes.
 _MOST_CHARACTERS = 3 * 1024 * 1024
 _LIMITS = StreamLimits()
@@ -103,6 +103,7 @@ class StreamService:
         limits: StreamLimits = _LIMITS,
         ledger: Settles | None = None,
         process_id: str = "",
+        live: LiveCalls | None = None,
     ) -> None:
         self._documents = documents
         self._streams = Repository(documents, Stream, "Stream")
@@ -116,8 +117,7 @@ class StreamService:
         self._limits = limits
         self._ledger = ledger
         self._process_id = process_id
-        # The streams that run, and whose they are.
-        self._live: dict[LiveStream, str] = {}
+        self.live = live or LiveCalls()
 
     async def start(
         self, request: StreamCreate, caller: Caller
@@ -154,8 +154,7 @@ class StreamService:
             self._limits,
             received,
         )
-        self._live[live] = caller.require_client()
-        live.task.add_done_callback(lambda _: self._live.pop(live, None))
+        self.live.add(live, caller.require_client())
         return live, await self._first_piece(live)
 
     async def page(
@@ -237,33 +236,9 @@ class StreamService:
             _failed("The service ended during the stream", STOPPED),
         )
 
-    def live_clients(self) -> set[str]:
-        """Return the clients that have streams running here."""
-        return set(self._live.values())
-
-    def end_of_client(self, client_id: str, kind: str, message: str) -> int:
-        """End a client's running streams; return how many."""
-        ended = [one for one, of in self._live.items() if of == client_id]
-        for live in ended:
-            live.stop(kind, message)
-        return len(ended)
-
-    async def end_within(self, seconds: float) -> None:
-        """Give running streams this time, then end them."""
-        tasks = [live.task for live in self._live]
-        if tasks:
-            await asyncio.wait(tasks, timeout=seconds)
-        for live in list(self._live):
-            live.stop(STOPPED, "The service was stopped")
-
     async def stop(self) -> None:
         """End every running stream and see its record written."""
-        live = list(self._live)
-        for stream in live:
-            stream.stop(STOPPED, "The service was stopped")
-        tasks = [stream.task for stream in live]
-        if tasks:
-            await asyncio.wait(tasks, timeout=_STOP_SECONDS)
+        await self.live.stop()
         await self._caller.close()
 
     async def _model(self, name: str) -> ModelWithKey:

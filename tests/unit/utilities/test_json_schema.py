@@ -189,3 +189,34 @@ def test_compiled_schemas_are_kept_by_bytes() -> None:
         check_schema({"properties": properties})
     cache = json_schema._validators
     assert sum(map(len, cache._made)) == cache._bytes <= cache._limit
+
+
+@pytest.mark.parametrize(
+    ("schema", "is_one"),
+    [
+        ({}, True),
+        ({"type": "object", "properties": {"a": {"type": "string"}}}, True),
+        ({"$ref": "#/$defs/none"}, True),
+        # Draft 4 has a truth value here.
+        (
+            {
+                "$schema": "http://json-schema.org/draft-04/schema#",
+                "minimum": 1,
+                "exclusiveMinimum": True,
+            },
+            True,
+        ),
+        ({"minimum": 1, "exclusiveMinimum": True}, False),
+        ({"type": "wonder"}, False),
+        ({"required": None}, False),
+        ({"properties": {"a": 5}}, False),
+        # Nothing is asked for at such an address.
+        ({"$schema": "http://127.0.0.1:9/schema"}, True),
+        ({"$schema": "http://127.0.0.1:9/schema", "type": 5}, False),
+        ({"$schema": 5}, True),
+    ],
+)
+def test_schemas_are_told_by_their_keywords(
+    schema: dict[str, Any], *, is_one: bool
+) -> None:
+    assert json_schema.is_schema(schema) is is_one

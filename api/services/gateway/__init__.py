@@ -1,0 +1,1 @@
+"""The vendors' own interfaces over the models that are configured."""

@@ -1,0 +1,226 @@
+"""One request of a vendor's interface, from its beginning to its record."""
+
+import asyncio
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+
+import structlog
+from pydantic_core import to_json
+
+from api.core.dialects import Problem
+from api.core.errors import ParameterError
+from api.models.charge import Bill
+from api.models.job_fields import ServiceClass
+from api.models.model_models import ModelWithKey
+from api.services.calls.live_stream import HUNG_UP, StreamEnd, StreamError
+from api.services.calls.model_call import (
+    Account,
+    FailedCallError,
+    ModelAnswer,
+    ModelCall,
+    SlowReaderError,
+)
+from api.services.calls.model_caller import SLOW_READER, ModelCaller
+from api.services.gateway.asked import Asked
+from api.services.gateway.call_recorder import CallRecorder, EndedCall
+from api.services.gateway.forwarding import Forwarding
+from api.services.gateway.live_answer import Head, LiveAnswer
+from api.services.gateway.problems import handed_on, problem_of, wait_of
+from api.services.gateway.records import GATEWAY, CallRecord
+from api.services.gateway.translating import (
+    Embedding,
+    Translating,
+    conversation_of,
+)
+from config import MissingModelKeyError
+from llm_sdks.errors import LLMError, ModelNotFoundError, PluginError
+from llm_sdks.forwarding import Interface
+from utilities.clock import Clock
+
+_SHORTEST_WAIT_SECONDS = 0.05
+_NO_SUCH_PATH = frozenset({404, 405, 501})
+_JSON = {"content-type": "application/json"}
+
+log = structlog.get_logger(__name__)
+
+
+# Carries the call: a `Transfer` that knows what the client has been told.
+Exchange = Forwarding | Translating | Embedding
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweringParts:
+    """What all requests are answered with."""
+
+    caller: ModelCaller
+    recorder: CallRecorder
+    clock: Clock
+    # Servers of OpenAI's format that have no `/responses`: the models' ids
+    # and endpoints.
+    lacking: set[tuple[str, str]] = field(default_factory=set)
+
+
+class Answering:
+    """Makes the call of one request, writes its answer and its record."""
+
+    def __init__(
+        self,
+        parts: AnsweringParts,
+        asked: Asked,
+        model: ModelWithKey,
+        record: CallRecord,
+        live: LiveAnswer,
+        exchange: Exchange,
+    ) -> None:
+        self._parts = parts
+        self._asked = asked
+        self._model = model
+        self._record = record
+        self._live = live
+        self._received = time.perf_counter()
+        self._bill = Bill()
+        self._exchange = exchange
+
+    async def run(self) -> None:
+        """Answer, and have it recorded how that ended."""
+        error = await self._to_the_end()
+        if self._asked.interface.counts_only:
+            return
+        total = time.perf_counter() - self._received
+        end = StreamEnd(self._live.progress, error, total)
+        document = self._record.ended(
+            end, end.metrics(self._model), self._parts.clock
+        )
+        self._parts.recorder.add(EndedCall(document, self._bill))
+
+    async def _to_the_end(self) -> StreamError | None:
+        try:
+            answer = await self._call()
+        except asyncio.CancelledError:
+            return await self._stopped()
+        except SlowReaderError as error:
+            return StreamError(SLOW_READER, str(error))
+        except FailedCallError as failed:
+            return await self._failed(failed.error)
+        except MissingModelKeyError as error:
+            await self._failed(PluginError(str(error)))
+            return StreamError(error.kind, str(error))
+        except Exception as error:  # the client must not wait for ever
+            log.exception("gateway_call_failed")
+            await self._say(Problem(500, "Internal server error"))
+            return StreamError("INTERNAL_ERROR", type(error).__name__)
+        return await self._answered(answer)
+
+    async def _answered(self, answer: ModelAnswer) -> StreamError | None:
+        if answer.cut is not None:
+            return await self._failed(answer.cut)
+        if isinstance(self._exchange, Translating):
+            self._learn()
+        return None
+
+    def _learn(self) -> None:
+        if self._asked.interface is Interface.RESPONSES:
+            model = self._model
+            self._parts.lacking.add((model.model_id, model.endpoint))
+
+    async def _call(self) -> ModelAnswer:
+        """Make the call, again while it is held back by a limit."""
+        loop, call = asyncio.get_running_loop(), self._model_call()
+        until = loop.time() + self._asked.max_wait
+        progress = self._live.progress
+        while True:
+            left = max(until - loop.time(), 0.0)
+            try:
+                return await self._parts.caller.run(
+                    replace(call, patience=left), progress, self._exchange
+                )
+            except FailedCallError as failed:
+                wait = 0.0
+                if not self._translates_instead(failed.error):
+                    wait = self._wait(failed, left)
+            progress.cost = progress.ended_at = None
+            await asyncio.sleep(wait)
+
+    def _wait(self, failed: FailedCallError, left: float) -> float:
+        """Return when the call can be made again (s); raise if it cannot."""
+        wait = wait_of(failed.error)
+        if wait is None or wait > left or self._live.has_begun:
+            raise failed
+        return max(wait, _SHORTEST_WAIT_SECONDS)
+
+    def _translates_instead(self, error: LLMError) -> bool:
+        """Take the older interface of a server that has no other."""
+        asked, exchange = self._asked, self._exchange
+        if not (
+            isinstance(exchange, Forwarding)
+            and asked.interface is Interface.RESPONSES
+            and self._model.endpoint
+            and error.http_status in _NO_SUCH_PATH
+            and not isinstance(error, ModelNotFoundError)
+        ):
+            return False
+        try:
+            conversation = conversation_of(asked)
+        except ParameterError:
+            return False
+        self._exchange = Translating(
+            asked, self._live, conversation, self._parts.clock() // 1000
+        )
+        return True
+
+    def _model_call(self) -> ModelCall:
+        return ModelCall(
+            self._model,
+            "",
+            "",
+            1.0,
+            account=Account(
+                self._record.client_id,
+                GATEWAY,
+                service_class=ServiceClass.INTERACTIVE,
+            ),
+            bill=self._bill,
+            size=self._asked.size,
+        )
+
+    async def _stopped(self) -> StreamError:
+        reason = self._live.stop_reason
+        if reason.kind != HUNG_UP:
+            await self._say(Problem(503, reason.message))
+        return reason
+
+    async def _failed(self, error: LLMError) -> StreamError:
+        """Tell the client, by the provider's own words where there are."""
+        content, problem = handed_on(error), problem_of(error)
+        if content is not None and not self._live.has_begun:
+            headers = self._headers(problem, error.request_id)
+            status = error.http_status or problem.status
+            head = Head(status, headers, len(content))
+            await self._live.whole(head, content)
+        elif not self._exchange.has_told:
+            await self._say(problem, error.request_id)
+        return StreamError(error.kind, str(error))
+
+    async def _say(
+        self, problem: Problem, request_id: str | None = None
+    ) -> None:
+        """Tell the client in its vendor's words, wherever the answer is."""
+        dialect, live = self._asked.dialect, self._live
+        shown = request_id or self._asked.request_id
+        if live.has_begun:
+            # A reader that reads nothing cannot be told either.
+            with suppress(SlowReaderError):
+                await live.put(self._exchange.error_event(problem))
+            return
+        content = to_json(dialect.body(problem, shown))
+        headers = self._headers(problem, shown)
+        head = Head(dialect.status(problem), headers, len(content))
+        await live.whole(head, content)
+
+    def _headers(
+        self, problem: Problem, request_id: str | None
+    ) -> dict[str, str]:
+        name = self._asked.dialect.request_id_header
+        shown = request_id or self._asked.request_id
+        return {**_JSON, name: shown, **problem.headers()}

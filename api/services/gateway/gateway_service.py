@@ -1,0 +1,143 @@
+"""The vendors' interfaces: who calls, which model, how the answer ends."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from api.core.errors import (
+    ModelUnknownError,
+    NotFoundError,
+    ParameterError,
+)
+from api.models.model_models import Model, ModelWithKey
+from api.services.calls.catalog import Catalog
+from api.services.calls.live_calls import LiveCalls
+from api.services.calls.live_stream import StreamLimits
+from api.services.calls.model_access import ModelAccess
+from api.services.calls.model_caller import Admits, ModelCaller
+from api.services.clients.client_keys import ClientKey
+from api.services.gateway.answering import (
+    Answering,
+    AnsweringParts,
+    Exchange,
+)
+from api.services.gateway.asked import Asked
+from api.services.gateway.call_recorder import CallRecorder
+from api.services.gateway.forwarding import Forwarding, can_forward
+from api.services.gateway.live_answer import LiveAnswer
+from api.services.gateway.records import CallRecord
+from api.services.gateway.translating import (
+    FORMATS,
+    Embedding,
+    Translating,
+    conversation_of,
+    texts_of,
+)
+from api.services.models.model_service import ModelService
+from api.services.monitoring.observer import NOBODY, Observer
+from api.services.shared.paging import PageRequest
+from config import MissingModelKeyError
+from llm_sdks.errors import LLMError
+from llm_sdks.forwarding import Interface
+from utilities.clock import Clock, now_ms
+
+NewExchange = Callable[[LiveAnswer], Exchange]
+
+_MOST_MODELS = 1000
+_LIMITS = StreamLimits()
+
+
+class GatewayService:
+    """Answers requests in the vendors' formats."""
+
+    def __init__(
+        self,
+        access: ModelAccess,
+        models: ModelService,
+        catalog: Catalog,
+        recorder: CallRecorder,
+        live: LiveCalls,
+        *,
+        admission: Admits | None = None,
+        observer: Observer = NOBODY,
+        clock: Clock = now_ms,
+        limits: StreamLimits = _LIMITS,
+    ) -> None:
+        self._access = access
+        self._models = models
+        self._catalog = catalog
+        self._recorder = recorder
+        self._live = live
+        caller = ModelCaller(access, admission=admission, observer=observer)
+        self._parts = AnsweringParts(caller, recorder, clock)
+        self._clock = clock
+        self._limits = limits
+
+    async def start(self, asked: Asked, client: ClientKey) -> LiveAnswer:
+        """Begin to answer a request.
+
+        Raises:
+            ModelUnknownError: there is no such model.
+            ParameterError: its provider has nothing like that interface.
+        """
+        model = await self.model(asked.model)
+        exchange = self._exchange(asked, model)
+        record = CallRecord.of(
+            asked,
+            client.client_id,
+            self._clock(),
+            keeps_texts=client.keeps_texts,
+        )
+        live = LiveAnswer(str(record.record_id), self._limits)
+        live.start(
+            Answering(
+                self._parts, asked, model, record, live, exchange(live)
+            ).run
+        )
+        self._live.add(live, client.client_id)
+        return live
+
+    async def model(self, name: str) -> ModelWithKey:
+        """Return the model that a request names.
+
+        Raises:
+            ModelUnknownError: there is none.
+        """
+        try:
+            return await self._catalog.model(name)
+        except NotFoundError:
+            raise ModelUnknownError(name) from None
+
+    async def models(self) -> Sequence[Model]:
+        """Return the models that requests may name."""
+        page = await self._models.page(PageRequest(_MOST_MODELS))
+        return page.items
+
+    async def stop(self) -> None:
+        """End what runs, and write its records."""
+        await self._live.stop()
+        await self._recorder.stop()
+
+    def _exchange(self, asked: Asked, model: ModelWithKey) -> NewExchange:
+        """Decide how a request gets to the provider and its answer back."""
+        try:
+            sdk = self._access.open(model).sdk
+        except (LLMError, MissingModelKeyError):
+            # The call reports it.
+            return partial(Forwarding, asked)
+        lacks = (model.model_id, model.endpoint) in self._parts.lacking
+        is_lacking = lacks and asked.interface is Interface.RESPONSES
+        if can_forward(sdk, asked.interface) and not is_lacking:
+            return partial(Forwarding, asked)
+        if asked.interface is Interface.EMBEDDINGS:
+            texts = texts_of(asked)
+            return lambda live: Embedding(asked, live, texts)
+        if asked.interface not in FORMATS:
+            raise ParameterError(
+                f"The model {asked.model!r} cannot be used through "
+                f"/v1{asked.interface}: its provider ({model.sdk}) has no "
+                "such interface",
+                "model",
+            )
+        conversation = conversation_of(asked)
+        created = self._clock() // 1000
+        return lambda live: Translating(asked, live, conversation, created)
