@@ -73,6 +73,7 @@ RETENTION_KINDS: Mapping[str, tuple[str, ...]] = {
     ),
     "streams": ("completed", "error"),
     "runs": ("COMPLETED", "FAILED", "CANCELLED"),
+    "evaluations": ("COMPLETED", "FAILED", "CANCELLED"),
     "deliveries": ("DELIVERED", "FAILED"),
 }
 T = TypeVar("T")

@@ -10,6 +10,7 @@ from api.models.run_models import Run
 from api.services.jobs.answer_jobs import (
     AnswerJob,
     AnswerJobs,
+    Content,
     content_of,
     job_id_of,
 )
@@ -30,15 +31,21 @@ class _Question:
     """One question, and what became of it."""
 
     request: JobCreate
-    content: str
+    content: Content
     attempt: int = 0
     job: AnswerJob | None = None
     # It has failed for this run: there is no answer.
     failed: bool = False
+    # The run may queue no more jobs.
+    blocked: bool = False
 
     @property
     def is_done(self) -> bool:
-        return self.failed or (self.job is not None and self.job.is_answered)
+        return (
+            self.failed
+            or self.blocked
+            or (self.job is not None and self.job.is_answered)
+        )
 
 
 class AskJobs:
@@ -55,10 +62,17 @@ class AskJobs:
         self._jobs = jobs
         self._owner = owner
         self._source = source
+        self._new_jobs = 0
 
-    async def advance(self, room: int) -> int:
+    @property
+    def new_jobs(self) -> int:
+        """How many jobs were queued in all."""
+        return self._new_jobs
+
+    async def advance(self, room: int, most_new: int | None = None) -> int:
         """Read what has ended, and queue at most `room` more in all.
 
+        `most_new` is how many more may ever be queued; None: any number.
         Returns how many are unfinished then.
         """
         while looked := [q for q in self._questions if not q.is_done]:
@@ -72,6 +86,8 @@ class AskJobs:
                 and self._take(each, job)
             ]
             if not repeated:
+                if most_new is not None:
+                    self._block(ids, set(found), most_new)
                 return await self._submit(ids, set(found), room)
         return 0
 
@@ -123,6 +139,16 @@ class AskJobs:
         question.attempt += 1
         return True
 
+    def _block(
+        self, ids: dict[str, _Question], found: set[str], most_new: int
+    ) -> None:
+        """Give up what may not be queued any more."""
+        missing = [job_id for job_id in ids if job_id not in found]
+        for job_id in missing[most_new:]:
+            content = ids.pop(job_id).content
+            for each in self._questions:
+                each.blocked = each.blocked or each.content == content
+
     async def _submit(
         self, ids: dict[str, _Question], found: set[str], room: int
     ) -> int:
@@ -133,13 +159,15 @@ class AskJobs:
         )
         missing = [job_id for job_id in ids if job_id not in found]
         new = missing[: max(room - open_, 0)]
-        await self._jobs.submit(
-            {each: ids[each].request for each in new}, self._owner
+        self._new_jobs += await self._jobs.submit(
+            {each: (ids[each].request, ids[each].content) for each in new},
+            self._owner,
         )
         return open_ + len(missing)
 
     def _id(self, question: _Question) -> str:
-        return job_id_of(self._owner, question.content, question.attempt)
+        key = question.content.key
+        return job_id_of(self._owner, key, question.attempt)
 
 
 class AskMaker:

@@ -7,6 +7,7 @@ planned, done and stored; dying between any two steps leads to the same
 prompts, since plans are stored first and jobs are known by their content.
 """
 
+import asyncio
 from typing import Any
 
 import structlog
@@ -30,6 +31,7 @@ from llm_optimizers.wave_cut import (
     Allowance,
     allowances,
     cut,
+    jobs_left,
     money_left,
     tightest,
 )
@@ -57,6 +59,10 @@ _NO_MONEY = (
     "maxCost does not suffice for the first call: as much as it could cost at "
     "most is set aside. Begin a new run with a higher maxCost, or set the "
     "model's limit of tokens."
+)
+
+_CHANGED_AT_BEGIN = (
+    "A prompt was changed in the moment when the run began. Resume the run."
 )
 
 log = structlog.get_logger(__name__)
@@ -115,10 +121,14 @@ class DatasetRuns:
 
     async def _load(self, run: Run) -> LiveRun:
         """Bring a session to where the stored waves have brought it."""
-        material = await self._materials.read(run)
-        live = LiveRun(material.session(run), material, run.attempt)
+        waves = await self._waves.of_run(run.run_id)
+        texts = waves[0].plan.get("texts") if waves else None
+        material = await self._materials.read(run, texts)
+        # Up to some seconds for the largest datasets.
+        session = await asyncio.to_thread(material.session, run)
+        live = LiveRun(session, material, run.attempt)
         live.changed.update(e.number for e in live.session.candidates())
-        for wave in await self._waves.of_run(run.run_id):
+        for wave in waves:
             if wave.results is None:
                 live.planned = wave
             else:
@@ -133,6 +143,12 @@ class DatasetRuns:
         found = await live.work.advance()
         if found is None:
             return False
+        if found.is_out_of_money and run.max_cost is None:
+            # The budget of the client or of a model: the run has no own.
+            raise StoppedError(
+                f"{found.refusal} Wait, or have that budget raised; then "
+                "resume the run."
+            )
         if found.is_out_of_money and not (live.number or found.outcomes):
             raise StoppedError(_NO_MONEY)
         failure = found.failure
@@ -140,6 +156,11 @@ class DatasetRuns:
             raise StoppedError(
                 f"The model fails: {failure} Remove the cause, then resume "
                 "the run."
+            )
+        if found.not_scored is not None and _is_baseline(live, found):
+            raise StoppedError(
+                f"The answers cannot be scored: {found.not_scored} Correct "
+                "the metric or its judge, or begin a run with another one."
             )
         usage = await self._jobs.usage(run.run_id, run.client_id)
         results = self._results(run, live, found, usage)
@@ -199,6 +220,9 @@ class DatasetRuns:
             material.items,
             material.train,
             at_once(run, money_left(run, usage), bound),
+            # A plan is not made again when a run is resumed, but jobs that
+            # failed are.
+            jobs_left(run, usage, material.shares, proposed.stage),
         )
 
     async def _plan(
@@ -212,9 +236,15 @@ class DatasetRuns:
         if limit is Stop.MAX_COST and not (live.number or wave):
             raise StoppedError(_NO_MONEY)
         plan = dump_plan(Proposed(proposed.stage, wave), limit)
-        return await self._waves.plan(
+        if live.number == 0:
+            # The prompts may change while the run is running.
+            plan["texts"] = list(live.material.task.texts)
+        stored = await self._waves.plan(
             run.run_id, run.client_id, live.number, plan
         )
+        if stored.plan.get("texts") != plan.get("texts"):
+            raise StoppedError(_CHANGED_AT_BEGIN)
+        return stored
 
     async def _show(self, run: Run, live: LiveRun) -> Run | None:
         """Write what is known by now to the run and its candidates."""
@@ -284,6 +314,15 @@ class DatasetRuns:
             "finishReason": FinishReason.FAILED,
         }
         return await self._runs.advance(current, fields)
+
+
+def _is_baseline(live: LiveRun, found: Found) -> bool:
+    """Tell whether a wave is the first that measures a prompt.
+
+    A single answer, which only tells how large answers are, is none.
+    """
+    is_first = not live.session.searches[0].pool.admitted
+    return is_first and len(found.outcomes) > 1
 
 
 def _warnings(session: Session, found: run_results.Outcomes) -> list[str]:

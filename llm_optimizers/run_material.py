@@ -10,6 +10,10 @@ from api.services.datasets.dataset_service import DatasetService
 from api.services.runs import run_limits
 from api.services.runs.run_limits import Shares
 from api.services.shared.caller import Caller
+from llm_optimizers.evaluation.metrics import (
+    ScoringError,
+    check_entry_points,
+)
 from llm_optimizers.run_prompts import RunPrompts
 from llm_optimizers.strategies.protocol import Item
 from llm_optimizers.strategies.search import Limits, Task
@@ -50,15 +54,25 @@ class MaterialReader:
         self._datasets = datasets
         self._prompts = prompts
 
-    async def read(self, run: Run) -> Material:
+    async def read(
+        self, run: Run, texts: Sequence[str] | None = None
+    ) -> Material:
         """Read what a run works with; the same each time.
+
+        `texts` are those of the initial prompts when the run began; None:
+        it begins now.
 
         Raises:
             NotFoundError: the dataset or a prompt is gone.
-            UnusableDataError: there are too few different items.
+            UnusableDataError: there are too few different items, or the
+                metric is of a package that is not installed.
         """
         assert run.dataset_id is not None  # noqa: S101 - it is on a dataset
         assert run.metric is not None  # noqa: S101 - as above
+        try:
+            check_entry_points(run.metric)
+        except ScoringError as error:
+            raise UnusableDataError(str(error)) from None
         seed = run.seed or 0
         dataset = await self._datasets.get(
             run.dataset_id, Caller(run.client_id)
@@ -88,7 +102,9 @@ class MaterialReader:
             await self._datasets.items_at(dataset, index, positions)
             for positions in chosen
         ]
-        task = await self._task(run, found)
+        if texts is None:
+            texts = await self._prompts.texts(run)
+        task = _task(run, tuple(texts), found)
         train, _, test = found
         return Material(
             {each.id: each for side in found for each in side},
@@ -104,28 +120,28 @@ class MaterialReader:
             ),
         )
 
-    async def _task(
-        self, run: Run, found: Sequence[Sequence[DatasetItem]]
-    ) -> Task:
-        train, validation, _ = found
-        limits = Limits(
-            run.max_iterations,
-            run.patience or run.max_iterations,
-            run.target_score,
-            _PROPOSALS,
-            run_limits.jobs_per_item(run.metric) if run.metric else 1,
-            run.max_tokens is not None or run.max_cost is not None,
-        )
-        return Task(
-            await self._prompts.texts(run),
-            [
-                Item(each.id, each.request_data, each.expected)
-                for each in train
-            ],
-            [each.id for each in validation],
-            limits,
-            run.seed or 0,
-        )
+
+def _task(
+    run: Run,
+    texts: tuple[str, ...],
+    found: Sequence[Sequence[DatasetItem]],
+) -> Task:
+    train, validation, _ = found
+    limits = Limits(
+        run.max_iterations,
+        run.patience or run.max_iterations,
+        run.target_score,
+        _PROPOSALS,
+        run_limits.jobs_per_item(run.metric) if run.metric else 1,
+        run.max_tokens is not None or run.max_cost is not None,
+    )
+    return Task(
+        texts,
+        [Item(each.id, each.request_data, each.expected) for each in train],
+        [each.id for each in validation],
+        limits,
+        run.seed or 0,
+    )
 
 
 def _some(positions: Sequence[int], count: int, seed: int) -> list[int]:

@@ -2,6 +2,7 @@
 
 import hashlib
 
+from api.core.errors import NotFoundError
 from api.models.prompt_models import (
     PromptCreate,
     PromptDraft,
@@ -14,6 +15,8 @@ from llm_optimizers.strategies.asking import PROMPTS
 from llm_optimizers.strategies.protocol import Candidate, Purpose
 
 _LONGEST_NAME = 256
+# As often, a prompt that was deleted or changed is stored again.
+_MOST_CHANGED = 100
 
 
 class RunPrompts:
@@ -58,9 +61,7 @@ class RunPrompts:
                     candidate=candidate.number,
                 ),
             )
-            prompt_id = _id_of(run.run_id, text)
-            await self._prompts.add_once(prompt_id, draft, run.client_id)
-            ids.append(prompt_id)
+            ids.append(await self._kept(run.run_id, draft, run.client_id))
         return tuple(ids)
 
     async def asking(self, run: Run, purpose: Purpose) -> tuple[str, str]:
@@ -74,17 +75,33 @@ class RunPrompts:
             found = await self._prompts.usable([own], run.client_id)
             return own, found[own].prompt
         text = PROMPTS[purpose]
-        prompt_id = _id_of(run.client_id, text)
         request = PromptCreate(
             name=f"metasync-{purpose}"[:_LONGEST_NAME],
             type="OPTIMIZER",
             status=PromptStatus.PUBLISHED,
             prompt=text,
         )
-        await self._prompts.add_once(prompt_id, request, run.client_id)
-        return prompt_id, text
+        return await self._kept(run.client_id, request, run.client_id), text
+
+    async def _kept(
+        self, scope: str, request: PromptCreate, owner: str
+    ) -> str:
+        """Store a prompt, and return its id; the same in each process.
+
+        Where its client has deleted it or changed its text, there is
+        another one.
+        """
+        for number in range(_MOST_CHANGED):
+            prompt_id = _id_of(scope, request.prompt, number)
+            found = await self._prompts.add_once(prompt_id, request, owner)
+            deleted = found.metadata.is_deleted
+            if found.prompt == request.prompt and not deleted:
+                return prompt_id
+        raise NotFoundError(f"Prompt {request.name}")
 
 
-def _id_of(scope: str, text: str) -> str:
+def _id_of(scope: str, text: str, number: int) -> str:
     content = f"{scope}\x00prompt\x00{text}"
+    if number:
+        content += f"\x00{number}"
     return hashlib.sha256(content.encode()).hexdigest()[:24]

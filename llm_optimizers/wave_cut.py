@@ -78,11 +78,7 @@ def allowances(
 
     `bound` is what a call binds of `maxCost` while it is under way.
     """
-    kept = {
-        Stage.SEARCH: shares.reserved,
-        Stage.CONFIRM: shares.to_test,
-        Stage.TEST: 0,
-    }[stage]
+    kept = _kept(shares, stage)
     limits = []
     if run.max_jobs is not None:
         left = float(run.max_jobs - usage.jobs)
@@ -98,6 +94,24 @@ def allowances(
     return [
         Allowance(e.limit, max(e.units - kept, 0), e.ask_units) for e in limits
     ]
+
+
+def jobs_left(
+    run: Run, usage: RunUsage, shares: Shares, stage: Stage
+) -> int | None:
+    """Give how many jobs a stage may still cause; None without a limit."""
+    if run.max_jobs is None:
+        return None
+    return max(run.max_jobs - usage.jobs - _kept(shares, stage), 0)
+
+
+def _kept(shares: Shares, stage: Stage) -> int:
+    """Give the jobs that are set aside for the stages after this one."""
+    return {
+        Stage.SEARCH: shares.reserved,
+        Stage.CONFIRM: shares.to_test,
+        Stage.TEST: 0,
+    }[stage]
 
 
 def money_left(run: Run, usage: RunUsage) -> float:

@@ -10,6 +10,11 @@ from api.models.run_models import Run
 from llm_optimizers.ask_jobs import AskJobs, AskMaker
 from llm_optimizers.evaluation.evaluator import Evaluator
 from llm_optimizers.evaluation.item_scores import ItemScores
+from llm_optimizers.evaluation.metrics import (
+    JUDGE_ERROR,
+    METRIC_ERROR,
+    NO_EXPECTED,
+)
 from llm_optimizers.evaluation.work import (
     EvaluationProgress,
     EvaluationWork,
@@ -37,11 +42,13 @@ OF_THE_ANSWER = frozenset(
         "VALIDATION_LIMIT",
         "NO_ANSWER",
         "INTERNAL_ERROR",
-        "NO_EXPECTED",
-        "METRIC_ERROR",
-        "JUDGE_ERROR",
+        NO_EXPECTED,
+        METRIC_ERROR,
+        JUDGE_ERROR,
     }
 )
+# No score at all: an answer's fault, or that of metric, data or judge.
+_NOT_SCORED = frozenset({NO_EXPECTED, METRIC_ERROR, JUDGE_ERROR})
 BUDGET_EXHAUSTED = "BUDGET_EXHAUSTED"
 
 
@@ -60,8 +67,15 @@ class Found:
     largest: Largest = field(default_factory=Largest)
     # Why nothing could be found, if so.
     failure: str | None = None
-    # The run's budget has refused a call.
-    is_out_of_money: bool = False
+    # Why most answers could not be scored, if so.
+    not_scored: str | None = None
+    # Why a budget has refused a call, if one has.
+    refusal: str | None = None
+
+    @property
+    def is_out_of_money(self) -> bool:
+        """Whether a budget has refused a call."""
+        return self.refusal is not None
 
 
 class WaveWork:
@@ -74,7 +88,10 @@ class WaveWork:
         prompt_ids: Mapping[int, tuple[str, ...]],
         parallelism: int,
         train: frozenset[str],
+        most_new_jobs: int | None = None,
     ) -> None:
+        """Take the work; at most `most_new_jobs` are queued for it."""
+        self._most_new_jobs = most_new_jobs
         self._scoring = scoring
         self._asking = asking
         self._prompt_ids = prompt_ids
@@ -86,14 +103,23 @@ class WaveWork:
         """Queue what there is room for; the findings once all is done."""
         room = self._parallelism - self._open_scores()
         # Answers to questions take longest, so those are asked first.
-        asked = await self._asking.advance(max(room, 1))
+        asked = await self._asking.advance(max(room, 1), self._left())
         waits = asked > 0
         for position, (_, scores) in enumerate(self._scoring):
             room = self._parallelism - asked - self._open_scores()
-            progress = await scores.advance(max(room, 0))
+            progress = await scores.advance(max(room, 0), self._left())
             self._progress[position] = progress
             waits = waits or not progress.is_done
         return None if waits else self._found()
+
+    def _left(self) -> int | None:
+        """Give how many more jobs may be queued."""
+        if self._most_new_jobs is None:
+            return None
+        queued = self._asking.new_jobs + sum(
+            scores.new_jobs for _, scores in self._scoring
+        )
+        return max(self._most_new_jobs - queued, 0)
 
     def _open_scores(self) -> int:
         return sum(len(scores.open_jobs) for _, scores in self._scoring)
@@ -115,8 +141,15 @@ class WaveWork:
                     errors[each.error] += 1
                     details[each.error] = f"{each.error}: {each.detail}"
             found.used[number] = (len(outcomes), _used(outcomes))
-        found.is_out_of_money = errors[BUDGET_EXHAUSTED] > 0
         found.failure = self._failure(found, errors, details)
+        found.refusal = details.get(BUDGET_EXHAUSTED)
+        if found.failure and found.failure.startswith(BUDGET_EXHAUSTED):
+            found.refusal = found.failure
+        found.not_scored = _most_common(
+            {kind: n for kind, n in errors.items() if kind in _NOT_SCORED},
+            details,
+            len(found.outcomes),
+        )
         return found
 
     def _note(self, found: Found, number: int, outcome: ItemOutcome) -> None:
@@ -139,11 +172,17 @@ class WaveWork:
         """Say why nothing was found, if that is not any prompt's fault."""
         troubles = {k: n for k, n in errors.items() if k not in OF_THE_ANSWER}
         troubles.pop(BUDGET_EXHAUSTED, None)
-        count = len(found.outcomes)
-        if count and sum(troubles.values()) * 2 > count:
-            worst = max(troubles, key=lambda each: troubles[each])
-            return details[worst]
-        return self._asking.failure
+        failure = _most_common(troubles, details, len(found.outcomes))
+        return failure or self._asking.failure
+
+
+def _most_common(
+    errors: Mapping[str, int], details: Mapping[str, str], count: int
+) -> str | None:
+    """Describe the most common error, if most outcomes have one of these."""
+    if not count or sum(errors.values()) * 2 <= count:
+        return None
+    return details[max(errors, key=lambda each: errors[each])]
 
 
 def _used(outcomes: Iterable[ItemOutcome]) -> ProcessingMetrics:
@@ -172,10 +211,12 @@ class WaveMaker:
         items: Mapping[str, DatasetItem],
         train: frozenset[str],
         parallelism: int,
+        most_new_jobs: int | None = None,
     ) -> WaveWork:
         """Prepare a wave; doing so again finds the jobs of the first time.
 
-        At most `parallelism` of its jobs are unfinished at once.
+        At most `parallelism` of its jobs are unfinished at once. What would
+        need more than `most_new_jobs` is left out.
 
         Raises:
             NotFoundError: a prompt or model is gone; names it.
@@ -198,7 +239,9 @@ class WaveMaker:
             if isinstance(each, Ask)
         ]
         asking = await self._asks.begin(run, asks, source)
-        return WaveWork(scoring, asking, prompt_ids, parallelism, train)
+        return WaveWork(
+            scoring, asking, prompt_ids, parallelism, train, most_new_jobs
+        )
 
 
 def _work(

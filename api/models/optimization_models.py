@@ -147,6 +147,19 @@ class DatasetRunCreate(ApiModel):
     ] = True
 
     @model_validator(mode="after")
+    def _names_each_model_once(self) -> Self:
+        if len(set(self.working_models)) < len(self.working_models):
+            raise ValueError("workingModels must name each once")
+        return self
+
+    @model_validator(mode="after")
+    def _schema_is_for_json(self) -> Self:
+        is_text = self.response_format is ResponseFormat.TEXT
+        if is_text and self.response_schema is not None:
+            raise ValueError("responseSchema needs responseFormat json")
+        return self
+
+    @model_validator(mode="after")
     def _has_all_sides(self) -> Self:
         sides = (self.split.train, self.split.validation, self.split.test)
         if not all(sides):

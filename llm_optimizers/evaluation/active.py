@@ -39,6 +39,10 @@ from llm_optimizers.evaluation.work import (
 from utilities.slices import blocks, in_slices
 
 _BLOCK = 500
+_CHANGED = (
+    "A prompt or a model was changed while it was being evaluated. Begin "
+    "another evaluation; to change a prompt, make another version of it."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,8 @@ class ActiveEvaluation:
         self._done = 0
         self._errors = 0
         self._total = 0
+        # What each cell is asked with, as a digest.
+        self._named: dict[int, str] = {}
 
     @classmethod
     async def begin(
@@ -121,6 +127,7 @@ class ActiveEvaluation:
         positions = sides.of(evaluation.split)
         stored = await self._results.blocks(evaluation.evaluation_id)
         known = {(each.cell, each.block) for each in stored}
+        self._named = {each.cell: each.named for each in stored if each.named}
         self._done = sum(each.count for each in stored)
         self._errors = sum(each.errors for each in stored)
         self._total = len(positions) * len(self._cells)
@@ -159,6 +166,7 @@ class ActiveEvaluation:
 
         Raises:
             NotFoundError: the dataset, a prompt or a model is gone.
+            RuleError: a prompt or a model has changed.
         """
         for each in list(self._begun):
             await self._advance(each)
@@ -192,6 +200,8 @@ class ActiveEvaluation:
             parallelism=evaluation.parallelism,
         )
         scores = await self._evaluator.begin(work)
+        if self._named.setdefault(block.cell, scores.named) != scores.named:
+            raise RuleError(_CHANGED)
         return _Begun(block, scores, work, EvaluationProgress({}))
 
     async def _advance(self, begun: _Begun) -> None:
@@ -208,7 +218,11 @@ class ActiveEvaluation:
         )
         block = begun.block
         await self._results.add(
-            self.evaluation, block.cell, block.number, results
+            self.evaluation,
+            block.cell,
+            block.number,
+            results,
+            begun.scores.named,
         )
         self._done += len(results)
         self._errors += sum(each.error is not None for each in results)

@@ -120,13 +120,12 @@ class EvaluationRunner(Loop):
     async def _leave(self, evaluation: Evaluation) -> None:
         """Stop the work on one that was cancelled, deleted or ended.
 
-        Jobs that were queued in the same moment are cancelled.
+        Jobs that were queued in the same moment are cancelled, and scores
+        of one that is deleted are removed.
         """
         evaluation_id = evaluation.evaluation_id
         self._forget(evaluation_id)
-        await self._evaluations.cancel_jobs(
-            evaluation_id, evaluation.client_id
-        )
+        await self._evaluations.leave(evaluation_id, evaluation.client_id)
 
     async def _begin_safely(self, evaluation: Evaluation) -> None:
         evaluation_id = evaluation.evaluation_id

@@ -55,18 +55,34 @@ class ItemScores:
         self._answered: dict[str, _Answered] = {}
         self._blocked: list[Question] = []
         self._new_jobs = 0
+        self._most_new_jobs = work.most_new_jobs
+
+    @property
+    def named(self) -> str:
+        """A digest of the prompts' texts and models that it asks with."""
+        return self._questions.named
+
+    @property
+    def new_jobs(self) -> int:
+        """How many jobs were queued in all."""
+        return self._new_jobs
 
     @property
     def open_jobs(self) -> frozenset[str]:
         """The jobs whose ends bring the scoring on."""
         return frozenset(self._open)
 
-    async def advance(self, room: int | None = None) -> EvaluationProgress:
+    async def advance(
+        self, room: int | None = None, most_new: int | None = None
+    ) -> EvaluationProgress:
         """Read what has ended, and queue what there is room for.
 
         `room` is how many more jobs may be open than are; None: as many as
-        the work's `parallelism` leaves.
+        the work's `parallelism` leaves. `most_new` is how many more may
+        ever be queued; None: as the work says.
         """
+        if most_new is not None:
+            self._most_new_jobs = self._new_jobs + most_new
         most = self._work.parallelism
         if room is not None:
             most = min(most, len(self._open) + room)
@@ -117,13 +133,14 @@ class ItemScores:
         await self._submit(missing)
 
     async def _submit(self, missing: dict[str, list[Question]]) -> None:
-        most = self._work.most_new_jobs
+        most = self._most_new_jobs
         room = None if most is None else max(most - self._new_jobs, 0)
         job_ids = list(missing)
         for job_id in job_ids[len(job_ids) if room is None else room :]:
             self._blocked += missing.pop(job_id)
         requests = {
-            job_id: each[0].request for job_id, each in missing.items()
+            job_id: (each[0].request, each[0].content)
+            for job_id, each in missing.items()
         }
         self._new_jobs += await self._jobs.submit(requests, self._work.owner)
         for job_id, questions in missing.items():

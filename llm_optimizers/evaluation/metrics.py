@@ -1,5 +1,6 @@
 """Scores of answers: pure functions of metric, item and answer."""
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -235,8 +236,10 @@ def _by_entry_point(
 ) -> Score:
     function = _function(part.name)
     try:
-        value = float(function(request_data, expected, answer))
-    except Exception as error:  # others' code may raise anything
+        # Copies: what others' code changes must not change the data.
+        given = copy.deepcopy((request_data, expected, answer))
+        value = float(function(*given))
+    except (Exception, SystemExit) as error:  # others' code may do anything
         raise ScoringError(
             METRIC_ERROR,
             f"The metric {part.name!r} failed: {type(error).__name__}",
@@ -254,7 +257,7 @@ def _function(name: str) -> MetricFunction:
     for each in found:
         try:
             function = each.load()
-        except Exception as error:  # others' code may raise anything
+        except (Exception, SystemExit) as error:  # others' code, as above
             raise ScoringError(
                 METRIC_ERROR,
                 f"The metric {name!r} cannot be imported: "

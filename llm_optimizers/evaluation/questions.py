@@ -1,5 +1,6 @@
 """The jobs that score an item: what they ask, and who asks first."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +12,10 @@ from api.models.model_models import Model
 from api.services.jobs.answer_jobs import (
     EVALUATE_OPERATION,
     JUDGE_OPERATION,
+    Content,
     content_of,
     job_id_of,
+    named_digest,
 )
 from llm_optimizers.evaluation.work import EvaluationWork
 
@@ -35,14 +38,14 @@ class Question:
     owner: str
     item: DatasetItem
     request: JobCreate
-    content: str
+    content: Content
     judge: int | None = None
     attempt: int = 0
 
     @property
     def job_id(self) -> str:
         """The id of the job, whether it exists or not."""
-        return job_id_of(self.owner, self.content, self.attempt)
+        return job_id_of(self.owner, self.content.key, self.attempt)
 
 
 class Questions:
@@ -59,6 +62,13 @@ class Questions:
         self._judges = judges
         self._metrics = dict(judges_of(work.metric))
         self._scope = "" if work.cache else work.source.id
+
+    @property
+    def named(self) -> str:
+        """A digest of the prompts' texts and models that they name."""
+        asked = [self._answers, *self._judges.values()]
+        digests = [named_digest(each.system, each.model) for each in asked]
+        return hashlib.sha256("".join(digests).encode()).hexdigest()
 
     @property
     def judges(self) -> int:

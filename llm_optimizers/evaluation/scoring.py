@@ -1,13 +1,12 @@
 """Scores answers without keeping the event loop from other work.
 
 What may take long, such as checking a large answer against a schema, is
-done in a process that can be ended; metrics of installed packages, in a
-thread.
+done in a process that can be ended; metrics of installed packages, in
+threads that are not waited for without end.
 """
 
-import asyncio
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -29,6 +28,7 @@ from llm_optimizers.evaluation.metrics import (
     score,
 )
 from utilities import json_schema, payload
+from utilities.foreign_calls import ForeignCalls, NoAnswerError
 from utilities.limited import (
     CallFailedError,
     LimitedCalls,
@@ -48,9 +48,11 @@ class Scorer:
         self,
         metric: AnyMetric | WeightedMetrics,
         limited: LimitedCalls | None = None,
+        foreign: ForeignCalls | None = None,
     ) -> None:
         self._metric = metric
         self._limited = limited
+        self._foreign = foreign or _shared_foreign()
         parts = [part for part, _ in parts_of(metric)]
         self._in_thread = any(
             isinstance(part, EntryPointMetric) for part in parts
@@ -77,8 +79,17 @@ class Scorer:
         if self._is_heavy(answer):
             return await self._elsewhere(item, answer, judgements)
         if self._in_thread:
-            return await asyncio.to_thread(score, self._metric, *given)
+            call = functools.partial(score, self._metric, *given)
+            return await self._in_a_thread(call)
         return score(self._metric, *given)
+
+    async def _in_a_thread(self, call: Callable[[], Score]) -> Score:
+        try:
+            return await self._foreign.run(call)
+        except NoAnswerError as error:
+            raise ScoringError(
+                METRIC_ERROR, f"The metric's function: {error}"
+            ) from None
 
     def _is_heavy(self, answer: Any) -> bool:  # noqa: ANN401 - JSON
         text = payload.dump(answer)
@@ -133,6 +144,11 @@ def score_json(
     except ScoringError as error:
         return [0.0, str(error), error.error_type]
     return [found.value, found.detail, None]
+
+
+@functools.cache
+def _shared_foreign() -> ForeignCalls:
+    return ForeignCalls()
 
 
 @functools.cache

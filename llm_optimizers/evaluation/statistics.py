@@ -148,7 +148,9 @@ def _wilson(hits: float, count: int, confidence: float) -> tuple[float, float]:
         / scale
         * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
     )
-    return max(middle - reach, 0.0), min(middle + reach, 1.0)
+    # Rounding must not put the share itself outside.
+    low = min(middle - reach, share)
+    return max(low, 0.0), min(max(middle + reach, share), 1.0)
 
 
 def _quantile(share: float) -> float:

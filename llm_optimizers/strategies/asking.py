@@ -6,9 +6,8 @@ from typing import Any
 
 from llm_optimizers.strategies.protocol import Ask, Outcome, Purpose
 from llm_optimizers.strategies.search import Search
+from llm_optimizers.strategies.shown import shown
 
-# Characters of one input or answer that are shown.
-_LONGEST_SHOWN = 2_000
 # How many rejected changes an ask names.
 _MOST_REJECTED = 8
 _LONGEST_REJECTED = 500
@@ -74,14 +73,14 @@ def reflect(search: Search, parent: int, items: Sequence[str]) -> Ask:
 
 def meta(search: Search, parent: int, items: Sequence[str]) -> Ask:
     """Ask as the meta step of a job does, with what was measured."""
-    shown = failures(search, parent, items)
+    failed = failures(search, parent, items)
     data = {
         "evaluation": {
             "score": round(search.pool.score(parent), 4),
-            "failures": shown,
+            "failures": failed,
         },
         "original_prompts": list(search.pool.candidates[parent].texts),
-        "working_result": shown[0]["answer"] if shown else None,
+        "working_result": failed[0]["answer"] if failed else None,
         **_rejected(search, parent),
     }
     return Ask(Purpose.META, parent, data)
@@ -100,7 +99,7 @@ def failures(
     known = search.pool.known(number)
     return [
         {
-            "input": _shown(search.items[each].request_data),
+            "input": shown(search.items[each].request_data),
             **_answer(known.get(each)),
             **_expected(search.items[each].expected),
         }
@@ -112,14 +111,14 @@ def _answer(outcome: Outcome | None) -> dict[str, Any]:
     if outcome is None:
         return {"answer": None}
     found = {
-        "answer": _shown(outcome.answer),
+        "answer": shown(outcome.answer),
         "score": round(outcome.score, 4),
     }
     return found | ({"error": outcome.error} if outcome.error else {})
 
 
 def _expected(expected: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON is any of six types
-    return {} if expected is None else {"expected": _shown(expected)}
+    return {} if expected is None else {"expected": shown(expected)}
 
 
 def _rejected(search: Search, parent: int) -> dict[str, Any]:
@@ -127,14 +126,3 @@ def _rejected(search: Search, parent: int) -> dict[str, Any]:
     if not tried:
         return {}
     return {"didNotHelp": [each[:_LONGEST_REJECTED] for each in tried]}
-
-
-def _shown(value: Any) -> Any:  # noqa: ANN401 - JSON is any of six types
-    """Cut long texts: an ask must stay within a model's context."""
-    if isinstance(value, str):
-        return value[:_LONGEST_SHOWN]
-    if isinstance(value, Mapping):
-        return {name: _shown(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_shown(each) for each in value[:50]]
-    return value

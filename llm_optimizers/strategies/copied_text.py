@@ -2,7 +2,8 @@
 
 A prompt that holds its training items scores high on what it has seen and
 teaches nothing. Worked examples are copied on purpose: they are kept apart
-from the instruction and are not looked at here.
+from the instruction and are not looked at here. Only what a model can have
+been shown is looked for, so that large items take little memory.
 """
 
 from collections import Counter
@@ -10,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from llm_optimizers.strategies.protocol import Item
+from llm_optimizers.strategies.shown import cut
 
 # Characters of a piece that nobody writes by chance.
 _PIECE = 48
@@ -31,10 +33,13 @@ class CopiedText:
         texts = Counter(
             text
             for item in items
-            for text in set(_texts((item.request_data, item.expected)))
+            for text in set(
+                _texts((cut(item.request_data), cut(item.expected)))
+            )
         )
         own = " ".join(_plain(text) for text in allowed)
-        self._short: set[str] = set()
+        # Shorter texts by their beginnings.
+        self._short: dict[str, list[str]] = {}
         self._pieces: set[str] = set()
         for text, count in texts.items():
             if count == 1 and text not in own:
@@ -46,7 +51,7 @@ class CopiedText:
             starts = range(0, len(text) - _PIECE + 1, _PIECE // 2)
             self._pieces.update(text[at : at + _PIECE] for at in starts)
         elif len(text) >= _SHORTEST:
-            self._short.add(text)
+            self._short.setdefault(text[:_SHORTEST], []).append(text)
 
     def in_text(self, prompt: str) -> bool:
         """Tell whether a prompt holds a long piece of a training item."""
@@ -56,7 +61,11 @@ class CopiedText:
             for at in range(len(plain) - _PIECE + 1)
         ):
             return True
-        return any(text in plain for text in self._short)
+        return any(
+            plain.startswith(text, at)
+            for at in range(len(plain) - _SHORTEST + 1)
+            for text in self._short.get(plain[at : at + _SHORTEST], ())
+        )
 
 
 def _plain(text: str) -> str:

@@ -66,6 +66,8 @@ class Search:
     # Changes that were tried in vain, by parent.
     rejected: dict[int, list[str]] = field(default_factory=dict)
     refused: int = 0
+    # Of the training items; searches of one task share it.
+    copied: CopiedText | None = None
 
     def __post_init__(self) -> None:
         self.items: Mapping[str, Item] = {
@@ -75,7 +77,8 @@ class Search:
         self.chance.shuffle(self.train_order)
         self.validation = list(self.task.validation)
         self.chance.shuffle(self.validation)
-        self._copied = CopiedText(self.task.train, self.task.texts)
+        if self.copied is None:
+            self.copied = CopiedText(self.task.train, self.task.texts)
 
     @property
     def limits(self) -> Limits:
@@ -100,7 +103,8 @@ class Search:
         """
         if not "".join(texts).strip():
             return None
-        if self._copied.in_text("\n\n".join(texts)):
+        assert self.copied is not None  # noqa: S101 - made at the start
+        if self.copied.in_text("\n\n".join(texts)):
             self.refused += 1
             return None
         parts = (*texts, examples) if examples else texts

@@ -151,7 +151,15 @@ class Session:
     def _new_search(self, model: str) -> Search:
         chance = random.Random(f"{self._task.seed}:{len(self.searches)}")  # noqa: S311 - repeatable
         pool = Pool(self._task.validation)
-        search = Search(self._task, model, pool, chance, self._numbers)
+        copied = self.searches[0].copied if self.searches else None
+        search = Search(
+            self._task,
+            model,
+            pool,
+            chance,
+            self._numbers,
+            copied=copied,
+        )
         if self.searches:
             search.left = self.searches[-1].left
         self.searches.append(search)

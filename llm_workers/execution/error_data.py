@@ -9,6 +9,10 @@ from api.models.model_models import ModelWithKey
 from api.services.calls.model_call import FailedCallError, ModelAnswer
 from api.services.queue.job_work import ClaimedJob, Failed
 from config import MissingModelKeyError
+from llm_workers.execution.named_content import (
+    CONTENT_CHANGED,
+    ContentChangedError,
+)
 from utilities import payload
 
 # What is kept of an answer that came with an error.
@@ -29,6 +33,8 @@ def kind_of(error: StepError) -> str:
             return error.error.kind
         case MissingModelKeyError():
             return error.kind
+        case ContentChangedError():
+            return CONTENT_CHANGED
         case MetasyncError():
             return "NOT_FOUND"
 

@@ -45,6 +45,7 @@ from llm_workers.execution.error_data import (
     said,
     unusable,
 )
+from llm_workers.execution.named_content import named_content
 from llm_workers.execution.reading import (
     AnswerReader,
     ReadingLimitError,
@@ -116,11 +117,10 @@ class Pipeline:
         return await self._further_steps(job, done)
 
     async def _working_step(self, job: ClaimedJob) -> Succeeded | Failed:
-        prompts = await self._working_prompts(job)
-        system = "\n\n".join(prompt.prompt for prompt in prompts)
+        model, system = await named_content(self._catalog, job)
         answer = await self._caller.complete(
             ModelCall(
-                await self._catalog.model(job.model),
+                model,
                 system,
                 job.request_json,
                 job.temperature,

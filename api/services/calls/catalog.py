@@ -54,6 +54,9 @@ class _Kept(Generic[K, V]):
         reading.add_done_callback(forget_error)
         return entry
 
+    def forget(self, key: K) -> None:
+        self._entries.pop(key, None)
+
     def _make_room(self) -> None:
         if len(self._entries) > _MOST_ENTRIES:
             del self._entries[next(iter(self._entries))]
@@ -97,6 +100,13 @@ class Catalog:
         return await self._kept_prompts.get(
             key, lambda: self._read(prompt_ids, client_id)
         )
+
+    def forget(
+        self, reference: str, prompt_ids: Sequence[str], client_id: str
+    ) -> None:
+        """Read a model and prompts anew when they are looked up next."""
+        self._kept_models.forget(reference)
+        self._kept_prompts.forget((client_id, tuple(prompt_ids)))
 
     async def _read(
         self, prompt_ids: Sequence[str], client_id: str

@@ -6,7 +6,6 @@ from typing import Any
 import structlog
 
 from api.core.errors import RuleError
-from api.models.dataset_models import Dataset
 from api.models.evaluation_models import (
     Evaluation,
     EvaluationCreate,
@@ -16,8 +15,9 @@ from api.models.evaluation_models import (
 )
 from api.models.job_bulk_models import JobBulkChange, JobBulkFilter
 from api.models.job_status import JobStatus
-from api.models.metric_models import judges_of, needs_expected
+from api.models.metric_models import judges_of
 from api.services.datasets.dataset_service import DatasetService
+from api.services.datasets.expected import check_expected
 from api.services.evaluations.result_store import ResultStore
 from api.services.jobs.job_bulk import JobBulk
 from api.services.models.model_service import ModelService
@@ -74,7 +74,7 @@ class EvaluationService:
             request.dataset_id, Caller(client_id)
         )
         await self._check_references(request, client_id)
-        _check_expected(request, dataset)
+        check_expected(request.metric, dataset)
         positions = await self._datasets.positions(
             dataset, request.split, request.seed, request.fractions
         )
@@ -174,6 +174,13 @@ class EvaluationService:
             JobBulkChange(filter=wanted), Caller(client_id)
         )
 
+    async def leave(self, evaluation_id: str, client_id: str) -> None:
+        """Clean up what was stored while one was cancelled or deleted."""
+        await self.cancel_jobs(evaluation_id, client_id)
+        where = {"_id": ObjectId(evaluation_id)}
+        if not await self._documents.find(where, fields=["_id"]):
+            await self._results.erase(evaluation_id)
+
     async def running(self) -> Sequence[Evaluation]:
         """Return every client's evaluations that are under way.
 
@@ -235,15 +242,6 @@ class EvaluationService:
         prompts = {*request.prompt_ids, *(each.prompt_id for each in judges)}
         if gone := await self._prompts.missing(prompts, client_id):
             raise RuleError(f"the prompt {min(gone)!r} was not found")
-
-
-def _check_expected(request: EvaluationCreate, dataset: Dataset) -> None:
-    missing = dataset.count - dataset.expected_count
-    if missing and needs_expected(request.metric):
-        raise RuleError(
-            f"The metric needs to know what is expected, and {missing} of "
-            f"the dataset's {dataset.count} items do not say it"
-        )
 
 
 def _new(request: EvaluationCreate, client_id: str, total: int) -> Document:

@@ -36,6 +36,8 @@ class ResultBlock(ApiModel):
     block: int
     count: int
     errors: int
+    # A digest of the prompt's text and the model.
+    named: str | None = None
 
 
 _RESULTS = TypeAdapter(list[StoredResult])
@@ -53,6 +55,7 @@ class ResultStore:
         cell: int,
         block: int,
         results: Sequence[StoredResult],
+        named: str | None = None,
     ) -> None:
         """Store a block; one that is there stays as it is."""
         text = _RESULTS.dump_json(
@@ -66,6 +69,7 @@ class ResultStore:
             "block": block,
             "count": len(results),
             "errors": sum(each.error is not None for each in results),
+            "named": named,
             "results": text.decode(),
         }
         await self._documents.insert_many([document])
@@ -74,7 +78,7 @@ class ResultStore:
         """Return what blocks there are."""
         found = await self._documents.find(
             {"evaluationId": evaluation_id},
-            fields=["cell", "block", "count", "errors"],
+            fields=list(ResultBlock.model_fields),
         )
         return [ResultBlock.model_validate(_known(each)) for each in found]
 
@@ -135,7 +139,7 @@ def _id_of(evaluation_id: str, cell: int, block: int) -> ObjectId:
 
 
 def _known(document: Document) -> dict[str, Any]:
-    return {name: document[name] for name in ResultBlock.model_fields}
+    return {name: document.get(name) for name in ResultBlock.model_fields}
 
 
 def _shown(result: ItemResult) -> dict[str, Any]:

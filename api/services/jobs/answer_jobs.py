@@ -4,6 +4,10 @@ The content of such a job makes its id. Whoever asks the same, in any
 process and also after a crash, finds the job that was queued first, with
 its answer if it has one: nothing is asked twice. Everything that does not
 change the answer, such as who asks, is not part of the id.
+
+A job names its prompts and its model, whose texts and settings are part of
+the id and may change while it waits. So it carries a digest of them: its
+worker makes no call by others. See `named_digest`.
 """
 
 import hashlib
@@ -26,6 +30,8 @@ from utilities.signals import Signals, jobs_waiting
 from utilities.slices import blocks, in_slices
 
 EVALUATE_OPERATION, JUDGE_OPERATION = "evaluate", "judge"
+# The field with the digest of what the job names.
+NAMED_DIGEST = job_documents.NAMED_DIGEST
 # No key of a client has a null character.
 _PREFIX = "\x00answer\x00"
 _BLOCK = 500
@@ -36,6 +42,7 @@ _FIELDS = (
     "processingMetrics",
     "clientReference",
     "_metadata",
+    NAMED_DIGEST,
 )
 _ANSWERED = (
     JobStatus.PROCESSED,
@@ -53,10 +60,23 @@ _OF_THE_ANSWER = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
+class Content:
+    """What a job asks; both are hexadecimal digits.
+
+    `key` tells it from all others. `named` is the digest of the prompts'
+    texts and of the model, which a job only names.
+    """
+
+    key: str
+    named: str
+
+
+@dataclass(frozen=True, slots=True)
 class AnswerJob:
     """A job as its askers see it; `answer` is its parsed answer.
 
-    `reference` is what its first asker has noted on it.
+    `reference` is what its first asker has noted on it. `is_deleted` also
+    says that its client has made it ask something else.
     """
 
     job_id: str
@@ -84,7 +104,8 @@ class AnswerJob:
         return cls(
             job_id=str(document["_id"]),
             status=JobStatus(document["status"]),
-            is_deleted=document["_metadata"]["isDeleted"],
+            is_deleted=document["_metadata"]["isDeleted"]
+            or document.get(NAMED_DIGEST) == job_documents.OTHER_WORK,
             reference=_loaded(document, "clientReference") or {},
             answer=_loaded(document, "responseData"),
             error=_loaded(document, "errorData"),
@@ -135,7 +156,9 @@ class AnswerJobs:
         return left
 
     async def submit(
-        self, requests: Mapping[str, JobCreate], client_id: str
+        self,
+        requests: Mapping[str, tuple[JobCreate, Content]],
+        client_id: str,
     ) -> int:
         """Queue jobs by their ids; those that exist stay as they are.
 
@@ -144,10 +167,13 @@ class AnswerJobs:
         """
         now = self._clock()
 
-        def document(numbered: tuple[int, tuple[str, JobCreate]]) -> Document:
-            index, (job_id, request) = numbered
+        def document(
+            numbered: tuple[int, tuple[str, tuple[JobCreate, Content]]],
+        ) -> Document:
+            index, (job_id, (request, content)) = numbered
             return {
                 "_id": ObjectId(job_id),
+                NAMED_DIGEST: content.named,
                 **job_documents.new(
                     request, client_id, now, index, self._aging
                 ),
@@ -166,24 +192,42 @@ class AnswerJobs:
 
 def content_of(
     request: JobCreate, system: str, model: Model, *, scope: str = ""
-) -> str:
-    """Give a key of what the job asks, in hexadecimal digits.
+) -> Content:
+    """Tell what a job asks.
 
     `system` is the text of its prompts. `scope` separates jobs that ask
     the same: only those with the same one share answers.
     """
     asked = {
         "operation": request.operation,
-        "system": system,
         "requestData": request.request_data,
-        "model": model.model_id,
-        "settings": _settings(model),
+        **_named(system, model),
         "temperature": request.temperature,
         "responseFormat": request.response_format,
         "responseSchema": request.response_schema,
         "scope": scope,
     }
-    text = json.dumps(asked, sort_keys=True, separators=(",", ":"))
+    return Content(_digest(asked), named_digest(system, model))
+
+
+def named_digest(system: str, model: Model) -> str:
+    """Give a digest of what a job names: its prompts' texts and its model.
+
+    `system` is the text of its prompts.
+    """
+    return _digest(_named(system, model))
+
+
+def _named(system: str, model: Model) -> Document:
+    return {
+        "system": system,
+        "model": model.model_id,
+        "settings": _settings(model),
+    }
+
+
+def _digest(value: Document) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -19,6 +19,9 @@ from utilities.cosmos_connector import Document
 
 # Jobs of one batch arrive in the same millisecond and keep their order.
 SEQUENCE_STEPS = 1_000_000
+# Of a job that is known by its content: a digest of its prompts' texts and
+# its model; `OTHER_WORK` once its client has made another job of it.
+NAMED_DIGEST, OTHER_WORK = "namedDigest", ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +119,10 @@ def changed(
     changes = _with_payloads(fields)
     if "prompts" in changes and "workingPrompts" not in changes:
         changes["workingPrompts"] = changes["prompts"]
-    if current.status is JobStatus.PENDING and _WORK & changes.keys():
-        changes |= _other_work(now)
+    if _WORK & changes.keys():
+        changes[NAMED_DIGEST] = OTHER_WORK
+        if current.status is JobStatus.PENDING:
+            changes |= _other_work(now)
     if request.error_data is not None:
         changes["errorType"] = str(request.error_data.get("errorType") or "")
     changes |= _with_status(current, request.status, now)

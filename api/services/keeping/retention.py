@@ -58,6 +58,9 @@ KINDS: Mapping[str, Kind] = {
     "runs": Kind(
         "runs", parts={"run_waves": "runId", "run_candidates": "runId"}
     ),
+    "evaluations": Kind(
+        "evaluations", parts={"evaluation_results": "evaluationId"}
+    ),
     "deliveries": Kind("webhook_deliveries", "madeAt"),
 }
 

@@ -78,6 +78,8 @@ class ClaimedJob:
     service_class: ServiceClass = ServiceClass.BULK
     # What earlier tries were charged with: see `api.models.charge`.
     charged: str | None = None
+    # Of the prompts' texts and the model that it was made for.
+    named_digest: str | None = None
     # Takes what the calls of this try are charged with.
     bill: Bill = field(default_factory=Bill, compare=False)
 
@@ -130,6 +132,7 @@ class ClaimedJob:
             expires_at=document.get("expiresAt"),
             service_class=_CLASSES.get(document.get("serviceClass"), _BULK),
             charged=document.get("charged"),
+            named_digest=document.get("namedDigest") or None,
         )
 
 

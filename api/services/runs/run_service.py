@@ -18,6 +18,7 @@ from api.models.run_models import (
     RunStatus,
 )
 from api.services.datasets.dataset_service import DatasetService
+from api.services.datasets.expected import check_expected
 from api.services.jobs.job_service import JobService
 from api.services.models.model_service import ModelService
 from api.services.prompts.prompt_service import PromptService
@@ -116,7 +117,8 @@ class RunService:
         """Begin a run on a dataset; its jobs need a running worker too.
 
         Raises:
-            RuleError: a dataset, model or prompt it names does not exist.
+            RuleError: a dataset, model or prompt it names does not exist,
+                or items do not say what the metric needs to know.
         """
         client_id = caller.require_client()
         judges = [judge for _, judge in judges_of(request.metric)]
@@ -138,6 +140,7 @@ class RunService:
             raise RuleError(
                 f"the dataset {request.dataset_id!r} was not found"
             ) from None
+        check_expected(request.metric, dataset)
         warnings = run_limits.warnings(request, dataset)
         document = dataset_runs.new_run(request, client_id, warnings)
         run = await self._runs.add(document)
@@ -244,12 +247,14 @@ class RunService:
         return [run for run in read if run is not None]
 
     async def cancel_left(self, run_id: str) -> None:
-        """Cancel jobs that were queued while their run was cancelled."""
+        """Clean up what was stored while a run was cancelled or deleted."""
         found = await self._documents.find_all({"_id": ObjectId(run_id)})
         for document in found:
             deleted = document["_metadata"]["isDeleted"]
             if document.get("datasetId") is None:
                 continue
+            if deleted:
+                await self._waves.erase(run_id)
             if deleted or document["status"] == RunStatus.CANCELLED:
                 await self._run_jobs.cancel_waiting(
                     run_id, document["clientId"]

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from api.core.errors import NotFoundError
 from api.models.optimization_models import RunCandidate
 from api.services.shared.caller import Caller
 from api.services.shared.paging import Page, PageRequest, fetch_page
@@ -62,7 +63,11 @@ class RunWaves:
         number: int,
         plan: Any,  # noqa: ANN401 - JSON
     ) -> StoredWave:
-        """Store what a wave does; answers the plan that was stored first."""
+        """Store what a wave does; answers the plan that was stored first.
+
+        Raises:
+            NotFoundError: the run has been deleted.
+        """
         document = {
             "_id": _id(WAVES, run_id, number),
             "runId": run_id,
@@ -74,8 +79,7 @@ class RunWaves:
         try:
             return StoredWave.of(await self._waves.insert(document))
         except DuplicateKeyError:
-            (first,) = await self._waves.find({"_id": document["_id"]})
-            return StoredWave.of(first)
+            return await self._stored({"_id": document["_id"]})
 
     async def finish(
         self,
@@ -83,13 +87,22 @@ class RunWaves:
         number: int,
         results: Any,  # noqa: ANN401 - JSON
     ) -> StoredWave:
-        """Store what a wave has found; answers what was stored first."""
+        """Store what a wave has found; answers what was stored first.
+
+        Raises:
+            NotFoundError: the run has been deleted.
+        """
         where = {"_id": _id(WAVES, run_id, number)}
         await self._waves.update(
             {**where, "results": None}, {"results": payload.dump(results)}
         )
-        (first,) = await self._waves.find(where)
-        return StoredWave.of(first)
+        return await self._stored(where)
+
+    async def _stored(self, where: Document) -> StoredWave:
+        found = await self._waves.find_one(where)
+        if found is None:
+            raise NotFoundError("Run")
+        return StoredWave.of(found)
 
     async def put_candidates(
         self, run_id: str, client_id: str, candidates: Sequence[Document]

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from api.core.errors import NotFoundError
+from api.core.errors import NotFoundError, RuleError
 from api.models.dataset_models import DatasetCreate
 from api.models.evaluation_models import (
     Evaluation,
     EvaluationCreate,
     EvaluationStatus,
 )
+from api.models.prompt_models import PromptUpdate
 from api.services.jobs.job_filter import JobFilter
 from llm_optimizers.evaluation import active as active_module
 from llm_optimizers.evaluation import evaluation_runner
@@ -99,6 +100,42 @@ async def test_blocks_are_worked_on_and_stored(
     assert found == [str(n + 1) for n in range(ITEMS)]
     stored = await results.blocks(evaluation.evaluation_id)
     assert sorted(each.count for each in stored) == [3, 5, 5, 5, 5]
+
+
+@pytest.mark.parametrize("restart", [False, True])
+async def test_two_texts_of_a_prompt_are_not_mixed(
+    store: Store, *, restart: bool
+) -> None:
+    evaluation = await created(store)
+    active = await begin(store, evaluation)
+    await active.advance()
+    await run_jobs(store, limit=7)
+    await active.advance()
+    change = PromptUpdate(prompt="Another text.")
+    await store.application.services.prompts.update(
+        store.prompt, change, store.client
+    )
+    if restart:
+        active = await begin(store, evaluation)
+    await run_jobs(store)
+    with pytest.raises(RuleError, match="was changed"):
+        await active.advance()
+
+
+async def test_nothing_stays_of_one_that_is_deleted_meanwhile(
+    store: Store,
+) -> None:
+    evaluation = await created(store)
+    services = store.application.services
+    active = await begin(store, evaluation)
+    await active.advance()
+    await run_jobs(store)
+    which = evaluation.evaluation_id
+    await services.evaluations.delete(which, store.client)
+    await active.advance()
+    await services.evaluations.leave(which, evaluation.client_id)
+    assert not await services.evaluation_results.blocks(which)
+    assert "PENDING" not in await store.statuses()
 
 
 async def test_a_deleted_dataset_ends_it(store: Store) -> None:

@@ -241,6 +241,20 @@ async def test_a_cancelled_job_is_an_error_and_a_deleted_one_is_repeated(
     await finished(store, begun)
 
 
+async def test_a_job_that_its_client_has_changed_answers_nothing(
+    store: Store,
+) -> None:
+    jobs = store.application.services.jobs
+    work = work_of(store, 1)
+    begun = await evaluator(store).begin(work)
+    (job_id,) = (await begun.advance()).open_jobs
+    other = JobUpdate(request_data={"n": 7})
+    await jobs.update(job_id, other, store.client)
+    done = await finished(store, begun)
+    assert done.outcomes["i0"].job_id != job_id
+    assert done.outcomes["i0"].score == 1
+
+
 async def test_no_more_jobs_are_queued_than_allowed(store: Store) -> None:
     await finished(store, await evaluator(store).begin(work_of(store, 2)))
     other = Source(SourceKind.RUN, "r1")

@@ -1,6 +1,8 @@
 """Each metric, at its edges."""
 
 import asyncio
+import sys
+import threading
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,6 +21,7 @@ from api.models.metric_models import (
 from llm_optimizers.evaluation import metrics
 from llm_optimizers.evaluation.metrics import ScoringError, labels, score
 from llm_optimizers.evaluation.scoring import Scorer, score_json
+from utilities.foreign_calls import ForeignCalls
 from utilities.limited import (
     CallFailedError,
     LimitedCalls,
@@ -250,4 +253,31 @@ async def test_an_installed_metric_has_a_thread(
     metrics._function.cache_clear()
     scorer = Scorer(metric("entryPoint", name="x"))
     assert (await scorer.score(ITEM, "7", {})).value == 1.0
+    metrics._function.cache_clear()
+
+
+async def test_an_installed_metric_that_hangs_or_exits_ends_only_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    release = threading.Event()
+
+    def odd(request: Any, _expected: Any, answer: Any) -> float:
+        if answer == "exit":
+            sys.exit(3)
+        if answer == "hang":
+            release.wait()
+        request.clear()
+        return 1.0
+
+    found = SimpleNamespace(load=lambda: odd)
+    monkeypatch.setattr(metrics, "entry_points", lambda **_: [found])
+    metrics._function.cache_clear()
+    scorer = Scorer(metric("entryPoint", name="x"), foreign=ForeignCalls(0.01))
+    item = DatasetItem(id="1", request_data={"q": 1})
+    for answer in ("exit", "hang"):
+        with pytest.raises(ScoringError) as caught:
+            await scorer.score(item, answer, {})
+        assert caught.value.error_type == "METRIC_ERROR"
+    release.set()
+    assert item.request_data == {"q": 1}
     metrics._function.cache_clear()

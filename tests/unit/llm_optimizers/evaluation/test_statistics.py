@@ -109,3 +109,10 @@ def test_percentiles_are_values() -> None:
     assert percentile(values, 0.5) == 2.0
     assert percentile(values, 0.95) == 4.0
     assert percentile(values, 0) == 1.0
+
+
+@pytest.mark.parametrize("count", range(1, 200))
+def test_the_mean_is_within_its_interval(count: int) -> None:
+    for share in (0.0, 1.0):
+        low, high = interval([share] * count)
+        assert low <= share <= high

@@ -57,3 +57,11 @@ def test_long_pieces_are_found(copied: CopiedText, prompt: str) -> None:
 )
 def test_words_of_the_task_are_free(copied: CopiedText, prompt: str) -> None:
     assert not copied.in_text(prompt)
+
+
+def test_what_nobody_was_shown_is_not_looked_for() -> None:
+    words = " ".join(str(number) for number in range(20_000, 21_000))
+    copied = CopiedText([item(1, words)])
+    assert copied.in_text(words[100:200])
+    assert not copied.in_text(words[-200:-100])
+    assert len(copied._pieces) < 2_000 / 24

@@ -60,6 +60,7 @@ async def test_what_ended_long_ago_goes_and_the_rest_stays(
         ],
         "streams": [document(mine, "completed", 11)],
         "runs": [document(other, "FAILED", 2)],
+        "evaluations": [document(mine, "COMPLETED", 11)],
         "webhook_deliveries": [document(None, "DELIVERED", 11)],
     }
     deleted = document(mine, "PROCESSED", 11)
@@ -78,13 +79,21 @@ async def test_what_ended_long_ago_goes_and_the_rest_stays(
         ],
         "streams": [document(mine, "streaming", 100)],
         "runs": [document(mine, "FAILED", 9), document(mine, "RUNNING", 99)],
+        "evaluations": [
+            document(mine, "CANCELLED", 9),
+            document(mine, "RUNNING", 99),
+        ],
         "webhook_deliveries": [document(mine, "PENDING", 100)],
     }
-    # They go with the run whose id they have, whatever their age.
-    for name in ("run_waves", "run_candidates"):
+    # They go with the one whose id they have, whatever their age.
+    for name, whole, field in (
+        ("run_waves", "runs", "runId"),
+        ("run_candidates", "runs", "runId"),
+        ("evaluation_results", "evaluations", "evaluationId"),
+    ):
         old[name], kept[name] = [
-            [document(mine, "", 0) | {"runId": str(runs[0]["_id"])}]
-            for runs in (old["runs"], kept["runs"])
+            [document(mine, "", 0) | {field: str(wholes[0]["_id"])}]
+            for wholes in (old[whole], kept[whole])
         ]
     for name, gone in old.items():
         raw = Documents(clients, name).raw
@@ -94,13 +103,14 @@ async def test_what_ended_long_ago_goes_and_the_rest_stays(
         return Documents(clients, name)
 
     rules = {"jobs": 10.0, "jobs.CONSUMED": 1.0, "streams": 10.0}
-    rules |= {"runs": 10.0, "deliveries": 10.0}
+    rules |= {"runs": 10.0, "evaluations": 10.0, "deliveries": 10.0}
     retention = Retention(documents, clients, rules, clock=time)
     removed = await retention.round()
     assert dict(removed) == {
         "jobs": 4,
         "streams": 1,
         "runs": 1,
+        "evaluations": 1,
         "deliveries": 1,
     }
     for name, gone in old.items():

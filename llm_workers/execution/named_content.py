@@ -1,0 +1,53 @@
+"""What a job names: its model and the texts of its prompts.
+
+A job that is known by its content was made for certain texts and settings.
+Its answer is kept for them, so it must not be made by others.
+"""
+
+from api.core.errors import MetasyncError
+from api.models.model_models import ModelWithKey
+from api.services.calls.catalog import Catalog
+from api.services.jobs.answer_jobs import named_digest
+from api.services.queue.job_work import ClaimedJob
+
+CONTENT_CHANGED = "CONTENT_CHANGED"
+
+
+class ContentChangedError(MetasyncError):
+    """A prompt or the model has changed since the job was made."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A prompt or the model of this job was changed while it waited; "
+            "no call was made"
+        )
+
+
+async def named_content(
+    catalog: Catalog, job: ClaimedJob
+) -> tuple[ModelWithKey, str]:
+    """Return a job's model and its system text.
+
+    Raises:
+        NotFoundError: a prompt or the model is gone.
+        ContentChangedError: the job was made for others.
+    """
+    found = await _read(catalog, job)
+    if _fits(job, *found):
+        return found
+    # The catalog keeps what it has read for a moment: the job may be newer.
+    catalog.forget(job.model, job.working_prompts, job.client_id)
+    found = await _read(catalog, job)
+    if _fits(job, *found):
+        return found
+    raise ContentChangedError
+
+
+async def _read(catalog: Catalog, job: ClaimedJob) -> tuple[ModelWithKey, str]:
+    prompts = await catalog.prompts(job.working_prompts, job.client_id)
+    system = "\n\n".join(prompt.prompt for prompt in prompts)
+    return await catalog.model(job.model), system
+
+
+def _fits(job: ClaimedJob, model: ModelWithKey, system: str) -> bool:
+    return job.named_digest in (None, named_digest(system, model))
