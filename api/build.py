@@ -44,38 +44,30 @@ from utilities.signals import EVALUATIONS_CHANGED
 
 def build_services(shared: Shared) -> Services:
     """Make every service of the API."""
-    settings, clock = shared.settings, shared.clock
-    documents = shared.documents
+    settings, documents = shared.settings, shared.documents
     models, prompts = _models(shared), _prompts(shared)
     flows = PromptFlowService(documents("prompt_flows"))
     jobs = _jobs(shared, models, prompts, flows)
     workers, health = _workers(shared), _model_health(shared)
     datasets, bulk = _datasets(shared), _job_bulk(shared)
     results = ResultStore(documents("evaluation_results"))
-    pepper = settings.api_key_pepper.get_secret_value()
     logins = LoginLimits(settings.failed_logins_per_minute)
     return Services(
-        clients=ClientService(documents("clients"), workers, pepper),
+        clients=_clients(shared, workers),
         models=models,
         model_health=health,
         suspensions=shared.suspensions,
         prompts=prompts,
         prompt_flows=flows,
         jobs=jobs,
-        answer_jobs=AnswerJobs(
-            documents("jobs"), shared.signals, shared.clock, _aging(shared)
-        ),
+        answer_jobs=_answer_jobs(shared),
         job_cancel=_job_cancel(shared),
         job_bulk=bulk,
         job_ends=JobEnds(documents("jobs"), shared.signals),
-        job_waiting=JobWaiting(
-            documents("workers"), shared.leases, models, health, clock
-        ),
+        job_waiting=_job_waiting(shared, models, health),
         runs=_runs(shared, models, prompts, jobs, datasets),
         datasets=datasets,
-        dataset_upload=DatasetUpload(
-            datasets, settings.max_dataset_bytes, settings.data_dir
-        ),
+        dataset_upload=_dataset_upload(settings, datasets),
         evaluations=EvaluationService(
             documents("evaluations"),
             results,
@@ -84,7 +76,7 @@ def build_services(shared: Shared) -> Services:
             prompts,
             bulk,
             shared.signals,
-            clock,
+            shared.clock,
         ),
         evaluation_results=results,
         evaluation_ends=_evaluation_ends(shared),
@@ -95,7 +87,7 @@ def build_services(shared: Shared) -> Services:
         workers=workers,
         webhooks=shared.webhooks.service,
         erasure=shared.keeping.erasure,
-        health=HealthService(shared.clients, shared.parts.states, clock=clock),
+        health=_health(shared),
         metrics=shared.metrics,
         scrape_access=_scrape_access(settings, logins),
         login_limits=logins,
@@ -103,6 +95,46 @@ def build_services(shared: Shared) -> Services:
         admin_api_key=settings.admin_api_key.get_secret_value(),
         docs_user=settings.docs_user,
         docs_secret=settings.docs_secret.get_secret_value(),
+    )
+
+
+def _clients(shared: Shared, workers: WorkerService) -> ClientService:
+    pepper = shared.settings.api_key_pepper.get_secret_value()
+    return ClientService(shared.documents("clients"), workers, pepper)
+
+
+def _answer_jobs(shared: Shared) -> AnswerJobs:
+    return AnswerJobs(
+        shared.documents("jobs"),
+        shared.signals,
+        shared.clock,
+        _aging(shared),
+    )
+
+
+def _job_waiting(
+    shared: Shared, models: ModelService, health: ModelHealthService
+) -> JobWaiting:
+    return JobWaiting(
+        shared.documents("workers"),
+        shared.leases,
+        models,
+        health,
+        shared.clock,
+    )
+
+
+def _dataset_upload(
+    settings: Settings, datasets: DatasetService
+) -> DatasetUpload:
+    return DatasetUpload(
+        datasets, settings.max_dataset_bytes, settings.data_dir
+    )
+
+
+def _health(shared: Shared) -> HealthService:
+    return HealthService(
+        shared.clients, shared.parts.states, clock=shared.clock
     )
 
 
