@@ -148,7 +148,13 @@ $(VENV)/gepa/.ready: $(READY)
 		echo "gepa could not be installed; its rows are left out."
 	@touch $@
 
-bench-optimizer: $(VENV)/gepa/.ready ## Measure the optimizer beside its peers, about 5 minutes
+$(VENV)/dspy/.ready: $(READY)
+	@$(BIN)/uv venv -q --clear -p $(BIN)/python $(@D) && \
+		$(BIN)/uv pip install -q -p $(@D)/bin/python --group bench-dspy || \
+		echo "dspy could not be installed; its rows are left out."
+	@touch $@
+
+bench-optimizer: $(VENV)/gepa/.ready $(VENV)/dspy/.ready ## Measure the optimizer beside its peers, about 20 minutes
 	@$(BIN)/python -m benchmarks.optimizer
 
 bench-resilience: $(READY) ## Measure what a provider's failures cost
