@@ -8,9 +8,15 @@ the last ones on all.
 """
 
 from collections.abc import Generator, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from llm_optimizers.strategies.examples import Example, example, joined
+from llm_optimizers.strategies.examples import (
+    Example,
+    example,
+    in_form,
+    joined,
+    shows_all,
+)
 from llm_optimizers.strategies.protocol import (
     RIGHT,
     Candidate,
@@ -25,12 +31,13 @@ from utilities import payload
 
 # Training items whose answers become examples.
 _BOOTSTRAPPED = 24
-_SIZES = (8, 4, 6, 2)
+_SIZES = (16, 8, 12, 4)
 _FEWEST_ITEMS = 8
 _SETS = 12
 _ROUNDS_MOST = 8
-# Longer examples would fill a model's context.
+# Longer examples would fill a model's context, and so would many of them.
 _LONGEST = 4_000
+_LONGEST_SET = 16_000
 
 
 class FewShot:
@@ -63,18 +70,22 @@ class FewShot:
 
         What it answers wrong is an example too where the right answer is
         known as the item's `expected`: those are the most instructive ones.
+        Where that is all of an answer, nothing is paid to see answers.
         """
-        ids = search.train_order[:_BOOTSTRAPPED]
-        yield from search.measure([(best, ids)])
-        known = search.pool.known(best)
+        items = [search.items[each] for each in search.train_order]
+        answers = _right(search, best)
+        expected = [each.expected for each in items]
+        if not shows_all(expected, list(answers.values())):
+            ids = search.train_order[:_BOOTSTRAPPED]
+            yield from search.measure([(best, ids)])
+            answers = _right(search, best)
         found = []
-        for item_id in search.train_order:
-            item, outcome = search.items[item_id], known.get(item_id)
-            is_right = outcome is not None and outcome.score >= RIGHT
-            if is_right and outcome is not None and outcome.answer is not None:
-                found.append(example(item, outcome.answer))
+        for item in items:
+            if item.item_id in answers:
+                found.append(example(item, answers[item.item_id]))
             elif item.expected is not None:
-                found.append(example(item, item.expected))
+                shown = in_form(item.expected, list(answers.values()))
+                found.append(example(item, shown))
         return [each for each in found if len(each.text) <= _LONGEST]
 
     def _halve(
@@ -91,6 +102,15 @@ class FewShot:
             count = min(2 * count, len(items))
         winners = yield from race(search, left, best)
         return bool(winners)
+
+
+def _right(search: Search, number: int) -> dict[str, Any]:
+    """Give the answers of a candidate that are known to be right."""
+    return {
+        item_id: outcome.answer
+        for item_id, outcome in search.pool.known(number).items()
+        if outcome.score >= RIGHT and outcome.answer is not None
+    }
 
 
 def _mean(search: Search, number: int, items: Sequence[str]) -> float:
@@ -129,5 +149,11 @@ def _balanced(
         kinds[kind] = kinds.get(kind, 0) + 1
         ranked.append((kinds[kind], position, each))
     chosen = [each for *_, each in sorted(ranked, key=lambda r: r[:2])[:size]]
+    while len(chosen) > 1 and _length(chosen) > _LONGEST_SET:
+        chosen.pop()
     search.chance.shuffle(chosen)
     return chosen
+
+
+def _length(examples: Sequence[Example]) -> int:
+    return sum(len(each.text) for each in examples)
