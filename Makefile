@@ -177,5 +177,5 @@ clean: ## Remove everything that can be made again (not ./data, not .env)
 		.coverage .coverage.* htmlcov .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup demo demo-image doctor image-digests lock run sbom test coverage test-long lint openapi fuzz chaos bench bench-full \
+.PHONY: help setup demo demo-image doctor image-digests lock run sbom test coverage test-long lint openapi fuzz chaos bench bench-full bench-optimizer \
 	bench-fairness bench-resilience bench-scaling bench-simulator clean

@@ -25,7 +25,7 @@ def main(
     ] = 80,
     calls: Annotated[
         int, typer.Option(min=100, help="Of a search with the local model.")
-    ] = 200,
+    ] = 150,
     dev: Annotated[
         int, typer.Option(min=10, help="Items that score what it finds.")
     ] = 100,
@@ -43,7 +43,7 @@ def main(
     for name in local_model.DATASETS:
         if name in parts:
             real = local_model.Settings(calls=calls, dev=dev)
-            console.print(local_model.table(name, seeds, real))
+            console.print(local_model.table(name, seeds, real, console))
 
 
 def _hidden_rules(
