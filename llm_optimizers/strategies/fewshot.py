@@ -1,10 +1,11 @@
 """`fewshot`: finds the worked examples that help most.
 
 After BootstrapFewShotWithRandomSearch of DSPy (Khattab et al. 2023): random
-sets of training items that the model answers right. Other than there, sets
-are compared by successive halving (Jamieson and Talwalkar 2016): all of
-them on a few validation items, the better half on more of them, and only
-the last ones on all.
+sets of training items that the model answers right. Other than there, a
+first set is raced against the prompt without examples, and the others are
+compared by successive halving (Jamieson and Talwalkar 2016): all of them on
+a few validation items, the better half on more of them, and only the last
+ones on all.
 """
 
 from collections.abc import Generator, Sequence
@@ -31,7 +32,8 @@ from utilities import payload
 
 # Training items whose answers become examples.
 _BOOTSTRAPPED = 24
-_SIZES = (16, 8, 12, 4)
+# Of 16, half: small models need many, and others lose nothing by them.
+_SIZES = (16, 12, 16, 8)
 _FEWEST_ITEMS = 8
 _SETS = 12
 _ROUNDS_MOST = 8
@@ -55,9 +57,13 @@ class FewShot:
             sources = yield from self._sources(search, best)
             if not sources:
                 return Stop.NO_FAILURES
+            first = yield from self._first(search, best, sources)
+            if (reason := search.must_stop()) is not None:
+                return reason
+            best = search.pool.best()
             sets = _sets(search, best, sources)
             better = yield from self._halve(search, best, sets)
-            stale = 0 if better else stale + 1
+            stale = 0 if better or first else stale + 1
             if stale >= limits.patience or not sets:
                 return Stop.PATIENCE
             yield from search.confirm_target()
@@ -87,6 +93,22 @@ class FewShot:
                 shown = in_form(item.expected, list(answers.values()))
                 found.append(example(item, shown))
         return [each for each in found if len(each.text) <= _LONGEST]
+
+    def _first(
+        self, search: Search, best: int, sources: Sequence[Example]
+    ) -> Generator[Wave, Results, bool]:
+        """Try one large set where there are no examples yet.
+
+        Almost any examples are better than none, and the sets that follow
+        are compared with a prompt that has some.
+        """
+        candidate = search.pool.candidates[best]
+        if candidate.examples:
+            return False
+        made = _proposed(search, best, sources, _SIZES[0])
+        winners = yield from race(search, [made.number] if made else [], best)
+        yield from search.confirm_target()
+        return bool(winners)
 
     def _halve(
         self, search: Search, best: int, sets: Sequence[Candidate]
@@ -123,17 +145,21 @@ def _sets(
     search: Search, best: int, sources: Sequence[Example]
 ) -> list[Candidate]:
     """Draw sets of examples, each with all kinds of answers in it."""
-    found = []
-    texts = search.pool.candidates[best].texts
     each = 2 * _FEWEST_ITEMS * search.limits.per_item
-    for index in range(max(search.affordable(each, _SETS), 2)):
-        size = _SIZES[index % len(_SIZES)]
-        chosen = _balanced(search, sources, size)
-        words = f"{len(chosen)} examples"
-        made = search.propose(texts, [best], words, joined(chosen))
-        if made is not None:
-            found.append(made)
-    return found
+    count = max(search.affordable(each, _SETS), 2)
+    sizes = [_SIZES[index % len(_SIZES)] for index in range(count)]
+    made = [_proposed(search, best, sources, size) for size in sizes]
+    return [each for each in made if each is not None]
+
+
+def _proposed(
+    search: Search, best: int, sources: Sequence[Example], size: int
+) -> Candidate | None:
+    """Propose a set of examples for the instruction of the best."""
+    chosen = _balanced(search, sources, size)
+    texts = search.pool.candidates[best].texts
+    words = f"{len(chosen)} examples"
+    return search.propose(texts, [best], words, joined(chosen))
 
 
 def _balanced(

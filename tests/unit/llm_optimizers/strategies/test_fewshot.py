@@ -58,7 +58,7 @@ def test_nothing_is_asked_where_all_of_an_answer_is_known(
 ) -> None:
     searched = Searched(expected, answer)
     assert not searched.asked
-    assert len(searched.sets) == 12
+    assert len(searched.sets) == 13
 
 
 @pytest.mark.parametrize("expected", [None, "spam", {"label": "spam"}])
@@ -78,7 +78,13 @@ def test_a_bare_label_is_shown_as_the_model_answers_it() -> None:
 
 def test_sets_have_up_to_16_examples() -> None:
     sizes = {each.change for each in Searched("spam", "spam").sets}
-    assert sizes == {f"{size} examples" for size in (16, 12, 8, 4)}
+    assert sizes == {f"{size} examples" for size in (16, 12, 8)}
+
+
+def test_a_large_set_is_raced_before_others_are_drawn() -> None:
+    searched = Searched("spam", "spam")
+    assert searched.sets[0].change == "16 examples"
+    assert searched.sets[0].parents == (0,)
 
 
 def test_long_examples_are_fewer() -> None:
