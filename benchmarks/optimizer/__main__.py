@@ -28,7 +28,7 @@ def main(
     ] = 150,
     dev: Annotated[
         int, typer.Option(min=10, help="Items that score what it finds.")
-    ] = 100,
+    ] = 60,
     only: Annotated[
         list[str] | None, typer.Option(help=f"One of {', '.join(_PARTS)}.")
     ] = None,
@@ -36,6 +36,8 @@ def main(
     """Measure and print tables."""
     console = Console()
     parts = only or _PARTS
+    if unknown := set(parts) - set(_PARTS):
+        raise typer.BadParameter(f"There is no {', '.join(sorted(unknown))}")
     if "simulated" in parts:
         _hidden_rules(console, seeds, rules, items)
     if "no-effect" in parts:

@@ -46,7 +46,7 @@ class Settings:
 
     calls: int = 150
     items: int = 100
-    dev: int = 100
+    dev: int = 60
     # More at once would fill the caches of more slots with each prompt.
     concurrency: int = 2
 
