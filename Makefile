@@ -148,7 +148,13 @@ $(VENV)/gepa/.ready: $(READY)
 		echo "gepa could not be installed; its rows are left out."
 	@touch $@
 
-bench-optimizer: $(VENV)/gepa/.ready ## Measure the optimizer beside its peers, about 5 minutes
+$(VENV)/dspy/.ready: $(READY)
+	@$(BIN)/uv venv -q --clear -p $(BIN)/python $(@D) && \
+		$(BIN)/uv pip install -q -p $(@D)/bin/python --group bench-dspy || \
+		echo "dspy could not be installed; its rows are left out."
+	@touch $@
+
+bench-optimizer: $(VENV)/gepa/.ready $(VENV)/dspy/.ready ## Measure the optimizer beside its peers, about 20 minutes
 	@$(BIN)/python -m benchmarks.optimizer
 
 bench-resilience: $(READY) ## Measure what a provider's failures cost
@@ -182,5 +188,5 @@ clean: ## Remove everything that can be made again (not ./data, not .env)
 		.coverage .coverage.* htmlcov .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup demo demo-image doctor image-digests lock run sbom test coverage test-long lint openapi fuzz chaos bench bench-full \
+.PHONY: help setup demo demo-image doctor image-digests lock run sbom test coverage test-long lint openapi fuzz chaos bench bench-full bench-optimizer \
 	bench-fairness bench-gateway bench-resilience bench-scaling bench-simulator clean

@@ -53,7 +53,9 @@ def test_no_job_is_answered_by_another_text_than_it_was_made_for(
     user.worker()
     (found,) = ended(user, made["evaluationId"])["results"]
     assert found["errorTypes"] == {"CONTENT_CHANGED": 6}
-    assert not provider.was_asked(1)
+    # Workers of other tests may still be asking it.
+    asked = {each["messages"][0]["content"] for each in provider.requests}
+    assert not asked & {"old", "new"}
     assert result(user, body)["score"] == 1
     # What failed is no answer to the old text.
     change(user, prompt, "old")

@@ -241,6 +241,7 @@ DERIVED = frozenset(
         "errorType",
         "finishedAt",
         "rank",
+        NAMED_DIGEST,
         client_reference.INDEX_FIELD,
     }
 )
