@@ -123,8 +123,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Serve until stdin ends; return the exit status."""
+def main(arguments: list[str] | None = None) -> None:
+    """Serve until stdin ends, then end the process."""
     # Ctrl-C reaches the whole process group: the parent decides the order.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     options = _parse(arguments)
@@ -139,8 +139,10 @@ def main(arguments: list[str] | None = None) -> int:
         port = urlsplit(server.listening_address).port
         protocol.write(json.dumps({"port": port}) + "\n")
     sys.stdin.buffer.read()
-    return 0
+    # Not by returning: the library's own end waits for its threads, and now
+    # and then for ever. There is nothing to be saved.
+    os._exit(0)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
