@@ -278,7 +278,7 @@ def test_answers_survive_a_database_that_stays_away(
     tmp_path: Path, provider: FakeProvider
 ) -> None:
     """They wait in the spool, and the next process stores them."""
-    provider.delay = 1.0
+    provider.holds = True
     database = EmbeddedDatabase(tmp_path / "database")
     database.start()
     settings = make_settings(
@@ -299,6 +299,7 @@ def test_answers_survive_a_database_that_stays_away(
                 assert "Retry-After" in unavailable.headers
                 assert http.get("/health/ready").status_code == 503
                 assert http.get("/health").status_code == 200
+            provider.holds = False
             spool = tmp_path / "server" / "spool"
             eventually(
                 lambda: len(spooled(spool)) == 10,
