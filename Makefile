@@ -64,22 +64,29 @@ AT_ONCE = -n $(TESTS_AT_ONCE) --dist worksteal
 # takes seconds.
 ALONE = -m "timing and not long" \
 	$$(grep -rl --include='test_*.py' 'mark\.timing' tests)
-OTHERS = -m "not timing and not long" $(AT_ONCE)
+OTHERS = -m "not timing and not long"
+# With FAILED_AGAIN set, tests that fail beside others are run once more, one
+# after the other: a machine that is busy breaks none twice.
+define run_tests
+@$(PYTEST) $(1) $(2) || { test -n "$(FAILED_AGAIN)" && \
+	echo "Those that failed are run again, one after the other." && \
+	$(PYTEST) $(1) --last-failed --last-failed-no-failures none; }
+endef
 
 test: $(READY) $(VENV)/mongoeco/.ready ## Run the tests, about 4 minutes
-	@$(PYTEST) $(ALONE)
-	@$(PYTEST) $(OTHERS)
+	$(call run_tests,$(ALONE),)
+	$(call run_tests,$(OTHERS),$(AT_ONCE))
 
 coverage: $(READY) $(VENV)/mongoeco/.ready ## The same with coverage, half as long again
 	@$(PYTEST) $(ALONE) --cov --cov-report=
-	@$(PYTEST) $(OTHERS) --cov --cov-append --cov-report=term:skip-covered \
+	@$(PYTEST) $(OTHERS) $(AT_ONCE) --cov --cov-append --cov-report=term:skip-covered \
 		--cov-fail-under=90
 
 test-long: $(READY) ## Run the long tests: the Bruno collection, a small chaos, invariants with many examples
 	@$(INSTALL) -r requirements-browser.lock 2>$(VENV)/browser.log || \
 		echo "No browser can be driven: what opens pages is left out. ($(VENV)/browser.log)"
-	@$(PYTEST) -m "long or (hypothesis and not timing)" \
-		-n 3 --maxschedchunk 1 --hypothesis-profile thorough
+	$(call run_tests,-m "long or (hypothesis and not timing)" \
+		--hypothesis-profile thorough,-n 3 --maxschedchunk 1)
 
 lint: $(READY) ## Check style, types and the import contract
 	@$(BIN)/ruff check .
