@@ -23,7 +23,6 @@ UNITS = 10**10
 _MINUTES_A_DAY = 24 * 60
 
 
-@lru_cache(maxsize=1000)
 # Asked for each call that has a budget.
 @lru_cache(maxsize=1000)
 def to_units(amount: float) -> int:

@@ -16,6 +16,7 @@ from api.models.job_fields import (
     ResponseFormat,
     ResponseSchema,
     Temperature,
+    check_answer_form,
 )
 from api.models.metric_models import AnyMetric, Metric, WeightedMetrics
 from api.models.metrics import ProcessingMetrics
@@ -96,9 +97,7 @@ class EvaluationCreate(ApiModel):
 
     @model_validator(mode="after")
     def _schema_is_for_json(self) -> Self:
-        is_text = self.response_format is ResponseFormat.TEXT
-        if is_text and self.response_schema is not None:
-            raise ValueError("responseSchema needs responseFormat json")
+        check_answer_form(self.response_format, self.response_schema)
         return self
 
 

@@ -1,5 +1,6 @@
 """Types of the fields that requests about LLM work have in common."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any
@@ -128,3 +129,15 @@ def _is_schema(value: dict[str, Any]) -> dict[str, Any]:
 ResponseSchema = Annotated[
     dict[str, Any], _fits(REFERENCE_BYTES_LIMIT), AfterValidator(_is_schema)
 ]
+
+
+def check_answer_form(
+    form: ResponseFormat, schema: Mapping[str, Any] | None
+) -> None:
+    """Check that only an answer of JSON has a schema.
+
+    Raises:
+        ValueError: an answer of text has one.
+    """
+    if form is ResponseFormat.TEXT and schema is not None:
+        raise ValueError("responseSchema needs responseFormat json")

@@ -25,6 +25,7 @@ from api.models.job_fields import (
     ResponseSchema,
     ServiceClass,
     Temperature,
+    check_answer_form,
     check_times,
 )
 from api.models.job_status import JobStatus
@@ -129,9 +130,7 @@ class JobCreate(ApiModel):
 
     @model_validator(mode="after")
     def _schema_is_for_json(self) -> Self:
-        is_text = self.response_format is ResponseFormat.TEXT
-        if is_text and self.response_schema is not None:
-            raise ValueError("responseSchema needs responseFormat json")
+        check_answer_form(self.response_format, self.response_schema)
         return self
 
     @model_validator(mode="after")

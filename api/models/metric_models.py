@@ -136,7 +136,7 @@ class EntryPointMetric(ApiModel):
     name: Name
 
 
-SingleMetric = Annotated[
+AnyMetric = (
     ExactMetric
     | ContainsMetric
     | RegexMetric
@@ -145,9 +145,9 @@ SingleMetric = Annotated[
     | F1Metric
     | SchemaMetric
     | JudgeMetric
-    | EntryPointMetric,
-    Field(discriminator="type"),
-]
+    | EntryPointMetric
+)
+SingleMetric = Annotated[AnyMetric, Field(discriminator="type")]
 
 
 class WeightedMetric(ApiModel):
@@ -182,35 +182,12 @@ def _of_list(value: object) -> object:
 
 
 Metric = Annotated[
-    Annotated[
-        ExactMetric
-        | ContainsMetric
-        | RegexMetric
-        | JsonFieldMetric
-        | NumericMetric
-        | F1Metric
-        | SchemaMetric
-        | JudgeMetric
-        | EntryPointMetric
-        | WeightedMetrics,
-        Field(discriminator="type"),
-    ],
+    Annotated[AnyMetric | WeightedMetrics, Field(discriminator="type")],
     BeforeValidator(_of_list, json_schema_input_type=Any),
     Field(description="How answers are scored, from 0 to 1."),
 ]
 # What need not be told what is expected.
 _WITHOUT_EXPECTED = (RegexMetric, SchemaMetric, JudgeMetric, EntryPointMetric)
-AnyMetric = (
-    ExactMetric
-    | ContainsMetric
-    | RegexMetric
-    | JsonFieldMetric
-    | NumericMetric
-    | F1Metric
-    | SchemaMetric
-    | JudgeMetric
-    | EntryPointMetric
-)
 
 
 def parts_of(
