@@ -20,7 +20,7 @@ from api.models.run_models import (
     StepFailure,
 )
 from api.services.queue.job_work import RUN_OPERATION
-from api.services.runs.run_service import dump_model_runs
+from api.services.runs.stored_runs import dump_model_runs
 
 _ANSWERED = (JobStatus.PROCESSED, JobStatus.CONSUMED)
 _WAITING = (JobStatus.PENDING, JobStatus.PROCESSING)

@@ -221,7 +221,6 @@ class WaveMaker:
         Raises:
             NotFoundError: a prompt or model is gone; names it.
         """
-        source = Source(SourceKind.RUN, run.run_id, run.attempt)
         scoring, prompt_ids = [], {}
         for each in wave:
             if not isinstance(each, Evaluate):
@@ -230,7 +229,7 @@ class WaveMaker:
             ids = await self._prompts.ids_of(run, candidate)
             prompt_ids[each.candidate] = ids
             chosen = [items[item_id] for item_id in each.items]
-            work = _work(run, candidate, ids, chosen, source)
+            work = work_of(run, ids, candidate.model, chosen)
             scores = await self._evaluator.begin(work)
             scoring.append((each.candidate, scores))
         asks = [
@@ -238,26 +237,26 @@ class WaveMaker:
             for each in wave
             if isinstance(each, Ask)
         ]
-        asking = await self._asks.begin(run, asks, source)
+        asking = await self._asks.begin(run, asks, _source(run))
         return WaveWork(
             scoring, asking, prompt_ids, parallelism, train, most_new_jobs
         )
 
 
-def _work(
+def work_of(
     run: Run,
-    candidate: Candidate,
     prompt_ids: tuple[str, ...],
+    model: str,
     items: Sequence[DatasetItem],
-    source: Source,
 ) -> EvaluationWork:
+    """Give what a run asks of items: the same finds the same answers."""
     assert run.metric is not None  # noqa: S101 - it is on a dataset
     assert run.response_format is not None  # noqa: S101 - as above
     return EvaluationWork(
         owner=run.client_id,
-        source=source,
+        source=_source(run),
         prompt_ids=prompt_ids,
-        model=candidate.model,
+        model=model,
         items=items,
         metric=run.metric,
         temperature=run.temperature,
@@ -267,3 +266,7 @@ def _work(
         priority=run.priority,
         parallelism=run.parallelism or 1,
     )
+
+
+def _source(run: Run) -> Source:
+    return Source(SourceKind.RUN, run.run_id, run.attempt)

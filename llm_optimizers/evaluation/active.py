@@ -20,19 +20,18 @@ from api.models.evaluation_models import (
 from api.services.datasets.blocks import BlockIndex
 from api.services.datasets.dataset_service import DatasetService
 from api.services.datasets.split import split
-from api.services.evaluations.result_store import ResultStore, StoredResult
+from api.services.evaluations.result_store import ResultStore
 from api.services.shared.caller import Caller
 from llm_optimizers.evaluation.evaluator import Evaluator
 from llm_optimizers.evaluation.item_scores import ItemScores
 from llm_optimizers.evaluation.metrics import (
     ScoringError,
     check_entry_points,
-    labels,
 )
+from llm_optimizers.evaluation.summary import stored_result
 from llm_optimizers.evaluation.work import (
     EvaluationProgress,
     EvaluationWork,
-    ItemOutcome,
     Source,
     SourceKind,
 )
@@ -213,7 +212,9 @@ class ActiveEvaluation:
     async def _store(self, begun: _Begun) -> None:
         outcomes = begun.progress.outcomes
         results = await in_slices(
-            lambda item: self._result(item.expected, outcomes[item.id]),
+            lambda item: stored_result(
+                self.evaluation.metric, item.expected, outcomes[item.id]
+            ),
             begun.work.items,
         )
         block = begun.block
@@ -226,26 +227,3 @@ class ActiveEvaluation:
         )
         self._done += len(results)
         self._errors += sum(each.error is not None for each in results)
-
-    def _result(self, expected: object, outcome: ItemOutcome) -> StoredResult:
-        wanted, found = self._labels(expected, outcome)
-        return StoredResult(
-            item_id=outcome.item_id,
-            score=outcome.score,
-            error=outcome.error,
-            detail=outcome.detail,
-            job_id=outcome.job_id,
-            cached=outcome.cached,
-            expected_label=wanted,
-            label=found,
-            metrics=outcome.metrics,
-            judge_metrics=outcome.judge_metrics,
-        )
-
-    def _labels(
-        self, expected: object, outcome: ItemOutcome
-    ) -> tuple[str | None, str | None]:
-        try:
-            return labels(self.evaluation.metric, expected, outcome.answer)
-        except ScoringError:
-            return None, None

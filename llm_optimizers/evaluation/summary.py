@@ -14,8 +14,10 @@ from api.models.evaluation_models import (
     EvaluationResult,
     Latency,
 )
+from api.models.metric_models import AnyMetric, WeightedMetrics
 from api.models.metrics import ProcessingMetrics, add_up
 from api.services.evaluations.result_store import StoredResult
+from llm_optimizers.evaluation.metrics import ScoringError, labels
 from llm_optimizers.evaluation.statistics import (
     ALPHA,
     Verdict,
@@ -24,6 +26,7 @@ from llm_optimizers.evaluation.statistics import (
     interval,
     percentile,
 )
+from llm_optimizers.evaluation.work import ItemOutcome
 
 OTHER = "(other)"
 # More labels are no classes, but free text.
@@ -32,6 +35,28 @@ _MOST_LABELS = 50
 _MOST_ALL_PAIRS = 6
 _SHARES = (0.5, 0.9, 0.95, 0.99)
 _DIGITS = 6
+
+
+def stored_result(
+    metric: AnyMetric | WeightedMetrics, expected: object, outcome: ItemOutcome
+) -> StoredResult:
+    """Give an item's outcome with what is summed up of it."""
+    try:
+        wanted, found = labels(metric, expected, outcome.answer)
+    except ScoringError:
+        wanted = found = None
+    return StoredResult(
+        item_id=outcome.item_id,
+        score=outcome.score,
+        error=outcome.error,
+        detail=outcome.detail,
+        job_id=outcome.job_id,
+        cached=outcome.cached,
+        expected_label=wanted,
+        label=found,
+        metrics=outcome.metrics,
+        judge_metrics=outcome.judge_metrics,
+    )
 
 
 @dataclass

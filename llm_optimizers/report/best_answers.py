@@ -1,24 +1,19 @@
 """The answers of a run's best prompt, read from their jobs."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from api.models.dataset_models import DatasetItem
 from api.models.evaluation_models import Cell
 from api.models.optimization_models import RunScores
 from api.models.run_models import Run
-from api.services.evaluations.result_store import StoredResult
 from llm_optimizers.evaluation.evaluator import Evaluator
-from llm_optimizers.evaluation.metrics import ScoringError, labels
-from llm_optimizers.evaluation.summary import CellSummary
-from llm_optimizers.evaluation.work import (
-    EvaluationWork,
-    ItemOutcome,
-    Source,
-    SourceKind,
-)
+from llm_optimizers.evaluation.summary import CellSummary, stored_result
+from llm_optimizers.evaluation.work import EvaluationWork, ItemOutcome
 from llm_optimizers.report.values import BestOnItems, Failure
 from llm_optimizers.run_material import Material, MaterialReader
 from llm_optimizers.strategies.protocol import RIGHT
+from llm_optimizers.wave_work import work_of
 
 # More of them nobody reads.
 MOST_FAILURES = 100
@@ -47,7 +42,8 @@ class BestAnswers:
         material = await self._materials.read(run)
         for side, item_ids in _sides(material, best):
             items = [material.items[each] for each in item_ids]
-            work = _work(run, best, items)
+            asked = work_of(run, tuple(best.prompt_ids), best.model, items)
+            work = replace(asked, parallelism=_AT_ONCE, most_new_jobs=0)
             scores = await self._evaluator.begin(work)
             progress = await scores.advance()
             if progress.outcomes:
@@ -63,29 +59,6 @@ def _sides(
     yield "validation", material.task.validation
 
 
-def _work(
-    run: Run, best: RunScores, items: Sequence[DatasetItem]
-) -> EvaluationWork:
-    """Ask what the run has asked, of what is there already."""
-    assert run.metric is not None  # noqa: S101 - it is on a dataset
-    assert run.response_format is not None  # noqa: S101 - as above
-    return EvaluationWork(
-        owner=run.client_id,
-        source=Source(SourceKind.RUN, run.run_id, run.attempt),
-        prompt_ids=tuple(best.prompt_ids),
-        model=best.model,
-        items=items,
-        metric=run.metric,
-        temperature=run.temperature,
-        response_format=run.response_format,
-        response_schema=run.response_schema,
-        cache=bool(run.cache),
-        priority=run.priority,
-        parallelism=_AT_ONCE,
-        most_new_jobs=0,
-    )
-
-
 def _summed_up(
     side: str, run: Run, work: EvaluationWork, found: Iterable[ItemOutcome]
 ) -> BestOnItems:
@@ -93,7 +66,12 @@ def _summed_up(
     outcomes = list(found)
     cell = Cell(prompt_id=work.prompt_ids[0], model=work.model)
     summary = CellSummary(cell)
-    summary.add([_stored(work, items[e.item_id], e) for e in outcomes])
+    summary.add(
+        [
+            stored_result(work.metric, items[e.item_id].expected, e)
+            for e in outcomes
+        ]
+    )
     wrong = sorted(
         (each for each in outcomes if each.score < RIGHT),
         key=lambda each: each.score,
@@ -103,25 +81,6 @@ def _summed_up(
         summary.result(run.seed or 0),
         [_failure(items[e.item_id], e) for e in wrong[:MOST_FAILURES]],
         len(wrong),
-    )
-
-
-def _stored(
-    work: EvaluationWork, item: DatasetItem, outcome: ItemOutcome
-) -> StoredResult:
-    try:
-        wanted, given = labels(work.metric, item.expected, outcome.answer)
-    except ScoringError:
-        wanted = given = None
-    return StoredResult(
-        item_id=outcome.item_id,
-        score=outcome.score,
-        error=outcome.error,
-        cached=outcome.cached,
-        expected_label=wanted,
-        label=given,
-        metrics=outcome.metrics,
-        judge_metrics=outcome.judge_metrics,
     )
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from api.models.optimization_models import DatasetRunCreate
-from api.models.run_models import ModelRun, RunStatus
+from api.services.runs import stored_runs
 from utilities import payload
 from utilities.cosmos_connector import Document
 
@@ -16,28 +16,16 @@ def new_run(
 ) -> Document:
     """Make the document of a run that begins."""
     fields = request.model_dump(by_alias=True)
-    model_runs = [ModelRun(model=name) for name in request.working_models]
     return {
         **fields,
         **{name: _as_json(fields[name]) for name in _AS_JSON},
-        "modelRuns": payload.dump(
-            [each.model_dump(by_alias=True) for each in model_runs]
-        ),
-        "clientId": client_id,
-        "status": RunStatus.RUNNING,
-        "currentModelIndex": 0,
-        "currentIteration": 0,
-        "currentJobId": None,
-        "failureReason": None,
-        "finishReason": None,
+        **stored_runs.begun(client_id, request.working_models),
         "jobsUsed": 0,
         "tokensUsed": 0,
         "cachedAnswers": 0,
         "validationLooks": 0,
         "candidateCount": 0,
         "warnings": warnings,
-        "attempt": 0,
-        "revision": 0,
     }
 
 

@@ -12,7 +12,6 @@ from api.models.optimization_models import DatasetRunCreate, RunCandidate
 from api.models.prompt_models import PromptStatus, PromptUpdate
 from api.models.run_models import (
     FinishReason,
-    ModelRun,
     Run,
     RunCreate,
     RunStatus,
@@ -91,21 +90,11 @@ class RunService:
         """
         client_id = caller.require_client()
         await self._check_references(request, client_id)
-        model_runs = [ModelRun(model=name) for name in request.working_models]
         fields = request.model_dump(by_alias=True)
         document = {
             **fields,
             "requestData": payload.dump(fields["requestData"]),
-            "modelRuns": dump_model_runs(model_runs),
-            "clientId": client_id,
-            "status": RunStatus.RUNNING,
-            "currentModelIndex": 0,
-            "currentIteration": 0,
-            "currentJobId": None,
-            "failureReason": None,
-            "finishReason": None,
-            "attempt": 0,
-            "revision": 0,
+            **stored_runs.begun(client_id, request.working_models),
         }
         run = await self._runs.add(document)
         self._signals.publish(RUNS_CHANGED)
@@ -372,13 +361,6 @@ class RunService:
             raise RuleError(f"the model {min(gone)!r} was not found")
         if gone := await self._prompts.missing(prompts, client_id):
             raise RuleError(f"the prompt {min(gone)!r} was not found")
-
-
-def dump_model_runs(model_runs: Sequence[ModelRun]) -> str:
-    """Turn the iterations into the text that is stored."""
-    return payload.dump(
-        [each.model_dump(by_alias=True) for each in model_runs]
-    )
 
 
 def _as_seen(run: Run) -> Document:

@@ -1,10 +1,12 @@
-"""Read stored runs, broken ones as well as they can be read."""
+"""How runs are stored, and read: broken ones as well as they can be."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
-from api.models.run_models import Run, RunStatus
+from api.models.run_models import ModelRun, Run, RunStatus
+from utilities import payload
 from utilities.cosmos_connector import Document
 
 _LONGEST_REASON = 300
@@ -25,6 +27,31 @@ _NEUTRAL: dict[str, Any] = {
     "modelRuns": [],
 }
 _ALWAYS = ("_id", "_metadata", "clientId")
+
+
+def begun(client_id: str, models: Sequence[str]) -> Document:
+    """Give the fields of a run that begins, beside those of its request."""
+    return {
+        "modelRuns": dump_model_runs(
+            [ModelRun(model=each) for each in models]
+        ),
+        "clientId": client_id,
+        "status": RunStatus.RUNNING,
+        "currentModelIndex": 0,
+        "currentIteration": 0,
+        "currentJobId": None,
+        "failureReason": None,
+        "finishReason": None,
+        "attempt": 0,
+        "revision": 0,
+    }
+
+
+def dump_model_runs(model_runs: Sequence[ModelRun]) -> str:
+    """Turn the iterations into the text that is stored."""
+    return payload.dump(
+        [each.model_dump(by_alias=True) for each in model_runs]
+    )
 
 
 def read(document: Document) -> Run:

@@ -11,7 +11,7 @@ from api.models.job_models import Job
 from api.models.job_status import JobStatus
 from api.models.metrics import ProcessingMetrics, add_up
 from api.models.run_models import ModelRun, Run, RunStatus
-from api.services.runs.run_service import dump_model_runs
+from api.services.runs.stored_runs import dump_model_runs
 from llm_optimizers.steps import (
     Change,
     Submit,
