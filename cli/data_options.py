@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.errors import CommandError
+from cli.text_file import read_text
+
 if TYPE_CHECKING:
     from cli.setup import ModelOptions
 
@@ -165,6 +168,18 @@ def key_of(key_env: str | None, sdk: str, server: str | None) -> str:
     from cli.run_command import usual_key_variable  # noqa: PLC0415 - as above
 
     return key_env or (usual_key_variable(sdk) if server is None else "")
+
+
+def read_prompt(file: Path) -> str:
+    """Read a file with a system prompt.
+
+    Raises:
+        CommandError: it cannot be read, or has no text.
+    """
+    text = read_text(file)
+    if not text.strip():
+        raise CommandError(f"{file} is empty: say what to do with an item")
+    return text
 
 
 def columns_of(

@@ -128,6 +128,25 @@ def _given(options: DataOptions, _: Console) -> Iterator[RestClient]:
         yield client
 
 
+@contextlib.contextmanager
+def told_of_the_rest(
+    options: DataOptions, what: str, ending: str, console: Console
+) -> Iterator[None]:
+    """When the command is stopped, say that a given server goes on.
+
+    `what` is the work that it does, `ending` the request that ends it.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        if options.server is not None:
+            say(
+                console,
+                f"The server continues with {what}; {ending} ends it.",
+            )
+        raise
+
+
 def read_content(data: Path) -> bytes:
     """Read a file of items.
 

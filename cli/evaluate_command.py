@@ -23,11 +23,11 @@ from cli.data_session import (
     ensure_dataset,
     ensure_metric,
     read_content,
+    told_of_the_rest,
     write_file,
 )
 from cli.evaluate_report import show
 from cli.rest_client import Json, RestClient
-from cli.terminal import say
 
 # One look at the progress lasts until the end, but not for longer.
 _WAIT_SECONDS = 1
@@ -60,7 +60,11 @@ def evaluate(options: EvaluateOptions, console: Console) -> int:
         made = api.post(
             "/evaluations", _request(api, options, dataset_id, prompt_ids)
         )
-        done = _watch(api, str(made["evaluationId"]), options, console)
+        made_id = made["evaluationId"]
+        what, path = f"evaluation {made_id}", f"/evaluations/{made_id}"
+        ending = f"POST {path}/cancel"
+        with told_of_the_rest(options, what, ending, console):
+            done = _watch(api, path, console)
     show(done, prompt_ids, console)
     if options.out is not None:
         text = json.dumps(done, indent=2, ensure_ascii=False)
@@ -84,26 +88,8 @@ def _request(
     }
 
 
-def _watch(
-    api: RestClient,
-    evaluation_id: str,
-    options: EvaluateOptions,
-    console: Console,
-) -> Json:
+def _watch(api: RestClient, path: str, console: Console) -> Json:
     """Show the progress until the end; return the evaluation."""
-    try:
-        return _watched(api, evaluation_id, console)
-    except KeyboardInterrupt:
-        if options.server is not None:
-            say(
-                console,
-                f"The server continues with evaluation {evaluation_id}; POST "
-                f"/evaluations/{evaluation_id}/cancel ends it.",
-            )
-        raise
-
-
-def _watched(api: RestClient, evaluation_id: str, console: Console) -> Json:
     progress = Progress(
         SpinnerColumn(),
         BarColumn(),
@@ -114,7 +100,6 @@ def _watched(api: RestClient, evaluation_id: str, console: Console) -> Json:
         transient=True,
         disable=not console.is_terminal,
     )
-    path = f"/evaluations/{evaluation_id}"
     with progress:
         task = progress.add_task("items", total=None, facts="")
         while True:

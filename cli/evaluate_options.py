@@ -1,7 +1,7 @@
 """`metasync evaluate`: its options and its help."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -28,10 +28,11 @@ from cli.data_options import (
     columns_of,
     key_of,
     models_of,
+    read_prompt,
 )
 from cli.errors import CommandError
 from cli.run_options import answer_form
-from cli.text_file import read_text
+from cli.session import run_in_session
 
 if TYPE_CHECKING:
     from cli.evaluate_command import EvaluateOptions
@@ -126,22 +127,13 @@ def _prompts(files: list[Path]) -> dict[str, str]:
     texts: dict[str, str] = {}
     for file in files:
         name = file.name if file.name not in texts else str(file)
-        texts[name] = read_text(file)
-        if not texts[name].strip():
-            raise CommandError(f"{file} is empty: say what to do with an item")
+        texts[name] = read_prompt(file)
     if len(set(texts.values())) < len(files):
         raise CommandError("Each --prompt must have a text of its own")
     return texts
 
 
 def _run(options: "EvaluateOptions") -> None:
-    from api.core.logging import configure_logging  # noqa: PLC0415 - as above
     from cli.evaluate_command import evaluate  # noqa: PLC0415 - as above
-    from cli.stopping import stoppable  # noqa: PLC0415 - as above
-    from cli.terminal import Terminal  # noqa: PLC0415 - as above
 
-    configure_logging("WARNING", "console")
-    advice = "The same command continues where it stopped."
-    terminal: Any = Terminal(stderr=True)
-    with stoppable(terminal, advice):
-        raise typer.Exit(evaluate(options, Terminal()))
+    run_in_session(lambda console: evaluate(options, console))

@@ -1,8 +1,7 @@
 """`metasync optimize`: data and a prompt in, a better prompt out."""
 
-import contextlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from cli.data_session import (
     ensure_dataset,
     ensure_metric,
     read_content,
+    told_of_the_rest,
     write_file,
 )
 from cli.optimize_display import RunDisplay, run_display, show
@@ -68,7 +68,9 @@ def optimize(options: OptimizeOptions, console: Console) -> int:
     with connected(options, console) as api:
         request = _request(api, options, content)
         run = _begin(api, request, console)
-        with _last_word(options, run["runId"], console):
+        run_id = run["runId"]
+        ending = f"PATCH /runs/{run_id}/cancel"
+        with told_of_the_rest(options, f"run {run_id}", ending, console):
             done = _watch(api, run, console)
         show(done, console)
         _write(api, options, done, console)
@@ -129,22 +131,6 @@ def _is_same(wanted: Json, run: Json) -> bool:
         for name, value in wanted.items()
         if name not in _OF_NO_ACCOUNT
     )
-
-
-@contextlib.contextmanager
-def _last_word(
-    options: OptimizeOptions, run_id: str, console: Console
-) -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        if options.server is not None:
-            say(
-                console,
-                f"The server continues with run {run_id}; PATCH "
-                f"/runs/{run_id}/cancel ends it.",
-            )
-        raise
 
 
 def _watch(api: RestClient, run: Json, console: Console) -> Json:

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -29,10 +29,11 @@ from cli.data_options import (
     columns_of,
     key_of,
     models_of,
+    read_prompt,
 )
 from cli.errors import CommandError
 from cli.run_options import answer_form
-from cli.text_file import read_text
+from cli.session import run_in_session
 
 if TYPE_CHECKING:
     from cli.optimize_command import OptimizeOptions
@@ -165,7 +166,7 @@ def optimize_file(
     }
     options = OptimizeOptions(
         data=data,
-        prompt=_prompt(prompt),
+        prompt=read_prompt(prompt),
         models=models_of(
             model,
             sdk,
@@ -198,26 +199,12 @@ def optimize_file(
     _run(options, prompt)
 
 
-def _prompt(file: Path) -> str:
-    text = read_text(file)
-    if not text.strip():
-        raise CommandError(f"{file} is empty: say what to do with an item")
-    return text
-
-
 def _run(options: "OptimizeOptions", prompt: Path) -> None:
-    from api.core.logging import configure_logging  # noqa: PLC0415 - as above
     from cli.optimize_command import optimize  # noqa: PLC0415 - as above
-    from cli.stopping import stoppable  # noqa: PLC0415 - as above
-    from cli.terminal import Terminal  # noqa: PLC0415 - as above
 
     inputs = {prompt.resolve(), options.data.resolve()}
     if inputs & {options.output.resolve(), options.report.resolve()}:
         raise CommandError(
             "--output and --report must not be the prompt or the data"
         )
-    configure_logging("WARNING", "console")
-    advice = "The same command continues where it stopped."
-    terminal: Any = Terminal(stderr=True)
-    with stoppable(terminal, advice):
-        raise typer.Exit(optimize(options, Terminal()))
+    run_in_session(lambda console: optimize(options, console))

@@ -1,9 +1,11 @@
 """`metasync report`: its options and its help."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+
+from cli.session import run_in_session
 
 
 def report_run(
@@ -33,12 +35,11 @@ def report_run(
 
     Example: metasync report 665f1c2ab7e4d90012345678 --data reviews.csv
     """
-    from api.core.logging import configure_logging  # noqa: PLC0415 - takes a second
-    from cli.report_command import report  # noqa: PLC0415 - as above
-    from cli.stopping import stoppable  # noqa: PLC0415 - as above
-    from cli.terminal import Terminal  # noqa: PLC0415 - as above
+    from cli.report_command import report  # noqa: PLC0415 - takes a second
 
-    configure_logging("WARNING", "console")
-    terminal: Any = Terminal(stderr=True)
-    with stoppable(terminal, "Nothing was changed."):
-        report(run_id, output, Terminal(), server=server, data=data)
+    run_in_session(
+        lambda console: report(
+            run_id, output, console, server=server, data=data
+        ),
+        "Nothing was changed.",
+    )

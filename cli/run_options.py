@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.errors import CommandError
+from cli.session import run_in_session
 from cli.text_file import read_text
 
 if TYPE_CHECKING:
@@ -209,15 +210,9 @@ def run_file(
 
 
 def _run(options: "RunOptions") -> None:
-    from api.core.logging import configure_logging  # noqa: PLC0415 - as above
     from cli.run_command import run  # noqa: PLC0415 - as above
-    from cli.stopping import stoppable  # noqa: PLC0415 - as above
-    from cli.terminal import Terminal  # noqa: PLC0415 - as above
 
-    configure_logging("WARNING", "console")
-    advice = "The same command continues where it stopped."
-    with stoppable(Terminal(stderr=True), advice):
-        raise typer.Exit(run(options, Terminal()))
+    run_in_session(lambda console: run(options, console))
 
 
 def _prompt(text: str | None, file: Path | None) -> str:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic_core import to_json
 
@@ -34,6 +34,7 @@ from llm_sdks.formats import (
 )
 from llm_sdks.forwarding import Interface
 
+T = TypeVar("T")
 _JSON = "application/json"
 _EVENTS = "text/event-stream; charset=utf-8"
 
@@ -198,10 +199,7 @@ def texts_of(asked: Asked) -> openai_embeddings_api.EmbeddingsAsked:
         ParameterError: names the field that is wrong or that cannot be
             translated.
     """
-    try:
-        return openai_embeddings_api.read(asked.body)
-    except BadRequestError as error:
-        raise ParameterError(str(error), error.param) from None
+    return _read(openai_embeddings_api.read, asked)
 
 
 def conversation_of(asked: Asked) -> api.ConversationAsked:
@@ -211,8 +209,12 @@ def conversation_of(asked: Asked) -> api.ConversationAsked:
         ParameterError: names the field that is wrong or that cannot be
             translated.
     """
+    return _read(FORMATS[asked.interface].read, asked)
+
+
+def _read(read: Callable[[Mapping[str, Any]], T], asked: Asked) -> T:
     try:
-        return FORMATS[asked.interface].read(asked.body)
+        return read(asked.body)
     except BadRequestError as error:
         raise ParameterError(str(error), error.param) from None
 

@@ -246,7 +246,7 @@ class RateScope:
         """Lease the slots of the calls that wait, for half a second."""
         with self._lock:
             rate, now = self._rate, self._clock()
-            most = BLOCK_MS / rate.interval
+            most = self.next_block
             mine = self._shares.asker(now, self._asks())
             waiters = self._next_waiters(most)
             units = [waiter.units for waiter in waiters]
