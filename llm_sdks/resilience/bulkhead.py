@@ -1,5 +1,7 @@
 """The places of one model's calls in this process, and who waits for one."""
 
+import math
+
 from llm_sdks.resilience.concurrency_limit import ConcurrencyLimit
 from llm_sdks.resilience.fair_queue import (
     BULK_SHARE,
@@ -81,7 +83,8 @@ class Bulkhead:
         """Tell whether a client need not claim more jobs of a class.
 
         Where no place is free, every client may have calls that wait, so
-        that it gets its turn.
+        that it gets its turn: for half of the places, so that it has some
+        until its next claim is answered.
         """
         if bulk:
             asked = self.running + len(self._queue)
@@ -91,12 +94,15 @@ class Bulkhead:
             own = self._queue.urgent_count(client_id)
         if self._allows(asked, now, bulk=bulk):
             return False
-        return bool(own) or not client_id
+        return not client_id or own >= max(1, self._most(now, bulk=bulk) // 2)
 
     def _allows(self, running: int, now: float, *, bulk: bool) -> bool:
+        return running < self._most(now, bulk=bulk)
+
+    def _most(self, now: float, *, bulk: bool) -> float:
         most = self.limit.value
         if most is None:
-            return True
+            return math.inf
         if bulk:
             most -= self._headroom.kept(most, self._urgent, now)
-        return running < most
+        return most

@@ -38,6 +38,15 @@ class Claimer:
         self._clock = clock
         self._take = take
         self._look_at = look_at
+        self._left_out: frozenset[str] = frozenset()
+
+    def has_opened(self) -> bool:
+        """Tell whether jobs may be claimed that the last claim left out."""
+        if not self._left_out:
+            return False
+        return bool(
+            self._left_out - self._claims.look(self._client_id).closed
+        )
 
     async def claim(
         self,
@@ -57,6 +66,8 @@ class Claimer:
             self._client_id,
             bulk=service_class is not ServiceClass.INTERACTIVE,
         )
+        if service_class is None:
+            self._left_out = claimable.closed
         if claimable.wait_seconds is not None:
             # Their jobs wait in the queue; there may be others.
             self._look_after(claimable.wait_seconds)

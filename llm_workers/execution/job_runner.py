@@ -171,6 +171,8 @@ class JobRunner:
             held = len(self._running) + len(self._ready)
             most = self._read_config().concurrency
             free = most - self._ready.kept(most) + self._prefetch.count - held
+            if free > 0 and not self._may_be_more:
+                self._may_be_more = self._claimer.has_opened()
             may_claim = free > 0 and self._may_be_more
             may_claim |= self._looks_for_urgent(free)
             if may_claim and not self._writer.is_full:

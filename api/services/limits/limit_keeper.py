@@ -50,9 +50,12 @@ class LimitKeeper(Loop):
             self.complaint = f"calls wait: {type(error).__name__}"
             log.warning("limits_not_leased", error=type(error).__name__)
             return _AFTER_ERROR
-        if due is None:
-            return _LONGEST_PAUSE
-        return min(max(due / 1000, _SHORTEST_PAUSE), _LONGEST_PAUSE)
+        # No longer than until the next reading: a pause that ends just
+        # before it would take as long again.
+        wait: float = self._next_read - self._clock()
+        if due is not None:
+            wait = min(wait, due)
+        return min(max(wait / 1000, _SHORTEST_PAUSE), _LONGEST_PAUSE)
 
     async def _read(self) -> None:
         found = await self._clients.settings()

@@ -11,6 +11,7 @@ from llm_sdks import errors
 from llm_sdks.resilience import gate_log
 from llm_sdks.resilience.backoff import LONGEST_PAUSE_SECONDS
 from llm_sdks.resilience.circuit_breaker import BreakerState
+from llm_sdks.resilience.fair_queue import Turn
 from llm_sdks.resilience.model_gate import ModelGate, ModelGates
 from llm_sdks.resilience.policies import (
     BulkheadPolicy,
@@ -233,6 +234,30 @@ async def test_a_bulkhead_lets_so_many_through_and_the_next_in_order(
         await third.end()
         await fourth.end()
     assert gate.state().running == gate.state().waiting == 0
+
+
+async def test_a_client_may_have_half_a_round_of_calls_that_wait(
+    timer: Timer,
+) -> None:
+    """So that its turns do not pass while its next jobs are claimed."""
+    gate = ModelGate(at_most(4), timer)
+    turn = Turn("c")
+    async with held(gate, 4):
+        assert not gate.is_full("c")
+        async with asyncio.TaskGroup() as group:
+            waiting = [group.create_task(_pass(gate, turn)) for _ in range(2)]
+            await asyncio.sleep(0)
+            assert gate.is_full("c")
+            assert not gate.is_full("d")
+            waiting[0].cancel()
+            await asyncio.sleep(0)
+            assert not gate.is_full("c")
+            waiting[1].cancel()
+
+
+async def _pass(gate: ModelGate, turn: Turn) -> None:
+    async with gate.passing(turn):
+        pass
 
 
 async def test_who_waits_too_long_is_told_to_come_again(timer: Timer) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 from collections import Counter
 from typing import Any, cast
 
@@ -9,9 +10,11 @@ import pytest
 
 from api.models.job_fields import ServiceClass
 from api.services.calls.model_call import Account, CallProgress, ModelCall
+from api.services.limits.limit_keeper import LimitKeeper
 from api.services.limits.limit_stage import LimitStage
 from api.services.limits.limit_store import LimitStore
 from api.services.limits.limiter import Limiter
+from api.services.shared.client_states import ClientStates
 from llm_sdks import errors
 from llm_sdks.usage import Usage
 from tests.support.limit_world import BULK, Provider, World, limited
@@ -20,6 +23,8 @@ from tests.support.virtual_time import (
     run_virtually,
     virtual_clock,
 )
+from utilities.cosmos_connector import Documents
+from utilities.store.in_memory import InMemoryClientManager
 
 
 @pytest.mark.parametrize("count", [1, 4])
@@ -229,3 +234,32 @@ def test_nothing_is_read_or_written_without_limits() -> None:
         assert await limiter.renew() is None
 
     run_virtually(run())
+
+
+def test_weights_and_limits_are_read_every_two_seconds() -> None:
+    """Whatever clock says so: the database's differs from the timer's."""
+    reads: list[float] = []
+
+    class States(ClientStates):
+        async def settings(self) -> dict[str, dict[str, Any]]:
+            reads.append(asyncio.get_running_loop().time())
+            return {}
+
+    def slow_clock() -> int:
+        return int(virtual_clock() * 0.999)
+
+    async def run() -> None:
+        clients = InMemoryClientManager()
+        store = LimitStore(Documents(clients, "call_limits", slow_clock))
+        limiter = Limiter(store, "p", slow_clock)
+        states = States(Documents(clients, "clients", slow_clock))
+        keeper = asyncio.create_task(
+            LimitKeeper(limiter, states, slow_clock).run()
+        )
+        await asyncio.sleep(20)
+        keeper.cancel()
+
+    run_virtually(run())
+    gaps = [b - a for a, b in itertools.pairwise(reads)]
+    assert len(gaps) >= 5
+    assert max(gaps) < 2.1
