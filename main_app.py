@@ -242,18 +242,32 @@ def database_of(settings: Settings) -> Iterator[str]:
         yield database.connection_string
 
 
-def serve(settings: Settings, keys: ModelKeys, *, run_workers: bool) -> None:
-    """Run the API, and the workers unless disabled, until stopped."""
+def serve(
+    settings: Settings,
+    keys: ModelKeys,
+    *,
+    run_workers: bool,
+    is_shared: bool = False,
+) -> None:
+    """Run the API, and the workers unless disabled, until stopped.
+
+    `is_shared` listens on a port on which other processes listen, too.
+    """
     with contextlib.ExitStack() as stack:
         stack.enter_context(_ending_on_signals())
         raise_descriptor_limit()
         return_freed_memory()
         # Before the database starts, so that a used port is reported at once.
-        sockets = bound_sockets(settings.host, settings.port)
+        sockets = bound_sockets(
+            settings.host, settings.port, is_shared=is_shared
+        )
         connection_string = stack.enter_context(database_of(settings))
         application = build(settings, keys, connection_string)
         uvloop.run(_prepare(application))
         app = create_app(application, run_workers=run_workers)
+        if is_shared:
+            application.services.metrics.is_one_of_many = True
+            stack.enter_context(_metrics_port(application))
         collect_seldom()
         switch_threads_often()
         for sock in sockets:

@@ -90,12 +90,15 @@ def _provider_alone(simulator: Simulator) -> Iterator[Gateway]:
 
 @contextlib.contextmanager
 def _metasync(
-    simulator: Simulator, *, keeps_texts: bool = True
+    simulator: Simulator, *, keeps_texts: bool = True, processes: int = 1
 ) -> Iterator[Gateway]:
     with (
         tempfile.TemporaryDirectory() as directory,
         running_service(
-            Path(directory), simulator.base_urls["OpenAI"], limited=True
+            Path(directory),
+            simulator.base_urls["OpenAI"],
+            limited=True,
+            processes=processes,
         ) as service,
     ):
         settings = {"keepTexts": keeps_texts}
@@ -181,6 +184,10 @@ _GATEWAYS: dict[
 ] = {
     "Metasync": (_metasync, None),
     "Metasync, no texts": (partial(_metasync, keeps_texts=False), None),
+    "Metasync, no texts, 2 processes": (
+        partial(_metasync, keeps_texts=False, processes=2),
+        None,
+    ),
     "litellm": (_litellm, _LITELLM),
     "@portkey-ai/gateway": (_portkey, _PORTKEY),
 }

@@ -130,6 +130,9 @@ class Service:
 
     def used(self) -> Used:
         """Read the processor's time."""
+        if self._api == self._workers and self._api.children():
+            # Several processes, each with both.
+            return Used(cpu_of(self._api), 0.0, cpu_of(self._database))
         if self._api != self._workers:
             return Used(
                 cpu_of(self._api),
@@ -180,11 +183,13 @@ def running_service(
     *,
     limited: bool = False,
     threads: int = 1,
+    processes: int = 1,
 ) -> Iterator[Service]:
     """Run a private instance of which every part can be measured.
 
     `limited`: every call passes limits and budgets that it never reaches.
     `threads`: of workers in the API's process, if they are there.
+    `processes`: of the API.
     """
     variables = {
         _KEY: "x",
@@ -196,7 +201,10 @@ def running_service(
         database = stack.enter_context(_database(directory))
         variables["DB_CONNECTION_STRING"] = database
         workers = str(threads if with_api else 0)
-        server = variables | {"NUM_LLM_WORKERS": workers}
+        server = variables | {
+            "NUM_LLM_WORKERS": workers,
+            "WEB_CONCURRENCY": str(processes),
+        }
         admin, api = stack.enter_context(private_instance(directory, server))
         options = setup.ModelOptions(
             MODEL, endpoint=provider_url, key_variable=_KEY
@@ -272,9 +280,10 @@ def _child(word: str) -> psutil.Process:
 
 
 def cpu_of(process: psutil.Process) -> float:
-    """Read what a process has used of the processor, in seconds."""
-    times = process.cpu_times()
-    return float(times.user + times.system)
+    """Read what a process and its children have used, in seconds."""
+    family = [process, *process.children(recursive=True)]
+    times = [each.cpu_times() for each in family]
+    return float(sum(each.user + each.system for each in times))
 
 
 def memory_of(process: psutil.Process) -> float:

@@ -85,6 +85,23 @@ def serve(
         bool,
         typer.Option(help="Also run workers in this process."),
     ] = True,
+    processes: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=64,
+            envvar="WEB_CONCURRENCY",
+            help="As many processes, on one port. One uses about one core.",
+        ),
+    ] = 1,
+    is_shared: Annotated[
+        bool,
+        typer.Option(
+            "--shared-port",
+            help="Others listen on the port, too.",
+            hidden=True,
+        ),
+    ] = False,
     with_stdin: Annotated[
         bool,
         typer.Option(
@@ -99,7 +116,11 @@ def serve(
         from cli.private_instance import end_with_stdin  # noqa: PLC0415 - as the module says
 
         end_with_stdin()
-    service.serve(run_workers=workers)
+    if processes > 1 and not is_shared:
+        raise typer.Exit(
+            service.serve_in_processes(processes, run_workers=workers)
+        )
+    service.serve(run_workers=workers, is_shared=is_shared)
 
 
 @app.command()

@@ -16,6 +16,7 @@ from api.services.monitoring.metrics_server import MetricsPortError
 from cli.errors import CommandError
 from cli.ports import check_port
 from cli.secrets_file import make_private, readable_by_others
+from cli.serve_processes import serve_processes
 from config import ModelKeys, Settings, SettingsError
 from utilities.embedded.database import EmbeddedDatabaseError
 from utilities.store.schema import DatabaseError
@@ -26,7 +27,7 @@ _BAD_ADDRESS = {"InvalidURI", "ConfigurationError", "InvalidName"}
 _ENV_FILE = Path(".env")
 
 
-def serve(*, run_workers: bool) -> None:
+def serve(*, run_workers: bool, is_shared: bool = False) -> None:
     """Run the API, and the workers unless disabled.
 
     Raises:
@@ -34,8 +35,27 @@ def serve(*, run_workers: bool) -> None:
     """
     with _in_plain_words():
         settings = _settings()
+        if not is_shared:
+            check_port(settings.host, settings.port)
+        main_app.serve(
+            settings,
+            ModelKeys.load(),
+            run_workers=run_workers,
+            is_shared=is_shared,
+        )
+
+
+def serve_in_processes(count: int, *, run_workers: bool) -> int:
+    """Run the service in several processes; return the exit status.
+
+    Raises:
+        CommandError: it cannot run; says what to do.
+    """
+    with _in_plain_words():
+        settings = _settings()
         check_port(settings.host, settings.port)
-        main_app.serve(settings, ModelKeys.load(), run_workers=run_workers)
+        options = () if run_workers else ("--no-workers",)
+        return serve_processes(settings, count, options)
 
 
 def work() -> None:

@@ -321,8 +321,13 @@ def server_config(app: ASGIApp, settings: Settings) -> Config:
     )
 
 
-def bound_sockets(host: str, port: int) -> list[socket.socket]:
+def bound_sockets(
+    host: str, port: int, *, is_shared: bool = False
+) -> list[socket.socket]:
     """Take the server's port on every address of `host`.
+
+    `is_shared` lets other processes of this user take it, too: the kernel
+    gives each connection to one of those that listen.
 
     Raises:
         PortError: it cannot be had; says what to do.
@@ -337,6 +342,8 @@ def bound_sockets(host: str, port: int) -> list[socket.socket]:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            if is_shared:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             sock.bind(address)
     except OSError as error:
         for sock in taken:

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
+from api.core.errors import NotFoundError
 from api.dependencies.scrape_auth import MayScrape
 from api.dependencies.services import Metrics
 
@@ -29,4 +30,10 @@ _PAGE: dict[int | str, dict[str, Any]] = {
 @router.get("/metrics", response_class=PlainTextResponse, responses=_PAGE)
 async def metrics(metrics: Metrics) -> Response:
     """Return the metrics of this process and of the queue."""
+    if metrics.is_one_of_many:
+        raise NotFoundError(
+            "Several processes answer on this port, and each has its own "
+            "metrics: set METRICS_PORT, and scrape that port and the next "
+            "ones, one for each process"
+        )
     return Response(await metrics.page(), media_type=CONTENT_TYPE_PLAIN_0_0_4)

@@ -44,9 +44,7 @@ class Claimer:
         """Tell whether jobs may be claimed that the last claim left out."""
         if not self._left_out:
             return False
-        return bool(
-            self._left_out - self._claims.look(self._client_id).closed
-        )
+        return bool(self._left_out - self._claims.look(self._client_id).closed)
 
     async def claim(
         self,

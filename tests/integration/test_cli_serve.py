@@ -1,5 +1,6 @@
 """The long-running commands, and the small ones, as real processes."""
 
+import os
 import re
 import signal
 import socket
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx2
@@ -15,7 +17,7 @@ import pytest
 
 from config import VERSION
 from tests.integration.test_cli_run import Commands
-from tests.support.api_user import ApiUser
+from tests.support.api_user import ADMIN, ApiUser
 from tests.support.fake_provider import FakeProvider
 from tests.support.fork_server import CommandProcess
 from tests.support.live_server import ADMIN_KEY, DOCS_SECRET, free_port
@@ -114,6 +116,72 @@ class TestSettings:
         assert "ADMIN_API_KEY, API_KEY_PEPPER, DOCS_SECRET" in ended.output
         assert "metasync init FILE" in ended.output
         assert env_file.read_text() == "OPENAI_API_KEY=x\n"
+
+
+class TestProcesses:
+    """`--processes`: one service, whatever ends of it."""
+
+    def test_share_the_port_and_are_started_again(
+        self, commands: ServeCommands
+    ) -> None:
+        commands.variables |= {"METRICS_PORT": str(commands.port + 1)}
+        process = commands.start("--processes", "2", program=SERVE)
+        eventually(lambda: len(self._starts(commands)) == 2, seconds=60)
+        assert commands.http.get("/health/live").status_code == 200
+        # A scrape would be told the figures of now this one, now that one.
+        refused = commands.http.get("/metrics", headers=ADMIN)
+        assert refused.status_code == 404
+        assert "METRICS_PORT" in refused.text
+        before = self._starts(commands)
+        os.kill(self._serving(commands)[0], signal.SIGKILL)
+        eventually(
+            lambda: len(set(self._starts(commands)) - set(before)) == 1,
+            seconds=60,
+            what="another one instead of the one that was killed",
+        )
+        assert len(set(self._starts(commands)) & set(before)) == 1
+        assert len(self._serving(commands)) == 2
+        commands.check_end(process, signal.SIGTERM)
+
+    def test_all_end_when_the_command_is_killed(
+        self, commands: ServeCommands
+    ) -> None:
+        process = commands.start("--processes", "2", program=SERVE)
+        eventually(lambda: len(self._serving(commands)) == 2, seconds=60)
+        process.kill()
+        eventually(lambda: commands.running() == [], seconds=60)
+
+    def test_one_that_cannot_start_says_why_and_ends_all(
+        self, commands: ServeCommands
+    ) -> None:
+        commands.variables |= {"METRICS_PORT": str(commands.port + 1)}
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", commands.port + 2))
+            taken.listen()
+            ended = commands.run("--processes", "2", program=SERVE)
+        assert ended.status == 2
+        assert (
+            f"{commands.port + 2} on 127.0.0.1 cannot be used" in ended.output
+        )
+        assert "Traceback" not in ended.output
+        assert commands.running() == []
+
+    def _starts(self, commands: ServeCommands) -> list[str]:
+        """Return when those were started that answer to a scrape."""
+        found = []
+        for port in (commands.port + 1, commands.port + 2):
+            with suppress(httpx2.TransportError):
+                url = f"http://127.0.0.1:{port}/metrics"
+                page = httpx2.get(url, headers=ADMIN).text
+                found += re.findall(r"process_start_time_seconds [\d.]+", page)
+        return found
+
+    def _serving(self, commands: ServeCommands) -> list[int]:
+        return [
+            pid
+            for pid in commands.running()
+            if b"--shared-port" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        ]
 
 
 class TestServe:

@@ -40,6 +40,8 @@ class MetricsService:
     def __init__(self, clock: Clock = now_ms) -> None:
         # A registry of our own: tests run several services in a process.
         self.registry = CollectorRegistry()
+        # Whether other processes answer on this one's port.
+        self.is_one_of_many = False
         # They would double the series, to tell when each began.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.observer = Instruments(self.registry, clock)
