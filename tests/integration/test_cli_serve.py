@@ -118,28 +118,37 @@ class TestSettings:
         assert env_file.read_text() == "OPENAI_API_KEY=x\n"
 
 
+def _are_free(first: int) -> bool:
+    with socket.socket() as one, socket.socket() as other:
+        try:
+            one.bind(("127.0.0.1", first))
+            other.bind(("127.0.0.1", first + 1))
+        except OSError:
+            return False
+    return True
+
+
 class TestProcesses:
     """`--processes`: one service, whatever ends of it."""
 
     def test_share_the_port_and_are_started_again(
         self, commands: ServeCommands
     ) -> None:
-        commands.variables |= {"METRICS_PORT": str(commands.port + 1)}
-        process = commands.start("--processes", "2", program=SERVE)
-        eventually(lambda: len(self._starts(commands)) == 2, seconds=60)
-        assert commands.http.get("/health/live").status_code == 200
+        self._take_ports(commands)
+        process = commands.serve("--processes", "2")
+        eventually(lambda: len(self._starts()) == 2, seconds=60)
         # A scrape would be told the figures of now this one, now that one.
         refused = commands.http.get("/metrics", headers=ADMIN)
         assert refused.status_code == 404
         assert "METRICS_PORT" in refused.text
-        before = self._starts(commands)
+        before = self._starts()
         os.kill(self._serving(commands)[0], signal.SIGKILL)
         eventually(
-            lambda: len(set(self._starts(commands)) - set(before)) == 1,
+            lambda: len(set(self._starts()) - set(before)) == 1,
             seconds=60,
             what="another one instead of the one that was killed",
         )
-        assert len(set(self._starts(commands)) & set(before)) == 1
+        assert len(set(self._starts()) & set(before)) == 1
         assert len(self._serving(commands)) == 2
         commands.check_end(process, signal.SIGTERM)
 
@@ -154,22 +163,26 @@ class TestProcesses:
     def test_one_that_cannot_start_says_why_and_ends_all(
         self, commands: ServeCommands
     ) -> None:
-        commands.variables |= {"METRICS_PORT": str(commands.port + 1)}
+        self._take_ports(commands)
         with socket.socket() as taken:
-            taken.bind(("127.0.0.1", commands.port + 2))
+            taken.bind(("127.0.0.1", self.port + 1))
             taken.listen()
             ended = commands.run("--processes", "2", program=SERVE)
         assert ended.status == 2
-        assert (
-            f"{commands.port + 2} on 127.0.0.1 cannot be used" in ended.output
-        )
+        assert f"{self.port + 1} on 127.0.0.1 cannot be used" in ended.output
         assert "Traceback" not in ended.output
         assert commands.running() == []
 
-    def _starts(self, commands: ServeCommands) -> list[str]:
+    def _take_ports(self, commands: ServeCommands) -> None:
+        self.port = next(
+            port for port in range(20_001, 30_000, 2) if _are_free(port)
+        )
+        commands.variables |= {"METRICS_PORT": str(self.port)}
+
+    def _starts(self) -> list[str]:
         """Return when those were started that answer to a scrape."""
         found = []
-        for port in (commands.port + 1, commands.port + 2):
+        for port in (self.port, self.port + 1):
             with suppress(httpx2.TransportError):
                 url = f"http://127.0.0.1:{port}/metrics"
                 page = httpx2.get(url, headers=ADMIN).text
