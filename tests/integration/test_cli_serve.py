@@ -128,6 +128,7 @@ def _are_free(first: int) -> bool:
     return True
 
 
+@pytest.mark.long
 class TestProcesses:
     """`--processes`: one service, whatever ends of it."""
 
