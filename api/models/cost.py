@@ -169,6 +169,14 @@ class _Rates:
     reasoning: int
     request: int
 
+    @property
+    def dearest_input(self) -> int:
+        return max(self.full_input, self.cached_input, self.cache_write)
+
+    @property
+    def dearest_output(self) -> int:
+        return max(self.plain_output, self.reasoning)
+
 
 @dataclass(frozen=True, slots=True)
 class PriceTable:
@@ -180,8 +188,8 @@ class PriceTable:
     bands: tuple[PriceBand, ...]
     # By band (the last is none), long context, batch.
     rates: Mapping[tuple[int, bool, bool], _Rates]
-    # The highest of them all.
-    highest: _Rates
+    # The highest of them all: of a token read, one written, and a request.
+    highest: tuple[int, int, int]
 
     @classmethod
     def of(cls, cost: Cost) -> "PriceTable":
@@ -194,14 +202,18 @@ class PriceTable:
         }
         every = [rate for rates in exact.values() for rate in rates]
         scale = lcm(*(rate.denominator for rate in every))
-        highest = (max(rates) for rates in zip(*exact.values(), strict=True))
+        rates = [_scaled(each, scale) for each in exact.values()]
         return cls(
             cost.currency,
             scale,
             cost.long_context.above if cost.long_context else None,
             bands,
-            {key: _scaled(rates, scale) for key, rates in exact.items()},
-            _scaled(highest, scale),
+            dict(zip(exact, rates, strict=True)),
+            (
+                max(each.dearest_input for each in rates),
+                max(each.dearest_output for each in rates),
+                max(each.request for each in rates),
+            ),
         )
 
     def price(
@@ -233,10 +245,8 @@ class PriceTable:
 
     def bound(self, input_tokens: int, output_tokens: int) -> int:
         """Return what a call of so many tokens costs at most, in units."""
-        most = self.highest
-        read = max(most.full_input, most.cached_input, most.cache_write)
-        wrote = max(most.plain_output, most.reasoning)
-        paid = input_tokens * read + output_tokens * wrote + most.request
+        read, wrote, request = self.highest
+        paid = input_tokens * read + output_tokens * wrote + request
         # Input and output may each be rounded up.
         return _divided(paid, self.scale) + 2
 

@@ -29,13 +29,10 @@ class CallLimits(ApiModel):
     @property
     def are_set(self) -> bool:
         """Whether anything is limited."""
-        return any(
-            each is not None
-            for each in (
-                self.requests_per_minute,
-                self.tokens_per_minute,
-                self.max_concurrency,
-            )
+        return (
+            self.requests_per_minute is not None
+            or self.tokens_per_minute is not None
+            or self.max_concurrency is not None
         )
 
 

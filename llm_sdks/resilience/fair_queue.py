@@ -39,6 +39,8 @@ class _Lane(Generic[T]):
         self._queues: dict[str, deque[T]] = {}
         self._turns: deque[str] = deque()
         self._deficits: dict[str, float] = {}
+        # Whether the first one has got its turns of this round.
+        self._has_begun = False
         self.total = 0
 
     def __bool__(self) -> bool:
@@ -51,21 +53,28 @@ class _Lane(Generic[T]):
         if client_id not in self._queues:
             self._queues[client_id] = deque()
             self._turns.append(client_id)
-            self._deficits[client_id] = self._weight(client_id)
+            self._deficits[client_id] = 0.0
         self._queues[client_id].append(item)
         self.total += 1
 
     def pop(self) -> T:
-        while self._deficits[self._turns[0]] < 1:
-            self._turns.rotate(-1)
-            first = self._turns[0]
-            self._deficits[first] += self._weight(first)
-        client_id = self._turns[0]
+        client_id = self._next()
         self._deficits[client_id] -= 1
         item = self._queues[client_id].popleft()
         self.total -= 1
         self._forget_if_empty(client_id)
         return item
+
+    def _next(self) -> str:
+        while True:
+            first = self._turns[0]
+            if not self._has_begun:
+                self._deficits[first] += self._weight(first)
+                self._has_begun = True
+            if self._deficits[first] >= 1:
+                return first
+            self._turns.rotate(-1)
+            self._has_begun = False
 
     def remove(self, client_id: str, item: T) -> bool:
         queue = self._queues.get(client_id)
@@ -84,6 +93,7 @@ class _Lane(Generic[T]):
 
     def _forget_if_empty(self, client_id: str) -> None:
         if not self._queues[client_id]:
+            self._has_begun &= self._turns[0] != client_id
             self._turns.remove(client_id)
             # Who has nothing to do saves up nothing.
             del self._queues[client_id], self._deficits[client_id]
@@ -115,6 +125,8 @@ class FairQueue(Generic[T]):
 
     def waits(self, *, bulk: bool) -> bool:
         """Tell whether one waits; without `bulk`, an urgent one."""
+        if not self._count:
+            return False
         return bool(self._first or self._urgent or (bulk and self._bulk))
 
     @property

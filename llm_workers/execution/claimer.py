@@ -62,6 +62,7 @@ class Claimer:
         limit = min(free, config.max_items_per_batch, _MOST_AT_ONCE)
         claimable = self._claims.look(
             self._client_id,
+            limit,
             bulk=service_class is not ServiceClass.INTERACTIVE,
         )
         if service_class is None:

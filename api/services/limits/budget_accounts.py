@@ -60,10 +60,10 @@ class _Account:
             self.free -= taken
             return taken
 
-    def take_all(self, units: int) -> bool:
+    def take_all(self, units: int, now: int) -> bool:
         """Take a call's bound and count it, or leave it."""
         with self.lock:
-            if self.free < units:
+            if self.free < units or now >= self.until:
                 return False
             self.free -= units
             self.running += 1
@@ -74,10 +74,16 @@ class _Account:
         with self.lock:
             self.free += units
 
-    def count(self, change: int) -> None:
-        """Count calls that run."""
+    def begin(self) -> None:
+        """Count a call that runs."""
         with self.lock:
-            self.running += change
+            self.running += 1
+
+    def end(self, units: int) -> None:
+        """End a call that leaves some of its bound."""
+        with self.lock:
+            self.free += units
+            self.running -= 1
 
     def idle(self) -> int:
         """Take what no running call may need."""
@@ -108,6 +114,10 @@ class BudgetAccounts:
             asyncio.AbstractEventLoop, dict[str, asyncio.Lock]
         ] = weakref.WeakKeyDictionary()
 
+    def reserve_now(self, budget_id: str, units: int) -> bool:
+        """Hold units back for a call; False if they are to be leased."""
+        return self._account(budget_id).take_all(units, self._clock())
+
     async def reserve(self, budget_id: str, units: int, limit: int) -> bool:
         """Hold units back for a call; False if there are not enough."""
         account = self._account(budget_id)
@@ -127,10 +137,10 @@ class BudgetAccounts:
                 if missing > 0 and not await self._more(
                     budget_id, taken, missing, limit
                 ):
-                    return account.take_all(units)
+                    return account.take_all(units, self._clock())
             finally:
                 lock.release()
-        account.count(1)
+        account.begin()
         return True
 
     async def _more(
@@ -159,9 +169,7 @@ class BudgetAccounts:
 
     def end(self, budget_id: str, reserved: int, spent: int) -> None:
         """End a call; what it spent is settled with its result."""
-        account = self._account(budget_id)
-        account.put(reserved - spent)
-        account.count(-1)
+        self._account(budget_id).end(reserved - spent)
 
     async def give_back(self) -> None:
         """Return what no call needs; extend the leases of the others."""
@@ -204,8 +212,11 @@ class BudgetAccounts:
         return settled, max(committed - settled, 0)
 
     def _account(self, budget_id: str) -> _Account:
-        with self._lock:
-            return self._accounts.setdefault(budget_id, _Account())
+        account = self._accounts.get(budget_id)
+        if account is None:
+            with self._lock:
+                account = self._accounts.setdefault(budget_id, _Account())
+        return account
 
     def _end(self) -> int:
         return self._clock() + round(LEASE_SECONDS * 1000)

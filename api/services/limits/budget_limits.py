@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from api.models.budget_models import (
@@ -42,14 +43,14 @@ class BudgetLimit:
 
     def budget_id(self, now: int) -> str:
         """Name the document of its period at a time (ms)."""
-        date = day_of(now)
-        period = {
-            BudgetPeriod.DAY: date,
-            BudgetPeriod.MONTH: date[:7],
-            BudgetPeriod.TOTAL: "total",
-        }[self.budget.period]
-        currency = self.budget.currency
-        return f"{self.scope}:{self.owner_id}:{period}:{currency}"
+        budget = self.budget
+        return _budget_id(
+            self.scope,
+            self.owner_id,
+            budget.period,
+            budget.currency,
+            day_of(now),
+        )
 
     def resets_at(self, now: int) -> datetime | None:
         """Return when its next period begins."""
@@ -143,6 +144,9 @@ class BudgetLimits:
 
     def _must_read(self) -> bool:
         """Tell one caller at a time to read; all, as long as none has."""
+        last = self._of_clients.at
+        if last is not None and self._timer() - last < KEEP_SECONDS:
+            return False
         with self._lock:
             last, now = self._of_clients.at, self._timer()
             if last is not None and now - last < KEEP_SECONDS:
@@ -171,6 +175,23 @@ class BudgetLimits:
             most = (found or {}).get("maxCost")
             self._of_runs[run_id] = most and _limit_of_run(run_id, most)
         return self._of_runs[run_id]
+
+
+# Asked twice for each call that has budgets.
+@lru_cache(maxsize=1000)
+def _budget_id(
+    scope: BudgetScope,
+    owner_id: str,
+    period: BudgetPeriod,
+    currency: str,
+    date: str,
+) -> str:
+    of_period = {
+        BudgetPeriod.DAY: date,
+        BudgetPeriod.MONTH: date[:7],
+        BudgetPeriod.TOTAL: "total",
+    }[period]
+    return f"{scope}:{owner_id}:{of_period}:{currency}"
 
 
 def _limit(

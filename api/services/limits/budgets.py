@@ -122,8 +122,10 @@ class BudgetStage:
         try:
             for limit in limits:
                 budget_id = limit.budget_id(now)
-                if not await self._accounts.reserve(
-                    budget_id, units, limit.units
+                accounts = self._accounts
+                if not (
+                    accounts.reserve_now(budget_id, units)
+                    or await accounts.reserve(budget_id, units, limit.units)
                 ):
                     if limit.budget.on_exhausted is OnExhausted.WAIT:
                         self._exhausted.note(limit)

@@ -56,8 +56,13 @@ class Claimable:
 class ClaimLimits(Protocol):
     """Limits that leave room for some jobs, by their class."""
 
-    def shares(self, client_id: str, *, bulk: bool) -> Sequence[Share]:
-        """Say how many of a client's jobs may be claimed of models."""
+    def shares(
+        self, client_id: str, wanted: int | None = None, *, bulk: bool
+    ) -> Sequence[Share]:
+        """Say how many of a client's jobs may be claimed of models.
+
+        Models that leave room for all that are `wanted` are left out.
+        """
 
     def room_of_client(self, client_id: str, *, bulk: bool) -> int | None:
         """Return how many jobs of a client may be claimed; None: any."""
@@ -78,11 +83,19 @@ class ClaimGuard:
         self._sources = tuple(sources)
         self._rooms = tuple(rooms)
 
-    def look(self, client_id: str = "", *, bulk: bool = True) -> Claimable:
+    def look(
+        self,
+        client_id: str = "",
+        wanted: int | None = None,
+        *,
+        bulk: bool = True,
+    ) -> Claimable:
         """Tell what may be claimed now of a client's jobs.
 
-        Without `bulk`, of its interactive ones: bulk calls that wait are
-        not in their way.
+        Models whose limits leave room for all that are `wanted` have no
+        share: a claim for each model would be a search of its own. Without
+        `bulk`, of its interactive jobs: bulk calls that wait are not in
+        their way.
         """
         paused = self._gates.unavailable(client_id, bulk=bulk)
         rooms = [room(client_id) for room in self._rooms]
@@ -93,7 +106,7 @@ class ClaimGuard:
         shares = []
         found = [s for source in self._sources for s in source(client_id)]
         if self._limits is not None:
-            found += self._limits.shares(client_id, bulk=bulk)
+            found += self._limits.shares(client_id, wanted, bulk=bulk)
         for share in found:
             # What its gate, or an earlier source, holds back stays so.
             if not share.names & names:

@@ -1,7 +1,7 @@
 """The last stage of admission: does the call come under its limits now?"""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator
 
 from api.services.calls.model_call import Account, CallProgress, ModelCall
 from api.services.limits.admission import (
@@ -9,8 +9,7 @@ from api.services.limits.admission import (
     NotAdmittedError,
     WaitKind,
 )
-from api.services.limits.limiter import Limiter, Scopes
-from api.services.limits.place_scope import PlaceScope
+from api.services.limits.limiter import CallScopes, Limiter, Scopes
 from api.services.limits.rate_scope import LATE_MS, RateScope
 from api.services.limits.slot import Slot
 from api.services.limits.suspension import reason_of
@@ -48,40 +47,57 @@ _FREE = _Free()
 class _Limited:
     """What one call has taken of its limits."""
 
-    def __init__(self, stage: "LimitStage", call: ModelCall) -> None:
+    def __init__(
+        self, stage: "LimitStage", call: ModelCall, scopes: CallScopes
+    ) -> None:
         self._stage = stage
         self._call = call
+        self._scopes = scopes
         self._estimate = stage.estimate(call)
-        self._places: list[PlaceScope] = []
+        # How many of its places it has.
+        self._placed = 0
         self._slots: list[tuple[RateScope, Slot]] = []
-        self._token_scopes: list[RateScope] = []
-        self._request_scopes: list[RateScope] = []
 
-    async def take_places(
-        self, limits: Sequence[Scopes], patience: float
-    ) -> None:
+    def take_now(self) -> bool:
+        """Take all that it needs, if nothing of that has to be waited for.
+
+        So do most calls of a model whose limits are not reached.
+        """
+        turn = self._call.account.turn
+        for places in self._scopes.places:
+            if not places.take_now(turn):
+                self._leave()
+                return False
+            self._placed += 1
+        used: list[tuple[RateScope, float]] = []
+        for scope, units in self._rates():
+            if not scope.use_now(units, is_urgent=turn.is_urgent):
+                for each, size in used:
+                    each.settle(-size)
+                self._leave()
+                return False
+            used.append((scope, units))
+        return True
+
+    async def take_places(self, patience: float) -> None:
         """Take a place of every limit of calls at once."""
-        for each in limits:
-            places = each.places
-            if places is not None:
-                seconds = self._patience(patience, is_over=places.is_full())
-                await places.take(self._call.account, seconds)
-                self._places.append(places)
+        for places in self._scopes.places:
+            seconds = self._patience(patience, is_over=places.is_full())
+            await places.take(self._call.account, seconds)
+            self._placed += 1
 
-    async def take_slots(
-        self, limits: Sequence[Scopes], patience: float
-    ) -> float:
+    async def take_slots(self, patience: float) -> float:
         """Take a slot of every rate; return the time of the last (ms)."""
         account = self._call.account
-        for each in limits:
-            if each.requests is not None:
-                await self._slot(each.requests, account, 1.0, patience)
-                self._request_scopes.append(each.requests)
-            if each.tokens is not None:
-                units = self._estimate
-                await self._slot(each.tokens, account, units, patience)
-                self._token_scopes.append(each.tokens)
+        for scope, units in self._rates():
+            await self._slot(scope, account, units, patience)
         return max((slot.moment for _, slot in self._slots), default=0.0)
+
+    def _rates(self) -> Iterator[tuple[RateScope, float]]:
+        for scope in self._scopes.requests:
+            yield scope, 1.0
+        for scope in self._scopes.tokens:
+            yield scope, self._estimate
 
     def begin(self, now: float) -> bool:
         """Use up the slots; False if they are of no use.
@@ -100,10 +116,8 @@ class _Limited:
         for scope, slot in own:
             if not is_late:
                 scope.put_back(slot)
-            elif scope in self._token_scopes:
+            elif scope in self._scopes.tokens:
                 scope.settle(-slot.units)
-        self._token_scopes.clear()
-        self._request_scopes.clear()
         return False
 
     def undo(self) -> None:
@@ -123,27 +137,35 @@ class _Limited:
             self._stage.learn(self._call, usage.output_tokens)
         elif error is None:
             used = round(self._estimate)
-        for scope in self._token_scopes:
+        for scope in self._scopes.tokens:
             scope.settle(used - self._estimate)
-        if progress.headers is not None:
-            self._hear(progress.headers)
-        if isinstance(error, errors.RateLimitedError) and not reason_of(error):
-            for scope in self._request_scopes[-1:]:
-                scope.push(error.retry_after or _RETRY_SECONDS)
+        if (model := self._scopes.of_model) is not None:
+            self._hear(model, progress.headers, error)
 
-    def _hear(self, headers: Headers) -> None:
+    def _hear(
+        self,
+        model: Scopes,
+        headers: Headers | None,
+        error: BaseException | None,
+    ) -> None:
         """Slow down where the provider says that little is left."""
-        for scopes, counted in (
-            (self._request_scopes, Counted.REQUESTS),
-            (self._token_scopes, Counted.TOKENS),
+        for scope, counted in (
+            (model.requests, Counted.REQUESTS),
+            (model.tokens, Counted.TOKENS),
         ):
-            # The last one is the model's.
-            for scope in scopes[-1:]:
-                left = allowance(
-                    headers, counted, scope.next_block, scope.per_minute
-                )
-                if left is not None:
-                    scope.correct(left)
+            if scope is None or headers is None:
+                continue
+            left = allowance(
+                headers, counted, scope.next_block, scope.per_minute
+            )
+            if left is not None:
+                scope.correct(left)
+        if model.requests is None or not isinstance(
+            error, errors.RateLimitedError
+        ):
+            return
+        if not reason_of(error):
+            model.requests.push(error.retry_after or _RETRY_SECONDS)
 
     async def _slot(
         self,
@@ -170,9 +192,10 @@ class _Limited:
         return max(patience, _LEASE_SECONDS)
 
     def _leave(self) -> None:
-        for places in self._places:
-            places.leave(self._call.account)
-        self._places.clear()
+        turn = self._call.account.turn
+        for places in self._scopes.places[: self._placed]:
+            places.leave(turn)
+        self._placed = 0
 
 
 class LimitStage:
@@ -197,16 +220,18 @@ class LimitStage:
         Raises:
             NotAdmittedError: that would take too long.
         """
-        limits = self._limiter.of_call(call.model, call.account.client_id)
-        if not limits:
+        scopes = self._limiter.of_call(call.model, call.account.client_id)
+        if scopes is None:
             return _FREE
-        taken = _Limited(self, call)
+        taken = _Limited(self, call, scopes)
+        if taken.take_now():
+            return taken
         patience = self._patience
         if call.patience is not None:
             patience = max(call.patience, _SHORTEST_SECONDS)
         try:
-            await taken.take_places(limits, patience)
-            await self._take_slots(taken, limits, patience)
+            await taken.take_places(patience)
+            await self._take_slots(taken, patience)
         except TimeoutError:
             taken.undo()
             raise _too_busy(call, _RETRY_SECONDS) from None
@@ -215,11 +240,9 @@ class LimitStage:
             raise
         return taken
 
-    async def _take_slots(
-        self, taken: _Limited, limits: Sequence[Scopes], patience: float
-    ) -> None:
+    async def _take_slots(self, taken: _Limited, patience: float) -> None:
         for _ in range(_TRIES):
-            moment = await taken.take_slots(limits, patience)
+            moment = await taken.take_slots(patience)
             await self._wait(moment, patience)
             if taken.begin(self._clock()):
                 return

@@ -29,6 +29,8 @@ class LimitStore:
 
     def __init__(self, documents: Documents) -> None:
         self._documents = documents
+        # As this process left them: often, nobody else has changed them.
+        self._left: dict[str, Document] = {}
 
     async def take_block(
         self,
@@ -75,18 +77,28 @@ class LimitStore:
         scope: str,
         change: Callable[[Mapping[str, Any]], tuple[Document, T]],
     ) -> T | None:
+        found = self._left.pop(scope, None)
         for _ in range(_ATTEMPTS):
-            found = await self._documents.find_one({"_id": scope})
-            changes, result = change(found or {})
             if found is None:
-                new = {"_id": scope, _VERSION: 1, **changes}
-                try:
-                    await self._documents.insert(new)
-                except DuplicateKeyError:
-                    continue
+                found = await self._documents.find_one({"_id": scope})
+            changes, result = change(found or {})
+            version = found[_VERSION] if found else 0
+            changes[_VERSION] = version + 1
+            if await self._write(scope, version, changes):
+                self._left[scope] = changes
                 return result
-            seen = {"_id": scope, _VERSION: found[_VERSION]}
-            changes[_VERSION] = found[_VERSION] + 1
-            if await self._documents.update_many(seen, changes):
-                return result
+            found = None
         return None
+
+    async def _write(
+        self, scope: str, version: int, changes: Document
+    ) -> bool:
+        """Write if nobody has since that version; 0 if there is none."""
+        if version:
+            seen = {"_id": scope, _VERSION: version}
+            return bool(await self._documents.update_many(seen, changes))
+        try:
+            await self._documents.insert({"_id": scope, **changes})
+        except DuplicateKeyError:
+            return False
+        return True

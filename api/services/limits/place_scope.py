@@ -7,7 +7,7 @@ from collections.abc import Callable
 from api.services.calls.model_call import Account
 from api.services.limits.client_parts import NO_PARTS, Ask
 from api.services.limits.limit_store import LimitStore
-from api.services.limits.places import Holder, renew
+from api.services.limits.places import SPARE_PART, Holder, renew
 from api.services.limits.waiter import Waiter
 from llm_sdks.resilience.fair_queue import (
     BULK_SHARE,
@@ -92,21 +92,27 @@ class PlaceScope:
                     self._leave(turn)
             raise
 
+    def take_now(self, turn: Turn) -> bool:
+        """Take a place; False if none is free."""
+        with self._lock:
+            return self._take_now(turn)
+
     def is_full(self) -> bool:
         """Tell whether this process alone has taken all places."""
         return self._running >= self.limit
 
-    def leave(self, account: Account) -> None:
+    def leave(self, turn: Turn) -> None:
         """Give a place back."""
         with self._lock:
-            self._leave(account.turn)
+            self._leave(turn)
 
     def room(self, client_id: str, *, bulk: bool = True) -> int:
         """Return for how many more calls a client's jobs may be claimed.
 
         Where no place is free, every client may have some calls that wait.
         """
-        hunger = max(_HUNGER, self.limit // _HUNGRY_PART)
+        weight = max(self._weights(client_id), 1.0)
+        hunger = max(_HUNGER, round(weight * self.limit / _HUNGRY_PART))
         with self._lock:
             waiting = len(self._queue) if bulk else self._queue.urgent_total
             most = min(self._allowed, self.limit) + max(self._free, _HUNGER)
@@ -126,14 +132,15 @@ class PlaceScope:
             due = self._renewed + self._pause()
             return max(due - self._clock(), 0.0)
 
-    async def renew(self, store: LimitStore) -> None:
+    async def lease(self, store: LimitStore) -> None:
         """Renew the places of this process, and pass them on."""
         with self._lock:
             now, limit = self._clock(), self.limit
-            running = self._running
-            # Until it is known what the others have, it runs no more.
-            self._allowed = min(self._allowed, running)
-            mine = self._holder(now)
+            # Until it is known what the others have, it runs no more, or
+            # few more where many places are free.
+            most = self._running + self._free // SPARE_PART
+            self._allowed = min(self._allowed, most)
+            mine = self._holder(now, max(self._allowed, self._running))
         renewed = await store.renew_places(
             self.name, lambda holders: renew(limit, holders, mine, now)
         )
@@ -149,7 +156,7 @@ class PlaceScope:
         is_short = len(self._queue) and self._free > 0
         return _SOON_MS if is_short else RENEW_MS
 
-    def _holder(self, now: int) -> Holder:
+    def _holder(self, now: int, has: int) -> Holder:
         """Say what this process has and wants."""
         waiting = self._queue.clients()
         asks = tuple(
@@ -165,7 +172,7 @@ class PlaceScope:
         bulk = self._bulk.total() + sum(waiting.values())
         return Holder(
             self._process_id,
-            self._running,
+            has,
             bulk + urgent,
             now + LEASE_MS,
             urgent,

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from api.services.calls.model_call import Account
 from api.services.limits.client_parts import Ask
 from api.services.limits.limit_store import LimitStore, Taken
-from api.services.limits.rate_shares import RateShares
+from api.services.limits.rate_shares import RateShares, room_of
 from api.services.limits.schedule import BURST_MS, Block, Rate, grant
 from api.services.limits.slot import HeldSlots, Slot
 from api.services.limits.waiter import Waiter
@@ -27,39 +27,23 @@ LEAD_MS = 250.0
 LATE_MS = BURST_MS + 250.0
 # With more backlog than this before its slots, a process asks for fewer.
 _NEAR_MS = 500.0
-# While the rate leaves room, slots for the calls of the next moments are
-# leased along, so that a busy process need not ask for each few calls. What
-# is not used of them is lost: so they take a part of the room only.
-_AHEAD_MS = 200.0
-_AHEAD_PART = 0.25
-# Of fewer, each call may as well ask for itself.
-_FEWEST_AHEAD = 10
-# More are leased when this part of them is left.
-_LOW = 0.4
-# Calls come in waves: what the highest one counts for in the next lease.
-_WAVE = 0.8
-# What calls were taken for too much or too little is corrected with the next
-# lease, or by itself once it is more than this part of a block.
+# A process that has found room in the schedule makes calls without slots for
+# so long, up to this part of a block: they are paid for by the next lease. So
+# a busy process need not ask for each few calls.
+_ROOM_MS = 1000.0
+_CREDIT_PART = 0.25
+# For fewer, each call may as well ask for itself.
+_FEWEST_ON_CREDIT = 10
+# What calls were taken for too much or too little, or without slots, is paid
+# by the next lease, or by itself once it is more than this part of a block.
 _OWED_PART = 0.1
 # The part of a minute's limit that is kept at hand, and how exactly.
 _NEEDED_PART = 0.02
 _CORRECTED_MS = 50.0
 # A limit that is reset later counts by the minute, or by longer times.
 _A_SECOND = 1.5
-# The share of the newest measurement of how many calls come.
-_NEWEST = 0.3
 # The most calls that may wait for slots of one process.
 _MOST_WAITING = 5_000
-
-
-def room_of(client_id: str, most: int, waiting: Counter[str]) -> int:
-    """Return how many more calls of a client may wait, of `most`.
-
-    Each client may have its part, whatever the others have.
-    """
-    part = math.ceil(most / len({*waiting, client_id}))
-    free = most - waiting.total()
-    return max(free, part - waiting[client_id], 0)
 
 
 def _add(counter: Counter[str], name: str, change: int) -> None:
@@ -99,13 +83,8 @@ class RateScope:
         # Slots without a call, and those of bulk calls that lie ahead.
         self._spare: deque[Slot] = deque()
         self._held = HeldSlots()
-        # With so few left, more are wanted; whether that is so.
-        self._low = 0.0
-        self._is_low = False
-        # Calls that came since the last lease, and how many come in a ms.
-        self._came = 0
-        self._per_ms = 0.0
-        self._wave = 0.0
+        # Until when calls may be made without slots.
+        self._room_until = 0.0
         # Calls that wait for a slot, or for its time: all and urgent ones.
         self._pending: Counter[str] = Counter()
         self._urgent: Counter[str] = Counter()
@@ -129,10 +108,8 @@ class RateScope:
         """
         is_urgent = account.is_urgent
         with self._lock:
-            self._came += 1
             self._count(account, 1)
-            usual = self._usual or units
-            self._usual = usual + 0.1 * (units - usual)
+            self._note_size(units)
             if found := self._slot_now(units, is_urgent=is_urgent):
                 return self._hold(found, is_urgent=is_urgent)
             # Not `Waiter[Slot](units)`: that takes as long again.
@@ -146,6 +123,19 @@ class RateScope:
         except BaseException:
             self._left(account, waiter)
             raise
+
+    def use_now(self, units: float, *, is_urgent: bool) -> bool:
+        """Count a call that is made at once; False if it must wait.
+
+        It is made without a slot, while the schedule has room.
+        """
+        with self._lock:
+            if self._queue.waits(bulk=not is_urgent):
+                return False
+            if not self._take_credit(units, self._clock()):
+                return False
+            self._note_size(units)
+            return True
 
     def use(self, account: Account, slot: Slot) -> bool:
         """Use a slot; False if an interactive call has taken it."""
@@ -181,6 +171,7 @@ class RateScope:
         with self._lock:
             moment = self._clock() + seconds * 1000
             self._not_before = max(self._not_before, moment)
+            self._room_until = 0.0
         self._wake()
 
     @property
@@ -225,22 +216,25 @@ class RateScope:
             near = min(1.0, _NEAR_MS / max(self._backlog, 1.0))
             most = min(math.ceil(calls * near) + 1, _MOST_WAITING)
             waiting = self._pending if bulk else self._urgent
-            return room_of(client_id, most, waiting)
+            return room_of(client_id, most, waiting, self._weights)
 
     def due_ms(self) -> float | None:
         """Return in how many ms slots are to be leased; None if none are."""
         with self._lock:
-            now = self._clock()
-            if not len(self._queue):
-                if self._not_before > now or self._is_low:
-                    return 0.0
-                if abs(self._owed) > self.next_block * _OWED_PART:
-                    return max(self._leased + BLOCK_MS - now, 0.0)
-                return None
+            due, now = self._due(), self._clock()
+            return None if due == math.inf else max(due - now, 0.0)
+
+    def _due(self) -> float:
+        if len(self._queue):
             due = self._last - LEAD_MS
             if not self._queue.urgent_total:
                 due = max(due, self._shares.not_before)
-            return max(due - now, 0.0)
+            return due
+        owed, credit = self._owed, self._credit
+        if self._not_before > self._clock() or owed > credit / 2 > 0:
+            return 0.0
+        least = 0 if credit else self.next_block * _OWED_PART
+        return self._leased + BLOCK_MS if abs(owed) > least else math.inf
 
     async def lease(self, store: LimitStore) -> None:
         """Lease the slots of the calls that wait, for half a second."""
@@ -253,22 +247,16 @@ class RateScope:
             taken = sum(units)
             owed, self._owed = self._owed, 0.0
             not_before, self._not_before = self._not_before, 0.0
-            ahead = self._ahead(now, taken)
-            self._low, self._is_low = _LOW * len(ahead), False
             self._leased = now
-            if not (waiters or ahead or owed or not_before):
+            if not (waiters or owed or not_before):
                 return
 
         def decide(arrival: float) -> Block:
             if owed:
                 # A refund brings back no time that has passed.
-                arrival = max(arrival, now) + owed * rate.interval
-            block = grant(rate, max(arrival, not_before), now, units)
-            if not ahead:
-                return block
-            # Of time that has passed, they would be late too soon.
-            more = grant(rate, max(block.arrival, now), now, ahead)
-            return Block(block.times + more.times, more.arrival)
+                least = now - BURST_MS if owed > 0 else now
+                arrival = max(arrival, least) + owed * rate.interval
+            return grant(rate, max(arrival, not_before), now, units)
 
         done: Taken | None = None
         try:
@@ -280,7 +268,11 @@ class RateScope:
             with self._lock:
                 times = done.found, done.block.arrival
                 self._shares.leased(done.askers, most, taken, times, now)
-                self._hand_out(waiters, ahead, done.block, now)
+                self._hand_out(waiters, done.block, now)
+                # Others may have leased since, if this took long.
+                has_room = done.block.arrival <= now
+                self._room_until = now + _ROOM_MS if has_room else 0.0
+                self._serve_on_credit()
 
     def _slot_now(self, units: float, *, is_urgent: bool) -> Slot | None:
         """Take a slot that nobody has, or that may be taken from a call."""
@@ -290,19 +282,33 @@ class RateScope:
         if self._queue.waits(bulk=not is_urgent):
             return None
         found = self._spare.popleft() if self._spare else None
-        if found is not None and len(self._spare) < self._low:
-            self._ask_for_more()
         if found is None and is_urgent:
             found = self._held.take(now)
-        if found is None:
-            return None
-        self._owed += units - found.units
-        return Slot(found.moment, units)
+        if found is not None:
+            self._owed += units - found.units
+            return Slot(found.moment, units)
+        return Slot(now, units) if self._take_credit(units, now) else None
 
-    def _ask_for_more(self) -> None:
-        if not self._is_low:
-            self._is_low = True
+    @property
+    def _credit(self) -> float:
+        """How many units calls may take without slots."""
+        credit = _CREDIT_PART * self.next_block
+        return credit if credit >= _FEWEST_ON_CREDIT * self._usual else 0.0
+
+    def _take_credit(self, units: float, now: float) -> bool:
+        """Owe the units of a call, while the schedule has room."""
+        before, owed = self._owed, self._owed + units
+        credit = self._credit
+        if owed > credit or now >= self._room_until:
+            return False
+        self._owed = owed
+        if before <= credit / 2 < owed:
             self._wake()
+        return True
+
+    def _note_size(self, units: float) -> None:
+        usual = self._usual or units
+        self._usual = usual + 0.1 * (units - usual)
 
     def _hold(self, slot: Slot, *, is_urgent: bool) -> Slot:
         if not is_urgent:
@@ -327,20 +333,6 @@ class RateScope:
             for each, count in self._queue.clients().items()
         ]
 
-    def _ahead(self, now: int, taken: float) -> list[float]:
-        """Give the sizes of slots for calls that are about to come."""
-        since = max(now - self._leased, 1.0)
-        self._per_ms += _NEWEST * (self._came / since - self._per_ms)
-        self._wave = max(self._came, _WAVE * self._wave)
-        self._came = 0
-        if self._backlog > _AHEAD_MS:
-            return []
-        room = _AHEAD_PART * self.next_block - taken
-        size = max(self._usual, 1.0)
-        expected = max(self._per_ms * _AHEAD_MS, self._wave)
-        count = int(min(expected - len(self._spare), room / size))
-        return [size] * count if count >= _FEWEST_AHEAD else []
-
     def _next_waiters(self, most: float) -> list[Waiter[Slot]]:
         """Take those whose slots lie within the next half second.
 
@@ -359,27 +351,31 @@ class RateScope:
         return found
 
     def _hand_out(
-        self,
-        waiters: list[Waiter[Slot]],
-        ahead: list[float],
-        block: Block,
-        now: int,
+        self, waiters: list[Waiter[Slot]], block: Block, now: int
     ) -> None:
         if block.times:
             self._last = block.arrival
             self._backlog = block.times[0] - now
-        for waiter, moment in zip(waiters, block.times, strict=False):
+        for waiter, moment in zip(waiters, block.times, strict=True):
             is_urgent = waiter.turn.is_urgent
             # As one that takes the slot of a bulk call.
             early = max(now, moment - BURST_MS) if is_urgent else moment
-            slot = Slot(early, waiter.units)
-            waiter.given = slot
-            if waiter.has_left or not waiter.give(slot):
-                self._put_back(slot)
-            else:
-                self._hold(slot, is_urgent=is_urgent)
-        times = block.times[len(waiters) :]
-        self._spare.extend(map(Slot, times, ahead))
+            self._give(waiter, Slot(early, waiter.units))
+
+    def _serve_on_credit(self) -> None:
+        """Serve those that came during a lease, while there is room."""
+        now = self._clock()
+        while len(self._queue) and self._take_credit(self._usual, now):
+            waiter = self._queue.pop()
+            self._owed += waiter.units - self._usual
+            self._give(waiter, Slot(now, waiter.units))
+
+    def _give(self, waiter: Waiter[Slot], slot: Slot) -> None:
+        waiter.given = slot
+        if waiter.has_left or not waiter.give(slot):
+            self._put_back(slot)
+        else:
+            self._hold(slot, is_urgent=waiter.turn.is_urgent)
 
     def _undo(
         self, waiters: list[Waiter[Slot]], owed: float, not_before: float

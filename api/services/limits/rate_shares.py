@@ -6,11 +6,14 @@ more in any half second than its part, so that in the long run every client
 has its share, however many processes its calls wait in.
 """
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 from api.services.limits.client_parts import NO_PARTS, Ask, divide, named
+from llm_sdks.resilience.fair_queue import Weights
 
 # A process that leases nothing for so long has no calls that wait.
 _FORGOTTEN_MS = 1500
@@ -107,3 +110,20 @@ def with_mine(
         if each.process != mine.process and each.until > now
     )
     return (*others, mine)
+
+
+def room_of(
+    client_id: str,
+    most: int,
+    waiting: Counter[str],
+    weights: Weights = lambda _: 1.0,
+) -> int:
+    """Return how many more calls of a client may wait, of `most`.
+
+    Each client may have its part, whatever the others have: one whose calls
+    run out before workers look again would lose its turns.
+    """
+    whole = sum(weights(each) for each in {*waiting, client_id})
+    part = math.ceil(most * weights(client_id) / whole)
+    free = most - waiting.total()
+    return max(free, part - waiting[client_id], 0)

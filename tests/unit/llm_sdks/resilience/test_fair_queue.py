@@ -54,6 +54,23 @@ def test_ten_clients_with_unequal_queues_get_equal_shares() -> None:
     assert jain >= 0.98
 
 
+def test_a_client_that_runs_out_now_and_then_gets_no_more_turns() -> None:
+    """Each comes back as soon as it was served: one turn each, in a row."""
+    queue = FairQueue[str]()
+    for client in "abc":
+        for _ in range(100):
+            queue.push(Turn(client), client)
+    queue.push(Turn("short"), "short")
+    served = []
+    for _ in range(200):
+        served.append(queue.pop())
+        if served[-1] == "short":
+            for _ in range(2):
+                queue.push(Turn("short"), "short")
+    counts = Counter(served)
+    assert max(counts.values()) - min(counts.values()) <= 1
+
+
 pushes = st.tuples(st.just("push"), st.sampled_from("abc"), st.booleans())
 others = st.tuples(
     st.sampled_from(("pop", "remove")), st.sampled_from("abc"), st.booleans()

@@ -16,7 +16,13 @@ class _Guard:
     def __init__(self, *closed: str) -> None:
         self.closed = frozenset(closed)
 
-    def look(self, _client_id: str, *, bulk: bool = True) -> Claimable:
+    def look(
+        self,
+        _client_id: str,
+        _wanted: int | None = None,
+        *,
+        bulk: bool = True,
+    ) -> Claimable:
         assert bulk
         return Claimable(self.closed, (), 0.2 if self.closed else None)
 

@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from api.models.job_fields import ServiceClass
+from api.models.limit_models import CallLimits
 from api.services.calls.model_call import Account, CallProgress, ModelCall
 from api.services.limits.limit_keeper import LimitKeeper
 from api.services.limits.limit_stage import LimitStage
@@ -234,6 +235,37 @@ def test_nothing_is_read_or_written_without_limits() -> None:
         assert await limiter.renew() is None
 
     run_virtually(run())
+
+
+def test_models_with_room_for_a_whole_claim_have_no_claim_of_their_own() -> (
+    None
+):
+    async def run() -> None:
+        world = World(limited(requests_per_minute=600))
+        async with world.process("a") as process:
+            await asyncio.sleep(1)
+            (share,) = process.limiter.shares("other")
+            assert share.room > 1
+            assert process.limiter.shares("other", share.room) == []
+            assert len(process.limiter.shares("other", share.room + 1)) == 1
+
+    run_virtually(run())
+
+
+def test_what_a_provider_says_slows_down_its_model_alone() -> None:
+    """A client's own limits are no limits of an account."""
+    limiter = Limiter(cast("LimitStore", None), "process", virtual_clock)
+    limits = CallLimits(requests_per_minute=600)
+    limiter.set_clients({"client": limits})
+    scopes = limiter.of_call(limited(), "client")
+    assert scopes is not None
+    assert len(scopes.requests) == 1
+    assert scopes.of_model is None
+    both = limiter.of_call(limited(requests_per_minute=60), "client")
+    assert both is not None
+    assert both.requests[:1] == scopes.requests
+    assert both.of_model is not None
+    assert both.of_model.requests is both.requests[1]
 
 
 def test_weights_and_limits_are_read_every_two_seconds() -> None:
