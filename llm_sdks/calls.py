@@ -6,7 +6,8 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from llm_sdks.conversation import Conversation, ResponseFormat
+from llm_sdks.answers import Logprobs
+from llm_sdks.conversation import Conversation, ResponseFormat, ToolCall
 from llm_sdks.errors import ConfigurationError
 from llm_sdks.profiles.profile import Profile
 from llm_sdks.usage import Usage
@@ -157,12 +158,17 @@ def _changed(
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A whole answer."""
+    """A whole answer.
+
+    `tool_calls` and `logprobs` are those of a conversation's answer.
+    """
 
     text: str
     usage: Usage = field(default_factory=Usage)
     finish_reason: str | None = None
     request_id: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    logprobs: Logprobs | None = None
 
 
 # A stream yields pieces of text, and usage as soon as the provider tells it,

@@ -16,7 +16,9 @@ REQUEST_BYTES_LIMIT = 12 * 1024 * 1024
 REFERENCE_BYTES_LIMIT = 64 * 1024
 
 
-def _fits(limit: int) -> AfterValidator:
+def fits(limit: int) -> AfterValidator:
+    """Check that a value is no longer than this, in bytes of JSON."""
+
     def check(value: Any) -> Any:  # noqa: ANN401 - JSON
         # PayloadError is a ValueError: pydantic makes it one of its own.
         size = len(payload.dump(value).encode())
@@ -27,11 +29,11 @@ def _fits(limit: int) -> AfterValidator:
     return AfterValidator(check)
 
 
-RequestData = Annotated[dict[str, Any], _fits(REQUEST_BYTES_LIMIT)]
-JsonPayload = Annotated[Any, _fits(REQUEST_BYTES_LIMIT)]
+RequestData = Annotated[dict[str, Any], fits(REQUEST_BYTES_LIMIT)]
+JsonPayload = Annotated[Any, fits(REQUEST_BYTES_LIMIT)]
 ClientReference = Annotated[
     dict[str, Any],
-    _fits(REFERENCE_BYTES_LIMIT),
+    fits(REFERENCE_BYTES_LIMIT),
     AfterValidator(reference.check),
 ]
 PromptIds = Annotated[
@@ -127,7 +129,7 @@ def _is_schema(value: dict[str, Any]) -> dict[str, Any]:
 
 
 ResponseSchema = Annotated[
-    dict[str, Any], _fits(REFERENCE_BYTES_LIMIT), AfterValidator(_is_schema)
+    dict[str, Any], fits(REFERENCE_BYTES_LIMIT), AfterValidator(_is_schema)
 ]
 
 

@@ -9,12 +9,23 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from api.models.attempt_models import AttemptRecord
-from api.models.base import ApiModel, Name, StoredModel, Text, example
+from api.models.base import (
+    ApiModel,
+    Name,
+    StoredModel,
+    Text,
+    example,
+    is_unset,
+)
+from api.models.conversation_models import (
+    ASKED_AS_JSON,
+    ConversationFields,
+    check_asked,
+)
 from api.models.job_fields import (
     ClientReference,
     ExpiresAt,
     JobClass,
-    JsonPayload,
     ModelName,
     NotBefore,
     Priority,
@@ -30,18 +41,23 @@ from api.models.job_fields import (
 )
 from api.models.job_status import JobStatus
 from api.models.job_waiting import WaitingFor
-from api.models.metrics import MetricsInput, ProcessingMetrics
+from api.models.metrics import ProcessingMetrics
 from api.models.usage_models import SummedMetrics
 
 BATCH_LIMIT = 10_000
-_RESULT = "The model's answer, parsed as JSON."
+RESULT = "The model's answer, parsed as JSON."
+_LOGPROBS = (
+    "The first 1,000 tokens of the answer, each with the natural logarithm "
+    "of its probability and its alternatives: `[token, logprob, [[token, "
+    "logprob], ...]]`."
+)
 _SUGGESTED = "The id of the DRAFT prompt made by the meta step."
-_EVALUATION = (
+EVALUATION = (
     "The JSON of the evaluation; `error` and `errorType` if it failed."
 )
 
 
-class JobCreate(ApiModel):
+class JobCreate(ConversationFields):
     """`POST /jobs`."""
 
     model_config = example(
@@ -84,8 +100,12 @@ class JobCreate(ApiModel):
     priority: Priority = 100
     service_class: JobClass = ServiceClass.BULK
     request_data: Annotated[
-        RequestData, Field(description="Sent as JSON: the user message.")
-    ]
+        RequestData | None,
+        Field(
+            description="Sent as JSON: the user message. Needed without "
+            "messages and embeddings."
+        ),
+    ] = None
     response_format: Annotated[
         ResponseFormat,
         Field(
@@ -134,10 +154,13 @@ class JobCreate(ApiModel):
         return self
 
     @model_validator(mode="after")
-    def _has_prompts(self) -> Self:
-        if not (self.effective_prompts or self.prompt_flow):
-            raise ValueError("workingPrompts or promptFlow is needed")
+    def _asks_something(self) -> Self:
+        check_asked(self, self.request_data, self._refers_to)
         return self
+
+    @property
+    def _refers_to(self) -> bool:
+        return bool(self.effective_prompts or self.prompt_flow)
 
     @property
     def effective_prompts(self) -> list[str]:
@@ -188,83 +211,7 @@ class JobBatchCreate(ApiModel):
     ]
 
 
-class JobStatusUpdate(ApiModel):
-    """`PATCH /jobs/{jobId}`."""
-
-    model_config = example(status="CONSUMED")
-
-    status: JobStatus
-
-
-class JobUpdate(ApiModel):
-    """`PATCH /jobs/{jobId}/full`; other fields are kept."""
-
-    model_config = example(priority=1, clientReference={"orderId": 4712})
-
-    status: JobStatus | None = None
-    id: Text | None = None
-    operation: Name | None = None
-    prompts: PromptIds | None = None
-    working_prompts: PromptIds | None = None
-    model: ModelName | None = None
-    temperature: Temperature | None = None
-    priority: Priority | None = None
-    service_class: JobClass | None = None
-    request_data: RequestData | None = None
-    response_format: ResponseFormat | None = None
-    response_schema: ResponseSchema | None = None
-    client_reference: ClientReference | None = None
-    eval_prompt: PromptId | None = None
-    eval_model: ModelName | None = None
-    meta_prompt: PromptId | None = None
-    meta_model: ModelName | None = None
-    response_data: Annotated[JsonPayload, Field(description=_RESULT)] = None
-    error_data: RequestData | None = None
-    eval_result: Annotated[JsonPayload, Field(description=_EVALUATION)] = None
-    suggested_prompt_id: PromptId | None = None
-    processing_metrics: MetricsInput | None = None
-    not_before: NotBefore = None
-    expires_at: ExpiresAt = None
-
-    @model_validator(mode="after")
-    def _expires_after_it_may_start(self) -> Self:
-        check_times(self.not_before, self.expires_at)
-        return self
-
-
-class JobBatchUpdateItem(JobUpdate):
-    """One job of `PATCH /jobs/batch`."""
-
-    model_config = example(jobId="665f1c2ab7e4d90012345678", status="CONSUMED")
-
-    job_id: Text
-
-
-class JobBatchUpdate(ApiModel):
-    """`PATCH /jobs/batch`: all or nothing."""
-
-    model_config = example(
-        jobs=[{"jobId": "665f1c2ab7e4d90012345678", "status": "CONSUMED"}]
-    )
-
-    jobs: Annotated[
-        list[JobBatchUpdateItem],
-        Field(min_length=1, max_length=BATCH_LIMIT, fail_fast=True),
-    ]
-
-
-class JobBatchDelete(ApiModel):
-    """`DELETE /jobs/batch`: all or nothing."""
-
-    model_config = example(jobIds=["665f1c2ab7e4d90012345678"])
-
-    job_ids: Annotated[
-        list[Text],
-        Field(min_length=1, max_length=BATCH_LIMIT, fail_fast=True),
-    ]
-
-
-class Job(StoredModel):
+class Job(StoredModel, ConversationFields):
     """A job and its results so far."""
 
     id_field: ClassVar[str] = "jobId"
@@ -272,8 +219,10 @@ class Job(StoredModel):
         {
             "clientReference",
             "requestData",
+            *ASKED_AS_JSON,
             "responseSchema",
             "responseData",
+            "responseLogprobs",
             "errorData",
             "evalResult",
             "stepError",
@@ -297,7 +246,7 @@ class Job(StoredModel):
     temperature: float
     priority: Annotated[int, Field(description="lower runs first")]
     service_class: ServiceClass = ServiceClass.BULK
-    request_data: dict[str, Any]
+    request_data: dict[str, Any] | None = None
     response_format: ResponseFormat = ResponseFormat.JSON
     response_schema: dict[str, Any] | None = None
     client_reference: dict[str, Any] | None = None
@@ -309,7 +258,11 @@ class Job(StoredModel):
     expires_at: datetime | None = None
     batch_key: str | None = None
     status: JobStatus
-    response_data: Annotated[Any, Field(description=_RESULT)] = None
+    response_data: Annotated[Any, Field(description=RESULT)] = None
+    response_logprobs: Annotated[
+        list[list[Any]] | None,
+        Field(exclude_if=is_unset, description=_LOGPROBS),
+    ] = None
     error_data: Annotated[
         dict[str, Any] | None,
         Field(
@@ -317,7 +270,7 @@ class Job(StoredModel):
             "an answer was received, its text in `failedResponseData`."
         ),
     ] = None
-    eval_result: Annotated[Any, Field(description=_EVALUATION)] = None
+    eval_result: Annotated[Any, Field(description=EVALUATION)] = None
     suggested_prompt_id: Annotated[
         str | None, Field(description=_SUGGESTED)
     ] = None

@@ -17,17 +17,14 @@ from api.dependencies.services import (
     Waiting,
 )
 from api.models.job_bulk_models import JobBulkChange, JobBulkResult
-from api.models.job_models import (
-    Job,
-    JobBatchCreate,
+from api.models.job_models import Job, JobBatchCreate, JobCreate, JobSummary
+from api.models.job_status import JobStatus, has_ended
+from api.models.job_update_models import (
     JobBatchDelete,
     JobBatchUpdate,
-    JobCreate,
     JobStatusUpdate,
-    JobSummary,
     JobUpdate,
 )
-from api.models.job_status import JobStatus, has_ended
 from api.routers.pages import PageQuery, answer, long_list
 from api.routers.reference_query import ReferenceQuery
 from api.routers.resource_route import ResourceRoute

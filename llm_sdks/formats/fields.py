@@ -33,18 +33,26 @@ def refuse(path: str, problem: str) -> NoReturn:
     raise error
 
 
+class UntranslatableError(BadRequestError):
+    """A field, or the value `what` of it, has no equivalent here."""
+
+    what = ""
+
+
 def unsupported(path: str, what: object = "") -> NoReturn:
     """Refuse what cannot be translated.
 
     Raises:
-        BadRequestError: names the field; `param` is its path.
+        UntranslatableError: names the field; `param` is its path.
     """
-    shown = f"{str(what)[:_LONGEST_SHOWN]!r} " if what != "" else ""
-    refuse(
-        path,
-        f"{shown}is not supported by this model: its provider has another "
-        "format, into which this cannot be translated",
+    shown = repr(str(what)[:_LONGEST_SHOWN]) if what != "" else ""
+    error = UntranslatableError(
+        f"{path}: {shown}{' ' if shown else ''}is not supported by this "
+        "model: its provider has another format, into which this cannot be "
+        "translated"
     )
+    error.param, error.what = path or None, shown
+    raise error
 
 
 class Fields:

@@ -52,7 +52,7 @@ def read(body: Mapping[str, Any]) -> ConversationAsked:
     take_usual(fields, _USUAL)
     conversation = Conversation(
         read_messages(fields),
-        tuple(_tool(each) for each in fields.objects("tools")),
+        read_tools(fields),
         read_choice(fields),
         _form(fields),
         _sampling(fields),
@@ -69,6 +69,15 @@ def _stream_usage(fields: Fields) -> bool:
     wanted = options.flag("include_usage")
     options.end()
     return wanted or False
+
+
+def read_tools(fields: Fields) -> tuple[ToolDefinition, ...]:
+    """Read the tools that the model may call.
+
+    Raises:
+        BadRequestError: names the field that is wrong or not translatable.
+    """
+    return tuple(_tool(each) for each in fields.objects("tools"))
 
 
 def _tool(tool: Fields) -> ToolDefinition:

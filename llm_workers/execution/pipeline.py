@@ -37,6 +37,12 @@ from api.services.queue.job_work import (
 from config import MissingModelKeyError
 from llm_workers.execution import thinking
 from llm_workers.execution.answers import NoJsonError
+from llm_workers.execution.conversing import (
+    ask,
+    question_json,
+    read_unread,
+    succeeded,
+)
 from llm_workers.execution.error_data import (
     StepError,
     cost_of,
@@ -118,18 +124,17 @@ class Pipeline:
 
     async def _working_step(self, job: ClaimedJob) -> Succeeded | Failed:
         model, system = await named_content(self._catalog, job)
-        answer = await self._caller.complete(
-            ModelCall(
-                model,
-                system,
-                job.request_json,
-                job.temperature,
-                _call_key(job, "work"),
-                job.response_schema,
-                _account(job),
-                job.bill,
-            )
+        call = ModelCall(
+            model,
+            system,
+            job.request_json,
+            job.temperature,
+            _call_key(job, "work"),
+            job.response_schema,
+            _account(job),
+            job.bill,
         )
+        answer = await ask(self._caller, job, call)
         if answer.cut is not None:
             return unusable(job, answer, answer.cut.kind, str(answer.cut))
         try:
@@ -145,13 +150,15 @@ class Pipeline:
     ) -> Succeeded | Failed:
         """Make of a whole answer what the job wants of it."""
         text = answer.completion.text
+        if job.asked and (done := read_unread(job, answer)) is not None:
+            return done
         if job.as_text:
             return _as_text(job, answer)
         try:
             if job.response_schema is None:
-                found = await self._reader.json_of(text, [job.request_json])
+                found = await self._reader.json_of(text, [question_json(job)])
             else:
-                echoes = [job.request_json, job.response_schema]
+                echoes = [question_json(job), job.response_schema]
                 found = await self._reader.fitting_json_of(
                     text, job.response_schema, echoes
                 )
@@ -162,7 +169,7 @@ class Pipeline:
         except (SchemaMismatchError, SchemaError) as error:
             message = f"The answer does not fit responseSchema: {error}"
             return unusable(job, answer, SCHEMA_MISMATCH, message)
-        return Succeeded(found, answer.metrics)
+        return succeeded(found, answer)
 
     async def _working_prompts(self, job: ClaimedJob) -> list[Prompt]:
         return await self._catalog.prompts(job.working_prompts, job.client_id)
@@ -217,7 +224,7 @@ class Pipeline:
         if not _wants_evaluation(job, done):
             return done
         user = {
-            "original_input": payload.load(job.request_json),
+            "original_input": payload.load(question_json(job)),
             "working_result": payload.load(done.response_json),
         }
         step = job.eval_prompt, job.eval_model, "eval"
@@ -321,7 +328,7 @@ def _as_text(job: ClaimedJob, answer: ModelAnswer) -> Succeeded | Failed:
         message = "The answer contains only the model's thoughts"
         return unusable(job, answer, NO_ANSWER, message)
     kept = payload.dump({"text": payload.printable(shown)})
-    return Succeeded(kept, answer.metrics)
+    return succeeded(kept, answer)
 
 
 def _with_cost_of(answer: ModelAnswer, done: Succeeded) -> Succeeded:

@@ -3,8 +3,9 @@
 from typing import Any
 
 from api.models.cost import UNITS
-from api.models.job_models import Job, JobUpdate
+from api.models.job_models import Job
 from api.models.job_status import JobStatus
+from api.models.job_update_models import JobUpdate
 from api.models.metrics import Metrics
 from api.services.queue.job_outcomes import Result
 from api.services.queue.job_queue import JobQueue

@@ -10,8 +10,8 @@ from bson import ObjectId
 from pymongo.errors import AutoReconnect
 
 from api.models.job_fields import ServiceClass
-from api.models.job_models import JobUpdate
 from api.models.job_status import JobStatus
+from api.models.job_update_models import JobUpdate
 from api.models.metrics import Metrics
 from api.services.jobs.job_filter import JobFilter
 from api.services.queue import waiting_jobs

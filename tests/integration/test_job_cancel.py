@@ -8,8 +8,8 @@ import httpx2
 import pytest
 
 from api.core.errors import TransitionError
-from api.models.job_models import JobUpdate
 from api.models.job_status import JobStatus
+from api.models.job_update_models import JobUpdate
 from api.models.metrics import Metrics
 from api.services.queue.job_outcomes import Result, as_canceled
 from api.services.queue.job_work import (

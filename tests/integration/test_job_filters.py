@@ -7,8 +7,8 @@ import pytest
 
 from api.core.errors import InvalidRequestError, RuleError
 from api.models.job_bulk_models import JobBulkChange
-from api.models.job_models import JobUpdate
 from api.models.job_status import JobStatus
+from api.models.job_update_models import JobUpdate
 from api.models.metrics import Metrics
 from api.services.jobs import job_bulk
 from api.services.jobs.job_filter import JobFilter

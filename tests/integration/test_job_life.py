@@ -28,8 +28,9 @@ from hypothesis.stateful import (
 )
 
 from api.core.errors import NotFoundError, TransitionError
-from api.models.job_models import Job, JobUpdate
+from api.models.job_models import Job
 from api.models.job_status import JobStatus, allowed_targets
+from api.models.job_update_models import JobUpdate
 from api.models.metrics import Metrics
 from api.services.jobs.job_filter import JobFilter
 from api.services.queue.job_outcomes import Result

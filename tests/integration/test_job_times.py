@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from bson import ObjectId
 
-from api.models.job_models import Job, JobBatchUpdateItem, JobUpdate
+from api.models.job_models import Job
 from api.models.job_status import JobStatus
+from api.models.job_update_models import JobBatchUpdateItem, JobUpdate
 from api.models.metrics import Metrics
 from api.services.queue import job_expiry
 from api.services.queue.job_expiry import EXPIRY_DUE, JobExpiry

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from api.models.job_models import JobUpdate
 from api.models.job_status import JobStatus
+from api.models.job_update_models import JobUpdate
 from api.models.worker_models import WorkerConfigInput, WorkerCreate
 from api.services.jobs.job_filter import JobFilter
 from api.services.queue.job_outcomes import Result

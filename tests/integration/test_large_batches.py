@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 import pytest
 
-from api.models.job_models import JobBatchUpdateItem
+from api.models.job_update_models import JobBatchUpdateItem
 from api.services.jobs.job_filter import JobFilter
 from api.services.shared.paging import PageRequest
 from tests.support.store import Store, open_store

@@ -6,8 +6,8 @@ import pytest
 
 from api.models.charge import Charge, Posting
 from api.models.cost import UNITS
-from api.models.job_models import JobUpdate
 from api.models.job_status import JobStatus
+from api.models.job_update_models import JobUpdate
 from api.models.metrics import Metrics
 from api.services.limits.ledger import (
     COUNTERS,

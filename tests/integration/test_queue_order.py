@@ -5,8 +5,8 @@ from typing import Any
 from bson import ObjectId
 
 from api.models.job_fields import ServiceClass
-from api.models.job_models import JobBatchUpdateItem, JobUpdate
 from api.models.job_status import JobStatus
+from api.models.job_update_models import JobBatchUpdateItem, JobUpdate
 from api.services.queue.queue_order import AGING_SECONDS, Aging
 from api.services.shared.caller import Caller
 from tests.support.store import CONFIG, ME, Store

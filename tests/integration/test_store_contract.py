@@ -11,8 +11,9 @@ import pytest
 
 from api.core.errors import ConflictError, RuleError
 from api.models.client_models import ClientCreate
-from api.models.job_models import JobBatchUpdateItem, JobCreate, JobUpdate
+from api.models.job_models import JobCreate
 from api.models.job_status import JobStatus
+from api.models.job_update_models import JobBatchUpdateItem, JobUpdate
 from api.models.metrics import Metrics
 from api.models.model_models import CostInput, ModelCreate, ModelUpdate
 from api.models.prompt_models import PromptStatus, PromptUpdate

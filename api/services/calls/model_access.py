@@ -10,6 +10,7 @@ from api.models.model_models import ModelWithKey
 from api.services.models.llm_config import llm_config
 from config import MissingModelKeyError, ModelKeys
 from llm_sdks.base_sdk import BaseLLMSDK, CompletionRequest, LLMConfig
+from llm_sdks.conversation import Conversation
 from llm_sdks.errors import LLMError, PluginError
 from llm_sdks.registry import SdkRegistry
 from llm_sdks.resilience.model_gate import ModelGate, ModelGates
@@ -54,6 +55,19 @@ class OpenModel:
             read_timeout=self._timeout.read,
             response_schema=schema,
             idempotency_key=idempotency_key,
+        )
+
+    def conversation(
+        self, asked: Conversation, idempotency_key: str | None
+    ) -> CompletionRequest:
+        """Make a request to it of a whole conversation."""
+        return CompletionRequest(
+            self._config,
+            timeout=self._timeout.total,
+            connect_timeout=self._timeout.connect,
+            read_timeout=self._timeout.read,
+            idempotency_key=idempotency_key,
+            conversation=asked,
         )
 
 

@@ -7,6 +7,7 @@ from api.models.job_fields import ServiceClass
 from api.models.metrics import Metrics
 from api.models.model_models import ModelWithKey
 from llm_sdks.base_sdk import Completion, Usage
+from llm_sdks.conversation import Conversation
 from llm_sdks.errors import LLMError, PartialAnswerError
 from llm_sdks.formats.allowances import Headers
 from llm_sdks.resilience.fair_queue import Turn
@@ -69,7 +70,9 @@ class ModelCall:
     account: Account = NO_ACCOUNT
     # Takes what the call is charged with.
     bill: Bill | None = field(default=None, compare=False)
-    # Of a request that goes out as it came, in place of the texts.
+    # What is asked in place of the two texts and the schema.
+    conversation: Conversation | None = None
+    # Of what is asked in place of the texts.
     size: CallSize | None = None
     # How long it may wait for its limits (s); None is the usual time.
     patience: float | None = None

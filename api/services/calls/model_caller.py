@@ -206,6 +206,8 @@ class ModelCaller:
 
 
 def _request(opened: OpenModel, call: ModelCall) -> CompletionRequest:
+    if call.conversation is not None:
+        return opened.conversation(call.conversation, call.key)
     return opened.request(
         call.system,
         call.user,

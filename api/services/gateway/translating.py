@@ -12,6 +12,7 @@ from api.core.dialects import Problem
 from api.core.errors import ParameterError
 from api.services.calls.model_call import CallProgress
 from api.services.calls.model_caller import closable, failures_of
+from api.services.calls.transfers import TextEmbedding
 from api.services.gateway.asked import Asked
 from api.services.gateway.live_answer import Head, LiveAnswer
 from llm_sdks.answers import (
@@ -23,7 +24,6 @@ from llm_sdks.answers import (
     UsageSeen,
 )
 from llm_sdks.base_sdk import BaseLLMSDK, Completion, CompletionRequest, Usage
-from llm_sdks.calls import EmbeddingRequest
 from llm_sdks.errors import BadRequestError
 from llm_sdks.formats import (
     anthropic_api,
@@ -160,24 +160,16 @@ class Embedding:
         progress: CallProgress,
     ) -> Completion:
         """Make the call; see `ModelCaller.run`."""
-        sent = EmbeddingRequest(
-            request.config,
-            self.texts.texts,
-            self.texts.dimensions,
-            request.timeout,
-            request.connect_timeout,
-            request.read_timeout,
-        )
-        async with failures_of(sdk, request, progress):
-            answer = await sdk.embed(sent)
-        progress.usage = answer.usage
+        transfer = TextEmbedding(self.texts.texts, self.texts.dimensions)
+        done = await transfer(sdk, request, progress)
+        answer = transfer.answer
         written = openai_embeddings_api.write(
             answer, self.asked.model, self.texts.encoding
         )
         content = to_json(written)
         headers = headers_of(self.asked, _JSON, answer.request_id)
         await self.live.whole(Head(200, headers, len(content)), content)
-        return Completion("", answer.usage)
+        return done
 
     def error_event(self, problem: Problem) -> bytes:
         """Give an error; there are no streams of vectors."""

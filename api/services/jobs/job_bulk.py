@@ -15,8 +15,8 @@ from api.models.job_bulk_models import (
     JobBulkFilter,
     JobBulkResult,
 )
-from api.models.job_models import JobUpdate
 from api.models.job_status import CANCELABLE, ENDS, JobStatus, allowed_targets
+from api.models.job_update_models import JobUpdate
 from api.services.jobs import batch_change, job_documents
 from api.services.jobs.job_documents import Current
 from api.services.jobs.job_filter import JobFilter

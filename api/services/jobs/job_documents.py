@@ -6,8 +6,9 @@ from datetime import datetime
 from typing import Any, Self
 
 from api.models.job_fields import ServiceClass
-from api.models.job_models import Job, JobCreate, JobUpdate
+from api.models.job_models import Job, JobCreate
 from api.models.job_status import JobStatus
+from api.models.job_update_models import JobUpdate
 from api.services.queue.job_expiry import EXPIRY_DUE
 from api.services.queue.queue_order import Aging
 from api.services.queue.waiting_jobs import deferred
@@ -195,6 +196,7 @@ def _with_status(
             "errorType": None,
             # An earlier result must not appear beside the next one.
             "responseData": None,
+            "responseLogprobs": None,
             "evalResult": None,
             "suggestedPromptId": None,
             "stepError": None,
@@ -252,6 +254,10 @@ _WORK = frozenset(
         "model",
         "temperature",
         "requestData",
+        "messages",
+        "tools",
+        "toolChoice",
+        "sampling",
         "responseFormat",
         "responseSchema",
         "evalPrompt",
@@ -268,6 +274,7 @@ _SELDOM = (
     "id",
     "prompts",
     "prompt_flow",
+    "request_data",
     "response_schema",
     "client_reference",
     "eval_prompt",

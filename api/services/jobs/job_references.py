@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 from api.core.errors import RuleError
-from api.models.job_models import JobBatchItem, JobCreate, JobUpdate
+from api.models.job_models import JobBatchItem, JobCreate
+from api.models.job_update_models import JobUpdate
 from api.services.models.model_service import ModelService
 from api.services.prompts.prompt_flow_service import PromptFlowService
 from api.services.prompts.prompt_service import PromptService

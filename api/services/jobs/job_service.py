@@ -10,15 +10,9 @@ from api.core.errors import (
     RuleError,
 )
 from api.core.request_body import read_item
-from api.models.job_models import (
-    Job,
-    JobBatchItem,
-    JobBatchUpdateItem,
-    JobCreate,
-    JobSummary,
-    JobUpdate,
-)
+from api.models.job_models import Job, JobBatchItem, JobCreate, JobSummary
 from api.models.job_status import ENDS, JobStatus, check_transition
+from api.models.job_update_models import JobBatchUpdateItem, JobUpdate
 from api.services.jobs import batch_change, idempotency, job_documents
 from api.services.jobs.batch_change import BatchChange, PlannedChange
 from api.services.jobs.idempotency import JobKey

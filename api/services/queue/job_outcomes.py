@@ -246,6 +246,8 @@ def _succeeded(job: ClaimedJob, answer: Succeeded) -> Document:
         # Set to PENDING, the job goes on counting from here.
         "spent": Spent(total).dump(),
     }
+    if answer.logprobs_json is not None:
+        changes["responseLogprobs"] = answer.logprobs_json
     if answer.step_error is not None:
         changes["stepError"] = answer.step_error
     if answer.eval_json is not None:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from api.models.charge import Bill
+from api.models.conversation_models import ASKED_AS_JSON
 from api.models.job_fields import ServiceClass
 from api.models.metrics import Metrics
 from utilities import payload
@@ -35,6 +36,9 @@ class UnreadableJobError(ValueError):
 @dataclass(frozen=True, slots=True)
 class ClaimedJob:
     """What a worker needs of a job; `request_json` is the user message.
+
+    `asked` has what few jobs ask beside it, as JSON texts by the names on
+    the wire: see `api.models.conversation_models`.
 
     `lease_token` proves the claim: a result is only stored while the job
     still carries it.
@@ -80,6 +84,9 @@ class ClaimedJob:
     charged: str | None = None
     # Of the prompts' texts and the model that it was made for.
     named_digest: str | None = None
+    asked: Mapping[str, str] = field(default_factory=dict)
+    # Whether one answer may call several tools, if the job says so.
+    parallel_tool_calls: bool | None = None
     # Takes what the calls of this try are charged with.
     bill: Bill = field(default_factory=Bill, compare=False)
 
@@ -104,7 +111,12 @@ class ClaimedJob:
         Raises:
             UnreadableJobError: a field is missing or of a wrong type.
         """
-        _check(document)
+        asked = {
+            name: document[name]
+            for name in ASKED_AS_JSON
+            if document.get(name) is not None
+        }
+        _check(document, asked)
         return cls(
             job_id=document["_id"],
             client_id=document["clientId"],
@@ -113,7 +125,7 @@ class ClaimedJob:
             model=document["model"],
             working_prompts=tuple(document["workingPrompts"]),
             temperature=document["temperature"],
-            request_json=document["requestData"],
+            request_json=document.get("requestData") or "",
             eval_prompt=document.get("evalPrompt"),
             eval_model=document.get("evalModel"),
             meta_prompt=document.get("metaPrompt"),
@@ -133,6 +145,8 @@ class ClaimedJob:
             service_class=_CLASSES.get(document.get("serviceClass"), _BULK),
             charged=document.get("charged"),
             named_digest=document.get("namedDigest") or None,
+            asked=asked,
+            parallel_tool_calls=document.get("parallelToolCalls"),
         )
 
 
@@ -147,6 +161,8 @@ class Succeeded:
     # What ended the evaluation or the meta step: `step`, `errorType` and
     # `error`, as JSON.
     step_error: str | None = None
+    # The probabilities of the answer's tokens, as JSON.
+    logprobs_json: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +280,6 @@ _NEEDED: Mapping[str, type | tuple[type, ...]] = {
     "model": str,
     "workingPrompts": list,
     "temperature": (int, float),
-    "requestData": str,
     "operation": str,
 }
 _OPTIONAL: Mapping[str, type] = {
@@ -283,10 +298,16 @@ _OPTIONAL: Mapping[str, type] = {
     "expiresAt": int,
     "charged": str,
     "serviceClass": str,
+    "requestData": str,
+    "parallelToolCalls": bool,
 }
 
 
-def _check(document: Mapping[str, Any]) -> None:
+def _check(document: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    if document.get("requestData") is None and not asked:
+        raise UnreadableJobError("requestData is missing")
+    if not all(isinstance(each, str) for each in asked.values()):
+        raise UnreadableJobError(f"one of {', '.join(asked)} is no text")
     for name, kinds in _NEEDED.items():
         if not isinstance(document.get(name), kinds):
             raise UnreadableJobError(f"{name} is missing or of a wrong type")

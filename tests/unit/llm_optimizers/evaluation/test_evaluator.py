@@ -9,8 +9,8 @@ import pytest
 
 from api.core.errors import NotFoundError
 from api.models.dataset_models import DatasetItem
-from api.models.job_models import JobUpdate
 from api.models.job_status import JobStatus
+from api.models.job_update_models import JobUpdate
 from api.models.metrics import Metrics
 from api.models.model_models import ModelUpdate
 from api.models.prompt_models import PromptUpdate

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from pymongo.errors import AutoReconnect
 
 from api.core.errors import ConflictError, RuleError
-from api.models.job_models import JobBatchUpdateItem, JobUpdate
 from api.models.job_status import JobStatus
+from api.models.job_update_models import JobBatchUpdateItem, JobUpdate
 from api.models.metrics import Metrics
 from api.services.jobs import batch_change, job_service
 from api.services.jobs.batch_change import BatchChange

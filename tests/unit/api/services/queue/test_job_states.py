@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api.core.errors import MetasyncError
-from api.models.job_models import JobBatchUpdateItem, JobUpdate
 from api.models.job_status import JobStatus
+from api.models.job_update_models import JobBatchUpdateItem, JobUpdate
 from api.models.metrics import Metrics
 from api.services.jobs.batch_change import MARK_SECONDS, BatchChange
 from api.services.jobs.job_service import JobService

@@ -1,0 +1,261 @@
+"""What a job asks beyond a system text and one user message.
+
+Messages and tools have the form of OpenAI's chat completions, which most
+programs can write; any provider's plug-in gets them in its own form.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from api.models.base import ApiModel, Text, is_unset
+from api.models.job_fields import REQUEST_BYTES_LIMIT, fits
+from llm_sdks.conversation import (
+    Effort,
+    Message,
+    Sampling,
+    ToolChoice,
+    ToolDefinition,
+)
+from llm_sdks.errors import BadRequestError
+from llm_sdks.formats.fields import Fields, UntranslatableError
+from llm_sdks.formats.openai_chat_asked import (
+    MOST_TOP_LOGPROBS,
+    read_choice,
+    read_tools,
+)
+from llm_sdks.formats.openai_chat_messages import read_messages
+
+MESSAGES_LIMIT, TOOLS_LIMIT, TEXTS_LIMIT, STOPS_LIMIT = 1000, 128, 2048, 16
+_LONGEST_STOP = 500
+_SEEDS = 2**63
+# What is stored as JSON text, by its names on the wire.
+ASKED_AS_JSON = (
+    "messages",
+    "tools",
+    "toolChoice",
+    "sampling",
+    "embeddings",
+)
+
+
+def _readable(name: str, read: Callable[[Fields], object]) -> AfterValidator:
+    """Check a field by what reads it before a call."""
+
+    def check(value: Any) -> Any:  # noqa: ANN401 - JSON
+        try:
+            read(Fields({name: value}))
+        except UntranslatableError as error:
+            raise ValueError(
+                f"{error.param}: {error.what or 'this'} is not known"
+            ) from None
+        except BadRequestError as error:
+            raise ValueError(str(error)) from None
+        return value
+
+    return AfterValidator(check)
+
+
+_Object = dict[str, Any]
+Messages = Annotated[
+    list[_Object],
+    Field(
+        min_length=1,
+        max_length=MESSAGES_LIMIT,
+        exclude_if=is_unset,
+        description="A conversation, as OpenAI's chat completions have it: "
+        "`role` and `content` (text, or parts with texts and images), with "
+        "calls of tools and their results. It follows the system text of "
+        "workingPrompts; requestData, if there is any, is the last user "
+        "message.",
+        examples=[[{"role": "user", "content": "Hello"}]],
+    ),
+    _readable("messages", read_messages),
+    fits(REQUEST_BYTES_LIMIT),
+]
+Tools = Annotated[
+    list[_Object],
+    Field(
+        min_length=1,
+        max_length=TOOLS_LIMIT,
+        exclude_if=is_unset,
+        description="Functions that the model may call, as OpenAI's chat "
+        "completions have them.",
+    ),
+    _readable("tools", read_tools),
+    fits(REQUEST_BYTES_LIMIT),
+]
+ToolChoiceField = Annotated[
+    str | _Object,
+    Field(
+        exclude_if=is_unset,
+        description="`auto`, `none`, `required`, or `{type: function, "
+        "function: {name}}`.",
+    ),
+    _readable("tool_choice", read_choice),
+]
+_Penalty = Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)]
+_Stop = Annotated[Text, Field(min_length=1, max_length=_LONGEST_STOP)]
+
+
+class SamplingOptions(ApiModel):
+    """How the answer is made; what is not set is left to the provider.
+
+    Options that a model does not know are left out of its calls, but for
+    `stop` and `logprobs`: without these, a job ends with an error.
+    """
+
+    top_p: Annotated[float | None, Field(gt=0, le=1, exclude_if=is_unset)] = (
+        None
+    )
+    top_k: Annotated[int | None, Field(ge=1, exclude_if=is_unset)] = None
+    max_tokens: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            exclude_if=is_unset,
+            description="Lowers the model's own limit.",
+        ),
+    ] = None
+    stop: Annotated[
+        list[_Stop] | None,
+        Field(max_length=STOPS_LIMIT, exclude_if=is_unset),
+    ] = None
+    seed: Annotated[
+        int | None, Field(ge=-_SEEDS, lt=_SEEDS, exclude_if=is_unset)
+    ] = None
+    presence_penalty: Annotated[
+        _Penalty | None, Field(exclude_if=is_unset)
+    ] = None
+    frequency_penalty: Annotated[
+        _Penalty | None, Field(exclude_if=is_unset)
+    ] = None
+    reasoning_effort: Annotated[Effort | None, Field(exclude_if=is_unset)] = (
+        None
+    )
+    logprobs: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            le=MOST_TOP_LOGPROBS,
+            exclude_if=is_unset,
+            description="How many alternatives of each token are wanted in "
+            "responseLogprobs; 0: only the token's own probability.",
+        ),
+    ] = None
+
+    def options(self, temperature: float) -> Sampling:
+        """Give them as a call has them."""
+        fields = dict(self) | {"stop": tuple(self.stop or ())}
+        return Sampling(temperature=temperature, **fields)
+
+
+class EmbeddingsInput(ApiModel):
+    """Texts of which a job wants the vectors."""
+
+    input: Annotated[
+        Text | list[Text],
+        Field(description=f"A text, or up to {TEXTS_LIMIT} texts."),
+        fits(REQUEST_BYTES_LIMIT),
+    ]
+    dimensions: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=100_000,
+            exclude_if=is_unset,
+            description="Asks for shorter vectors than the model's own.",
+        ),
+    ] = None
+
+    @model_validator(mode="after")
+    def _has_texts(self) -> Self:
+        if not 1 <= len(self.texts) <= TEXTS_LIMIT or not all(self.texts):
+            raise ValueError(
+                f"input must be 1 to {TEXTS_LIMIT} texts, none of them empty"
+            )
+        return self
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The texts, in order."""
+        is_one = isinstance(self.input, str)
+        return (self.input,) if is_one else tuple(self.input)  # type: ignore[return-value] # one text
+
+
+class ConversationFields(ApiModel):
+    """The fields of a job that asks more than most do."""
+
+    messages: Messages | None = None
+    tools: Tools | None = None
+    tool_choice: ToolChoiceField | None = None
+    parallel_tool_calls: Annotated[
+        bool | None,
+        Field(
+            exclude_if=is_unset,
+            description="Whether one answer may call several tools.",
+        ),
+    ] = None
+    sampling: Annotated[SamplingOptions | None, Field(exclude_if=is_unset)] = (
+        None
+    )
+    embeddings: Annotated[
+        EmbeddingsInput | None,
+        Field(
+            exclude_if=is_unset,
+            description="Asks for vectors in place of an answer; the model "
+            "must be one for embeddings.",
+        ),
+    ] = None
+
+    @property
+    def is_conversation(self) -> bool:
+        """Whether any of these fields is set."""
+        return any(
+            getattr(self, name) is not None
+            for name in ConversationFields.model_fields
+        )
+
+
+def check_asked(
+    job: ConversationFields,
+    request_data: object,
+    has_prompts: bool,  # noqa: FBT001 - one of the three things to ask by
+) -> None:
+    """Check that a job asks something, and asks it in one way.
+
+    Raises:
+        ValueError: says what is missing, or does not go together.
+    """
+    others = ("messages", "tools", "tool_choice", "sampling")
+    if job.embeddings is not None:
+        if has_prompts or request_data is not None:
+            raise ValueError("embeddings need no prompts and no requestData")
+        if any(getattr(job, name) is not None for name in others):
+            raise ValueError("embeddings are asked for alone")
+        return
+    if job.tool_choice is not None and job.tools is None:
+        raise ValueError("toolChoice needs tools")
+    if job.messages is not None:
+        return
+    if not has_prompts:
+        raise ValueError("workingPrompts, promptFlow or messages is needed")
+    if request_data is None:
+        raise ValueError("requestData or messages is needed")
+
+
+def messages_of(value: object) -> tuple[Message, ...]:
+    """Read stored messages."""
+    return read_messages(Fields({"messages": value}))
+
+
+def tools_of(value: object) -> tuple[ToolDefinition, ...]:
+    """Read stored tools."""
+    return read_tools(Fields({"tools": value}))
+
+
+def choice_of(value: object, *, parallel: bool | None) -> ToolChoice | None:
+    """Read a stored choice of tools."""
+    fields = {"tool_choice": value, "parallel_tool_calls": parallel}
+    return read_choice(Fields(fields))
