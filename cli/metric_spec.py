@@ -13,6 +13,7 @@ Json = dict[str, Any]
 _FORMS = (
     "exact, contains, f1, regex:PATTERN, jsonField:PATH, "
     "numeric:TOLERANCE, numeric:PATH:TOLERANCE, schema:FILE, "
+    "labelProbability:LABEL,LABEL, labelProbability:PATH:LABEL,LABEL, "
     "judge:PROMPT_FILE:MODEL, entryPoint:NAME, or a JSON object"
 )
 
@@ -71,6 +72,13 @@ def _schema(rest: str) -> Json:
     return {"type": "schema", "schema": schema}
 
 
+def _label_probability(rest: str) -> Json:
+    path, colon, listed = rest.rpartition(":")
+    labels = [each.strip() for each in listed.split(",")]
+    fields: Json = {"type": "labelProbability", "labels": labels}
+    return {**fields, "path": path} if colon else fields
+
+
 def _judge(rest: str) -> Judge:
     file, _, model = rest.partition(":")
     if not model:
@@ -87,6 +95,7 @@ _READERS: Mapping[str, Callable[[str], Json | Judge]] = {
     "jsonField": lambda rest: {"type": "jsonField", "path": rest},
     "numeric": _numeric,
     "schema": _schema,
+    "labelProbability": _label_probability,
     "judge": _judge,
     "entryPoint": lambda rest: {"type": "entryPoint", "name": rest},
 }

@@ -14,7 +14,7 @@ from api.models.job_fields import (
 )
 from utilities import json_schema
 
-MOST_METRICS = 10
+MOST_METRICS, MOST_LABELS = 10, 200
 _LONGEST_PATTERN = 2000
 
 
@@ -39,6 +39,15 @@ Pattern = Annotated[
     Field(min_length=1, max_length=_LONGEST_PATTERN),
     AfterValidator(_is_pattern),
 ]
+
+
+def _are_different(labels: list[str]) -> list[str]:
+    if len({label.casefold() for label in labels}) < len(labels):
+        raise ValueError("must differ in more than letter case")
+    return labels
+
+
+Label = Annotated[Text, Field(min_length=1, max_length=100)]
 
 
 class ExactMetric(ApiModel):
@@ -125,6 +134,23 @@ class JudgeMetric(ApiModel):
     temperature: Temperature = 0.0
 
 
+class LabelProbabilityMetric(ApiModel):
+    """The probability that the model gave to the expected label.
+
+    By the alternatives of the first token in which the labels differ; all
+    labels' probabilities add up to 1. Where the provider tells none, 1 if
+    the answer is what is expected, otherwise 0.
+    """
+
+    type: Literal["labelProbability"]
+    labels: Annotated[
+        list[Label],
+        Field(min_length=2, max_length=MOST_LABELS, fail_fast=True),
+        AfterValidator(_are_different),
+    ]
+    path: Path | None = None
+
+
 class EntryPointMetric(ApiModel):
     """A metric of an installed package.
 
@@ -144,6 +170,7 @@ AnyMetric = (
     | NumericMetric
     | F1Metric
     | SchemaMetric
+    | LabelProbabilityMetric
     | JudgeMetric
     | EntryPointMetric
 )
@@ -198,6 +225,14 @@ def parts_of(
         return [(metric, 1.0)]
     total = sum(part.weight for part in metric.metrics)
     return [(part.metric, part.weight / total) for part in metric.metrics]
+
+
+def needs_probabilities(metric: AnyMetric | WeightedMetrics) -> bool:
+    """Tell whether answers are to come with their tokens' probabilities."""
+    return any(
+        isinstance(part, LabelProbabilityMetric)
+        for part, _ in parts_of(metric)
+    )
 
 
 def judges_of(

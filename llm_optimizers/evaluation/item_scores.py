@@ -223,7 +223,7 @@ class ItemScores:
         found: Score | ScoringError
         try:
             found = await self._scorer.score(
-                item, answered.job.answer, judgements
+                item, answered.job.answer, judgements, answered.job.logprobs
             )
         except ScoringError as error:
             found = error

@@ -1,7 +1,7 @@
 """Scores of answers: pure functions of metric, item and answer."""
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
@@ -15,12 +15,14 @@ from api.models.metric_models import (
     F1Metric,
     JsonFieldMetric,
     JudgeMetric,
+    LabelProbabilityMetric,
     NumericMetric,
     RegexMetric,
     SchemaMetric,
     WeightedMetrics,
     parts_of,
 )
+from llm_optimizers.evaluation.label_probability import label_chances
 from llm_optimizers.evaluation.values import (
     equal,
     number_of,
@@ -37,6 +39,7 @@ _NO_JUDGEMENTS: Mapping[int, Any] = {}
 _LONGEST_DETAIL = 500
 _LONGEST_LABEL = 100
 
+_COMPARING = ExactMetric | JsonFieldMetric | LabelProbabilityMetric
 MetricFunction = Callable[[Mapping[str, Any], Any, Any], float]
 
 
@@ -66,11 +69,13 @@ def score(
     expected: Any,  # noqa: ANN401 - JSON
     answer: Any,  # noqa: ANN401 - JSON
     judgements: Mapping[int, Any] = _NO_JUDGEMENTS,
+    logprobs: Sequence[Any] | None = None,
 ) -> Score:
     """Score the answer to one item.
 
     `judgements` has the judges' answers, by the positions of their metrics
-    among the parts: see `judges_of`.
+    among the parts: see `judges_of`. `logprobs` are the answer's, as a job
+    has them.
 
     Raises:
         ScoringError: it cannot be scored, which is not the answer's fault.
@@ -81,6 +86,8 @@ def score(
             one = _by_judge(part, judgements.get(position))
         elif isinstance(part, EntryPointMetric):
             one = _by_entry_point(part, request_data, expected, answer)
+        elif isinstance(part, LabelProbabilityMetric) and logprobs:
+            one = _by_probability(part, expected, answer, logprobs)
         else:
             one = _by_value(part, expected, answer)
         total += share * one.value
@@ -98,18 +105,19 @@ def labels(
 ) -> tuple[str | None, str | None]:
     """Give the expected and the answered label, where there are any.
 
-    Labels are the values that the first `exact` or `jsonField` metric
-    compares, if they are texts, numbers or truth values.
+    Labels are the values that the first `exact`, `jsonField` or
+    `labelProbability` metric compares, if they are texts, numbers or truth
+    values.
     """
     for part, _ in parts_of(metric):
-        if isinstance(part, ExactMetric | JsonFieldMetric):
+        if isinstance(part, _COMPARING):
             wanted = _wanted(part, expected)
             try:
                 found = _found(part, expected, answer)
             except NoValueError:
                 found = None
             pair = (_label(wanted), _label(found))
-            if part.ignore_case:
+            if isinstance(part, LabelProbabilityMetric) or part.ignore_case:
                 return _folded(pair[0]), _folded(pair[1])
             return pair
     return None, None
@@ -147,6 +155,9 @@ def _compared(part: AnyMetric, expected: Any, answer: Any) -> Score:  # noqa: AN
         return _contains(part, text_of(expected), text_of(answer))
     wanted = _wanted(part, expected)
     found = _found(part, expected, answer)
+    if isinstance(part, LabelProbabilityMetric):
+        same = equal(found, wanted, ignore_case=True)
+        return _score(float(same), wanted, found)
     if isinstance(part, ExactMetric | JsonFieldMetric):
         same = equal(found, wanted, ignore_case=part.ignore_case)
         return _score(float(same), wanted, found)
@@ -183,7 +194,10 @@ def _found(part: AnyMetric, expected: Any, answer: Any) -> Any:  # noqa: ANN401 
 
 
 def _path(part: AnyMetric) -> str | None:
-    if isinstance(part, JsonFieldMetric | NumericMetric | F1Metric):
+    if isinstance(
+        part,
+        JsonFieldMetric | NumericMetric | F1Metric | LabelProbabilityMetric,
+    ):
         return part.path
     return None
 
@@ -215,6 +229,33 @@ def _score(value: float, wanted: Any, found: Any) -> Score:  # noqa: ANN401 - JS
         return Score(value)
     detail = f"expected {shown(wanted)}, got {shown(found)}"
     return Score(value, detail)
+
+
+def _by_probability(
+    part: LabelProbabilityMetric,
+    expected: Any,  # noqa: ANN401 - JSON
+    answer: Any,  # noqa: ANN401 - JSON
+    logprobs: Sequence[Any],
+) -> Score:
+    plainly = _by_value(part, expected, answer)
+    wanted = _label(_wanted(part, expected))
+    try:
+        found = _label(_found(part, expected, answer))
+    except NoValueError:
+        return plainly
+    chances = found and label_chances(logprobs, found, part.labels)
+    if not chances or wanted is None:
+        return plainly
+    for label, chance in chances.items():
+        if label.casefold() == wanted.casefold():
+            return _score(
+                chance,
+                wanted,
+                f"{found} (probabilities: {wanted} {chance:.3f})",
+            )
+    raise ScoringError(
+        NO_EXPECTED, f"Expected: {shown(wanted)} is not one of the labels"
+    )
 
 
 def _by_judge(part: JudgeMetric, judgement: Any) -> Score:  # noqa: ANN401 - JSON

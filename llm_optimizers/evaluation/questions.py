@@ -5,9 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from api.models.conversation_models import SamplingOptions
 from api.models.dataset_models import DatasetItem
 from api.models.job_models import JobCreate
-from api.models.metric_models import JudgeMetric, judges_of
+from api.models.metric_models import (
+    JudgeMetric,
+    judges_of,
+    needs_probabilities,
+)
 from api.models.model_models import Model
 from api.services.jobs.answer_jobs import (
     EVALUATE_OPERATION,
@@ -18,6 +23,10 @@ from api.services.jobs.answer_jobs import (
     named_digest,
 )
 from llm_optimizers.evaluation.work import EvaluationWork
+from llm_sdks.formats.openai_chat_asked import MOST_TOP_LOGPROBS
+
+# As many alternatives as any provider gives.
+_WITH_CHANCES = SamplingOptions(logprobs=MOST_TOP_LOGPROBS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +96,9 @@ class Questions:
             response_format=work.response_format,
             response_schema=work.response_schema
             and dict(work.response_schema),
+            sampling=_WITH_CHANCES
+            if needs_probabilities(work.metric)
+            else None,
             **self._notes(item),
         )
         return self._question(item, request, self._answers)

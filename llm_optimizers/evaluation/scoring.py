@@ -6,7 +6,7 @@ threads that are not waited for without end.
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -69,15 +69,22 @@ class Scorer:
         item: DatasetItem,
         answer: Any,  # noqa: ANN401 - JSON
         judgements: Mapping[int, Any],
+        logprobs: Sequence[Any] | None = None,
     ) -> Score:
         """Score the answer to an item; see `metrics.score`.
 
         Raises:
             ScoringError: it cannot be scored, or that took too long.
         """
-        given = (item.request_data, item.expected, answer, judgements)
+        given = (
+            item.request_data,
+            item.expected,
+            answer,
+            judgements,
+            logprobs,
+        )
         if self._is_heavy(answer):
-            return await self._elsewhere(item, answer, judgements)
+            return await self._elsewhere(item, answer, judgements, logprobs)
         if self._in_thread:
             call = functools.partial(score, self._metric, *given)
             return await self._in_a_thread(call)
@@ -102,6 +109,7 @@ class Scorer:
         item: DatasetItem,
         answer: Any,  # noqa: ANN401 - JSON
         judgements: Mapping[int, Any],
+        logprobs: Sequence[Any] | None,
     ) -> Score:
         metric = METRIC_ADAPTER.dump_python(
             self._metric, mode="json", by_alias=True
@@ -115,6 +123,7 @@ class Scorer:
                 answer,
                 # JSON has no numbers as keys.
                 [[position, each] for position, each in judgements.items()],
+                list(logprobs or ()),
             )
         except LimitExceededError as error:
             raise ScoringError(METRIC_ERROR, f"Scoring {error}") from None
@@ -130,6 +139,7 @@ def score_json(
     item: dict[str, Any],
     answer: Any,  # noqa: ANN401 - JSON
     judgements: list[list[Any]],
+    logprobs: Sequence[Any] = (),
 ) -> list[Any]:
     """Give value, detail and the kind of error of a score, as JSON."""
     read = DatasetItem.model_validate(item)
@@ -140,6 +150,7 @@ def score_json(
             read.expected,
             answer,
             {int(position): each for position, each in judgements},
+            logprobs,
         )
     except ScoringError as error:
         return [0.0, str(error), error.error_type]

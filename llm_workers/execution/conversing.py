@@ -14,12 +14,18 @@ from api.models.conversation_models import (
 from api.services.calls.model_call import (
     CallProgress,
     CallSize,
+    FailedCallError,
     ModelAnswer,
     ModelCall,
 )
 from api.services.calls.model_caller import ModelCaller
 from api.services.calls.transfers import TextEmbedding, converse
-from api.services.queue.job_work import ClaimedJob, Failed, Succeeded
+from api.services.queue.job_work import (
+    RUN_OPERATIONS,
+    ClaimedJob,
+    Failed,
+    Succeeded,
+)
 from llm_sdks.answers import Logprobs, TokenChance
 from llm_sdks.base_sdk import Embeddings
 from llm_sdks.conversation import (
@@ -32,6 +38,7 @@ from llm_sdks.conversation import (
 from llm_workers.execution.error_data import unusable
 from utilities import payload
 
+_LOGPROB_FIELDS = frozenset({"logprobs", "top_logprobs"})
 # Of an answer, the probabilities of so many tokens are kept.
 _MOST_LOGPROBS = 1000
 _LONGEST_ARGUMENTS = 1_000_000
@@ -57,16 +64,42 @@ async def ask(
     """
     if not job.asked:
         return await caller.complete(call)
-    progress = CallProgress()
     wanted = embeddings_of(job)
     if wanted is None:
-        return await caller.run(_conversing(job, call), progress, converse)
+        return await _converse(caller, job, _conversing(job, call))
+    progress = CallProgress()
     transfer = TextEmbedding(wanted.texts, wanted.dimensions)
     # Its answer costs nothing beside the texts.
     size = CallSize(len(job.asked["embeddings"].encode()), 1)
     answer = await caller.run(replace(call, size=size), progress, transfer)
     text = vectors_json(transfer.answer)
     return replace(answer, completion=replace(answer.completion, text=text))
+
+
+async def _converse(
+    caller: ModelCaller, job: ClaimedJob, call: ModelCall
+) -> ModelAnswer:
+    try:
+        return await caller.run(call, CallProgress(), converse)
+    except FailedCallError as failed:
+        if (plainer := _without_logprobs(job, call, failed)) is None:
+            raise
+    return await caller.run(plainer, CallProgress(), converse)
+
+
+def _without_logprobs(
+    job: ClaimedJob, call: ModelCall, failed: FailedCallError
+) -> ModelCall | None:
+    """Ask an evaluation's job without probabilities, if they are refused.
+
+    Its metric can do without them; nothing was answered so far.
+    """
+    asked = call.conversation
+    is_refused = failed.error.param in _LOGPROB_FIELDS
+    if asked is None or job.operation not in RUN_OPERATIONS or not is_refused:
+        return None
+    sampling = replace(asked.sampling, logprobs=None)
+    return replace(call, conversation=replace(asked, sampling=sampling))
 
 
 def read_unread(

@@ -1,6 +1,7 @@
 """`/evaluations`, through the interface, with workers and a provider."""
 
 import json
+import math
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -202,6 +203,63 @@ def test_a_judge_and_several_metrics(user: ApiUser, model: str) -> None:
     assert done["results"][0]["score"] == pytest.approx((0.75 + 1) / 10)
     assert done["results"][0]["judgeMetrics"]["outputTokens"] == 10
     assert done["jobsUsed"] == 20
+
+
+async def likely(body: dict[str, Any]) -> web.StreamResponse:
+    """Answer "pos", three times likelier than "neg"."""
+    top = [
+        {"token": token, "logprob": math.log(chance), "bytes": None}
+        for token, chance in (("pos", 0.6), ("neg", 0.2), ("x", 0.2))
+    ]
+    parts = [{**top[0], "top_logprobs": top}]
+    asked = bool(body.get("logprobs"))
+    choice = {
+        "index": 0,
+        "message": {"role": "assistant", "content": "pos"},
+        "finish_reason": "stop",
+        "logprobs": {"content": parts} if asked else None,
+    }
+    return web.json_response(
+        {
+            "id": "1",
+            "object": "chat.completion",
+            "created": 1,
+            "model": "fake",
+            "choices": [choice],
+            "usage": {"prompt_tokens": 1, "completion_tokens": 1},
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("profile", "scored"), [({}, 0.5), ({"supportsLogprobs": False}, 0.5)]
+)
+def test_labels_are_scored_by_their_probability(
+    user: ApiUser, provider: FakeProvider, profile: Any, scored: float
+) -> None:
+    provider.handler = likely
+    fields = {"profile": profile} if profile else {}
+    model = provider_model(user, provider, **fields)
+    user.worker()
+    metric = {"type": "labelProbability", "labels": ["neg", "pos"]}
+    done = evaluated(
+        user,
+        body_of(
+            dataset(user, 8),
+            [user.prompt("good")],
+            [model],
+            metric=metric,
+            responseFormat="text",
+        ),
+    )
+    (result,) = done["results"]
+    assert result["errors"] == 0
+    # As many are positive as negative.
+    assert result["score"] == pytest.approx(scored)
+    scores = user.get(f"/evaluations/{done['evaluationId']}/items")
+    found = {round(each["score"], 4) for each in scores}
+    # Where the model tells no probabilities, answers are compared.
+    assert found == ({0.0, 1.0} if profile else {0.25, 0.75})
 
 
 def test_one_is_cancelled_and_deleted(user: ApiUser, model: str) -> None:

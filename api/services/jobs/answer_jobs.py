@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+from api.models.conversation_models import ConversationFields
 from api.models.job_models import JobCreate
 from api.models.job_status import JobStatus, has_ended
 from api.models.metrics import ProcessingMetrics
@@ -38,6 +39,7 @@ _BLOCK = 500
 _FIELDS = (
     "status",
     "responseData",
+    "responseLogprobs",
     "errorData",
     "processingMetrics",
     "clientReference",
@@ -86,6 +88,7 @@ class AnswerJob:
     answer: Any = None
     error: Mapping[str, Any] | None = None
     metrics: ProcessingMetrics | None = None
+    logprobs: Sequence[Any] | None = None
 
     @property
     def is_open(self) -> bool:
@@ -110,6 +113,7 @@ class AnswerJob:
             answer=_loaded(document, "responseData"),
             error=_loaded(document, "errorData"),
             metrics=metrics and ProcessingMetrics.model_validate(metrics),
+            logprobs=_loaded(document, "responseLogprobs"),
         )
 
 
@@ -206,6 +210,12 @@ def content_of(
         "responseFormat": request.response_format,
         "responseSchema": request.response_schema,
         "scope": scope,
+        # What few jobs ask beside it.
+        **request.model_dump(
+            by_alias=True,
+            include=set(ConversationFields.model_fields),
+            exclude_none=True,
+        ),
     }
     return Content(_digest(asked), named_digest(system, model))
 

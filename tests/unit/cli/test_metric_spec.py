@@ -16,6 +16,14 @@ from llm_optimizers.evaluation.scoring import METRIC_ADAPTER
         ("jsonField:a.b", {"type": "jsonField", "path": "a.b"}),
         ("numeric:0.5", {"type": "numeric", "tolerance": 0.5}),
         ("numeric:a:1", {"type": "numeric", "tolerance": 1, "path": "a"}),
+        (
+            "labelProbability:a:yes, no",
+            {"type": "labelProbability", "labels": ["yes", "no"], "path": "a"},
+        ),
+        (
+            "labelProbability:yes,no",
+            {"type": "labelProbability", "labels": ["yes", "no"]},
+        ),
         ("entryPoint:x", {"type": "entryPoint", "name": "x"}),
         ('{"type":"exact"}', {"type": "exact"}),
     ],
