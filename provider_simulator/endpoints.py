@@ -8,6 +8,7 @@ from uuid import uuid4
 from pydantic_core import to_json
 
 from provider_simulator.answers import answer
+from provider_simulator.defects import with_defect
 from provider_simulator.limits import Allowance
 from provider_simulator.script import Rule
 from provider_simulator.settings import FailureKind
@@ -139,6 +140,8 @@ class ModelEndpoint(Endpoint):
     ) -> Reply:
         settings = self._simulation.settings
         spoken = answer(call, settings, rule, filtered=filtered)
+        if rule is None and not filtered:
+            spoken = with_defect(call, spoken, settings)
         if not self._wire.charges_cache_writes:
             tokens = replace(spoken.tokens, cache_write=0)
             spoken = replace(spoken, tokens=tokens)

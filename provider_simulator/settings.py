@@ -81,6 +81,12 @@ class SimulatorSettings(BaseModel):
     # Reported on top of each answer's own tokens.
     reasoning_tokens: int = Field(default=0, ge=0)
 
+    # Of all inputs, those whose first answer cannot be used, and those of
+    # which none can; and how often a defect is cured when it is told.
+    defect_share: Probability = 0
+    incurable_share: Probability = 0
+    cured_share: Probability = 1
+
     # What the invoice is made by, for each model; `*` is any other.
     prices: dict[str, InvoicePrices] = Field(default_factory=dict)
 

@@ -53,8 +53,8 @@ class Call:
     """
 
     model: str
-    # The user's last message.
-    text: str
+    # The user's messages.
+    of_user: tuple[str, ...]
     input_tokens: int
     max_tokens: int | None = None
     stream: bool = False
@@ -68,6 +68,11 @@ class Call:
     embeds: tuple[str, ...] | None = None
     dimensions: int | None = None
     base64: bool = False
+
+    @property
+    def text(self) -> str:
+        """The user's last message."""
+        return self.of_user[-1] if self.of_user else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,6 +151,18 @@ def items(body: Body, name: str) -> list[Body]:
     return value
 
 
+def of_user(messages: list[Body], texts: list[str]) -> tuple[str, ...]:
+    """Return the texts of the user's messages.
+
+    A message without a role is the user's.
+    """
+    return tuple(
+        text
+        for message, text in zip(messages, texts, strict=True)
+        if message.get("role", "user") == "user"
+    )
+
+
 def text_of(content: object) -> str:
     """Return the text of a message: a string, or parts that hold some."""
     if isinstance(content, str):

@@ -23,6 +23,7 @@ from provider_simulator.wire import (
     in_pieces,
     items,
     mapping,
+    of_user,
     positive,
     server_sent,
     text_of,
@@ -64,15 +65,10 @@ class AnthropicWire(Wire):
             raise bad_request("max_tokens: Field required")
         messages = items(body, "messages")
         texts = [text_of(message.get("content")) for message in messages]
-        of_user = [
-            text
-            for message, text in zip(messages, texts, strict=True)
-            if message.get("role") == "user"
-        ]
         system = count_tokens(text_of(body.get("system")))
         return Call(
             model=model,
-            text=of_user[-1] if of_user else "",
+            of_user=of_user(messages, texts),
             input_tokens=sum(map(count_tokens, texts)) + system,
             max_tokens=limit,
             stream=body.get("stream") is True,

@@ -43,7 +43,7 @@ class EmbeddingsWire(OpenAIWire):
             raise bad_request("encoding_format: must be float or base64")
         return Call(
             self.model(body, request),
-            str(texts[-1]),
+            (str(texts[-1]),),
             sum(count_tokens(str(text)) for text in texts),
             embeds=tuple(map(str, texts)),
             dimensions=_dimensions(body, "dimensions"),
@@ -95,7 +95,7 @@ class GeminiEmbeddingsWire(GeminiWire):
         ]
         return Call(
             request.path.rpartition("/")[2].partition(":")[0],
-            texts[-1],
+            (texts[-1],),
             sum(map(count_tokens, texts)),
             embeds=tuple(texts),
             dimensions=_dimensions(asked[0], "outputDimensionality"),

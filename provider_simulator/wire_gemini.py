@@ -23,6 +23,7 @@ from provider_simulator.wire import (
     in_pieces,
     items,
     mapping,
+    of_user,
     positive,
     server_sent,
     text_of,
@@ -58,18 +59,12 @@ class GeminiWire(Wire):
         """Read a request."""
         contents = items(body, "contents")
         texts = [text_of(content.get("parts")) for content in contents]
-        # A content without a role is the user's.
-        of_user = [
-            text
-            for content, text in zip(contents, texts, strict=True)
-            if content.get("role", "user") == "user"
-        ]
         system = mapping(_either(body, "systemInstruction"))
         config = mapping(_either(body, "generationConfig"))
         model, _, method = request.path.rpartition("/")[2].partition(":")
         return Call(
             model=model,
-            text=of_user[-1] if of_user else "",
+            of_user=of_user(contents, texts),
             input_tokens=sum(map(count_tokens, texts))
             + count_tokens(text_of(system.get("parts"))),
             max_tokens=positive(config, "maxOutputTokens"),

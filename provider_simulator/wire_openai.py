@@ -33,6 +33,7 @@ from provider_simulator.wire import (
     in_pieces,
     items,
     mapping,
+    of_user,
     positive,
     server_sent,
     text_of,
@@ -62,7 +63,7 @@ class OpenAIWire(Wire):
         texts = [text_of(message.get("content")) for message in messages]
         return Call(
             model=self.model(body, request),
-            text=_last_of_user(messages, texts),
+            of_user=of_user(messages, texts),
             input_tokens=sum(map(count_tokens, texts)),
             max_tokens=positive(body, "max_completion_tokens", "max_tokens"),
             stream=body.get("stream") is True,
@@ -304,13 +305,6 @@ def _usage(answer: Answer) -> dict[str, Any]:
             "rejected_prediction_tokens": 0,
         },
     }
-
-
-def _last_of_user(messages: list[Body], texts: list[str]) -> str:
-    for message, text in zip(reversed(messages), reversed(texts), strict=True):
-        if message.get("role") == "user":
-            return text
-    return ""
 
 
 def _schema(body: Body) -> Body | None:

@@ -48,7 +48,7 @@ class ResponsesWire(OpenAIWire):
         instructions = count_tokens(text_of(body.get("instructions")))
         return Call(
             model=self.model(body, request),
-            text=texts[-1] if texts else "",
+            of_user=tuple(texts),
             input_tokens=sum(map(count_tokens, texts)) + instructions,
             max_tokens=positive(body, "max_output_tokens"),
             stream=body.get("stream") is True,

@@ -42,6 +42,7 @@ from api.models.job_fields import (
 from api.models.job_status import JobStatus
 from api.models.job_waiting import WaitingFor
 from api.models.metrics import ProcessingMetrics
+from api.models.reask_models import RetryOnInvalid, UnusableAnswer
 from api.models.usage_models import SummedMetrics
 
 BATCH_LIMIT = 10_000
@@ -126,6 +127,13 @@ class JobCreate(ConversationFields):
         Field(
             description="Values by which the client finds jobs: `GET "
             "/jobs?clientReference.<field>=<value>`."
+        ),
+    ] = None
+    retry_on_invalid: Annotated[
+        RetryOnInvalid | None,
+        Field(
+            description="Asks again for an answer that cannot be used, then "
+            "asks other models. Without it, such an answer ends the job."
         ),
     ] = None
     eval_prompt: PromptId | None = None
@@ -220,6 +228,8 @@ class Job(StoredModel, ConversationFields):
             "clientReference",
             "requestData",
             *ASKED_AS_JSON,
+            "retryOnInvalid",
+            "unusableAnswers",
             "responseSchema",
             "responseData",
             "responseLogprobs",
@@ -250,6 +260,9 @@ class Job(StoredModel, ConversationFields):
     response_format: ResponseFormat = ResponseFormat.JSON
     response_schema: dict[str, Any] | None = None
     client_reference: dict[str, Any] | None = None
+    retry_on_invalid: Annotated[
+        RetryOnInvalid | None, Field(exclude_if=is_unset)
+    ] = None
     eval_prompt: str | None = None
     eval_model: str | None = None
     meta_prompt: str | None = None
@@ -262,6 +275,21 @@ class Job(StoredModel, ConversationFields):
     response_logprobs: Annotated[
         list[list[Any]] | None,
         Field(exclude_if=is_unset, description=_LOGPROBS),
+    ] = None
+    unusable_answers: Annotated[
+        list[UnusableAnswer] | None,
+        Field(
+            exclude_if=is_unset,
+            description="The answers that could not be used, in order: see "
+            "retryOnInvalid.",
+        ),
+    ] = None
+    answered_by: Annotated[
+        str | None,
+        Field(
+            exclude_if=is_unset,
+            description="The model of the ladder that gave the answer.",
+        ),
     ] = None
     error_data: Annotated[
         dict[str, Any] | None,

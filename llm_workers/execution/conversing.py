@@ -36,6 +36,7 @@ from llm_sdks.conversation import (
     ToolCall,
 )
 from llm_workers.execution.error_data import unusable
+from llm_workers.execution.reasking import NextAsk, told
 from utilities import payload
 
 _LOGPROB_FIELDS = frozenset({"logprobs", "top_logprobs"})
@@ -52,9 +53,11 @@ class UnusableCallError(Exception):
 
 
 async def ask(
-    caller: ModelCaller, job: ClaimedJob, call: ModelCall
+    caller: ModelCaller, job: ClaimedJob, call: ModelCall, asked: NextAsk
 ) -> ModelAnswer:
     """Make a job's call: what it asks beside its texts comes into it.
+
+    So do the answers before, if it is asked again.
 
     The text of an answer of vectors is their JSON.
 
@@ -63,10 +66,11 @@ async def ask(
         MissingModelKeyError: names the variable that should be set.
     """
     if not job.asked:
-        return await caller.complete(call)
+        return await caller.complete(told(call, asked))
     wanted = embeddings_of(job)
     if wanted is None:
-        return await _converse(caller, job, _conversing(job, call))
+        call = told(_conversing(job, call), asked)
+        return await _converse(caller, job, call)
     progress = CallProgress()
     transfer = TextEmbedding(wanted.texts, wanted.dimensions)
     # Its answer costs nothing beside the texts.

@@ -20,7 +20,6 @@ from api.models.prompt_models import (
 )
 from api.services.calls.catalog import Catalog
 from api.services.calls.model_call import (
-    Account,
     FailedCallError,
     ModelAnswer,
     ModelCall,
@@ -38,10 +37,7 @@ from config import MissingModelKeyError
 from llm_workers.execution import thinking
 from llm_workers.execution.answers import NoJsonError
 from llm_workers.execution.conversing import (
-    ask,
     question_json,
-    read_unread,
-    succeeded,
 )
 from llm_workers.execution.error_data import (
     StepError,
@@ -49,30 +45,27 @@ from llm_workers.execution.error_data import (
     error_data,
     kind_of,
     said,
-    unusable,
 )
-from llm_workers.execution.named_content import named_content
 from llm_workers.execution.reading import (
     AnswerReader,
     ReadingLimitError,
-    SchemaMismatchError,
     shared_reader,
 )
 from llm_workers.execution.retries import Retries
+from llm_workers.execution.working_step import (
+    INTERNAL_ERROR,
+    JSON_PARSING_ERROR,
+    VALIDATION_LIMIT,
+    WorkingStep,
+    account_of,
+    call_key,
+)
 from utilities import payload
 from utilities.clock import Clock, now_ms
 from utilities.cosmos_connector import StoreError
-from utilities.schema_size import SchemaError
 
-JSON_PARSING_ERROR = "JSON_PARSING_ERROR"
 # The meta step gave nothing that could be kept as a prompt.
 NO_SUGGESTION = "NO_SUGGESTION"
-SCHEMA_MISMATCH = "SCHEMA_MISMATCH"
-# Reading the answer, or checking it, was ended: it took too long.
-VALIDATION_LIMIT = "VALIDATION_LIMIT"
-# A text answer that has nothing but the model's thoughts.
-NO_ANSWER = "NO_ANSWER"
-INTERNAL_ERROR = "INTERNAL_ERROR"
 # What a step is sent has the answer within.
 _DEEPER = payload.MAX_DEPTH + 1
 # A meta step is paid for when its prompt is to be kept: the store gets
@@ -106,6 +99,7 @@ class Pipeline:
         self._retries = Retries(max_attempts, clock, chance)
         self._clock = clock
         self._reader = reader or shared_reader()
+        self._work = WorkingStep(caller, catalog, self._reader, clock)
 
     async def run(self, job: ClaimedJob) -> Outcome:
         """Make all calls of a job and give its outcome.
@@ -115,61 +109,12 @@ class Pipeline:
         if job.checkpoint is not None:
             return await self._further_steps(job, job.checkpoint)
         try:
-            done = await self._working_step(job)
+            done = await self._work.run(job)
         except _STEP_ERRORS as error:
             return self._retries.later(job, error) or _failed(job, error)
-        if isinstance(done, Failed):
+        if not isinstance(done, Succeeded):
             return done
         return await self._further_steps(job, done)
-
-    async def _working_step(self, job: ClaimedJob) -> Succeeded | Failed:
-        model, system = await named_content(self._catalog, job)
-        call = ModelCall(
-            model,
-            system,
-            job.request_json,
-            job.temperature,
-            _call_key(job, "work"),
-            job.response_schema,
-            _account(job),
-            job.bill,
-        )
-        answer = await ask(self._caller, job, call)
-        if answer.cut is not None:
-            return unusable(job, answer, answer.cut.kind, str(answer.cut))
-        try:
-            return await self._read(job, answer)
-        except Exception:
-            # A defect of ours must not lose what was paid for.
-            log.exception("answer_not_read")
-            message = "Metasync failed on this answer; see the worker's log"
-            return unusable(job, answer, INTERNAL_ERROR, message)
-
-    async def _read(
-        self, job: ClaimedJob, answer: ModelAnswer
-    ) -> Succeeded | Failed:
-        """Make of a whole answer what the job wants of it."""
-        text = answer.completion.text
-        if job.asked and (done := read_unread(job, answer)) is not None:
-            return done
-        if job.as_text:
-            return _as_text(job, answer)
-        try:
-            if job.response_schema is None:
-                found = await self._reader.json_of(text, [question_json(job)])
-            else:
-                echoes = [question_json(job), job.response_schema]
-                found = await self._reader.fitting_json_of(
-                    text, job.response_schema, echoes
-                )
-        except NoJsonError as error:
-            return unusable(job, answer, JSON_PARSING_ERROR, str(error))
-        except ReadingLimitError as error:
-            return unusable(job, answer, VALIDATION_LIMIT, str(error))
-        except (SchemaMismatchError, SchemaError) as error:
-            message = f"The answer does not fit responseSchema: {error}"
-            return unusable(job, answer, SCHEMA_MISMATCH, message)
-        return succeeded(found, answer)
 
     async def _working_prompts(self, job: ClaimedJob) -> list[Prompt]:
         return await self._catalog.prompts(job.working_prompts, job.client_id)
@@ -297,8 +242,8 @@ class Pipeline:
                 prompt.prompt,
                 payload.dump(user, max_depth=_DEEPER),
                 job.temperature,
-                _call_key(job, name),
-                account=_account(job),
+                call_key(job, name),
+                account=account_of(job),
                 bill=job.bill,
             )
         )
@@ -311,24 +256,6 @@ class _PaidInVainError(Exception):
         super().__init__(message)
         self.done = done
         self.kind = kind
-
-
-def _account(job: ClaimedJob) -> Account:
-    return Account(job.client_id, job.operation, job.run_id, job.service_class)
-
-
-def _call_key(job: ClaimedJob, step: str) -> str:
-    return f"metasync-{job.job_id}-{job.started_at}-{step}"
-
-
-def _as_text(job: ClaimedJob, answer: ModelAnswer) -> Succeeded | Failed:
-    text = answer.completion.text
-    shown = thinking.visible(text) if thinking.mentions(text) else text
-    if text.strip() and not shown:
-        message = "The answer contains only the model's thoughts"
-        return unusable(job, answer, NO_ANSWER, message)
-    kept = payload.dump({"text": payload.printable(shown)})
-    return succeeded(kept, answer)
 
 
 def _with_cost_of(answer: ModelAnswer, done: Succeeded) -> Succeeded:

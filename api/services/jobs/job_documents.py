@@ -197,6 +197,8 @@ def _with_status(
             # An earlier result must not appear beside the next one.
             "responseData": None,
             "responseLogprobs": None,
+            "unusableAnswers": None,
+            "answeredBy": None,
             "evalResult": None,
             "suggestedPromptId": None,
             "stepError": None,
@@ -276,6 +278,7 @@ _SELDOM = (
     "prompt_flow",
     "request_data",
     "response_schema",
+    "retry_on_invalid",
     "client_reference",
     "eval_prompt",
     "eval_model",

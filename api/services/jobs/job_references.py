@@ -130,6 +130,8 @@ def _where(job: JobCreate, index: int) -> str:
 
 def _models_of(job: JobCreate | JobUpdate) -> set[str]:
     names = {job.model, job.eval_model, job.meta_model}
+    if isinstance(job, JobCreate) and job.retry_on_invalid is not None:
+        names.update(job.retry_on_invalid.ladder)
     return {name for name in names if name is not None}
 
 

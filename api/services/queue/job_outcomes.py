@@ -246,6 +246,8 @@ def _succeeded(job: ClaimedJob, answer: Succeeded) -> Document:
         # Set to PENDING, the job goes on counting from here.
         "spent": Spent(total).dump(),
     }
+    if answer.answered_by is not None:
+        changes["answeredBy"] = answer.answered_by
     if answer.logprobs_json is not None:
         changes["responseLogprobs"] = answer.logprobs_json
     if answer.step_error is not None:
@@ -274,6 +276,8 @@ def _failed(
             **cost,
             "attempts": job.attempts - 1,
         }
+    if failed.unusable is not None:
+        cost["unusableAnswers"] = failed.unusable
     said = f"{error.get('errorType')}: {error.get('message')}"
     history = _lengthened(job, AttemptEnd.FAILED, said, now)
     if job.attempts >= max_attempts:
@@ -299,6 +303,8 @@ def _requeue(job: ClaimedJob, back: Requeued, now: int) -> Document:
         changes["checkpoint"] = dump_checkpoint(back.checkpoint)
     if back.spent is not None:
         changes["spent"] = back.spent
+    if back.unusable is not None:
+        changes["unusableAnswers"] = back.unusable
     return changes
 
 

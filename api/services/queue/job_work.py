@@ -87,6 +87,10 @@ class ClaimedJob:
     asked: Mapping[str, str] = field(default_factory=dict)
     # Whether one answer may call several tools, if the job says so.
     parallel_tool_calls: bool | None = None
+    # What to do with an answer that cannot be used, and those so far, as
+    # JSON: see `api.models.reask_models`.
+    retry_on_invalid: str | None = None
+    unusable: str | None = None
     # Takes what the calls of this try are charged with.
     bill: Bill = field(default_factory=Bill, compare=False)
 
@@ -147,6 +151,8 @@ class ClaimedJob:
             named_digest=document.get("namedDigest") or None,
             asked=asked,
             parallel_tool_calls=document.get("parallelToolCalls"),
+            retry_on_invalid=document.get("retryOnInvalid"),
+            unusable=document.get("unusableAnswers"),
         )
 
 
@@ -163,18 +169,22 @@ class Succeeded:
     step_error: str | None = None
     # The probabilities of the answer's tokens, as JSON.
     logprobs_json: str | None = None
+    # The model that answered, if it is not the job's own.
+    answered_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
     """The job cannot be answered; `error` says why and what to do.
 
-    `counted` says whether this was an attempt.
+    `counted` says whether this was an attempt. `unusable` has all answers,
+    if the job was asked for again.
     """
 
     error: Mapping[str, Any]
     metrics: Metrics = field(default_factory=Metrics)
     counted: bool = True
+    unusable: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +205,8 @@ class Requeued:
     spent: str | None = None
     # Why the call was not admitted, if that is what the job waits for.
     waits_for: str | None = None
+    # The answers so far that could not be used, if there is a new one.
+    unusable: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,6 +312,8 @@ _OPTIONAL: Mapping[str, type] = {
     "serviceClass": str,
     "requestData": str,
     "parallelToolCalls": bool,
+    "retryOnInvalid": str,
+    "unusableAnswers": str,
 }
 
 

@@ -21,7 +21,7 @@ PLAIN = SimulatorSettings()
 
 
 def call(text: str = "hello", **fields: Any) -> Call:
-    return Call(model="m", text=text, input_tokens=10, **fields)
+    return Call(model="m", of_user=(text,), input_tokens=10, **fields)
 
 
 def rule(**fields: object) -> Rule:
