@@ -23,8 +23,8 @@ Fields = dict[str, Any]
 class Question:
     """What is asked of every line: it makes a line's answer its own.
 
-    `form` holds a job's `responseFormat` or `responseSchema`, if it is not
-    any JSON that is wanted.
+    `form` holds the fields of a job that say more of its answer: its form,
+    and what is done with one that cannot be used.
     """
 
     model: str

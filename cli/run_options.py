@@ -62,6 +62,22 @@ def run_file(
         Path | None,
         typer.Option(help="A file with the JSON Schema of every answer."),
     ] = None,
+    reasks: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=5,
+            help="How often the model is asked again, with what is wrong, "
+            "for an answer that cannot be used.",
+        ),
+    ] = 0,
+    ladder: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="With --server: a model that is asked where the one before "
+            "gave no usable answer; several times for several.",
+        ),
+    ] = None,
     concurrency: Annotated[
         int, typer.Option(min=1, max=10_000, help="Calls at once.")
     ] = 50,
@@ -198,7 +214,8 @@ def run_file(
         ),
         prompt=_prompt(prompt, prompt_file),
         temperature=temperature,
-        form=answer_form(schema, text=text),
+        form=answer_form(schema, text=text)
+        | _retry_on_invalid(reasks, ladder or [], server),
         concurrency=concurrency,
         label_field=label_field,
         server=server,
@@ -223,6 +240,18 @@ def _prompt(text: str | None, file: Path | None) -> str:
     if not (text or "").strip():
         raise CommandError("The prompt is empty: say what to do with a line")
     return str(text)
+
+
+def _retry_on_invalid(
+    reasks: int, ladder: list[str], server: str | None
+) -> dict[str, Any]:
+    if ladder and server is None:
+        raise CommandError(
+            "--ladder needs --server: a private instance has one model"
+        )
+    if not (reasks or ladder):
+        return {}
+    return {"retryOnInvalid": {"maxReasks": reasks, "ladder": ladder}}
 
 
 def answer_form(schema: Path | None, *, text: bool) -> dict[str, Any]:

@@ -41,7 +41,8 @@ def with_defect(
     if not is_incurable and text:
         # Only who does not understand says the same again.
         text += "." * len(call.of_user)
-    tokens = replace(answer.tokens, output=count_tokens(text))
+    output = count_tokens(text) + answer.tokens.reasoning
+    tokens = replace(answer.tokens, output=output)
     return replace(answer, text=text, finish=finish, calls=(), tokens=tokens)
 
 

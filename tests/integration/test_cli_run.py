@@ -297,6 +297,25 @@ class TestOnAPrivateInstance:
         (row,) = commands.rows()
         assert row["response"] == {"text": "not JSON"}
 
+    def test_a_model_that_is_told_what_was_wrong(
+        self, on_provider: RunCommands, provider: FakeProvider
+    ) -> None:
+        commands = on_provider
+        commands.write(numbered(1))
+
+        async def answer(body: dict[str, Any]) -> web.StreamResponse:
+            is_told = len(body["messages"]) > 2
+            return completion('{"fine": true}' if is_told else "not JSON")
+
+        provider.handler = answer
+        ended = commands.run_file("--reasks=1")
+        assert ended.status == 0, ended.output
+        (row,) = commands.rows()
+        assert row["response"] == {"fine": True}
+        first, second = provider.requests
+        assert second["messages"][:2] == first["messages"]
+        assert second["messages"][2]["content"] == "not JSON"
+
     def test_a_provider_that_knows_max_tokens_only(
         self, on_provider: RunCommands, provider: FakeProvider
     ) -> None:
@@ -718,6 +737,7 @@ class TestRefusedAtOnce:
         "--schema=nowhere": ["Cannot read nowhere"],
         "--schema=notes.txt": ["notes.txt is not JSON"],
         "--schema=list.json": ["list.json", "a JSON object"],
+        "--ladder=m": ["--ladder needs --server"],
         "--sdk=Foo": ["'Foo'", "OpenAI", "test"],
         "--endpoint=nonsense": ["OpenAI:", "endpoint"],
         "--key-env=MINE": ["MINE is not set", ".env", "--key-env"],

@@ -1,15 +1,26 @@
 """Answers that cannot be used are asked for again, with real processes."""
 
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
 from provider_simulator.running import Simulator, running_simulator
+from tests.integration.test_ledger import (
+    a_service,
+    are_left,
+    model,
+    of_ledger,
+    same,
+    settings,
+)
 from tests.support.api_user import ApiUser, Json
 from tests.support.waiting import eventually
 
+COUNT = 300
 SCHEMA = {
     "type": "object",
     "properties": {"label": {"enum": ["yes", "no"]}},
@@ -177,3 +188,49 @@ def test_few_errors_for_few_calls(user: ApiUser, simulator: Simulator) -> None:
     # The ledger has each of them once.
     (row,) = user.get("/usage", groupBy="model")["groups"]
     assert row["requests"] == simulator.stats()["requests"]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_a_crash_pays_for_nothing_twice(data_dir: Path) -> None:
+    with (
+        running_simulator(
+            settings(latency_ms=100, defect_share=0.6, cured_share=0.5)
+        ) as simulator,
+        a_service(data_dir) as (service, user),
+    ):
+        asked = model(user, simulator, "OpenAI")
+        policy = {"maxReasks": 2, "ladder": [model(user, simulator, "Gemini")]}
+        prompt = user.prompt()
+        jobs = [
+            user.job_body(
+                asked,
+                prompt,
+                requestData={"n": number},
+                responseSchema=SCHEMA,
+                retryOnInvalid=policy,
+            )
+            for number in range(COUNT)
+        ]
+        user.post("/jobs/batch", {"jobs": jobs})
+        user.worker(maxConcurrency=20)
+        for left in (COUNT * 3 // 4, COUNT // 2, COUNT // 4):
+            eventually(partial(are_left, user, left), seconds=60)
+            service.kill()
+            service.start()
+        eventually(partial(are_left, user, 0), seconds=120)
+        ended = user.get("/jobs", limit=1000)
+        answers = sum(
+            len(job.get("unusableAnswers", ()))
+            + (job["status"] == "PROCESSED")
+            for job in ended
+        )
+        assert answers > 1.3 * COUNT
+        # What was under way is asked again with the same key.
+        invoice = simulator.invoice()
+        billed = sum(each["requests"] for each in invoice["models"].values())
+        assert billed == answers
+        http = user.http
+        eventually(
+            lambda: same(of_ledger(http), simulator.invoice()), seconds=60
+        )
