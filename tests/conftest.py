@@ -26,6 +26,10 @@ from utilities.embedded.database import EmbeddedDatabase
 from utilities.interpreter import collect_seldom
 
 PROVIDER_KEY = "sk-provider-secret"
+OTHER_KEYS = {
+    "PROVIDER_SECOND": "sk-provider-second",
+    "PROVIDER_THIRD": "sk-provider-third",
+}
 
 # A shell's `&` has SIGINT ignored, which commands under test would inherit
 # and, on purpose, keep to.
@@ -66,7 +70,7 @@ def server(
     database: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LiveServer]:
     settings = make_settings(tmp_path_factory.mktemp("server"))
-    keys = {"PROVIDER_KEY": PROVIDER_KEY}
+    keys = {"PROVIDER_KEY": PROVIDER_KEY, **OTHER_KEYS}
     with live_server(settings, database, keys) as running:
         yield running
 

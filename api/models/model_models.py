@@ -21,6 +21,7 @@ from api.models.resilience_models import ResilienceSettings
 from api.models.secret_check import looks_secret
 from api.models.suspension_models import OnSuspended, Policy, Suspended
 from llm_sdks.formats.settings import endpoint_problem
+from utilities.key_variables import key_variable
 
 Tokens = Annotated[int, Field(ge=1, le=100_000_000)]
 Temperature = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)]
@@ -55,6 +56,25 @@ KeyReference = Annotated[
         description="The name of the environment variable with the key: "
         "`KEY-GPT-4` is read from `KEY_GPT_4`. Never the key itself.",
         examples=["OPENAI-API-KEY"],
+    ),
+]
+
+
+def _are_different(keys: list[str]) -> list[str]:
+    if len({key_variable(key) for key in keys}) < len(keys):
+        raise ValueError("names a variable twice")
+    return keys
+
+
+KeyReferences = Annotated[
+    list[KeyReference],
+    AfterValidator(_are_different),
+    Field(
+        min_length=1,
+        max_length=50,
+        description="Several keys, in place of `key`: calls take them in "
+        "turn. One that is refused, limited or fails is left out for some "
+        "time; the call is made with the next one.",
     ),
 ]
 
@@ -188,6 +208,7 @@ class ModelCreate(ModelFields):
     name: Name
     sdk: Sdk
     key: KeyReference | None = None
+    keys: KeyReferences | None = None
     cost: Annotated[CostInput | None, _PRICED] = None
 
     @model_validator(mode="after")
@@ -214,6 +235,7 @@ class ModelUpdate(ApiModel):
     deployment: Deployment | None = None
     service: Text | None = None
     key: KeyReference | None = None
+    keys: KeyReferences | None = None
     max_token: Tokens | None = None
     max_completion_token: Tokens | None = None
     min_temperature: Temperature | None = None
@@ -269,3 +291,4 @@ class ModelWithKey(Model):
     """
 
     key: str
+    keys: Annotated[tuple[str, ...] | None, Field(exclude_if=is_unset)] = None

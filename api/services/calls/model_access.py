@@ -11,6 +11,7 @@ from api.services.models.llm_config import llm_config
 from config import MissingModelKeyError, ModelKeys
 from llm_sdks.base_sdk import BaseLLMSDK, CompletionRequest, LLMConfig
 from llm_sdks.conversation import Conversation
+from llm_sdks.credentials.pool import CredentialPool, CredentialPools
 from llm_sdks.errors import LLMError, PluginError
 from llm_sdks.registry import SdkRegistry
 from llm_sdks.resilience.model_gate import ModelGate, ModelGates
@@ -93,22 +94,38 @@ class ModelAccess:
         keys: ModelKeys,
         gates: ModelGates,
         timeout_seconds: float,
+        pools: CredentialPools | None = None,
     ) -> None:
         self.registry = registry
         self._keys = keys
         self._gates = gates
         self.timeout_seconds = timeout_seconds
+        self._pools = pools or CredentialPools()
         self._sdks: dict[str, BaseLLMSDK] = {}
-        self._opened: dict[str, _Opened] = {}
+        self._opened: dict[tuple[str, str | None], _Opened] = {}
 
     def anew(self) -> Self:
         """Return the same for another event loop."""
         return type(self)(
-            self.registry, self._keys, self._gates, self.timeout_seconds
+            self.registry,
+            self._keys,
+            self._gates,
+            self.timeout_seconds,
+            self._pools,
         )
 
-    def open(self, model: ModelWithKey) -> OpenModel:
+    def pool(self, model: ModelWithKey) -> CredentialPool | None:
+        """Return the model's credentials, if it has several keys."""
+        if not model.keys or not self._sdk(model.sdk).needs_key:
+            return None
+        return self._pools.of(model.model_id, model.keys)
+
+    def open(
+        self, model: ModelWithKey, key_reference: str | None = None
+    ) -> OpenModel:
         """Check a model's settings and make it ready for requests.
+
+        With the key that is named, or the model's own.
 
         Raises:
             LLMError: the settings cannot work, or no such plug-in is here.
@@ -116,9 +133,11 @@ class ModelAccess:
         """
         try:
             sdk = self._sdk(model.sdk)
-            key = self._keys.resolve(model.key) if sdk.needs_key else _NO_KEY
+            reference = key_reference or model.key
+            key = self._keys.resolve(reference) if sdk.needs_key else _NO_KEY
             # The jobs of one look at the database share the same model.
-            last = self._opened.get(model.model_id)
+            which = model.model_id, key_reference
+            last = self._opened.get(which)
             if last is not None and last.is_of(model, key):
                 return last.opened
             config = llm_config(model, key)
@@ -132,7 +151,7 @@ class ModelAccess:
         opened = OpenModel(sdk, config, replace(timeout, total=total))
         if len(self._opened) >= _MOST_OPENED:
             self._opened.clear()
-        self._opened[model.model_id] = _Opened(model, key, opened)
+        self._opened[which] = _Opened(model, key, opened)
         return opened
 
     def gate(self, model: ModelWithKey) -> ModelGate:

@@ -24,6 +24,7 @@ from typing import Any, Protocol, TypeVar
 
 from api.models.charge import Charge
 from api.models.metrics import Metrics
+from api.services.calls.credentials import by_turns
 from api.services.calls.model_access import (
     ModelAccess,
     OpenModel,
@@ -147,17 +148,12 @@ class ModelCaller:
         model, gate = call.model, self._access.gate(call.model)
         headers_of_answer.set(progress.take_headers)
         try:
-            opened = self._access.open(call.model)
-            request = _request(opened, call)
-            if not opened.is_prepared:
-                await _prepare(opened, request)
+            make = await self._prepared(call, progress, transfer)
             async with (
                 self._admission.passing(call, progress),
                 gate.passing(call.account.turn),
             ):
-                return await self._make(
-                    call, progress, transfer(opened.sdk, request, progress)
-                )
+                return await self._make(call, progress, make())
         except errors.LLMError as error:
             raise FailedCallError(
                 error,
@@ -165,6 +161,30 @@ class ModelCaller:
                 progress.metrics(model),
                 is_outage=gate.is_closed_by_breaker,
             ) from error
+
+    async def _prepared(
+        self, call: ModelCall, progress: CallProgress, transfer: Transfer
+    ) -> Callable[[], Awaitable[Completion]]:
+        """Make ready for a call; return what makes it."""
+        pool = self._access.pool(call.model)
+        if pool is None:
+            opened = self._access.open(call.model)
+            request = _request(opened, call)
+            if not opened.is_prepared:
+                await _prepare(opened, request)
+            return lambda: transfer(opened.sdk, request, progress)
+
+        async def attempt(key: str) -> Completion:
+            opened = self._access.open(call.model, key)
+            request = _request(opened, call)
+            if not opened.is_prepared:
+                await _prepare(opened, request)
+            return await transfer(opened.sdk, request, progress)
+
+        def has_begun() -> bool:
+            return progress.time_to_first_token is not None
+
+        return lambda: by_turns(pool, call.model.name, attempt, has_begun)
 
     async def _make(
         self,

@@ -220,7 +220,7 @@ class ModelService:
             )
         if fields["minTemperature"] > fields["maxTemperature"]:
             raise RuleError("minTemperature must not be above maxTemperature")
-        if changes.keys() & {"key", "sdk"}:
+        if changes.keys() & {"key", "keys", "sdk"}:
             self._check_key(fields)
         if changes.keys() & _OF_THE_PLUGIN:
             self._check_by_plugin(fields)
@@ -230,10 +230,12 @@ class ModelService:
         name = fields["sdk"]
         if name in self._sdks.names() and not self._sdks.needs_key(name):
             return  # it is never read
-        if fields["key"] == default_key_reference(fields["name"]):
-            return  # nobody has named it
+        given = list(fields.get("keys") or ())
+        if fields["key"] != default_key_reference(fields["name"]):
+            given.append(fields["key"])  # somebody has named it
         try:
-            self._keys.check(fields["key"])
+            for reference in given:
+                self._keys.check(reference)
         except RefusedModelKeyError as error:
             raise _refused_key(str(error)) from None
 
@@ -294,7 +296,7 @@ def _merged(before: Document, given: Document) -> Document:
 
 _MAY_BE_NULL = frozenset(
     {"service", "maxToken", "maxCompletionToken", "profile", "cost"}
-    | {"budget"}
+    | {"budget", "keys"}
 )
 # What a plug-in's check of the settings depends on.
 _OF_THE_PLUGIN = frozenset(

@@ -1,0 +1,1 @@
+"""Which credential of a model a call takes."""
