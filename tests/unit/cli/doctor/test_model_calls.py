@@ -5,13 +5,14 @@ from cli.doctor.model_calls import check_models
 from config import ModelKeys
 
 
-def model(key: str) -> ModelWithKey:
+def model(key: str, *keys: str) -> ModelWithKey:
     return ModelWithKey.model_validate(
         {
             "model_id": "m",
             "name": "m",
             "sdk": "OpenAI",
             "key": key,
+            "keys": list(keys) or None,
             "cost": Cost(
                 tokens=1, currency="USD", input=1, output=1
             ).model_dump(),
@@ -34,3 +35,16 @@ async def test_a_key_that_is_not_allowed_is_told_with_what_to_do() -> None:
     assert "MODEL_KEY_PREFIXES=default,STRIPE_API_KEY" in str(stripe.remedy)
     assert "is never used" in admin.message
     assert "KEY_MY_MODEL" in str(admin.remedy)
+
+
+async def test_each_of_several_keys_is_looked_for() -> None:
+    keys = ModelKeys({"KEY_ONE": "hush"})
+    several = model("KEY-NONE", "KEY-ONE", "KEY-TWO")
+    found = [each async for each in check_models([several], keys, None)]
+    assert [each.status for each in found] == [
+        Status.OK,
+        Status.OK,
+        Status.FAIL,
+    ]
+    assert "KEY_ONE" in str(found[0])
+    assert "KEY_TWO" in str(found[2])
