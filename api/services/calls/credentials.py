@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import structlog
 
+from api.services.calls.model_call import CallProgress
 from config import MissingModelKeyError
 from llm_sdks.credentials.pool import CredentialPool, is_of_credential
 from llm_sdks.errors import LLMError, NotAuthorizedError
@@ -25,7 +26,7 @@ async def by_turns(
     pool: CredentialPool,
     model: str,
     attempt: Callable[[str], Awaitable[T]],
-    has_begun: Callable[[], bool],
+    progress: CallProgress,
 ) -> T:
     """Make attempts, each with another credential, until one is answered.
 
@@ -41,7 +42,7 @@ async def by_turns(
         except (LLMError, MissingModelKeyError) as error:
             _take_out(pool, model, name, error)
             following = None
-            if _may_go_on(error) and not has_begun():
+            if _may_go_on(error) and not progress.has_begun:
                 following = pool.following(tried)
             if following is None:
                 raise

@@ -96,6 +96,8 @@ class CallProgress:
     time_to_first_token: float | None = None
     # The time that the call waited for the reader of its stream.
     reader_seconds: float = 0.0
+    # Somebody has been told of the answer: the call is not made again.
+    has_begun: bool = False
     # The headers of the answer, where the plug-in shows them.
     headers: Headers | None = None
     # What it has cost, once it has ended.

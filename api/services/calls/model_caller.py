@@ -181,10 +181,7 @@ class ModelCaller:
                 await _prepare(opened, request)
             return await transfer(opened.sdk, request, progress)
 
-        def has_begun() -> bool:
-            return progress.time_to_first_token is not None
-
-        return lambda: by_turns(pool, call.model.name, attempt, has_begun)
+        return lambda: by_turns(pool, call.model.name, attempt, progress)
 
     async def _make(
         self,
@@ -291,6 +288,7 @@ async def _streamed(
             if progress.time_to_first_token is None:
                 progress.time_to_first_token = round(now - started, 6)
             progress.texts.append(item)
+            progress.has_begun = True
             await deliver(item)
             progress.reader_seconds += timer() - now
 

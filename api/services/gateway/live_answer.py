@@ -62,6 +62,7 @@ class LiveAnswer:
         """Decide the head."""
         if not self._head.done():
             self._head.set_result(head)
+            self.progress.has_begun = True
 
     async def put(self, piece: bytes) -> None:
         """Add bytes; waits for a reader that is slow.
