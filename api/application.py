@@ -28,6 +28,7 @@ from api.routers import (
     models,
     prompt_flows,
     prompts,
+    proxy,
     runs,
     streams,
     usage,
@@ -48,6 +49,7 @@ _GATEWAY = (
     responses.router,
     embeddings.router,
     openai_models.router,
+    proxy.router,
 )
 # In this order the interface's description shows them.
 _ROUTERS = (

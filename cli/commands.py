@@ -134,6 +134,36 @@ def worker() -> None:
     service.work()
 
 
+@app.command()
+def proxy(
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="0: any free port.")
+    ] = 8002,
+    host: Annotated[
+        str, typer.Option(help="The address to listen on.")
+    ] = "127.0.0.1",
+    url: Annotated[
+        str, typer.Option(metavar="URL", help="The running Metasync.")
+    ] = "http://127.0.0.1:8001",
+    connect_hosts: Annotated[
+        str,
+        typer.Option(
+            envvar="PROXY_CONNECT_HOSTS",
+            help="Hosts that CONNECT may lead to, with commas between. "
+            "Their port is 443 if none is given.",
+        ),
+    ] = "",
+) -> None:
+    """Run a forward proxy: requests for providers get the models' keys.
+
+    curl -x http://CLIENT_ID:KEY@127.0.0.1:8002 http://api.openai.com/v1/models
+    """
+    from cli.proxy_command import run_proxy  # noqa: PLC0415 - as the module says
+
+    allowed = [each.strip() for each in connect_hosts.split(",")]
+    run_proxy(url, host, port, [each for each in allowed if each])
+
+
 app.command(name="run")(run_file)
 app.command(name="evaluate")(evaluate_file)
 app.command(name="optimize")(optimize_file)

@@ -18,6 +18,7 @@ from llm_sdks.formats.reading import (
 )
 from llm_sdks.formats.typed_events import Typed
 from llm_sdks.forwarding import Interface
+from llm_sdks.passing import Origin
 from llm_sdks.profiles.profile import Profile
 from llm_sdks.provider_sdk import ProviderSDK
 from llm_sdks.wires.wire import Json
@@ -30,6 +31,11 @@ class AnthropicSDK(ProviderSDK):
 
     usual_key_variable = "ANTHROPIC_API_KEY"
     client_module = "llm_sdks.wires.anthropic_client"
+    origin = Origin(
+        "x-api-key",
+        url="https://api.anthropic.com",
+        variable="ANTHROPIC_BASE_URL",
+    )
     profile = anthropic_request.PROFILE
     interfaces: ClassVar[Mapping[Interface, str]] = {
         Interface.MESSAGES: "/v1/messages",

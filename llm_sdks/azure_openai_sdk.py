@@ -5,6 +5,7 @@ from llm_sdks.errors import ConfigurationError
 from llm_sdks.formats import settings
 from llm_sdks.formats.chat_completions import ChatCompletionsSDK
 from llm_sdks.forwarding import OPENAI_INTERFACES
+from llm_sdks.passing import Origin
 
 settings.require("openai", "aiohttp", install="openai[aiohttp]")
 
@@ -17,6 +18,7 @@ class AzureOpenAISDK(ChatCompletionsSDK):
 
     usual_key_variable = "AZURE_OPENAI_API_KEY"
     client_module = "llm_sdks.wires.azure_openai_client"
+    origin = Origin("api-key")
     # The second is for Azure's logs.
     key_headers = ("Idempotency-Key", "x-ms-client-request-id")
     interfaces = OPENAI_INTERFACES

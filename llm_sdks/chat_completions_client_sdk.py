@@ -7,6 +7,7 @@ from llm_sdks.base_sdk import LLMConfig
 from llm_sdks.formats import settings
 from llm_sdks.formats.chat_completions import ChatCompletionsSDK
 from llm_sdks.forwarding import Interface
+from llm_sdks.passing import Origin
 from llm_sdks.wires.wire import Json
 
 settings.require(
@@ -28,6 +29,7 @@ class ChatCompletionsClientSDK(ChatCompletionsSDK):
 
     usual_key_variable = "AZURE_INFERENCE_CREDENTIAL"
     client_module = "llm_sdks.wires.azure_inference_client"
+    origin = Origin("api-key")
     # The second is for Azure's logs.
     key_headers = ("Idempotency-Key", "x-ms-client-request-id")
     interfaces: ClassVar[Mapping[Interface, str]] = {

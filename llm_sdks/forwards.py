@@ -11,9 +11,12 @@ from llm_sdks.formats import failures
 from llm_sdks.formats.allowances import tell
 from llm_sdks.formats.metering import Reads
 from llm_sdks.forwarding import ForwardRequest, Interface
+from llm_sdks.passing import Origin, Passed, PassRequest
 from llm_sdks.profiles.learnt import LearntProfiles
 from llm_sdks.profiles.profile import Profile
+from llm_sdks.wires.environment import base_url
 from llm_sdks.wires.pacing import in_time
+from llm_sdks.wires.passing import Destination, PassingWire
 from llm_sdks.wires.wire import Call, Json, Reply, Stream, Wire
 
 
@@ -23,8 +26,11 @@ class Forwards(BaseLLMSDK, Reads):
     # The provider's own interfaces that requests of others may use, and
     # their paths under its base URL.
     interfaces: ClassVar[Mapping[Interface, str]] = {}
+    # Where requests of any kind go, if the plug-in can send them.
+    origin: ClassVar[Origin | None] = None
     profile: ClassVar[Profile]
     _learnt: LearntProfiles
+    _passing: PassingWire | None = None
 
     @abstractmethod
     async def _wire(self, request: CompletionRequest) -> Wire:
@@ -65,6 +71,41 @@ class Forwards(BaseLLMSDK, Reads):
             raise failures.timed_out() from None
         tell(stream.headers)
         return replace(stream, chunks=in_time(stream.chunks, until, base))
+
+    @classmethod
+    def base_url(cls, endpoint: str) -> str:
+        """Give the URL under which the provider of an endpoint is.
+
+        Empty if the plug-in sends no requests but its own.
+        """
+        return base_url(endpoint, cls.origin) if cls.origin else ""
+
+    async def pass_through(self, request: PassRequest) -> Passed:
+        """Send a request of any kind; return the answer that has begun.
+
+        Raises:
+            LLMError: there is no answer, of whatever status.
+        """
+        base = request.base
+        until = asyncio.get_running_loop().time() + base.timeout
+        if self._passing is None:
+            self._passing = PassingWire()
+        try:
+            async with asyncio.timeout_at(until):
+                passed = await self._passing.send(
+                    self._destination(base.config), request, until
+                )
+        except TimeoutError:
+            raise failures.timed_out() from None
+        tell(dict(passed.headers))
+        return passed
+
+    def _destination(self, config: LLMConfig) -> Destination:
+        origin = self.origin
+        assert origin is not None  # noqa: S101 - by `base_url`
+        key = config.api_key.get_secret_value()
+        credential = (origin.header, f"{origin.prefix}{key}")
+        return Destination(self.base_url(config.endpoint), (credential,), key)
 
     def has_stream_usage(self, config: LLMConfig) -> bool:
         """Tell whether a stream's usage can be asked for."""

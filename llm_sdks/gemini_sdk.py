@@ -19,6 +19,7 @@ from llm_sdks.formats.reading import (
     word_of,
 )
 from llm_sdks.formats.typed_events import Typed
+from llm_sdks.passing import Origin
 from llm_sdks.profiles.profile import Profile
 from llm_sdks.provider_sdk import ProviderSDK
 from llm_sdks.wires.wire import Json
@@ -31,6 +32,11 @@ class GeminiSDK(ProviderSDK):
 
     usual_key_variable = "GEMINI_API_KEY"
     client_module = "llm_sdks.wires.gemini_client"
+    origin = Origin(
+        "x-goog-api-key",
+        url="https://generativelanguage.googleapis.com",
+        variable="GOOGLE_GEMINI_BASE_URL",
+    )
     profile = gemini_request.PROFILE
     answer_name = "generated content"
     embeddings = GeminiEmbeddings()

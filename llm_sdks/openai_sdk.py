@@ -4,6 +4,7 @@ from llm_sdks.base_sdk import LLMConfig
 from llm_sdks.formats import settings
 from llm_sdks.formats.chat_completions import ChatCompletionsSDK
 from llm_sdks.forwarding import OPENAI_INTERFACES
+from llm_sdks.passing import Origin
 
 settings.require("openai", "aiohttp", install="openai[aiohttp]")
 
@@ -16,6 +17,12 @@ class OpenAISDK(ChatCompletionsSDK):
 
     usual_key_variable = "OPENAI_API_KEY"
     client_module = "llm_sdks.wires.openai_client"
+    origin = Origin(
+        "authorization",
+        "Bearer ",
+        "https://api.openai.com/v1",
+        "OPENAI_BASE_URL",
+    )
     # The second is for OpenAI's logs.
     key_headers = ("Idempotency-Key", "X-Client-Request-Id")
     interfaces = OPENAI_INTERFACES

@@ -212,6 +212,9 @@ class ProviderSDK(Forwards, BaseLLMSDK):
         self._wires.clear()
         for wire in wires:
             await wire.close()
+        passing, self._passing = self._passing, None
+        if passing is not None:
+            await passing.close()
 
     def _twin(self) -> Self:
         # Clients belong to one event loop; what was learnt belongs to all.

@@ -107,6 +107,13 @@ class SdkRegistry:
         """Tell whether models of a plug-in must have a key."""
         return self._classes[name].needs_key
 
+    def base_url(self, name: str, endpoint: str) -> str:
+        """Give the URL of a provider; empty if its requests cannot pass."""
+        sdk = self._classes.get(name)
+        if sdk is None or not issubclass(sdk, ProviderSDK):
+            return ""
+        return sdk.base_url(endpoint.strip())
+
 
 def _built_in() -> Iterator[SdkClass]:
     for module in pkgutil.iter_modules(llm_sdks.__path__):

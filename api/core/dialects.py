@@ -158,6 +158,8 @@ class AnthropicDialect(Dialect):
         return OVERLOADED if is_overload else problem.status
 
 
+# Of requests that go to the providers whatever they are.
+PROXY_PATHS = ("/proxy/", "/forward/")
 OPENAI, RESPONSES = OpenAIDialect(), ResponsesDialect()
 ANTHROPIC = AnthropicDialect()
 
@@ -165,6 +167,11 @@ ANTHROPIC = AnthropicDialect()
 def dialect_of(scope: Scope) -> Dialect | None:
     """Tell in whose words a request is answered; None: our own."""
     path = str(scope.get("path", ""))
+    if path.startswith(PROXY_PATHS):
+        # Behind the model's name, or the host's.
+        path = f"/{path.split('/', 3)[-1]}"
+        if not path.startswith("/v1/"):
+            path = f"/v1{path}"
     if not path.startswith("/v1/"):
         return None
     if path.startswith("/v1/messages"):

@@ -15,6 +15,7 @@ from api.models.base import (
 )
 from api.models.budget_models import Budget
 from api.models.cost import Cost, LongContext, PriceBand, TokenPrices
+from api.models.filter_models import Filters
 from api.models.limit_models import NO_LIMITS, CallLimits, Limits
 from api.models.profile_models import ProfileSettings
 from api.models.resilience_models import ResilienceSettings
@@ -181,6 +182,7 @@ class ModelFields(ApiModel):
     on_suspended: Policy = OnSuspended.WAIT
     limits: Limits = NO_LIMITS
     budget: Budget | None = None
+    filters: Filters | None = None
 
 
 class ModelCreate(ModelFields):
@@ -246,6 +248,7 @@ class ModelUpdate(ApiModel):
     on_suspended: Policy | None = None
     limits: CallLimits | None = None
     budget: Budget | None = None
+    filters: Filters | None = None
 
     @model_validator(mode="after")
     def _limits_make_sense(self) -> Self:
@@ -282,6 +285,7 @@ class Model(StoredModel):
         Field(description="Why no calls are made to it; null: it is used."),
     ] = None
     budget: Annotated[Budget | None, Field(exclude_if=is_unset)] = None
+    filters: Annotated[Filters | None, Field(exclude_if=is_unset)] = None
 
 
 class ModelWithKey(Model):

@@ -100,7 +100,7 @@ class Stream(StoredModel):
         str | None,
         Field(
             description="The vendor's interface that was used, such as "
-            "`/v1/chat/completions`.",
+            "`/v1/chat/completions`, or `/proxy` and the provider's path.",
             exclude_if=is_unset,
         ),
     ] = None

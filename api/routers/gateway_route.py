@@ -26,6 +26,7 @@ from api.models.client_models import LONGEST_WAIT_SECONDS
 from api.services.clients.client_keys import ClientKey
 from api.services.gateway.asked import Asked, model_of, read_body, stream_of
 from api.services.gateway.live_answer import LiveAnswer
+from api.services.gateway.upload import Upload
 from llm_sdks.forwarding import Interface
 
 _Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -35,7 +36,7 @@ _MAX_WAIT = "x-metasync-max-wait"
 _HANDED_ON = frozenset(
     {b"anthropic-beta", b"anthropic-version", b"openai-beta"}
 )
-_HUNG_UP = 400
+HUNG_UP = 400
 _STREAM_HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
 
@@ -69,7 +70,7 @@ async def answer(
             return await LiveResponse.begun(live, request.receive)
     except ClientDisconnect:
         # The client has gone and cannot read it.
-        return Response(status_code=_HUNG_UP)
+        return Response(status_code=HUNG_UP)
 
 
 class LiveResponse(Response):
@@ -81,9 +82,14 @@ class LiveResponse(Response):
         self.background = None
 
     @classmethod
-    async def begun(cls, live: LiveAnswer, receive: Receive) -> "LiveResponse":
-        """Wait for the answer's head: until then, the body is held."""
-        watching = asyncio.create_task(_end_when_gone(live, receive))
+    async def begun(
+        cls, live: LiveAnswer, receive: Receive, upload: Upload | None = None
+    ) -> "LiveResponse":
+        """Wait for the answer's head: until then, the body is held.
+
+        While an upload is read, nobody else may listen to the client.
+        """
+        watching = asyncio.create_task(_end_when_gone(live, receive, upload))
         try:
             await live.head()
         except BaseException:
@@ -109,7 +115,7 @@ class LiveResponse(Response):
         if head.size is not None:
             headers["content-length"] = str(head.size)
         else:
-            headers |= _STREAM_HEADERS
+            headers = {**_STREAM_HEADERS, **headers}
         start = {
             "type": "http.response.start",
             "status": head.status,
@@ -126,6 +132,9 @@ class LiveResponse(Response):
             return
         async for piece in self._live.pieces():
             await send(_body(piece, more=True))
+        if self._live.is_broken:
+            # The server closes a connection whose answer has no end.
+            return
         await send(_body(b"", more=False))
 
 
@@ -133,7 +142,11 @@ def _body(content: bytes, *, more: bool) -> dict[str, Any]:
     return {"type": "http.response.body", "body": content, "more_body": more}
 
 
-async def _end_when_gone(live: LiveAnswer, receive: Receive) -> None:
+async def _end_when_gone(
+    live: LiveAnswer, receive: Receive, upload: Upload | None
+) -> None:
+    if upload is not None:
+        await upload.ended.wait()
     while (await receive())["type"] != "http.disconnect":
         pass
     live.end_call()
@@ -152,7 +165,7 @@ def _asked(
         body,
         bytes(raw),
         stream_of(body),
-        _max_wait(request, client),
+        max_wait(request, client),
         _headers(request),
         correlation_id.get() or "",
     )
@@ -167,7 +180,12 @@ def _headers(request: Request) -> dict[str, str]:
     return found
 
 
-def _max_wait(request: Request, client: ClientKey) -> float:
+def max_wait(request: Request, client: ClientKey) -> float:
+    """Return how long (s) a request may wait for its limits.
+
+    Raises:
+        ParameterError: its header does not say it right.
+    """
     text = request.headers.get(_MAX_WAIT)
     if text is None:
         return client.max_wait_seconds

@@ -8,6 +8,7 @@ left out.
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
 from llm_sdks.base_sdk import Usage
@@ -38,7 +39,8 @@ _BOUNDARY = re.compile(rb"\r?\n\r?\n|\r\r")
 # No event is as long; a server that sends more must not fill the memory.
 _LONGEST_EVENT = 64 * 1024 * 1024
 # Of a larger answer (embeddings), only the end is read for its usage.
-_WHOLE_READ = 4 * 1024 * 1024
+WHOLE_READ = 4 * 1024 * 1024
+_SAMPLE = 4096
 _USAGE = re.compile(rb'"usage"\s*:\s*(\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\})')
 
 
@@ -122,6 +124,26 @@ class CountReader(EmbeddingsReader):
         return Part()
 
 
+class UsageReader(EmbeddingsReader):
+    """Reads the usage of answers whose kind is not known otherwise."""
+
+    def whole(self, answer: Any) -> Part:  # noqa: ANN401 - as above
+        """Read the usage, if it is one of tokens."""
+        counts = section(answer, "usage")
+        has_tokens = not _TOKENS.isdisjoint(counts)
+        return Part(counts=counts if has_tokens else {})
+
+    def part(self, event: Any) -> Part:  # noqa: ANN401 - as above
+        """Read the same of one event."""
+        return self.whole(section(event, "response") or event)
+
+    def usage(self, counts: Mapping[str, Any]) -> Usage:
+        """Read the counts by either of their names."""
+        output = count(counts, "output_tokens", "completion_tokens")
+        return replace(super().usage(counts), output_tokens=output)
+
+
+_TOKENS = frozenset({"input_tokens", "prompt_tokens"})
 _READERS: Mapping[Interface, Reads] = {
     Interface.RESPONSES: ResponsesReader(),
     Interface.EMBEDDINGS: EmbeddingsReader(),
@@ -142,7 +164,7 @@ class AnswerMeter:
 
     def __init__(
         self,
-        interface: Interface,
+        interface: Interface | None,
         plugin: Reads,
         texts: list[str],
         key: str,
@@ -151,10 +173,13 @@ class AnswerMeter:
     ) -> None:
         """Take the plug-in that reads the provider's own format.
 
-        The text goes to `texts`. `hides_usage`: a chunk that has the usage
-        alone is left out.
+        It, or what is given in its place, reads all if there is no
+        `interface`. The text goes to `texts`. `hides_usage`: a chunk that
+        has the usage alone is left out.
         """
-        self._reads = _READERS.get(interface, plugin)
+        self._reads = plugin
+        if interface is not None:
+            self._reads = _READERS.get(interface, plugin)
         self._key = key
         self._hides_usage = hides_usage
         self._counts: dict[str, Any] = {}
@@ -175,8 +200,8 @@ class AnswerMeter:
 
     def whole(self, content: bytes) -> None:
         """Read a whole answer."""
-        if len(content) > _WHOLE_READ:
-            self._read_end(content)
+        if len(content) > WHOLE_READ:
+            self.end_of_whole(content)
             return
         try:
             value = read_json(content)
@@ -224,14 +249,15 @@ class AnswerMeter:
                 self.has_ended = True
                 continue
             try:
-                self._value(value)
+                self.value(value)
             except WRONG_SHAPE:
                 continue
             if self._hides_usage and _is_usage_alone(value):
                 return False
         return True
 
-    def _value(self, value: Any) -> None:  # noqa: ANN401 - a provider's JSON
+    def value(self, value: Any) -> None:  # noqa: ANN401 - a provider's JSON
+        """Read the value of one event; may raise any of `WRONG_SHAPE`."""
         kind = section(value).get("type")
         if kind in _LAST:
             self.has_ended = True
@@ -262,13 +288,11 @@ class AnswerMeter:
         if part.text or part.tools or part.thoughts or part.refusal:
             self.has_begun = True
 
-    def _read_end(self, content: bytes) -> None:
+    def end_of_whole(self, content: bytes) -> None:
+        """Look for the usage at the end of a whole answer."""
         found = [*_USAGE.finditer(content[-_SAMPLE:])]
         if found:
             merge_counts(self._counts, read_json(found[-1][1]))
-
-
-_SAMPLE = 4096
 
 
 def _values(event: bytes) -> Iterator[Any]:

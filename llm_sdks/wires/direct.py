@@ -168,13 +168,17 @@ async def _chunks(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes]:
 
 
 def session_with(
-    connector: aiohttp.BaseConnector, *, trust_env: bool = False
+    connector: aiohttp.BaseConnector,
+    *,
+    trust_env: bool = False,
+    auto_decompress: bool = True,
 ) -> aiohttp.ClientSession:
     """Make a session that takes what providers send."""
     return aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=trust_env,
+        auto_decompress=auto_decompress,
         max_line_size=MAX_HEADER_BYTES,
         max_field_size=MAX_HEADER_BYTES,
         max_headers=MAX_HEADERS,

@@ -14,6 +14,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from llm_sdks.base_sdk import LLMConfig
+from llm_sdks.passing import Origin
 
 _VARIABLES: Final = ("OPENAI_CUSTOM_HEADERS", "ANTHROPIC_CUSTOM_HEADERS")
 _FURTHER: Final = ("OpenAI-Organization", "OpenAI-Project")
@@ -35,6 +36,11 @@ def default_headers(
     names = {*_FURTHER, *_named_by_environment()}
     own = {name.lower(): value for name, value in credential.items()}
     return {name: own.get(name.lower(), known.Omit()) for name in names}
+
+
+def base_url(endpoint: str, origin: Origin) -> str:
+    """Give a model's base URL, as its vendor's library finds it."""
+    return endpoint or os.environ.get(origin.variable) or origin.url
 
 
 def _named_by_environment() -> set[str]:

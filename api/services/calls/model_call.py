@@ -96,6 +96,8 @@ class CallProgress:
     time_to_first_token: float | None = None
     # The time that the call waited for the reader of its stream.
     reader_seconds: float = 0.0
+    # Whether the provider did something whose cost cannot be known.
+    is_unpriced: bool = False
     # Somebody has been told of the answer: the call is not made again.
     has_begun: bool = False
     # The headers of the answer, where the plug-in shows them.
@@ -116,8 +118,9 @@ class CallProgress:
 
     @property
     def is_uncounted(self) -> bool:
-        """Whether text came whose tokens the provider has not reported."""
-        return self.usage is None and bool(self.texts)
+        """Whether an answer came whose tokens are not known."""
+        has_answer = bool(self.texts) or self.is_unpriced
+        return self.usage is None and has_answer
 
     def metrics(self, model: ModelWithKey) -> Metrics:
         """Count and price the call as far as it went."""
@@ -126,7 +129,7 @@ class CallProgress:
         return Metrics.of_usage(
             self.usage or Usage(),
             self.seconds,
-            model.cost,
+            None if self.is_unpriced else model.cost,
             requests=int(self.usage is not None),
             at=self.ended_at,
             is_batch=self.is_batch,

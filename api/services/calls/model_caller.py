@@ -254,10 +254,12 @@ def _charge(
     One whose tokens it has not reported has no known cost.
     """
     is_counted = progress.usage is not None
-    if call.bill is None or not (is_counted or progress.texts or has_answer):
+    is_answered = is_counted or progress.is_uncounted or has_answer
+    if call.bill is None or not is_answered:
         return
+    is_priced = is_counted and not progress.is_unpriced
     call.bill.add(
-        Charge.of_call(call.model.name, metrics, is_priced=is_counted)
+        Charge.of_call(call.model.name, metrics, is_priced=is_priced)
     )
 
 

@@ -26,7 +26,9 @@ from api.services.gateway.asked import Asked
 from api.services.gateway.call_recorder import CallRecorder, EndedCall
 from api.services.gateway.forwarding import Forwarding
 from api.services.gateway.live_answer import Head, LiveAnswer
+from api.services.gateway.passing import Passing
 from api.services.gateway.problems import handed_on, problem_of, wait_of
+from api.services.gateway.proxied import Proxied
 from api.services.gateway.records import GATEWAY, CallRecord
 from api.services.gateway.translating import (
     Embedding,
@@ -46,7 +48,7 @@ log = structlog.get_logger(__name__)
 
 
 # Carries the call: a `Transfer` that knows what the client has been told.
-Exchange = Forwarding | Translating | Embedding
+Exchange = Forwarding | Translating | Embedding | Passing
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class Answering:
     def __init__(
         self,
         parts: AnsweringParts,
-        asked: Asked,
+        asked: Asked | Proxied,
         model: ModelWithKey,
         record: CallRecord,
         live: LiveAnswer,
@@ -85,7 +87,7 @@ class Answering:
     async def run(self) -> None:
         """Answer, and have it recorded how that ended."""
         error = await self._to_the_end()
-        if self._asked.interface.counts_only:
+        if self._asked.counts_only:
             return
         total = time.perf_counter() - self._received
         end = StreamEnd(self._live.progress, error, total)
@@ -116,11 +118,11 @@ class Answering:
         if answer.cut is not None:
             return await self._failed(answer.cut)
         if isinstance(self._exchange, Translating):
-            self._learn()
+            self._learn(self._exchange.asked.interface)
         return None
 
-    def _learn(self) -> None:
-        if self._asked.interface is Interface.RESPONSES:
+    def _learn(self, interface: Interface) -> None:
+        if interface is Interface.RESPONSES:
             model = self._model
             self._parts.lacking.add((model.model_id, model.endpoint))
 
@@ -154,6 +156,7 @@ class Answering:
         asked, exchange = self._asked, self._exchange
         if not (
             isinstance(exchange, Forwarding)
+            and isinstance(asked, Asked)
             and asked.interface is Interface.RESPONSES
             and self._model.endpoint
             and error.http_status in _NO_SUCH_PATH

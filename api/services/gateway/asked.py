@@ -11,6 +11,7 @@ from api.core.errors import ParameterError
 from api.core.request_body import check_values
 from api.services.calls.model_call import CallSize
 from llm_sdks.forwarding import Interface
+from utilities import payload
 
 Json = dict[str, Any]
 
@@ -20,6 +21,8 @@ _LONGEST_NAME = 256
 # tokens for one of the largest size, and 5,000 for the finest detail.
 _PICTURE_BYTES = 6_000
 _ABSURD = 1e6
+# A larger request is not kept: a document ends at 16 MiB.
+MOST_REQUEST_BYTES = 256 * 1024
 _OUTPUT_LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 
 
@@ -44,12 +47,24 @@ class Asked:
     @property
     def size(self) -> CallSize:
         """How large the call is, for its reservations."""
-        limits = [
-            _whole_number(self.body.get(each)) for each in _OUTPUT_LIMITS
-        ]
-        limit = max(limits)
-        answers = max(_whole_number(self.body.get("n")), 1)
-        return CallSize(_size(self.body), limit * answers or None)
+        return size_of(self.body)
+
+    @property
+    def counts_only(self) -> bool:
+        """Whether it uses and costs nothing."""
+        return self.interface.counts_only
+
+    @property
+    def interface_name(self) -> str:
+        """What the record calls the interface."""
+        return f"/v1{self.interface}"
+
+    def recorded(self, *, keeps_texts: bool) -> str:
+        """Give what the record keeps of the request, as JSON."""
+        if not keeps_texts or len(self.raw) > MOST_REQUEST_BYTES:
+            return payload.dump({"bodyBytes": len(self.raw)})
+        # It has been read as JSON: no need to write it anew.
+        return f'{{"body":{self.raw.decode()}}}'
 
     @property
     def temperature(self) -> float | None:
@@ -61,22 +76,35 @@ class Asked:
 
     def wants_usage(self) -> bool:
         """Tell whether the client asks for the usage of a stream."""
-        options = self.body.get("stream_options")
-        return isinstance(options, dict) and (
-            options.get("include_usage") is True
-        )
+        return wants_usage(self.body)
 
-    def sent(self, model: str, *, with_usage: bool = False) -> bytes:
+    def sent(self, model: str, *, asks_usage: bool = False) -> bytes:
         """Give the body as it goes out: with the provider's model name.
 
-        `with_usage` asks for the usage of a stream in addition.
+        `asks_usage` asks for the usage of a stream in addition.
         """
-        changed: Json = {"model": model}
-        if with_usage:
-            options = self.body.get("stream_options")
-            known = options if isinstance(options, dict) else {}
-            changed["stream_options"] = {**known, "include_usage": True}
-        return to_json({**self.body, **changed})
+        body = with_usage(self.body) if asks_usage else self.body
+        return to_json({**body, "model": model})
+
+
+def size_of(body: Json) -> CallSize:
+    """Give the size of the call that a body asks for."""
+    limit = max(_whole_number(body.get(each)) for each in _OUTPUT_LIMITS)
+    answers = max(_whole_number(body.get("n")), 1)
+    return CallSize(_size(body), limit * answers or None)
+
+
+def wants_usage(body: Json) -> bool:
+    """Tell whether a body asks for the usage of a stream."""
+    options = body.get("stream_options")
+    return isinstance(options, dict) and options.get("include_usage") is True
+
+
+def with_usage(body: Json) -> Json:
+    """Give the body that asks for the usage of a stream in addition."""
+    options = body.get("stream_options")
+    known = options if isinstance(options, dict) else {}
+    return {**body, "stream_options": {**known, "include_usage": True}}
 
 
 def read_body(raw: bytearray) -> Json:

@@ -139,7 +139,7 @@ class Forwarding:
         return ForwardRequest(
             request,
             self.asked.interface,
-            self.asked.sent(model, with_usage=with_usage),
+            self.asked.sent(model, asks_usage=with_usage),
             self.asked.headers,
         )
 

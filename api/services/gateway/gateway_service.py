@@ -22,8 +22,12 @@ from api.services.gateway.answering import (
 )
 from api.services.gateway.asked import Asked
 from api.services.gateway.call_recorder import CallRecorder
+from api.services.gateway.filters import filtered
 from api.services.gateway.forwarding import Forwarding, can_forward
 from api.services.gateway.live_answer import LiveAnswer
+from api.services.gateway.passing import Passing
+from api.services.gateway.proxied import Proxied
+from api.services.gateway.reached import check_passable, model_at
 from api.services.gateway.records import CallRecord
 from api.services.gateway.translating import (
     FORMATS,
@@ -81,6 +85,46 @@ class GatewayService:
         """
         model = await self.model(asked.model)
         exchange = self._exchange(asked, model)
+        return self._started(asked, client, model, exchange)
+
+    async def pass_on(self, asked: Proxied, client: ClientKey) -> LiveAnswer:
+        """Begin to pass a request of any kind to its model's provider.
+
+        Raises:
+            ModelUnknownError: there is no such model.
+            ParameterError: no such requests can be sent to its provider.
+            ForbiddenError: the model's filters do not allow the path.
+        """
+        model = await self.model(asked.model)
+        url = self._access.registry.base_url(model.sdk, model.endpoint)
+        check_passable(asked, model, url)
+        return self._started(
+            asked, client, model, lambda live: Passing(asked, live, model)
+        )
+
+    async def model_at(self, host: str, asked: Proxied) -> str:
+        """Return the name of the model that a request to a host is for.
+
+        Raises:
+            ForbiddenError: there is no model.
+        """
+        registry = self._access.registry
+        return model_at(
+            host,
+            asked,
+            (
+                (each, registry.base_url(each.sdk, each.endpoint))
+                for each in await self.models()
+            ),
+        )
+
+    def _started(
+        self,
+        asked: Asked | Proxied,
+        client: ClientKey,
+        model: ModelWithKey,
+        exchange: NewExchange,
+    ) -> LiveAnswer:
         record = CallRecord.of(
             asked,
             client.client_id,
@@ -119,15 +163,16 @@ class GatewayService:
 
     def _exchange(self, asked: Asked, model: ModelWithKey) -> NewExchange:
         """Decide how a request gets to the provider and its answer back."""
+        sent = filtered(asked, model.filters)
         try:
             sdk = self._access.open(model).sdk
         except (LLMError, MissingModelKeyError):
             # The call reports it.
-            return partial(Forwarding, asked)
+            return partial(Forwarding, sent)
         lacks = (model.model_id, model.endpoint) in self._parts.lacking
         is_lacking = lacks and asked.interface is Interface.RESPONSES
         if can_forward(sdk, asked.interface) and not is_lacking:
-            return partial(Forwarding, asked)
+            return partial(Forwarding, sent)
         if asked.interface is Interface.EMBEDDINGS:
             texts = texts_of(asked)
             return lambda live: Embedding(asked, live, texts)

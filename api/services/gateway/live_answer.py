@@ -35,6 +35,8 @@ class LiveAnswer:
             asyncio.get_running_loop().create_future()
         )
         self._is_closed = False
+        # Whether the rest is missing, and the client has to notice.
+        self.is_broken = False
         self.stop_reason = StreamError(HUNG_UP, "The client hung up")
         self.task: asyncio.Task[None]
 

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from api.models.stream_models import StreamStatus
 from api.services.calls.live_stream import StreamEnd
 from api.services.gateway.asked import Asked
+from api.services.gateway.proxied import Proxied
 from api.services.shared import client_reference
 from utilities import payload
 from utilities.clock import Clock
 from utilities.cosmos_connector import Document, ObjectId
 
 GATEWAY = "gateway"
-# A larger request or answer is not kept: a document ends at 16 MiB.
-_MOST_REQUEST_BYTES = 256 * 1024
+# A larger answer is not kept whole: a document ends at 16 MiB.
 _MOST_CHARACTERS = 1024 * 1024
 
 
@@ -31,10 +31,14 @@ class CallRecord:
 
     @classmethod
     def of(
-        cls, asked: Asked, client_id: str, now: int, *, keeps_texts: bool
+        cls,
+        asked: Asked | Proxied,
+        client_id: str,
+        now: int,
+        *,
+        keeps_texts: bool,
     ) -> "CallRecord":
         """Begin the record of a request."""
-        path = f"/v1{asked.interface}"
         group: Document = {
             "model": asked.model,
             "clientReference": None,
@@ -44,10 +48,10 @@ class CallRecord:
             "clientId": client_id,
             "model": asked.model,
             "temperature": asked.temperature,
-            "interface": path,
+            "interface": asked.interface_name,
             "operation": GATEWAY,
             "startedAt": now,
-            "requestData": _request(asked, keeps_texts=keeps_texts),
+            "requestData": asked.recorded(keeps_texts=keeps_texts),
             "clientReference": None,
             client_reference.INDEX_FIELD: client_reference.index_of(None),
             "groupKey": payload.dump(group),
@@ -81,13 +85,6 @@ class CallRecord:
                 "updatedBy": self.client_id,
             },
         }
-
-
-def _request(asked: Asked, *, keeps_texts: bool) -> str:
-    if not keeps_texts or len(asked.raw) > _MOST_REQUEST_BYTES:
-        return payload.dump({"bodyBytes": len(asked.raw)})
-    # It has been read as JSON: no need to write it anew.
-    return f'{{"body":{asked.raw.decode()}}}'
 
 
 def _kept(text: str) -> str:

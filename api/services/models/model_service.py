@@ -265,6 +265,9 @@ def _merge(current: Model, given: ModelUpdate, changes: Document) -> None:
         before = current.limits.model_dump(by_alias=True)
         # Null takes all limits away.
         changes["limits"] = {} if limits is None else _merged(before, limits)
+    if changes.get("filters") is not None and current.filters is not None:
+        before = current.filters.model_dump(by_alias=True)
+        changes["filters"] = _merged(before, changes["filters"])
     if changes.get("profile") is not None and current.profile is not None:
         said = current.profile.model_dump(by_alias=True)
         changes["profile"] = _merged(said, changes["profile"])
@@ -296,7 +299,7 @@ def _merged(before: Document, given: Document) -> Document:
 
 _MAY_BE_NULL = frozenset(
     {"service", "maxToken", "maxCompletionToken", "profile", "cost"}
-    | {"budget", "keys"}
+    | {"budget", "filters", "keys"}
 )
 # What a plug-in's check of the settings depends on.
 _OF_THE_PLUGIN = frozenset(

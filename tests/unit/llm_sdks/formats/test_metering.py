@@ -148,7 +148,7 @@ def test_whole_answers_are_counted() -> None:
 def test_only_the_end_of_many_vectors_is_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(metering, "_WHOLE_READ", 100)
+    monkeypatch.setattr(metering, "WHOLE_READ", 100)
     answer = {
         "data": [{"embedding": [0.5] * 5000}],
         "usage": {"prompt_tokens": 12, "total_tokens": 12},

@@ -33,7 +33,7 @@ def test_only_the_name_of_the_model_changes(body: dict[str, Any]) -> None:
 def test_usage_is_asked_for_beside_other_options() -> None:
     one = asked({"stream_options": {"include_obfuscation": False}})
     assert not one.wants_usage()
-    assert from_json(one.sent("x", with_usage=True))["stream_options"] == {
+    assert from_json(one.sent("x", asks_usage=True))["stream_options"] == {
         "include_obfuscation": False,
         "include_usage": True,
     }

@@ -1,0 +1,130 @@
+"""Sends requests of any kind, and returns what comes byte by byte.
+
+Unlike the other wires it decodes nothing, follows nothing and adds no
+header but those that HTTP needs.
+"""
+
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
+
+import aiohttp
+from yarl import URL
+
+from llm_sdks import errors
+from llm_sdks.formats import failures
+from llm_sdks.passing import HeaderList, Passed, PassRequest
+from llm_sdks.wires.direct import session_with, ssl_context
+from llm_sdks.wires.pacing import in_time
+from llm_sdks.wires.wire import MAX_CONNECTIONS
+
+# aiohttp would add them where the client has sent none.
+_NOT_ADDED = ("accept", "accept-encoding", "content-type", "user-agent")
+_TIMEOUTS = (aiohttp.SocketTimeoutError, TimeoutError)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Destination:
+    """A model's base URL, and the headers with its credential."""
+
+    url: str
+    headers: HeaderList
+    # Must not be in any message.
+    key: str
+
+
+class PassingWire:
+    """A pool of connections in one event loop, to any provider."""
+
+    def __init__(self) -> None:
+        self._session = session_with(
+            aiohttp.TCPConnector(limit=MAX_CONNECTIONS, ssl=ssl_context()),
+            trust_env=True,
+            auto_decompress=False,
+        )
+
+    async def send(
+        self, destination: Destination, request: PassRequest, until: float
+    ) -> Passed:
+        """Return the answer once its head is there.
+
+        `until` is when the answer must be whole, by the loop's clock.
+
+        Raises:
+            LLMError: there is no answer.
+        """
+        with _translated(destination.key):
+            response = await self._session.request(
+                request.method,
+                _url(destination.url, request),
+                headers=[*request.headers, *destination.headers],
+                data=request.body,
+                skip_auto_headers=_NOT_ADDED,
+                allow_redirects=False,
+                timeout=_timeout(request),
+            )
+        chunks = _chunks(response, destination.key)
+        headers = [
+            (name.lower(), value) for name, value in response.headers.items()
+        ]
+        timed = in_time(chunks, until, request.base)
+        return Passed(response.status, headers, timed)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._session.close()
+
+
+def _url(base: str, request: PassRequest) -> URL:
+    query = f"?{request.query}" if request.query else ""
+    url = URL(f"{base.rstrip('/')}{request.path}{query}", encoded=True)
+    if url.origin() != URL(base).origin():
+        # Whatever the path was: the key goes nowhere else.
+        raise errors.BadRequestError("The path leaves the model's endpoint")
+    return url
+
+
+def _timeout(request: PassRequest) -> aiohttp.ClientTimeout:
+    # An answer comes after the whole body, however long that takes.
+    reads_at_once = request.body is None or isinstance(request.body, bytes)
+    base = request.base
+    return aiohttp.ClientTimeout(
+        sock_connect=min(base.connect_timeout, base.timeout),
+        sock_read=base.read_timeout if reads_at_once else None,
+    )
+
+
+async def _chunks(
+    response: aiohttp.ClientResponse, key: str
+) -> AsyncGenerator[bytes]:
+    with _translated(key):
+        try:
+            async for chunk in response.content.iter_any():
+                yield chunk
+        finally:
+            response.close()
+
+
+async def first_bytes(chunks: AsyncGenerator[bytes], most: int) -> bytes:
+    """Read an answer to its end, or to its first `most` bytes."""
+    found = bytearray()
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            found += chunk
+            if len(found) >= most:
+                break
+    return bytes(found[:most])
+
+
+@contextmanager
+def _translated(key: str) -> Iterator[None]:
+    try:
+        yield
+    except aiohttp.ConnectionTimeoutError as error:
+        raise failures.unreachable(error, key) from error
+    except _TIMEOUTS as error:
+        raise failures.timed_out() from error
+    except aiohttp.ClientResponseError as error:
+        raise failures.not_http(error, key) from error
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        raise failures.unreachable(error, key) from error
