@@ -1,23 +1,31 @@
 """How plug-ins send requests of others as they are."""
 
 import asyncio
+import importlib
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from llm_sdks.base_sdk import BaseLLMSDK, CompletionRequest, LLMConfig
+from llm_sdks.base_sdk import (
+    BaseLLMSDK,
+    CompletionRequest,
+    LLMConfig,
+    in_daemon_thread,
+)
 from llm_sdks.formats import failures
 from llm_sdks.formats.allowances import tell
 from llm_sdks.formats.metering import Reads
 from llm_sdks.forwarding import ForwardRequest, Interface
-from llm_sdks.passing import Origin, Passed, PassRequest
+from llm_sdks.passing import Destination, Origin, Passed, PassRequest
 from llm_sdks.profiles.learnt import LearntProfiles
 from llm_sdks.profiles.profile import Profile
 from llm_sdks.wires.environment import base_url
 from llm_sdks.wires.pacing import in_time
-from llm_sdks.wires.passing import Destination, PassingWire
 from llm_sdks.wires.wire import Call, Json, Reply, Stream, Wire
+
+if TYPE_CHECKING:
+    from llm_sdks.wires.passing import PassingWire
 
 
 class Forwards(BaseLLMSDK, Reads):
@@ -30,7 +38,7 @@ class Forwards(BaseLLMSDK, Reads):
     origin: ClassVar[Origin | None] = None
     profile: ClassVar[Profile]
     _learnt: LearntProfiles
-    _passing: PassingWire | None = None
+    _passing: "PassingWire | None" = None
 
     @abstractmethod
     async def _wire(self, request: CompletionRequest) -> Wire:
@@ -88,17 +96,27 @@ class Forwards(BaseLLMSDK, Reads):
         """
         base = request.base
         until = asyncio.get_running_loop().time() + base.timeout
-        if self._passing is None:
-            self._passing = PassingWire()
         try:
             async with asyncio.timeout_at(until):
-                passed = await self._passing.send(
+                wire = await self._passing_wire()
+                passed = await wire.send(
                     self._destination(base.config), request, until
                 )
         except TimeoutError:
             raise failures.timed_out() from None
         tell(dict(passed.headers))
         return passed
+
+    async def _passing_wire(self) -> "PassingWire":
+        if self._passing is not None:
+            return self._passing
+        # In a thread: an import of seconds must not block the event loop.
+        module = await in_daemon_thread(
+            lambda: importlib.import_module("llm_sdks.wires.passing")
+        )
+        if self._passing is None:
+            self._passing = module.PassingWire()
+        return self._passing
 
     def _destination(self, config: LLMConfig) -> Destination:
         origin = self.origin

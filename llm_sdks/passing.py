@@ -28,6 +28,16 @@ class Origin:
     variable: str = ""
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Destination:
+    """A model's base URL, and the headers with its credential."""
+
+    url: str
+    headers: HeaderList
+    # Must not be in any message.
+    key: str
+
+
 @dataclass(frozen=True, slots=True)
 class PassRequest:
     """One request of whatever kind.

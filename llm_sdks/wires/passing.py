@@ -6,14 +6,13 @@ header but those that HTTP needs.
 
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass
 
 import aiohttp
 from yarl import URL
 
 from llm_sdks import errors
 from llm_sdks.formats import failures
-from llm_sdks.passing import HeaderList, Passed, PassRequest
+from llm_sdks.passing import Destination, Passed, PassRequest
 from llm_sdks.wires.direct import session_with, ssl_context
 from llm_sdks.wires.pacing import in_time
 from llm_sdks.wires.wire import MAX_CONNECTIONS
@@ -21,16 +20,6 @@ from llm_sdks.wires.wire import MAX_CONNECTIONS
 # aiohttp would add them where the client has sent none.
 _NOT_ADDED = ("accept", "accept-encoding", "content-type", "user-agent")
 _TIMEOUTS = (aiohttp.SocketTimeoutError, TimeoutError)
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Destination:
-    """A model's base URL, and the headers with its credential."""
-
-    url: str
-    headers: HeaderList
-    # Must not be in any message.
-    key: str
 
 
 class PassingWire:
