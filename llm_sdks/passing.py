@@ -5,6 +5,7 @@ is asked: files, batches, audio, whatever the provider has.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -80,3 +81,14 @@ def path_under(endpoint: str, path: str) -> str:
             asked = asked[length:]
             break
     return "/" + "/".join(asked) if asked else ""
+
+
+async def first_bytes(chunks: AsyncGenerator[bytes], most: int) -> bytes:
+    """Read an answer to its end, or to its first `most` bytes."""
+    found = bytearray()
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            found += chunk
+            if len(found) >= most:
+                break
+    return bytes(found[:most])

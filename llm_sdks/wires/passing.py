@@ -5,7 +5,8 @@ header but those that HTTP needs.
 """
 
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import contextmanager
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from yarl import URL
@@ -28,7 +29,6 @@ class PassingWire:
     def __init__(self) -> None:
         self._session = session_with(
             aiohttp.TCPConnector(limit=MAX_CONNECTIONS, ssl=ssl_context()),
-            trust_env=True,
             auto_decompress=False,
         )
 
@@ -42,10 +42,12 @@ class PassingWire:
         Raises:
             LLMError: there is no answer.
         """
+        url = _url(destination.url, request)
         with _translated(destination.key):
             response = await self._session.request(
                 request.method,
-                _url(destination.url, request),
+                url,
+                proxy=_proxy_of(url),
                 headers=[*request.headers, *destination.headers],
                 data=request.body,
                 skip_auto_headers=_NOT_ADDED,
@@ -73,6 +75,18 @@ def _url(base: str, request: PassRequest) -> URL:
     return url
 
 
+def _proxy_of(url: URL) -> str | None:
+    """Return the environment's proxy for an address, if there is one.
+
+    aiohttp could look for it itself, but would take a login from `.netrc`
+    as well, beside the model's key.
+    """
+    proxies = getproxies()
+    if not proxies or not url.host or proxy_bypass(url.host):
+        return None
+    return proxies.get(url.scheme) or proxies.get("all")
+
+
 def _timeout(request: PassRequest) -> aiohttp.ClientTimeout:
     # An answer comes after the whole body, however long that takes.
     reads_at_once = request.body is None or isinstance(request.body, bytes)
@@ -92,17 +106,6 @@ async def _chunks(
                 yield chunk
         finally:
             response.close()
-
-
-async def first_bytes(chunks: AsyncGenerator[bytes], most: int) -> bytes:
-    """Read an answer to its end, or to its first `most` bytes."""
-    found = bytearray()
-    async with aclosing(chunks):
-        async for chunk in chunks:
-            found += chunk
-            if len(found) >= most:
-                break
-    return bytes(found[:most])
 
 
 @contextmanager

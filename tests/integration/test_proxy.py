@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,6 +19,7 @@ from tests.conftest import PROVIDER_KEY
 from tests.support.api_user import ADMIN
 from tests.support.echo_provider import EchoProvider, echo_provider
 from tests.support.gateway_user import GatewayUser
+from tests.support.live_server import live_server, make_settings
 from tests.support.waiting import eventually
 
 HELLO: Any = [{"role": "user", "content": "Hello"}]
@@ -358,6 +360,19 @@ def test_bodies_are_not_touched(
     assert echo.seen[0].all("content-type") == [kind]
 
 
+def test_a_body_that_is_priced_names_one_model(
+    user: GatewayUser, gpt: str, echo: EchoProvider
+) -> None:
+    send(
+        user,
+        "POST",
+        f"/proxy/{gpt}/v1/chat/completions",
+        content=b'{"model": "dear", "mod\\u0065l": "theirs"}',
+        headers={"content-type": "application/json"},
+    )
+    assert echo.seen[0].body == b'{"model":"theirs"}'
+
+
 def test_a_body_without_a_length_passes_in_chunks(
     user: GatewayUser, gpt: str, echo: EchoProvider
 ) -> None:
@@ -494,6 +509,7 @@ def test_streams_come_piece_by_piece_and_are_metered(
         # The model's prices are not those of another one.
         ("POST", "/v1/chat/completions", {"model": "dear"}, 7),
         ("POST", "/v1/completions", {"model": "dear"}, 7),
+        ("POST", "/v1/%63ompletions/", {"model": "dear"}, 7),
         ("POST", "/v1/images/generations", {"prompt": "no model"}, 7),
     ],
 )
@@ -639,6 +655,36 @@ def test_a_broken_stream_of_events_ends_with_an_error(
             pass
 
 
+def test_a_client_that_reads_nothing_gets_no_whole_answer(
+    database: str, tmp_path: Path, echo: EchoProvider
+) -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for _ in range(400):
+            await response.write(b"x" * 100_000)
+        return response
+
+    echo.handler = handler
+    settings = make_settings(tmp_path, stream_stall_seconds=0.3)
+    keys = {"PROVIDER_KEY": PROVIDER_KEY}
+    with (
+        live_server(settings, database, keys, run_workers=False) as server,
+        httpx2.Client(base_url=server.url, timeout=20) as http,
+    ):
+        user = GatewayUser(http)
+        model = model_at(user, "OpenAI", echo.url)
+        with http.stream(
+            "GET",
+            f"/proxy/{model}/files",
+            headers={"x-api-key": user.token},
+        ) as answer:
+            (record,) = user.records()
+            with pytest.raises(httpx2.RemoteProtocolError):
+                answer.read()
+    assert record["responseData"]["errorType"] == "CLIENT_TOO_SLOW"
+
+
 def test_a_client_that_hangs_up_ends_the_providers_call(
     user: GatewayUser, gpt: str, echo: EchoProvider
 ) -> None:
@@ -706,6 +752,41 @@ def test_limits_and_budgets_hold(
     )
     assert answer.status_code == 429
     assert answer.json()["error"]["code"] == "insufficient_quota"
+
+
+def test_the_keys_of_a_model_take_turns(
+    database: str, tmp_path: Path, echo: EchoProvider
+) -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        if "first" in request.headers["authorization"]:
+            return web.json_response({"error": {"message": "x"}}, status=429)
+        return web.json_response({})
+
+    echo.handler = handler
+    settings = make_settings(tmp_path)
+    keys = {"KEY_A": "first", "KEY_B": "second"}
+    with (
+        live_server(settings, database, keys, run_workers=False) as server,
+        httpx2.Client(base_url=server.url, timeout=20) as http,
+    ):
+        user = GatewayUser(http)
+        fields: Any = {"key": None, "keys": ["KEY-A", "KEY-B"]}
+        calls: list[tuple[str, Any]] = [
+            ("json", {"model": "theirs"}),
+            ("json", {"model": "theirs"}),
+            ("content", iter([b"an ", b"upload"])),
+        ]
+        statuses = []
+        for kind, body in calls:
+            model = user.model(sdk="OpenAI", endpoint=echo.url, **fields)
+            path = f"/proxy/{model}/v1/embeddings"
+            answer = send(user, "POST", path, **{kind: body})
+            statuses.append(answer.status_code)
+    # An upload is gone once it was sent.
+    assert statuses[:2] == [200, 200]
+    sent = [each.body for each in echo.seen]
+    assert sent.count(b"an upload") == 1
+    assert b"" not in sent
 
 
 # Filters.

@@ -9,8 +9,8 @@ from http import HTTPStatus
 from pydantic_core import to_json
 
 from api.core.dialects import Problem
-from api.models.model_models import Model
-from api.services.calls.model_call import CallProgress
+from api.models.model_models import ModelWithKey
+from api.services.calls.model_call import CallProgress, SlowReaderError
 from api.services.calls.model_caller import failures_of
 from api.services.gateway.asked import Json, wants_usage, with_usage
 from api.services.gateway.cleaning import shown_headers
@@ -29,9 +29,8 @@ from llm_sdks.formats.passed import (
     is_known,
 )
 from llm_sdks.forwarding import Interface
-from llm_sdks.passing import Passed, PassRequest, path_under
+from llm_sdks.passing import Passed, PassRequest, first_bytes, path_under
 from llm_sdks.provider_sdk import ProviderSDK
-from llm_sdks.wires.passing import first_bytes
 
 _EVENTS = "text/event-stream"
 _JSON = "application/json"
@@ -61,7 +60,7 @@ class Passing:
 
     asked: Proxied
     live: LiveAnswer
-    model: Model
+    model: ModelWithKey
     # Whether the client has been told of the error.
     has_told: bool = False
     _is_stream_of_events: bool = False
@@ -73,7 +72,7 @@ class Passing:
         progress: CallProgress,
     ) -> Completion:
         """Make the call; see `ModelCaller.run`."""
-        assert isinstance(sdk, ProviderSDK)  # noqa: S101 - by `can_pass`
+        assert isinstance(sdk, ProviderSDK)  # noqa: S101 - by `check_passable`
         async with failures_of(sdk, request, progress):
             passed, hides_usage = await self._opened(sdk, request)
             if passed.status >= _REFUSED:
@@ -120,7 +119,7 @@ class Passing:
     def _hides_usage(
         self, sdk: ProviderSDK, request: CompletionRequest, body: Json
     ) -> bool:
-        interface = interface_of(self.asked.path, sdk.interfaces)
+        interface = interface_of(self.asked.plain_path, sdk.interfaces)
         return (
             interface is Interface.CHAT
             and self.asked.method == "POST"
@@ -136,6 +135,9 @@ class Passing:
         if body is not None:
             content = asked.for_model(self.model, body)
         upload = asked.upload
+        if upload is not None:
+            # What has been read from the client cannot be sent again.
+            self.live.progress.has_begun = True
         return await sdk.pass_through(
             PassRequest(
                 request,
@@ -172,25 +174,31 @@ class Passing:
             self.asked.path,
             is_quoting=True,
         )
-        harmless = _harmless(error, is_of_model=is_known(self.asked.path))
+        harmless = _harmless(
+            error, is_of_model=is_known(self.asked.plain_path)
+        )
         content = content.replace(key.encode(), b"***") if key else content
-        if self._may_wait(harmless):
+        if self._may_repeat(harmless):
             harmless.content = content
             raise harmless
         await self._tell(passed, error, content, key)
         raise harmless
 
-    def _may_wait(self, error: errors.LLMError) -> bool:
+    def _may_repeat(self, error: errors.LLMError) -> bool:
+        """Tell whether it may be sent again: later, or with another key."""
         is_limit = isinstance(error, errors.RateLimitedError)
-        asked = self.asked
-        return is_limit and asked.is_repeatable and asked.max_wait > 0
+        may_repeat = self.asked.max_wait > 0 or bool(self.model.keys)
+        return is_limit and may_repeat and self.asked.upload is None
 
     async def _tell(
         self, passed: Passed, error: errors.LLMError, content: bytes, key: str
     ) -> None:
         self.has_told = True
         dialect, shown = self.asked.dialect, self.asked.request_id
-        if passed.status not in _OURS:
+        is_ours = passed.status in _OURS or isinstance(
+            error, errors.AccountExhaustedError
+        )
+        if not is_ours:
             headers = shown_headers(passed.headers, key)
             head = Head(passed.status, headers, len(content))
             await self.live.whole(head, content)
@@ -214,7 +222,7 @@ class Passing:
             # What was answered before has its usage in it, too.
             return None
         return answer_meter(
-            self.asked.path,
+            self.asked.plain_path,
             sdk.interfaces,
             sdk,
             progress.texts,
@@ -253,7 +261,12 @@ class Passing:
 
     async def _put(self, content: bytes, progress: CallProgress) -> None:
         before = time.perf_counter()
-        await self.live.put(content)
+        try:
+            await self.live.put(content)
+        except SlowReaderError:
+            # What it reads later must not look whole.
+            self.live.is_broken = True
+            raise
         progress.reader_seconds += time.perf_counter() - before
 
     def _note(

@@ -11,6 +11,7 @@ from api.models.model_models import Model
 from api.services.calls.model_call import CallSize
 from api.services.gateway.asked import MOST_REQUEST_BYTES, Json, size_of
 from api.services.gateway.upload import Upload
+from llm_sdks.formats.passed import is_known
 from llm_sdks.passing import HeaderList
 from utilities import payload
 
@@ -51,9 +52,9 @@ class Proxied:
         return CallSize(0) if self.body is None else size_of(self.body)
 
     @property
-    def is_repeatable(self) -> bool:
-        """Whether it could be sent again."""
-        return self.upload is None
+    def plain_path(self) -> str:
+        """The path as the provider reads it."""
+        return unquote(self.path).rstrip("/")
 
     @property
     def is_compressed_json(self) -> bool:
@@ -64,10 +65,10 @@ class Proxied:
     @property
     def named_model(self) -> str | None:
         """The model that the path or the body names, if any."""
-        for before, name in pairwise(self.path.split("/")):
+        for before, name in pairwise(self.plain_path.split("/")):
             if before in _BEFORE_NAMES and name:
                 # Google has the method behind a colon.
-                return unquote(name.rpartition(":")[0] or name)
+                return name.rpartition(":")[0] or name
         named = (self.body or {}).get("model")
         return named if isinstance(named, str) else None
 
@@ -78,11 +79,14 @@ class Proxied:
     def for_model(self, model: Model, body: Json) -> bytes:
         """Give the body as it goes out, with the provider's model name.
 
-        What has not been changed goes out byte by byte.
+        What has not been changed goes out byte by byte, unless a price
+        depends on it: of a name that is there twice, nobody knows which
+        one counts.
         """
         if body.get("model") == model.name:
             body = {**body, "model": _provider_model(model)}
-        return self.raw if body == self.body and self.raw else to_json(body)
+        is_same = body == self.body and not is_known(self.plain_path)
+        return self.raw if is_same and self.raw else to_json(body)
 
     def recorded(self, *, keeps_texts: bool) -> str:
         """Give what the record keeps of the request, as JSON."""

@@ -12,7 +12,6 @@ class Upload:
     def __init__(self, chunks: AsyncIterator[bytes]) -> None:
         self._chunks = chunks
         self.is_used = False
-        self.size = 0
         # Nobody else may read from the client before it has ended.
         self.ended = asyncio.Event()
 
@@ -23,7 +22,6 @@ class Upload:
         self.is_used = True
         try:
             async for chunk in self._chunks:
-                self.size += len(chunk)
                 if chunk:
                     yield chunk
         except ClientDisconnect:
