@@ -4,13 +4,19 @@ Messages and tools have the form of OpenAI's chat completions, which most
 programs can write; any provider's plug-in gets them in its own form.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic_core import PydanticKnownError
 
 from api.models.base import ApiModel, Text, is_unset
-from api.models.job_fields import REQUEST_BYTES_LIMIT, fits
+from api.models.job_fields import (
+    REFERENCE_BYTES_LIMIT,
+    REQUEST_BYTES_LIMIT,
+    bytes_of,
+    fits,
+)
 from llm_sdks.conversation import (
     Effort,
     Message,
@@ -58,41 +64,50 @@ def _readable(name: str, read: Callable[[Fields], object]) -> AfterValidator:
 
 
 _Object = dict[str, Any]
+_MESSAGES = Field(
+    exclude_if=is_unset,
+    description="A conversation, as OpenAI's chat completions have it: "
+    "`role` and `content` (text, or parts with texts and images), with "
+    "calls of tools and their results. It follows the system text of "
+    "workingPrompts; requestData, if there is any, is the last user "
+    "message.",
+    examples=[[{"role": "user", "content": "Hello"}]],
+)
+_TOOLS = Field(
+    exclude_if=is_unset,
+    description="Functions that the model may call, as OpenAI's chat "
+    "completions have them.",
+)
+_TOOL_CHOICE = Field(
+    exclude_if=is_unset,
+    description="`auto`, `none`, `required`, or `{type: function, "
+    "function: {name}}`.",
+)
+_PARALLEL = Field(
+    exclude_if=is_unset,
+    description="Whether one answer may call several tools.",
+)
+_UNSET = Field(exclude_if=is_unset)
+_EMBEDDINGS = Field(
+    exclude_if=is_unset,
+    description="Asks for vectors in place of an answer; the model must be "
+    "one for embeddings.",
+)
 Messages = Annotated[
     list[_Object],
-    Field(
-        min_length=1,
-        max_length=MESSAGES_LIMIT,
-        exclude_if=is_unset,
-        description="A conversation, as OpenAI's chat completions have it: "
-        "`role` and `content` (text, or parts with texts and images), with "
-        "calls of tools and their results. It follows the system text of "
-        "workingPrompts; requestData, if there is any, is the last user "
-        "message.",
-        examples=[[{"role": "user", "content": "Hello"}]],
-    ),
-    _readable("messages", read_messages),
+    Field(min_length=1, max_length=MESSAGES_LIMIT),
     fits(REQUEST_BYTES_LIMIT),
+    _readable("messages", read_messages),
 ]
 Tools = Annotated[
     list[_Object],
-    Field(
-        min_length=1,
-        max_length=TOOLS_LIMIT,
-        exclude_if=is_unset,
-        description="Functions that the model may call, as OpenAI's chat "
-        "completions have them.",
-    ),
-    _readable("tools", read_tools),
+    Field(min_length=1, max_length=TOOLS_LIMIT),
     fits(REQUEST_BYTES_LIMIT),
+    _readable("tools", read_tools),
 ]
 ToolChoiceField = Annotated[
     str | _Object,
-    Field(
-        exclude_if=is_unset,
-        description="`auto`, `none`, `required`, or `{type: function, "
-        "function: {name}}`.",
-    ),
+    fits(REFERENCE_BYTES_LIMIT),
     _readable("tool_choice", read_choice),
 ]
 _Penalty = Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)]
@@ -180,42 +195,58 @@ class EmbeddingsInput(ApiModel):
     @property
     def texts(self) -> tuple[str, ...]:
         """The texts, in order."""
-        is_one = isinstance(self.input, str)
-        return (self.input,) if is_one else tuple(self.input)  # type: ignore[return-value] # one text
+        if isinstance(self.input, str):
+            return (self.input,)
+        return tuple(self.input)
 
 
 class ConversationFields(ApiModel):
     """The fields of a job that asks more than most do."""
 
-    messages: Messages | None = None
-    tools: Tools | None = None
-    tool_choice: ToolChoiceField | None = None
-    parallel_tool_calls: Annotated[
-        bool | None,
-        Field(
-            exclude_if=is_unset,
-            description="Whether one answer may call several tools.",
-        ),
-    ] = None
-    sampling: Annotated[SamplingOptions | None, Field(exclude_if=is_unset)] = (
-        None
-    )
-    embeddings: Annotated[
-        EmbeddingsInput | None,
-        Field(
-            exclude_if=is_unset,
-            description="Asks for vectors in place of an answer; the model "
-            "must be one for embeddings.",
-        ),
-    ] = None
+    messages: Annotated[Messages | None, _MESSAGES] = None
+    tools: Annotated[Tools | None, _TOOLS] = None
+    tool_choice: Annotated[ToolChoiceField | None, _TOOL_CHOICE] = None
+    parallel_tool_calls: Annotated[bool | None, _PARALLEL] = None
+    sampling: Annotated[SamplingOptions | None, _UNSET] = None
+    embeddings: Annotated[EmbeddingsInput | None, _EMBEDDINGS] = None
 
-    @property
-    def is_conversation(self) -> bool:
-        """Whether any of these fields is set."""
-        return any(
-            getattr(self, name) is not None
-            for name in ConversationFields.model_fields
-        )
+
+class StoredConversation(ApiModel):
+    """The same fields as they are stored: they are not checked again."""
+
+    messages: Annotated[list[_Object] | None, _MESSAGES] = None
+    tools: Annotated[list[_Object] | None, _TOOLS] = None
+    tool_choice: Annotated[str | _Object | None, _TOOL_CHOICE] = None
+    parallel_tool_calls: Annotated[bool | None, _PARALLEL] = None
+    sampling: Annotated[SamplingOptions | None, _UNSET] = None
+    embeddings: Annotated[_Object | None, _EMBEDDINGS] = None
+
+
+# One of these fields is needed; a mark stands in for all of them.
+_QUESTIONS = frozenset(
+    {"requestData", "request_data", "messages", "embeddings"}
+)
+_MISSING = object()
+
+
+def mark_if_nothing_is_asked(fields: object) -> object:
+    """Mark the fields of a job that asks nothing.
+
+    Validation then tells that requestData is missing, beside whatever
+    else is wrong.
+    """
+    if isinstance(fields, dict) and not _QUESTIONS & fields.keys():
+        return {**fields, "requestData": _MISSING}
+    return fields
+
+
+def _refuse_mark(value: object) -> object:
+    if value is _MISSING:
+        raise PydanticKnownError("missing")
+    return value
+
+
+NOT_MISSING = BeforeValidator(_refuse_mark)
 
 
 def check_asked(
@@ -237,12 +268,24 @@ def check_asked(
         return
     if job.tool_choice is not None and job.tools is None:
         raise ValueError("toolChoice needs tools")
-    if job.messages is not None:
-        return
-    if not has_prompts:
+    if job.messages is None and not has_prompts:
         raise ValueError("workingPrompts, promptFlow or messages is needed")
-    if request_data is None:
+    if job.messages is None and request_data is None:
         raise ValueError("requestData or messages is needed")
+    _check_size((job.messages, job.tools, request_data))
+
+
+def _check_size(parts: Sequence[object]) -> None:
+    # Each fits; together they must fit into one document.
+    present = [each for each in parts if each is not None]
+    if len(present) < 2:  # noqa: PLR2004 - then there is no sum
+        return
+    size = sum(map(bytes_of, present))
+    if size > REQUEST_BYTES_LIMIT:
+        raise ValueError(
+            "messages, tools and requestData together are "
+            f"{size} bytes as JSON; the limit is {REQUEST_BYTES_LIMIT}"
+        )
 
 
 def messages_of(value: object) -> tuple[Message, ...]:

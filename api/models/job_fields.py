@@ -16,12 +16,21 @@ REQUEST_BYTES_LIMIT = 12 * 1024 * 1024
 REFERENCE_BYTES_LIMIT = 64 * 1024
 
 
+def bytes_of(value: object) -> int:
+    """Return the length of a value as JSON, in bytes.
+
+    Raises:
+        PayloadError: it cannot be JSON.
+    """
+    return len(payload.dump(value).encode())
+
+
 def fits(limit: int) -> AfterValidator:
     """Check that a value is no longer than this, in bytes of JSON."""
 
     def check(value: Any) -> Any:  # noqa: ANN401 - JSON
         # PayloadError is a ValueError: pydantic makes it one of its own.
-        size = len(payload.dump(value).encode())
+        size = bytes_of(value)
         if size > limit:
             raise ValueError(f"is {size} bytes as JSON; the limit is {limit}")
         return value

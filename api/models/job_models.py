@@ -4,7 +4,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import Field, GetJsonSchemaHandler, model_validator
+from pydantic import (
+    Field,
+    GetJsonSchemaHandler,
+    model_validator,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
@@ -19,8 +23,11 @@ from api.models.base import (
 )
 from api.models.conversation_models import (
     ASKED_AS_JSON,
+    NOT_MISSING,
     ConversationFields,
+    StoredConversation,
     check_asked,
+    mark_if_nothing_is_asked,
 )
 from api.models.job_fields import (
     ClientReference,
@@ -102,6 +109,7 @@ class JobCreate(ConversationFields):
     service_class: JobClass = ServiceClass.BULK
     request_data: Annotated[
         RequestData | None,
+        NOT_MISSING,
         Field(
             description="Sent as JSON: the user message. Needed without "
             "messages and embeddings."
@@ -150,6 +158,11 @@ class JobCreate(ConversationFields):
             "items without one."
         ),
     ] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _requires_a_question(cls, data: Any) -> Any:  # noqa: ANN401 - input
+        return mark_if_nothing_is_asked(data)
 
     @model_validator(mode="after")
     def _expires_after_it_may_start(self) -> Self:
@@ -219,7 +232,7 @@ class JobBatchCreate(ApiModel):
     ]
 
 
-class Job(StoredModel, ConversationFields):
+class Job(StoredModel, StoredConversation):
     """A job and its results so far."""
 
     id_field: ClassVar[str] = "jobId"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from api.models.metrics import Metrics
 from api.models.reask_models import RetryOnInvalid, UnusableAnswer
-from api.services.calls.model_call import ModelCall
+from api.services.calls.model_call import CallSize, ModelCall
 from api.services.queue.job_work import ClaimedJob, Failed, Requeued, Spent
 from llm_sdks.conversation import Conversation, Message
 from utilities import payload
@@ -74,11 +74,11 @@ def answers_of(job: ClaimedJob) -> list[UnusableAnswer]:
     return [UnusableAnswer.model_validate(each) for each in stored]
 
 
-def asking(job: ClaimedJob) -> NextAsk:
-    """Tell which model a job asks now, and after which answers."""
+def asking(job: ClaimedJob, answers: Sequence[UnusableAnswer]) -> NextAsk:
+    """Tell which model a job asks after these answers."""
     if job.retry_on_invalid is None:
         return NextAsk(None)
-    return next_ask(_policy(job), answers_of(job)) or NextAsk(None)
+    return next_ask(_policy(job), answers) or NextAsk(None)
 
 
 def told(call: ModelCall, ask: NextAsk) -> ModelCall:
@@ -92,14 +92,24 @@ def told(call: ModelCall, ask: NextAsk) -> ModelCall:
             call.system, call.user, call.temperature, schema or None
         )
     messages = [each for answer in ask.before for each in _turns(answer)]
+    # Their cost is reserved too.
+    size = call.input_bytes + sum(
+        len(each.text.encode(errors="replace")) for each in messages
+    )
     return replace(
         call,
         conversation=replace(asked, messages=(*asked.messages, *messages)),
+        size=CallSize(size, call.output_tokens),
     )
 
 
-def after(job: ClaimedJob, failed: Failed, clock: Clock) -> Failed | Requeued:
-    """Say what follows an answer that cannot be used.
+def after(
+    job: ClaimedJob,
+    before: Sequence[UnusableAnswer],
+    failed: Failed,
+    clock: Clock,
+) -> Failed | Requeued:
+    """Say what follows an answer that cannot be used, and those before it.
 
     The job goes back into the queue, with the answer: there is nothing to
     lose then.
@@ -107,7 +117,8 @@ def after(job: ClaimedJob, failed: Failed, clock: Clock) -> Failed | Requeued:
     kind = str(failed.error.get("errorType"))
     if job.retry_on_invalid is None or kind not in _TOLD:
         return failed
-    answers = [*answers_of(job), _unusable(job, failed, clock())]
+    model = asking(job, before).model or job.model
+    answers = [*before, _unusable(model, failed, clock())]
     kept = payload.dump([each.model_dump(mode="json") for each in answers])
     if next_ask(_policy(job), answers) is None:
         return replace(failed, unusable=kept)
@@ -134,10 +145,10 @@ def _turns(answer: UnusableAnswer) -> list[Message]:
     return [Message.of("assistant", answer.text), Message.of("user", said)]
 
 
-def _unusable(job: ClaimedJob, failed: Failed, now: int) -> UnusableAnswer:
+def _unusable(model: str, failed: Failed, now: int) -> UnusableAnswer:
     error, used = failed.error, failed.metrics
     return UnusableAnswer(
-        model=asking(job).model or job.model,
+        model=model,
         error_type=str(error.get("errorType")),
         message=str(error.get("message"))[:_LONGEST_MESSAGE],
         text=str(error.get("failedResponseData") or "")[:_LONGEST_TEXT],

@@ -72,22 +72,22 @@ class WorkingStep:
             MissingModelKeyError: names the variable that should be set.
             MetasyncError: a prompt or the model is gone, or has changed.
         """
-        asked = asking(job)
-        done = await self._ask(job, asked)
+        answers = answers_of(job)
+        asked = asking(job, answers)
+        done = await self._ask(job, asked, len(answers))
         if isinstance(done, Failed):
-            return after(job, done, self._clock)
+            return after(job, answers, done, self._clock)
         if asked.model is None:
             return done
         return replace(done, answered_by=asked.model)
 
     async def _ask(
-        self, job: ClaimedJob, asked: NextAsk
+        self, job: ClaimedJob, asked: NextAsk, answers: int
     ) -> Succeeded | Failed:
         model, system = await named_content(self._catalog, job)
         if asked.model is not None:
             model = await self._catalog.model(asked.model)
         # Each answer has a key of its own.
-        answers = len(answers_of(job))
         call = ModelCall(
             model,
             system,

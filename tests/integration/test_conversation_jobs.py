@@ -357,13 +357,32 @@ def test_what_a_model_cannot_do_ends_the_job_at_once(
             "embeddings are asked for alone",
         ),
         ({"embeddings": {"input": "x"}, "requestData": {}}, "requestData"),
-        ({}, "messages is needed"),
+        ({}, "'type': 'missing', 'loc': ['body', 'requestData']"),
+        ({"requestData": {}}, "promptFlow or messages is needed"),
+        ({"requestData": None, "workingPrompts": ["x"]}, "requestData or"),
+        (
+            {
+                "messages": [{"role": "user", "content": "x" * 7_000_000}],
+                "requestData": {"text": "x" * 7_000_000},
+            },
+            "together are 14000",
+        ),
     ],
 )
 def test_what_cannot_be_asked_is_refused_by_name(
     user: ApiUser, faked: str, fields: Json, said: str
 ) -> None:
     assert said in str(refused(user, faked, **fields))
+
+
+def test_what_a_job_does_not_ask_is_not_shown(
+    user: ApiUser, faked: str
+) -> None:
+    made = user.post("/jobs", user.job_body(faked, user.prompt()))
+    job = user.request("GET", f"/jobs/{made['jobId']}", 200)
+    names = {"messages", "tools", "toolChoice", "sampling", "embeddings"}
+    assert not names & job.keys()
+    assert not names & made.keys()
 
 
 def test_what_is_asked_can_be_changed_while_the_job_waits(

@@ -77,6 +77,19 @@ class ModelCall:
     # How long it may wait for its limits (s); None is the usual time.
     patience: float | None = None
 
+    @property
+    def input_bytes(self) -> int:
+        """The bytes of what it asks; a token has at least one."""
+        if self.size is not None:
+            return self.size.input_bytes
+        texts = (self.system, self.user, self.response_schema or "")
+        return sum(len(text.encode(errors="replace")) for text in texts)
+
+    @property
+    def output_tokens(self) -> int | None:
+        """The most tokens that it allows the answer, if it says so."""
+        return None if self.size is None else self.size.output_tokens
+
 
 @dataclass(slots=True)
 class CallProgress:

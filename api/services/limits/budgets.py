@@ -144,12 +144,7 @@ def upper_bound(call: ModelCall) -> int:
     A token has at least one byte. A model's limit of tokens bounds its
     output, or the request's own, where it goes out as it came.
     """
-    if call.size is not None:
-        size = call.size
-        return bound_of(call.model, size.input_bytes, size.output_tokens)
-    texts = (call.system, call.user, call.response_schema or "")
-    bytes_asked = sum(len(text.encode(errors="replace")) for text in texts)
-    return bound_of(call.model, bytes_asked)
+    return bound_of(call.model, call.input_bytes, call.output_tokens)
 
 
 def bound_of(model: Model, size: int, output_tokens: int | None = None) -> int:

@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.models.metrics import Metrics
+from api.models.model_models import CostInput
 from api.models.reask_models import RetryOnInvalid, UnusableAnswer
 from api.services.calls.model_call import ModelCall
+from api.services.limits.budgets import upper_bound
 from api.services.queue.job_work import ClaimedJob, Failed, Requeued, Spent
 from llm_workers.execution.reasking import (
     NextAsk,
@@ -21,6 +23,7 @@ from tests.support.limit_world import limited
 from utilities import payload
 from utilities.cosmos_connector import ObjectId
 
+PRICE = CostInput(input=1, output=1)
 KINDS = (
     "JSON_PARSING_ERROR",
     "SCHEMA_MISMATCH",
@@ -115,17 +118,17 @@ class TestNextAsk:
 
 class TestAfter:
     def test_without_the_policy_the_job_fails(self) -> None:
-        assert after(job(), failed(), lambda: 7) == failed()
+        assert after(job(), [], failed(), lambda: 7) == failed()
 
     def test_other_failures_end_the_job(self) -> None:
         policy = RetryOnInvalid(max_reasks=1)
         other = failed(kind="VALIDATION_LIMIT")
-        assert after(job(policy), other, lambda: 7) is other
+        assert after(job(policy), [], other, lambda: 7) is other
 
     def test_the_job_goes_back_with_the_answer_and_its_cost(self) -> None:
         policy = RetryOnInvalid(max_reasks=1, ladder=("b",))
         first = job(policy, spent=Spent(Metrics(1, 1), refusals=2).dump())
-        back = after(first, failed("no"), lambda: 7)
+        back = after(first, [], failed("no"), lambda: 7)
         assert isinstance(back, Requeued)
         assert (back.available_at, back.counted) == (7, False)
         assert Spent.load(back.spent) == Spent(Metrics(11, 6))
@@ -136,10 +139,10 @@ class TestAfter:
 
     def test_at_the_end_all_that_was_said_is_kept(self) -> None:
         policy = RetryOnInvalid(max_reasks=0, ladder=("b",))
-        back = after(job(policy), failed("no"), lambda: 7)
+        back = after(job(policy), [], failed("no"), lambda: 7)
         assert isinstance(back, Requeued)
         again = replace(job(policy), unusable=back.unusable)
-        ended = after(again, failed("neither"), lambda: 8)
+        ended = after(again, answers_of(again), failed("neither"), lambda: 8)
         assert isinstance(ended, Failed)
         said = payload.load(str(ended.unusable))
         assert [(each["model"], each["text"]) for each in said] == [
@@ -149,7 +152,7 @@ class TestAfter:
 
     def test_long_answers_are_cut(self) -> None:
         policy = RetryOnInvalid(max_reasks=1)
-        back = after(job(policy), failed("x" * 50_000), lambda: 7)
+        back = after(job(policy), [], failed("x" * 50_000), lambda: 7)
         assert isinstance(back, Requeued)
         (kept,) = answers_of(replace(job(policy), unusable=back.unusable))
         assert len(kept.text) == 10_000
@@ -171,3 +174,12 @@ def test_the_model_is_told_what_was_wrong() -> None:
     assert asked.messages[2].text == "{}"
     assert "'x' is missing" in asked.messages[3].text
     assert "empty" in asked.messages[4].text
+
+
+def test_the_answers_before_count_in_what_a_call_may_cost() -> None:
+    priced = limited().model_copy(update={"cost": PRICE})
+    call = ModelCall(priced, "Be brief.", '{"n":1}', 0.0)
+    said = answer("é" * 1000)
+    again = told(call, NextAsk(None, (said,)))
+    assert again.input_bytes > call.input_bytes + 2000
+    assert upper_bound(again) > upper_bound(call)
