@@ -30,6 +30,8 @@ _FIRST_DELAY, _LONGEST_DELAY = 0.5, 30.0
 _WELL_SECONDS = 10.0
 # Beyond the time that a process gives its calls to end.
 _STOP_SECONDS = 10.0
+# The exit status of a command that cannot run: its log says what to do.
+_CANNOT_RUN = 2
 
 log = structlog.get_logger(__name__)
 
@@ -68,6 +70,7 @@ class _Child:
         self._variables = variables
         self._delay = _FIRST_DELAY
         self._has_been_well = False
+        self._is_first = True
         self._ended: float | None = None
         self._start()
 
@@ -77,10 +80,10 @@ class _Child:
         Returns the exit status of one that could not start.
         """
         status, now = self.process.poll(), time.monotonic()
-        self._has_been_well |= now - self._started >= _WELL_SECONDS
         if status is None:
+            self._has_been_well |= now - self._started >= _WELL_SECONDS
             return None
-        if status > 0 and not self._has_been_well:
+        if self._could_not_start(status):
             return status
         if self._ended is None:
             self._ended = now
@@ -89,8 +92,15 @@ class _Child:
                 "process_ended", status=status, startsAfter=self._delay
             )
         elif now - self._ended >= self._delay:
+            self._is_first = False
             self._start()
         return None
+
+    def _could_not_start(self, status: int) -> bool:
+        # On a busy machine the first start alone takes longer than that.
+        if self._is_first and status == _CANNOT_RUN:
+            return True
+        return status > 0 and not self._has_been_well
 
     def _grow_delay(self, lived: float) -> None:
         if lived >= _WELL_SECONDS:

@@ -175,8 +175,12 @@ class TestProcesses:
         assert commands.running() == []
 
     def _take_ports(self, commands: ServeCommands) -> None:
+        # Each test process has ports of its own: what is free now may be
+        # taken by a test beside this one.
+        number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+        first = 20_001 + 1000 * number
         self.port = next(
-            port for port in range(20_001, 30_000, 2) if _are_free(port)
+            port for port in range(first, first + 1000, 2) if _are_free(port)
         )
         commands.variables |= {"METRICS_PORT": str(self.port)}
 

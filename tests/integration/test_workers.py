@@ -241,11 +241,14 @@ def test_jobs_run_by_priority_then_by_age(
 def test_as_many_jobs_run_at_once_as_the_config_allows(
     user: ApiUser, provider: FakeProvider
 ) -> None:
-    provider.delay = 0.1
+    provider.holds = True
     model, prompt = provider_model(user, provider), user.prompt()
     body = user.job_body(model, prompt)
     made = user.post("/jobs/batch", {"jobs": [body] * 40})
     user.worker(maxConcurrency=8, maxItemsPerBatch=3)
+    eventually(lambda: provider.running == 8)
+    provider.delay = 0.05
+    provider.holds = False
     for job in made:
         assert user.ended(job["jobId"])["status"] == "PROCESSED"
     assert provider.most_running == 8
