@@ -12,6 +12,7 @@ import structlog
 import tests.support.examples  # noqa: F401 - chooses how many are tried
 from provider_simulator.running import Simulator, running_simulator
 from tests.support.api_user import ApiUser
+from tests.support.echo_provider import EchoProvider, echo_provider
 from tests.support.fake_provider import FakeProvider, fake_provider
 from tests.support.live_server import (
     LiveServer,
@@ -125,6 +126,35 @@ def data_dir(tmp_path: Path) -> Path:
 def simulator() -> Iterator[Simulator]:
     with running_simulator() as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def module_simulator() -> Iterator[Simulator]:
+    with running_simulator() as running:
+        yield running
+
+
+@pytest.fixture
+def shared_simulator(module_simulator: Simulator) -> Simulator:
+    """Give the module's simulator as it is at its start."""
+    module_simulator.script()
+    module_simulator.configure(
+        failures={}, latency_ms=0, tokens_per_second=None
+    )
+    module_simulator.reset_stats()
+    return module_simulator
+
+
+@pytest.fixture(scope="module")
+def echo_server() -> Iterator[EchoProvider]:
+    with echo_provider() as provider:
+        yield provider
+
+
+@pytest.fixture
+def echo(echo_server: EchoProvider) -> EchoProvider:
+    echo_server.reset()
+    return echo_server
 
 
 @pytest.fixture

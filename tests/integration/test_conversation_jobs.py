@@ -7,7 +7,7 @@ import httpx2
 import pytest
 from aiohttp import web
 
-from provider_simulator.running import Simulator, running_simulator
+from provider_simulator.running import Simulator
 from tests.support.api_user import ApiUser, Json
 from tests.support.fake_provider import FakeProvider
 
@@ -31,17 +31,9 @@ PIXEL = (
 )
 
 
-@pytest.fixture(scope="module")
-def vendors() -> Iterator[Simulator]:
-    with running_simulator() as running:
-        yield running
-
-
 @pytest.fixture
-def simulator(vendors: Simulator) -> Simulator:
-    vendors.script()
-    vendors.configure(failures={}, latency_ms=0)
-    return vendors
+def simulator(shared_simulator: Simulator) -> Simulator:
+    return shared_simulator
 
 
 @pytest.fixture

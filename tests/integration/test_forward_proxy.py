@@ -21,25 +21,12 @@ from aiohttp import web
 from cli.forward_proxy import ForwardProxy
 from cli.proxy_command import proxy_config
 from tests.conftest import PROVIDER_KEY
-from tests.support.echo_provider import EchoProvider, echo_provider
+from tests.support.echo_provider import EchoProvider
 from tests.support.gateway_user import GatewayUser
 from tests.support.waiting import eventually
 
 PATH = "/below/v1"
 CLOSE = "connection: close\r\n"
-
-
-@pytest.fixture(scope="module")
-def echo_server() -> Iterator[EchoProvider]:
-    with echo_provider() as provider:
-        yield provider
-
-
-@pytest.fixture
-def echo(echo_server: EchoProvider) -> EchoProvider:
-    echo_server.seen.clear()
-    echo_server.handler = None
-    return echo_server
 
 
 @pytest.fixture

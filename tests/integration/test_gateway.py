@@ -15,7 +15,7 @@ import pytest
 from aiohttp import web
 from pydantic import BaseModel
 
-from provider_simulator.running import Simulator, running_simulator
+from provider_simulator.running import Simulator
 from tests.conftest import PROVIDER_KEY
 from tests.support.api_user import ADMIN, ApiUser
 from tests.support.fake_provider import FakeProvider
@@ -27,18 +27,9 @@ HELLO: Any = [{"role": "user", "content": "Hello"}]
 JSON: Any = [{"role": "user", "content": '"hi"'}]
 
 
-@pytest.fixture(scope="module")
-def vendors() -> Iterator[Simulator]:
-    with running_simulator() as running:
-        yield running
-
-
 @pytest.fixture
-def simulator(vendors: Simulator) -> Simulator:
-    vendors.script()
-    vendors.configure(failures={}, latency_ms=0, tokens_per_second=None)
-    vendors.reset_stats()
-    return vendors
+def simulator(shared_simulator: Simulator) -> Simulator:
+    return shared_simulator
 
 
 @pytest.fixture

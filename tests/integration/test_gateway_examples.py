@@ -16,7 +16,7 @@ import pytest
 from anthropic import beta_tool
 from pydantic import BaseModel
 
-from provider_simulator.running import Simulator, running_simulator
+from provider_simulator.running import Simulator
 from tests.support.gateway_user import GatewayUser
 
 OSLO = {"name": "get_weather", "arguments": {"location": "Oslo"}}
@@ -41,18 +41,9 @@ class CalendarEvent(BaseModel):
 EVENT = {"name": "fair", "date": "Friday", "participants": ["Ada", "Bob"]}
 
 
-@pytest.fixture(scope="module")
-def vendors() -> Iterator[Simulator]:
-    with running_simulator() as running:
-        yield running
-
-
 @pytest.fixture
-def simulator(vendors: Simulator) -> Simulator:
-    vendors.script()
-    vendors.configure(failures={}, latency_ms=0, tokens_per_second=None)
-    vendors.reset_stats()
-    return vendors
+def simulator(shared_simulator: Simulator) -> Simulator:
+    return shared_simulator
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,7 +13,7 @@ import openai
 import pytest
 from aiohttp import web
 
-from provider_simulator.running import Simulator, running_simulator
+from provider_simulator.running import Simulator
 from tests.conftest import PROVIDER_KEY
 from tests.support.api_user import ADMIN
 from tests.support.echo_provider import EchoProvider, echo_provider
@@ -31,25 +30,9 @@ CREDENTIAL_HEADERS = (
 )
 
 
-@pytest.fixture(scope="module")
-def echo_server() -> Iterator[EchoProvider]:
-    with echo_provider() as provider:
-        yield provider
-
-
 @pytest.fixture
-def echo(echo_server: EchoProvider) -> EchoProvider:
-    echo_server.seen.clear()
-    echo_server.handler = None
-    echo_server.reads_body = True
-    echo_server.disconnected = 0
-    return echo_server
-
-
-@pytest.fixture(scope="module")
-def vendors() -> Iterator[Simulator]:
-    with running_simulator() as running:
-        yield running
+def simulator(shared_simulator: Simulator) -> Simulator:
+    return shared_simulator
 
 
 @pytest.fixture
@@ -421,10 +404,10 @@ def test_the_vendors_uploads_and_lists_work(
 
 
 def test_a_call_is_metered_priced_and_recorded(
-    user: GatewayUser, vendors: Simulator
+    user: GatewayUser, simulator: Simulator
 ) -> None:
-    claude = model_at(user, "Anthropic", vendors.base_urls["Anthropic"])
-    gpt = model_at(user, "OpenAI", vendors.base_urls["OpenAI"])
+    claude = model_at(user, "Anthropic", simulator.base_urls["Anthropic"])
+    gpt = model_at(user, "OpenAI", simulator.base_urls["OpenAI"])
     with user.anthropic(base_url=f"{user.url}/proxy/{claude}") as client:
         message = client.messages.create(
             model=claude, max_tokens=50, messages=HELLO
@@ -466,11 +449,11 @@ def charged(user: GatewayUser, requests: int) -> Any:
 
 
 def test_streams_come_piece_by_piece_and_are_metered(
-    user: GatewayUser, vendors: Simulator
+    user: GatewayUser, simulator: Simulator
 ) -> None:
-    claude = model_at(user, "Anthropic", vendors.base_urls["Anthropic"])
-    gpt = model_at(user, "OpenAI", vendors.base_urls["OpenAI"])
-    gemini = model_at(user, "Gemini", vendors.base_urls["Gemini"])
+    claude = model_at(user, "Anthropic", simulator.base_urls["Anthropic"])
+    gpt = model_at(user, "OpenAI", simulator.base_urls["OpenAI"])
+    gemini = model_at(user, "Gemini", simulator.base_urls["Gemini"])
     with (
         user.anthropic(base_url=f"{user.url}/proxy/{claude}") as client,
         client.messages.stream(
@@ -538,10 +521,10 @@ def test_what_cannot_be_priced_has_no_cost(
 
 
 def test_texts_are_kept_if_the_client_wants_it(
-    user: GatewayUser, vendors: Simulator
+    user: GatewayUser, simulator: Simulator
 ) -> None:
     user.settings(gateway={"keepTexts": False})
-    gpt = model_at(user, "OpenAI", vendors.base_urls["OpenAI"])
+    gpt = model_at(user, "OpenAI", simulator.base_urls["OpenAI"])
 
     def call() -> bool:
         answer = send(
@@ -730,9 +713,9 @@ def test_a_client_that_hangs_up_in_its_upload_ends_it(
 
 
 def test_limits_and_budgets_hold(
-    user: GatewayUser, vendors: Simulator
+    user: GatewayUser, simulator: Simulator
 ) -> None:
-    url = vendors.base_urls["OpenAI"]
+    url = simulator.base_urls["OpenAI"]
     limited = model_at(user, "OpenAI", url, limits={"requestsPerMinute": 1})
     path = f"/proxy/{limited}/v1/chat/completions"
     body = {"model": "theirs", "messages": HELLO}

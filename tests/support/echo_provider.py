@@ -1,12 +1,13 @@
 """A provider that shows what has come to it, on a real socket."""
 
 import asyncio
-import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from aiohttp import web
+
+from tests.support.served import served
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -30,6 +31,10 @@ class EchoProvider:
 
     def __init__(self) -> None:
         self.url = ""
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what has come, and echo again."""
         self.seen: list[Seen] = []
         self.disconnected = 0
         self.handler: Handler | None = None
@@ -54,33 +59,7 @@ class EchoProvider:
 def echo_provider() -> Iterator[EchoProvider]:
     """Serve in a thread until the block ends."""
     provider = EchoProvider()
-    loop = asyncio.new_event_loop()
-    started = threading.Event()
-
-    async def start() -> web.AppRunner:
-        app = web.Application(client_max_size=256 * 1024 * 1024)
-        app.router.add_route("*", "/{path:.*}", provider.serve)
-        runner = web.AppRunner(
-            app, handler_cancellation=True, shutdown_timeout=0.1
-        )
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        provider.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        started.set()
-        return runner
-
-    def run() -> None:
-        asyncio.set_event_loop(loop)
-        runner = loop.run_until_complete(start())
-        loop.run_forever()
-        loop.run_until_complete(runner.cleanup())
-        loop.close()
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    assert started.wait(10)
-    try:
+    app = web.Application(client_max_size=256 * 1024 * 1024)
+    app.router.add_route("*", "/{path:.*}", provider.serve)
+    with served(app) as provider.url:
         yield provider
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)

@@ -3,12 +3,13 @@
 import asyncio
 import json
 import math
-import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from aiohttp import web
+
+from tests.support.served import served
 
 Body = dict[str, Any]
 Handler = Callable[[Body], Awaitable[web.StreamResponse]]
@@ -151,35 +152,8 @@ class FakeProvider:
 def fake_provider() -> Iterator[FakeProvider]:
     """Serve in a thread until the block ends."""
     provider = FakeProvider()
-    loop = asyncio.new_event_loop()
-    started = threading.Event()
-
-    async def start() -> web.AppRunner:
-        app = web.Application(client_max_size=64 * 1024 * 1024)
-        app.router.add_post("/v1/chat/completions", provider.serve)
-        runner = web.AppRunner(
-            app, handler_cancellation=True, shutdown_timeout=0.1
-        )
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        port = runner.addresses[0][1]
-        provider.url = f"http://127.0.0.1:{port}/v1"
-        started.set()
-        return runner
-
-    def run() -> None:
-        asyncio.set_event_loop(loop)
-        runner = loop.run_until_complete(start())
-        loop.run_forever()
-        loop.run_until_complete(runner.cleanup())
-        loop.close()
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    assert started.wait(10)
-    try:
+    app = web.Application(client_max_size=64 * 1024 * 1024)
+    app.router.add_post("/v1/chat/completions", provider.serve)
+    with served(app) as url:
+        provider.url = f"{url}/v1"
         yield provider
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)

@@ -125,6 +125,11 @@ class CallProgress:
         """What has come so far."""
         return "".join(self.texts)
 
+    def note_first(self, seconds: float) -> None:
+        """Note when content came, if none has come before."""
+        if self.time_to_first_token is None:
+            self.time_to_first_token = round(seconds, 6)
+
     def take_headers(self, headers: Headers) -> None:
         """Take note of the headers of the answer."""
         self.headers = headers

@@ -168,20 +168,23 @@ class ModelCaller:
         """Make ready for a call; return what makes it."""
         pool = self._access.pool(call.model)
         if pool is None:
-            opened = self._access.open(call.model)
-            request = _request(opened, call)
-            if not opened.is_prepared:
-                await _prepare(opened, request)
+            opened, request = await self._opened(call)
             return lambda: transfer(opened.sdk, request, progress)
 
         async def attempt(key: str) -> Completion:
-            opened = self._access.open(call.model, key)
-            request = _request(opened, call)
-            if not opened.is_prepared:
-                await _prepare(opened, request)
+            opened, request = await self._opened(call, key)
             return await transfer(opened.sdk, request, progress)
 
         return lambda: by_turns(pool, call.model.name, attempt, progress)
+
+    async def _opened(
+        self, call: ModelCall, key: str | None = None
+    ) -> tuple[OpenModel, CompletionRequest]:
+        opened = self._access.open(call.model, key)
+        request = _request(opened, call)
+        if not opened.is_prepared:
+            await _prepare(opened, request)
+        return opened, request
 
     async def _make(
         self,
@@ -287,8 +290,7 @@ async def _streamed(
             progress.usage = item
         elif item:
             now = timer()
-            if progress.time_to_first_token is None:
-                progress.time_to_first_token = round(now - started, 6)
+            progress.note_first(now - started)
             progress.texts.append(item)
             progress.has_begun = True
             await deliver(item)

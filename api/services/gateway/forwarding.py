@@ -91,12 +91,12 @@ class Forwarding:
         stream, hides_usage = await self._opened(sdk, request)
         meter = self._meter(sdk, request, progress, hides_usage=hides_usage)
         head = Head(200, _shown(stream.headers))
-        async with aclosing(_until_ended(stream.chunks, meter)) as chunks:
+        async with aclosing(until_ended(stream.chunks, meter)) as chunks:
             async for chunk in chunks:
                 events = meter.feed(chunk)
                 _note(progress, meter, started)
-                await self._send(head, events, progress)
-        await self._send(head, meter.close(), progress)
+                await self._send(head, events)
+        await self._send(head, meter.close())
         _note(progress, meter, started)
         self._check(meter.error)
         if not meter.has_ended:
@@ -121,16 +121,11 @@ class Forwarding:
         sdk.lacks_stream_usage(config)
         return await sdk.forward_stream(self._request(request)), False
 
-    async def _send(
-        self, head: Head, events: bytes, progress: CallProgress
-    ) -> None:
-        if not events:
-            return
+    async def _send(self, head: Head, events: bytes) -> None:
         # Until there is something to send, the call may fail as any other.
-        self.live.begin(head)
-        before = time.perf_counter()
-        await self.live.put(events)
-        progress.reader_seconds += time.perf_counter() - before
+        if events:
+            self.live.begin(head)
+            await self.live.put(events)
 
     def _request(
         self, request: CompletionRequest, *, with_usage: bool = False
@@ -169,13 +164,12 @@ class Forwarding:
 
 def _note(progress: CallProgress, meter: AnswerMeter, started: float) -> None:
     progress.usage = meter.usage
-    if meter.has_begun and progress.time_to_first_token is None:
-        seconds = time.perf_counter() - started
-        progress.time_to_first_token = round(seconds, 6)
+    if meter.has_begun:
+        progress.note_first(time.perf_counter() - started)
 
 
-async def _until_ended(
-    chunks: AsyncGenerator[bytes], meter: AnswerMeter
+async def until_ended(
+    chunks: AsyncGenerator[bytes], meter: AnswerMeter | None
 ) -> AsyncGenerator[bytes]:
     """Yield what comes; a connection may break once the answer has ended."""
     try:
@@ -183,7 +177,7 @@ async def _until_ended(
             async for chunk in chunks:
                 yield chunk
     except CannotConnectError:
-        if not meter.has_ended:
+        if meter is None or not meter.has_ended:
             raise
 
 

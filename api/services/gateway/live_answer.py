@@ -5,6 +5,7 @@ ends it cleanly, and the record is written however the answer ends.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -72,8 +73,11 @@ class LiveAnswer:
         Raises:
             SlowReaderError: it reads nothing.
         """
-        if piece:
-            await self._buffer.put(piece)
+        if not piece:
+            return
+        before = time.perf_counter()
+        await self._buffer.put(piece)
+        self.progress.reader_seconds += time.perf_counter() - before
 
     async def whole(self, head: Head, content: bytes) -> None:
         """Give an answer in one piece."""

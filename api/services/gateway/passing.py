@@ -15,6 +15,7 @@ from api.services.calls.model_caller import failures_of
 from api.services.gateway.asked import Json, wants_usage, with_usage
 from api.services.gateway.cleaning import shown_headers
 from api.services.gateway.filters import without_fields
+from api.services.gateway.forwarding import until_ended
 from api.services.gateway.live_answer import Head, LiveAnswer
 from api.services.gateway.problems import problem_of
 from api.services.gateway.proxied import Proxied, is_json
@@ -248,26 +249,24 @@ class Passing:
             headers.pop("content-length", None)
         started = time.perf_counter()
         self.live.begin(Head(passed.status, headers))
-        async with aclosing(_until_ended(passed.chunks, meter)) as chunks:
+        async with aclosing(until_ended(passed.chunks, meter)) as chunks:
             async for chunk in chunks:
-                await self._put(reading.feed(chunk), progress)
+                await self._put(reading.feed(chunk))
                 self._note(meter, progress, started)
-        await self._put(reading.close(), progress)
+        await self._put(reading.close())
         self._note(meter, progress, started)
         if meter is not None and meter.error is not None:
             # Its words went to the client as they came.
             self.has_told = True
             raise meter.error
 
-    async def _put(self, content: bytes, progress: CallProgress) -> None:
-        before = time.perf_counter()
+    async def _put(self, content: bytes) -> None:
         try:
             await self.live.put(content)
         except SlowReaderError:
             # What it reads later must not look whole.
             self.live.is_broken = True
             raise
-        progress.reader_seconds += time.perf_counter() - before
 
     def _note(
         self, meter: AnswerMeter | None, progress: CallProgress, started: float
@@ -277,9 +276,8 @@ class Passing:
         progress.usage = meter.usage
         is_ours = self.asked.is_of(self.model)
         progress.is_unpriced = progress.usage is None or not is_ours
-        if meter.has_begun and progress.time_to_first_token is None:
-            seconds = time.perf_counter() - started
-            progress.time_to_first_token = round(seconds, 6)
+        if meter.has_begun:
+            progress.note_first(time.perf_counter() - started)
 
 
 @dataclass(slots=True)
@@ -321,16 +319,3 @@ def _harmless(error: errors.LLMError, *, is_of_model: bool) -> errors.LLMError:
 
 async def _again(content: bytes) -> AsyncGenerator[bytes]:
     yield content
-
-
-async def _until_ended(
-    chunks: AsyncGenerator[bytes], meter: AnswerMeter | None
-) -> AsyncGenerator[bytes]:
-    """Yield what comes; a connection may break once the answer has ended."""
-    try:
-        async with aclosing(chunks):
-            async for chunk in chunks:
-                yield chunk
-    except errors.CannotConnectError:
-        if meter is None or not meter.has_ended:
-            raise

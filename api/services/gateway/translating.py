@@ -124,9 +124,7 @@ class Translating:
                     headers = headers_of(self.asked, _EVENTS, event.request_id)
                     self.live.begin(Head(200, headers))
                 _note(progress, event, started)
-                before = time.perf_counter()
                 await self.live.put(writer.write(event))
-                progress.reader_seconds += time.perf_counter() - before
 
     def error_event(self, problem: Problem) -> bytes:
         """Give the error that ends the stream, which has begun."""
@@ -217,7 +215,5 @@ def _note(progress: CallProgress, event: Event, started: float) -> None:
         return
     if isinstance(event, TextDelta):
         progress.texts.append(event.text)
-    is_content = not isinstance(event, Begun | Ended)
-    if is_content and progress.time_to_first_token is None:
-        seconds = time.perf_counter() - started
-        progress.time_to_first_token = round(seconds, 6)
+    if not isinstance(event, Begun | Ended):
+        progress.note_first(time.perf_counter() - started)

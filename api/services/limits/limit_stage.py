@@ -160,11 +160,11 @@ class _Limited:
             )
             if left is not None:
                 scope.correct(left)
-        if model.requests is None or not isinstance(
-            error, errors.RateLimitedError
+        if (
+            model.requests is not None
+            and isinstance(error, errors.RateLimitedError)
+            and not reason_of(error)
         ):
-            return
-        if not reason_of(error):
             model.requests.push(error.retry_after or _RETRY_SECONDS)
 
     async def _slot(
