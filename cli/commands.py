@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from cli.credentials_options import app as credential_commands
 from cli.errors import CommandError
 from cli.evaluate_options import evaluate_file
 from cli.model_options import app as model_commands
@@ -174,6 +175,7 @@ app.command(name="jobs")(list_jobs)
 app.command(name="logs")(show_log)
 app.command(name="top")(watch)
 app.add_typer(model_commands)
+app.add_typer(credential_commands)
 
 
 @app.command(name="demo")

@@ -31,6 +31,7 @@ from config import (
     key_variable,
 )
 from llm_sdks.base_sdk import BaseLLMSDK, LLMConfig
+from llm_sdks.credentials.exchanged import sent_for
 from llm_sdks.errors import ConfigurationError
 from llm_sdks.registry import SdkRegistry
 
@@ -122,15 +123,15 @@ def model_variables(model: setup.ModelOptions) -> dict[str, str]:
 
 
 def _check_settings(model: setup.ModelOptions, key: SecretStr) -> None:
-    config = LLMConfig(
-        model.name,
-        model.endpoint,
-        api_version=model.api_version,
-        deployment=model.deployment,
-        api_key=key,
-        max_completion_token=model.max_tokens,
-    )
     try:
+        config = LLMConfig(
+            model.name,
+            model.endpoint,
+            api_version=model.api_version,
+            deployment=model.deployment,
+            api_key=sent_for(key),
+            max_completion_token=model.max_tokens,
+        )
         _plugin(model.sdk).validate_config(config)
     except ConfigurationError as error:
         raise CommandError(f"{model.sdk}: {error}") from None

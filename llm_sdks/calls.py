@@ -17,7 +17,9 @@ from llm_sdks.usage import Usage
 class LLMConfig:
     """How to reach one model. The key does not show in its `repr`.
 
-    `profile` is what its owner says that it supports. `model_id` and
+    `is_bearer` says that the key is a token of an exchanged credential,
+    `agent` is the User-Agent of its requests, if it has one. `profile` is
+    what its owner says that it supports. `model_id` and
     `revision` name the model's document and its state, empty where there is
     none; they are no settings.
     """
@@ -34,6 +36,8 @@ class LLMConfig:
     min_temperature: float = 0.0
     max_temperature: float = 2.0
     profile: Profile | None = None
+    is_bearer: bool = False
+    agent: str | None = None
     model_id: str = field(default="", compare=False)
     revision: str = field(default="", compare=False)
 

@@ -123,6 +123,8 @@ class Forwards(BaseLLMSDK, Reads):
         assert origin is not None  # noqa: S101 - by `base_url`
         key = config.api_key.get_secret_value()
         credential = (origin.header, f"{origin.prefix}{key}")
+        if config.is_bearer:
+            credential = ("authorization", f"Bearer {key}")
         return Destination(self.base_url(config.endpoint), (credential,), key)
 
     def has_stream_usage(self, config: LLMConfig) -> bool:

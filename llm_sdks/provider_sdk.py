@@ -1,7 +1,6 @@
 """What a call to any provider goes through; a plug-in adds its format."""
 
 import asyncio
-import importlib
 from abc import abstractmethod
 from collections.abc import (
     AsyncGenerator,
@@ -11,7 +10,7 @@ from collections.abc import (
     Mapping,
 )
 from contextlib import aclosing
-from typing import Any, ClassVar, Self, TypeVar, cast
+from typing import Any, ClassVar, Self, TypeVar
 
 import structlog
 
@@ -26,9 +25,8 @@ from llm_sdks.base_sdk import (
     LLMConfig,
     StreamItem,
     Usage,
-    in_daemon_thread,
 )
-from llm_sdks.errors import CannotConnectError, ConfigurationError
+from llm_sdks.errors import CannotConnectError
 from llm_sdks.formats import embeddings, failures
 from llm_sdks.formats.allowances import tell
 from llm_sdks.formats.answer_reader import AnswerReader, Reader
@@ -43,10 +41,10 @@ from llm_sdks.profiles.learnt import LearntProfiles
 from llm_sdks.profiles.profile import EVERYTHING, NOTHING, Profile
 from llm_sdks.profiles.refusals import Negotiation
 from llm_sdks.wires import blocking
+from llm_sdks.wires.clients import Clients
 from llm_sdks.wires.pacing import in_time
 from llm_sdks.wires.wire import (
     Call,
-    ClientModule,
     Json,
     Kind,
     Reply,
@@ -81,8 +79,7 @@ class ProviderSDK(Forwards, BaseLLMSDK):
     key_headers: ClassVar[tuple[str, ...]] = ("Idempotency-Key",)
 
     def __init__(self, learnt: LearntProfiles | None = None) -> None:
-        self._wires: dict[tuple[str, str, str], Wire] = {}
-        self._loading = asyncio.Lock()
+        self._clients = Clients(self.client_module, self.get_name())
         self._learnt = LearntProfiles() if learnt is None else learnt
 
     def share(self, learnt: LearntProfiles) -> None:
@@ -208,10 +205,7 @@ class ProviderSDK(Forwards, BaseLLMSDK):
 
     async def aclose(self) -> None:
         """Close every client."""
-        wires = list(self._wires.values())
-        self._wires.clear()
-        for wire in wires:
-            await wire.close()
+        await self._clients.close()
         passing, self._passing = self._passing, None
         if passing is not None:
             await passing.close()
@@ -314,6 +308,8 @@ class ProviderSDK(Forwards, BaseLLMSDK):
         key = request.idempotency_key or ""
         if key.isascii() and key.isprintable() and key:
             headers |= dict.fromkeys(self.key_headers, key)
+        if request.config.agent:
+            headers["User-Agent"] = request.config.agent
         return Call(
             request.config.provider_model,
             body,
@@ -345,32 +341,7 @@ class ProviderSDK(Forwards, BaseLLMSDK):
     async def _wire(
         self, request: CompletionRequest | EmbeddingRequest
     ) -> Wire:
-        config = request.config
-        identity = (
-            config.endpoint,
-            config.api_key.get_secret_value(),
-            config.api_version,
-        )
-        if identity not in self._wires:
-            async with self._loading:
-                module = await self._load()
-                if identity not in self._wires:
-                    self._wires[identity] = module.connect(
-                        config, request.connect_timeout
-                    )
-        return self._wires[identity]
-
-    async def _load(self) -> ClientModule:
-        # In a thread: an import of seconds must not block the event loop.
-        try:
-            module = await in_daemon_thread(
-                lambda: importlib.import_module(self.client_module)
-            )
-        except ImportError as error:
-            raise ConfigurationError(
-                f"The library of {self.get_name()} cannot be used: {error}"
-            ) from error
-        return cast("ClientModule", module)
+        return await self._clients.of(request.config, request.connect_timeout)
 
 
 async def _until_whole(

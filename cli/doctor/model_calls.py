@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 
 from pydantic import SecretStr
 
@@ -14,7 +15,14 @@ from config import (
     RefusedModelKeyError,
     key_variable,
 )
-from llm_sdks.base_sdk import BaseLLMSDK, CompletionRequest, LLMConfig
+from llm_sdks.base_sdk import (
+    BaseLLMSDK,
+    CompletionRequest,
+    LLMConfig,
+    in_daemon_thread,
+)
+from llm_sdks.credentials.exchanged import is_exchanged
+from llm_sdks.credentials.tokens import HeldToken, Tokens
 from llm_sdks.errors import ConfigurationError, LLMError, PartialAnswerError
 from llm_sdks.registry import SdkRegistry
 
@@ -68,10 +76,24 @@ async def _check_model(
             findings.append(found)
             continue
         findings.append(ok(f"key {variable}", f"is set, for {name}"))
-        config = _config(model, found)
+        try:
+            token = await _token_of(found)
+        except LLMError as error:
+            findings.append(fail(which, str(error), f"Correct {variable}"))
+            continue
+        config = _config(model, found if token is None else token.value)
+        if token is not None:
+            config = replace(config, is_bearer=True, agent=token.agent)
         own = registry.create(model.sdk)
         findings += await _use(which, own, config, call_seconds)
     return findings
+
+
+async def _token_of(secret: SecretStr) -> HeldToken | None:
+    """Exchange a credential; None for a key."""
+    if not is_exchanged(secret):
+        return None
+    return await in_daemon_thread(lambda: Tokens().fresh(secret))
 
 
 def _key_of(

@@ -4,13 +4,15 @@ Its public `send_request` goes through the library's whole pipeline
 (credential, proxy, tracing) and leaves the JSON to us.
 """
 
+import time
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import aiohttp
 from azure.ai.inference.aio import ChatCompletionsClient
-from azure.core.credentials import AzureKeyCredential
+from azure.core.credentials import AccessToken, AzureKeyCredential
 from azure.core.exceptions import (
     AzureError,
     IncompleteReadError,
@@ -165,6 +167,31 @@ async def _content_of(response: AsyncHttpResponse) -> bytes:
     return b"".join(chunks)
 
 
+class _HeldToken:
+    """A token that is there already, as the library takes one."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    async def get_token(self, *_: str, **__: object) -> AccessToken:
+        # The client is made anew with the next token.
+        return AccessToken(self._token, int(time.time()) + 86_400)
+
+    async def close(self) -> None:
+        pass
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+
+def _credential(config: LLMConfig) -> Any:  # noqa: ANN401 - either of the library's kinds
+    key = config.api_key.get_secret_value()
+    return _HeldToken(key) if config.is_bearer else AzureKeyCredential(key)
+
+
 def connect(config: LLMConfig, _connect_timeout: float) -> Wire:
     """Make a client; its own retries are off, for ours are durable."""
     session = session_with(
@@ -172,7 +199,7 @@ def connect(config: LLMConfig, _connect_timeout: float) -> Wire:
     )
     client = ChatCompletionsClient(
         config.endpoint,
-        AzureKeyCredential(config.api_key.get_secret_value()),
+        _credential(config),
         transport=AioHttpTransport(session=session),
         retry_total=0,
         permit_redirects=False,

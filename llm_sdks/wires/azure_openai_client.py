@@ -1,5 +1,7 @@
 """OpenAI's library, for OpenAI's models on Azure."""
 
+from typing import Any
+
 import openai
 
 from llm_sdks.base_sdk import LLMConfig
@@ -14,9 +16,14 @@ def connect(config: LLMConfig, _connect_timeout: float) -> Wire:
     The library takes the deployment from each body's `model`.
     """
     key = config.api_key.get_secret_value()
+    credential: dict[str, Any] = {"api_key": key}
+    header = {"api-key": key}
+    if config.is_bearer:
+        credential = {"azure_ad_token": key}
+        header = {"Authorization": f"Bearer {key}"}
     client = openai.AsyncAzureOpenAI(
-        api_key=key,
-        default_headers=default_headers(openai, config, {"api-key": key}),
+        **credential,
+        default_headers=default_headers(openai, config, header),
         azure_endpoint=config.endpoint,
         api_version=config.api_version,
         **options(openai.DefaultAioHttpClient),

@@ -27,17 +27,25 @@ from llm_sdks.wires.direct import (
 )
 from llm_sdks.wires.wire import Call, Kind, Reply, Stream, Wire
 
+_KEY_HEADER = "x-goog-api-key"
+
 
 class GeminiWire(Wire):
     """One client of the library, and the connections that send for it."""
 
     def __init__(
-        self, client: genai.Client, session: aiohttp.ClientSession, key: str
+        self,
+        client: genai.Client,
+        session: aiohttp.ClientSession,
+        key: str,
+        *,
+        is_bearer: bool,
     ) -> None:
         self._client = client
         self._session = session
         self._direct = Direct(trust_env=True)
         self._key = key
+        self._is_bearer = is_bearer
 
     async def ask(self, call: Call) -> Reply:
         """Return the provider's answer of status 2xx."""
@@ -81,8 +89,20 @@ class GeminiWire(Wire):
             else:
                 await models.generate_content(**asked)
         except _RequestSeen as seen:
-            return seen.template
+            return self._with_token(seen.template)
         raise errors.ProviderError("Google's library made no request")
+
+    def _with_token(self, template: Template) -> Template:
+        if not self._is_bearer:
+            return template
+        # As Vertex AI wants it; the library would name its own addresses.
+        headers = {
+            name: value
+            for name, value in template.headers.items()
+            if name.lower() != _KEY_HEADER
+        }
+        headers["authorization"] = f"Bearer {self._key}"
+        return Template(template.url, headers, template.content)
 
     async def _chunks(
         self, chunks: AsyncGenerator[bytes]
@@ -146,7 +166,7 @@ def connect(config: LLMConfig, _connect_timeout: float) -> Wire:
         retry_options=types.HttpRetryOptions(attempts=1),
     )
     client = genai.Client(api_key=key, vertexai=False, http_options=options)
-    return GeminiWire(client, session, key)
+    return GeminiWire(client, session, key, is_bearer=config.is_bearer)
 
 
 def _config(call: Call) -> types.GenerateContentConfig:

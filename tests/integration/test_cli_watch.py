@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from tests.integration.test_cli_run import Commands
@@ -149,3 +150,23 @@ def test_without_credentials_it_says_what_to_set(commands: Commands) -> None:
     del commands.variables["ADMIN_API_KEY"]
     assert "METASYNC_TOKEN" in commands.run("jobs").output
     assert "ADMIN_API_KEY" in commands.run("model", "list").output
+
+
+def test_imported_credentials_become_a_models_keys(
+    commands: Commands, http: httpx2.Client
+) -> None:
+    name = ApiUser(http).model(sdk="OpenAI", key="PROVIDER-KEY")
+    source = commands.directory / "creds.json"
+    made = [
+        {"clientId": each, "clientSecret": "hide-me", "tenant": "t"}
+        for each in ("one", "two")
+    ]
+    source.write_text(json.dumps(made))
+    ended = commands.run("credentials", "import", str(source), "--model", name)
+    assert ended.status == 0, ended.output
+    assert "MODEL_CREDENTIAL_ONE: written" in ended.output
+    assert "hide-me" not in ended.output
+    unknown = commands.run(
+        *("credentials", "import", str(source), "--model", "nobody")
+    )
+    assert (unknown.status, "There is no model" in unknown.output) == (2, True)

@@ -7,15 +7,12 @@ reports to the observer how it ended.
 import asyncio
 import time
 from collections.abc import (
-    AsyncGenerator,
-    AsyncIterator,
     Awaitable,
     Callable,
 )
 from contextlib import (
     AbstractAsyncContextManager,
     aclosing,
-    asynccontextmanager,
     nullcontext,
     suppress,
 )
@@ -25,10 +22,11 @@ from typing import Any, Protocol, TypeVar
 from api.models.charge import Charge
 from api.models.metrics import Metrics
 from api.services.calls.credentials import by_turns
+from api.services.calls.failures import closable, failures_of
 from api.services.calls.model_access import (
     ModelAccess,
     OpenModel,
-    plugin_error,
+    TokenNeededError,
 )
 from api.services.calls.model_call import (
     CallProgress,
@@ -166,25 +164,36 @@ class ModelCaller:
         self, call: ModelCall, progress: CallProgress, transfer: Transfer
     ) -> Callable[[], Awaitable[Completion]]:
         """Make ready for a call; return what makes it."""
-        pool = self._access.pool(call.model)
-        if pool is None:
-            opened, request = await self._opened(call)
-            return lambda: transfer(opened.sdk, request, progress)
 
-        async def attempt(key: str) -> Completion:
-            opened, request = await self._opened(call, key)
+        async def attempt(key: str | None = None) -> Completion:
+            opened, request = await self._ready(call, key)
+            try:
+                return await transfer(opened.sdk, request, progress)
+            except errors.NotAuthorizedError:
+                if progress.has_begun or not self._access.renews(opened):
+                    raise
+            opened, request = await self._ready(call, key)
             return await transfer(opened.sdk, request, progress)
 
-        return lambda: by_turns(pool, call.model.name, attempt, progress)
+        pool = self._access.pool(call.model)
+        if pool is not None:
+            return lambda: by_turns(pool, call.model.name, attempt, progress)
+        try:
+            opened = self._access.open(call.model)
+        except TokenNeededError:
+            # What is wrong with the credential suspends the model, as its
+            # provider's refusal does: it is exchanged inside the call.
+            return attempt
+        if opened.credential is not None:
+            return attempt
+        request = await _prepared_request(opened, call)
+        return lambda: transfer(opened.sdk, request, progress)
 
-    async def _opened(
-        self, call: ModelCall, key: str | None = None
+    async def _ready(
+        self, call: ModelCall, key: str | None
     ) -> tuple[OpenModel, CompletionRequest]:
-        opened = self._access.open(call.model, key)
-        request = _request(opened, call)
-        if not opened.is_prepared:
-            await _prepare(opened, request)
-        return opened, request
+        opened = await self._access.ready(call.model, key)
+        return opened, await _prepared_request(opened, call)
 
     async def _make(
         self,
@@ -235,6 +244,15 @@ def _request(opened: OpenModel, call: ModelCall) -> CompletionRequest:
         response_schema=call.response_schema,
         idempotency_key=call.key,
     )
+
+
+async def _prepared_request(
+    opened: OpenModel, call: ModelCall
+) -> CompletionRequest:
+    request = _request(opened, call)
+    if not opened.is_prepared:
+        await _prepare(opened, request)
+    return request
 
 
 async def _prepare(opened: OpenModel, request: CompletionRequest) -> None:
@@ -312,65 +330,10 @@ async def _streamed(
     return Completion(progress.text, progress.usage or Usage())
 
 
-@asynccontextmanager
-async def failures_of(
-    sdk: BaseLLMSDK, request: CompletionRequest, progress: CallProgress
-) -> AsyncIterator[None]:
-    """Turn whatever a plug-in raises into an error of our family."""
-    try:
-        limit = None if sdk.keeps_time else request.timeout
-        async with asyncio.timeout(limit) if limit else nullcontext():
-            yield
-    except errors.LLMError as error:
-        _keep_usage(error, progress)
-        raise
-    except SlowReaderError:
-        raise
-    except TimeoutError:
-        raise errors.CallTimeoutError(
-            f"No answer within {request.timeout:g} s"
-        ) from None
-    except asyncio.CancelledError as error:
-        if _is_being_cancelled():
-            raise
-        raise plugin_error(sdk.get_name(), error) from error
-    except (Exception, SystemExit) as error:
-        # Somebody else's code: whatever it raises ends this call only.
-        raise plugin_error(sdk.get_name(), error) from error
-
-
-def _keep_usage(error: errors.LLMError, progress: CallProgress) -> None:
-    usage = getattr(error, "usage", None)
-    if usage is not None and usage != Usage():
-        progress.usage = usage
-
-
 def _what_came(error: errors.PartialAnswerError) -> Completion:
     return Completion(
         error.partial_text, error.usage, error.kind, error.request_id
     )
-
-
-def _is_being_cancelled() -> bool:
-    # To distinguish it from a plug-in that cancels itself.
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
-def closable(items: AsyncIterator[T]) -> AsyncGenerator[T]:
-    """Give a plug-in's stream as one that can be closed.
-
-    Closing it early ends the provider's call. A plug-in's streams are
-    generator functions; the base class promises only iterators.
-    """
-    if isinstance(items, AsyncGenerator):
-        return items
-
-    async def wrapped() -> AsyncGenerator[T]:
-        async for item in items:
-            yield item
-
-    return wrapped()
 
 
 def _checked(completion: Any) -> Completion:  # noqa: ANN401 - a plug-in's

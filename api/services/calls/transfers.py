@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from api.services.calls.failures import failures_of
 from api.services.calls.model_call import CallProgress
-from api.services.calls.model_caller import failures_of
 from llm_sdks import errors
 from llm_sdks.answers import Answer, Finish
 from llm_sdks.base_sdk import (

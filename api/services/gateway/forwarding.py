@@ -6,8 +6,8 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from api.core.dialects import Problem
+from api.services.calls.failures import failures_of
 from api.services.calls.model_call import CallProgress
-from api.services.calls.model_caller import failures_of
 from api.services.gateway.asked import Asked
 from api.services.gateway.live_answer import Head, LiveAnswer
 from llm_sdks.base_sdk import BaseLLMSDK, Completion, CompletionRequest, Usage

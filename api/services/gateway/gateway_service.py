@@ -12,7 +12,7 @@ from api.models.model_models import Model, ModelWithKey
 from api.services.calls.catalog import Catalog
 from api.services.calls.live_calls import LiveCalls
 from api.services.calls.live_stream import StreamLimits
-from api.services.calls.model_access import ModelAccess
+from api.services.calls.model_access import ModelAccess, TokenNeededError
 from api.services.calls.model_caller import Admits, ModelCaller
 from api.services.clients.client_keys import ClientKey
 from api.services.gateway.answering import (
@@ -166,6 +166,8 @@ class GatewayService:
         sent = filtered(asked, model.filters)
         try:
             sdk = self._access.open(model).sdk
+        except TokenNeededError as needed:
+            sdk = needed.sdk
         except (LLMError, MissingModelKeyError):
             # The call reports it.
             return partial(Forwarding, sent)

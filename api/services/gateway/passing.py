@@ -10,8 +10,8 @@ from pydantic_core import to_json
 
 from api.core.dialects import Problem
 from api.models.model_models import ModelWithKey
+from api.services.calls.failures import failures_of
 from api.services.calls.model_call import CallProgress, SlowReaderError
-from api.services.calls.model_caller import failures_of
 from api.services.gateway.asked import Json, wants_usage, with_usage
 from api.services.gateway.cleaning import shown_headers
 from api.services.gateway.filters import without_fields

@@ -10,8 +10,8 @@ from pydantic_core import to_json
 
 from api.core.dialects import Problem
 from api.core.errors import ParameterError
+from api.services.calls.failures import closable, failures_of
 from api.services.calls.model_call import CallProgress
-from api.services.calls.model_caller import closable, failures_of
 from api.services.calls.transfers import TextEmbedding
 from api.services.gateway.asked import Asked
 from api.services.gateway.live_answer import Head, LiveAnswer

@@ -8,10 +8,14 @@ from pydantic import SecretStr
 from api.models.model_models import ModelWithKey
 from api.models.profile_models import ProfileSettings
 from llm_sdks.base_sdk import LLMConfig
+from llm_sdks.credentials.exchanged import is_exchanged, sent_for
+from llm_sdks.credentials.tokens import HeldToken
 
 
-def llm_config(model: ModelWithKey, key: SecretStr) -> LLMConfig:
-    """Give a model's settings with its secret."""
+def llm_config(
+    model: ModelWithKey, key: SecretStr, token: HeldToken | None = None
+) -> LLMConfig:
+    """Give a model's settings with its secret, or with a token for it."""
     said = model.profile
     return LLMConfig(
         name=model.name,
@@ -20,7 +24,9 @@ def llm_config(model: ModelWithKey, key: SecretStr) -> LLMConfig:
         api_version=model.api_version,
         deployment=model.deployment,
         service=model.service,
-        api_key=key,
+        api_key=key if token is None else token.value,
+        is_bearer=token is not None,
+        agent=None if token is None else token.agent,
         max_token=model.max_token,
         max_completion_token=model.max_completion_token,
         min_temperature=model.min_temperature,
@@ -32,7 +38,11 @@ def llm_config(model: ModelWithKey, key: SecretStr) -> LLMConfig:
 
 
 def settings_of(fields: Mapping[str, Any], key: SecretStr) -> LLMConfig:
-    """Give the settings of a model that is not stored yet."""
+    """Give the settings of a model that is not stored yet.
+
+    Raises:
+        ConfigurationError: its credential cannot be used.
+    """
     said = fields.get("profile")
     profile = ProfileSettings.model_validate(said).profile if said else None
     return LLMConfig(
@@ -42,7 +52,8 @@ def settings_of(fields: Mapping[str, Any], key: SecretStr) -> LLMConfig:
         api_version=fields["apiVersion"],
         deployment=fields["deployment"],
         service=fields["service"],
-        api_key=key,
+        api_key=sent_for(key),
+        is_bearer=is_exchanged(key),
         max_token=fields["maxToken"],
         max_completion_token=fields["maxCompletionToken"],
         min_temperature=fields["minTemperature"],
