@@ -17,6 +17,7 @@ from api.models.base import (
 )
 from api.models.job_fields import ClientReference, ModelName
 from api.models.metrics import ProcessingMetrics
+from api.models.tried_models import Tried
 from api.models.usage_models import SummedMetrics
 
 
@@ -102,6 +103,21 @@ class Stream(StoredModel):
             description="The vendor's interface that was used, such as "
             "`/v1/chat/completions`, or `/proxy` and the provider's path.",
             exclude_if=is_unset,
+        ),
+    ] = None
+    answered_by: Annotated[
+        str | None,
+        Field(
+            exclude_if=is_unset,
+            description="The model that answered, if `model` is a route.",
+        ),
+    ] = None
+    tried: Annotated[
+        list[Tried] | None,
+        Field(
+            exclude_if=is_unset,
+            description="The models of the route that gave no answer, in "
+            "order.",
         ),
     ] = None
 

@@ -15,6 +15,7 @@ from llm_sdks.formats.reading import number_of, section, word_of
 from llm_sdks.formats.statuses import (
     FILTERED,
     OVERLOADED,
+    is_too_long,
     lacks_model,
     lacks_money,
     lacks_quota,
@@ -260,11 +261,11 @@ def _kind(
         return _BY_STATUS[status]
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return errors.ProviderError
-    return _kind_of_refusal(problem, words, said)
+    return _kind_of_refusal(status, problem, words, said)
 
 
 def _kind_of_refusal(
-    problem: Mapping[str, Any], words: str, said: str
+    status: int, problem: Mapping[str, Any], words: str, said: str
 ) -> type[errors.LLMError]:
     if any(word in words for word in _REFUSED_KEY):
         return errors.NotAuthorizedError
@@ -276,6 +277,8 @@ def _kind_of_refusal(
         return errors.FailedGenerationError
     if _refuses_temperature(problem, said):
         return TemperatureRefusedError
+    if is_too_long(status, words, said):
+        return errors.ContextTooLongError
     return errors.BadRequestError
 
 

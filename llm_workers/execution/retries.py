@@ -190,7 +190,8 @@ def _spent(job: ClaimedJob, failed: FailedCallError) -> Spent:
     spent = Spent.load(job.spent)
     error = failed.error
     if isinstance(error, ModelUnavailableError):
-        return spent  # no call was made
+        # No call was made, but for those to other targets of a route.
+        return replace(spent, metrics=spent.metrics + cost_of(failed))
     refused = isinstance(error, RateLimitedError)
     return Spent(
         spent.metrics + cost_of(failed),

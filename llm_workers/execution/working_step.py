@@ -1,12 +1,17 @@
-"""The working step of a job: its call, and what is made of the answer."""
+"""The working step of a job: its calls, and what is made of an answer."""
 
 from dataclasses import replace
+from functools import partial
 
 import structlog
 
+from api.models.model_models import ModelWithKey
+from api.models.route_models import Route
 from api.services.calls.catalog import Catalog
 from api.services.calls.model_call import Account, ModelAnswer, ModelCall
 from api.services.calls.model_caller import ModelCaller
+from api.services.calls.routing.choosing import Question
+from api.services.calls.routing.router import Plan, Router, Target
 from api.services.queue.job_work import (
     ClaimedJob,
     Failed,
@@ -29,6 +34,7 @@ from llm_workers.execution.reading import (
     SchemaMismatchError,
 )
 from llm_workers.execution.reasking import (
+    Asked,
     NextAsk,
     after,
     answers_of,
@@ -45,6 +51,8 @@ VALIDATION_LIMIT = "VALIDATION_LIMIT"
 # A text answer that has nothing but the model's thoughts.
 NO_ANSWER = "NO_ANSWER"
 INTERNAL_ERROR = "INTERNAL_ERROR"
+# As `payload.dump` writes it; within a text, its quotes are escaped.
+_IMAGE = '"type":"image_url"'
 
 log = structlog.get_logger(__name__)
 
@@ -56,11 +64,13 @@ class WorkingStep:
         self,
         caller: ModelCaller,
         catalog: Catalog,
+        router: Router,
         reader: AnswerReader,
         clock: Clock,
     ) -> None:
         self._caller = caller
         self._catalog = catalog
+        self._router = router
         self._reader = reader
         self._clock = clock
 
@@ -73,32 +83,67 @@ class WorkingStep:
             MetasyncError: a prompt or the model is gone, or has changed.
         """
         answers = answers_of(job)
-        asked = asking(job, answers)
-        done = await self._ask(job, asked, len(answers))
+        named, system = await named_content(self._router, self._catalog, job)
+        route = named if isinstance(named, Route) else None
+        question = partial(question_of, job, system)
+        plan = await self._router.plan_of(named, question)
+        targets = tuple(model.name for model in plan.models)
+        asked = asking(job, answers, route, targets)
+        if asked.model is not None:
+            plan = await self._router.plan(asked.model, question)
+        elif route is not None:
+            plan = _continued(plan, asked)
+        done, model = await self._router.answer(
+            plan,
+            partial(self._ask, job, system, asked, len(answers)),
+            job.tries,
+            question=question,
+        )
+        done = replace(done, metrics=done.metrics + job.tries.cost)
+        name = model.name if plan.route else asked.model
         if isinstance(done, Failed):
-            return after(job, answers, done, self._clock)
-        if asked.model is None:
-            return done
-        return replace(done, answered_by=asked.model)
+            # What a target has answered is not paid for twice.
+            asker = Asked(name or job.model, route, targets)
+            return after(job, answers, done, self._clock, asker)
+        return done if name is None else replace(done, answered_by=name)
 
     async def _ask(
-        self, job: ClaimedJob, asked: NextAsk, answers: int
-    ) -> Succeeded | Failed:
-        model, system = await named_content(self._catalog, job)
-        if asked.model is not None:
-            model = await self._catalog.model(asked.model)
+        self,
+        job: ClaimedJob,
+        system: str,
+        asked: NextAsk,
+        answers: int,
+        target: Target,
+    ) -> tuple[Succeeded | Failed, ModelWithKey]:
+        model = target.model
+        if asked.before and asked.before[-1].model not in (
+            model.name,
+            job.model,
+            asked.model,
+        ):
+            # Another target: it has nothing to correct.
+            asked = replace(asked, before=())
         # Each answer has a key of its own.
+        step = f"work-{answers}" if answers else "work"
         call = ModelCall(
             model,
             system,
             job.request_json,
             job.temperature,
-            call_key(job, f"work-{answers}" if answers else "work"),
+            call_key(job, step),
             job.response_schema,
             account_of(job),
             job.bill,
         )
-        answer = await ask(self._caller, job, call, asked)
+        answer = await ask(self._caller, job, target.call(call), asked)
+        done = await self._made_of(job, answer)
+        if isinstance(done, Failed):
+            self._router.history.unusable(model.model_id)
+        return done, model
+
+    async def _made_of(
+        self, job: ClaimedJob, answer: ModelAnswer
+    ) -> Succeeded | Failed:
         if answer.cut is not None:
             return unusable(job, answer, answer.cut.kind, str(answer.cut))
         try:
@@ -134,6 +179,22 @@ class WorkingStep:
             message = f"The answer does not fit responseSchema: {error}"
             return unusable(job, answer, SCHEMA_MISMATCH, message)
         return succeeded(found, answer)
+
+
+def _continued(plan: Plan, asked: NextAsk) -> Plan:
+    """Leave out the targets that are done; who was told comes first."""
+    last = asked.before[-1].model if asked.before else None
+    return plan.without(asked.done).first(last)
+
+
+def question_of(job: ClaimedJob, system: str = "") -> Question:
+    """Say what a job asks, as far as the choice of a model depends on it."""
+    texts = (system, job.request_json, *job.asked.values())
+    return Question(
+        sum(len(each.encode(errors="replace")) for each in texts),
+        has_images=_IMAGE in job.asked.get("messages", ""),
+        has_tools="tools" in job.asked,
+    )
 
 
 def account_of(job: ClaimedJob) -> Account:

@@ -18,6 +18,7 @@ from api.models.worker_models import Worker, WorkerConfig
 from api.services.calls.catalog import Catalog
 from api.services.calls.model_access import ModelAccess
 from api.services.calls.model_caller import ModelCaller
+from api.services.calls.routing.router import Routing
 from api.services.limits.admission import Admission
 from api.services.limits.claims import ClaimGuard
 from api.services.models.model_service import ModelService
@@ -51,6 +52,7 @@ class WorkerParts:
     claims: ClaimGuard
     admission: Admission
     clock: Clock
+    routing: Routing
     observer: Observer = NOBODY
     runner_times: RunnerTimes = field(default_factory=RunnerTimes)
     writer_times: WriterTimes = field(default_factory=WriterTimes)
@@ -167,6 +169,7 @@ class WorkerThread:
             parts.prompts,
             max_attempts=parts.queue.max_attempts,
             clock=parts.clock,
+            routing=parts.routing,
         )
         writer = ResultWriter(
             parts.queue,
