@@ -140,7 +140,12 @@ class BadRequestError(LLMError):
 
 
 class ContextTooLongError(BadRequestError):
-    """The request is longer than this model takes; others may take it."""
+    """The request is longer than this model takes; others may take it.
+
+    Unless it `is_proven`, the words that say so may be the request's own.
+    """
+
+    is_proven = True
 
 
 class ModelNotFoundError(BadRequestError):

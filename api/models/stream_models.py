@@ -15,7 +15,7 @@ from api.models.base import (
     example,
     is_unset,
 )
-from api.models.job_fields import ClientReference, ModelName
+from api.models.job_fields import ClientReference, ModelOrRoute
 from api.models.metrics import ProcessingMetrics
 from api.models.tried_models import Tried
 from api.models.usage_models import SummedMetrics
@@ -50,7 +50,7 @@ class StreamCreate(ApiModel):
             "are the system prompt.",
         ),
     ] = Field(default_factory=list)
-    model: ModelName
+    model: ModelOrRoute
     temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] = 0.7
     client_reference: ClientReference | None = None
 

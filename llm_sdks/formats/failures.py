@@ -111,6 +111,8 @@ def of_status(
     if is_quoting and not _PROVIDERS_OWN.match(said):
         trusted = ""
     kind = _kind(status, problem, words, trusted)
+    if kind is errors.BadRequestError and is_too_long(status, words, said):
+        kind = errors.ContextTooLongError
     limited = issubclass(kind, errors.RateLimitedError)
     wait = retry_after(headers, body, said, limited=limited)
     if kind is errors.RateLimitedError and lacks_quota(problem, trusted, wait):
@@ -123,6 +125,8 @@ def of_status(
     )
     param = word_of(problem.get("param"))
     error.param = scrub(param, key) if param else None
+    if isinstance(error, errors.ContextTooLongError):
+        error.is_proven = is_too_long(status, words, trusted)
     if kind is errors.FailedGenerationError:
         failed = problem.get("failed_generation")
         error.partial_text = scrub(word_of(failed) or "", key, _MOST_KEPT)

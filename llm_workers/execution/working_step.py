@@ -1,11 +1,13 @@
 """The working step of a job: its calls, and what is made of an answer."""
 
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 import structlog
 
 from api.models.model_models import ModelWithKey
+from api.models.reask_models import UnusableAnswer
 from api.models.route_models import Route
 from api.services.calls.catalog import Catalog
 from api.services.calls.model_call import Account, ModelAnswer, ModelCall
@@ -57,6 +59,18 @@ _IMAGE = '"type":"image_url"'
 log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    """Whom a job may ask now; `route` is its own, with all its targets."""
+
+    system: str
+    plan: Plan
+    asked: NextAsk
+    question: Callable[[], Question]
+    route: Route | None
+    targets: tuple[str, ...]
+
+
 class WorkingStep:
     """Makes the calls of jobs; evaluation and meta step come after."""
 
@@ -83,39 +97,46 @@ class WorkingStep:
             MetasyncError: a prompt or the model is gone, or has changed.
         """
         answers = answers_of(job)
+        step = await self._planned(job, answers)
+        done, model = await self._router.answer(
+            step.plan,
+            partial(self._ask, job, step, len(answers)),
+            job.tries,
+            question=step.question,
+        )
+        if job.tries:
+            done = replace(done, metrics=done.metrics + job.tries.cost)
+        name = model.name if step.plan.route else step.asked.model
+        if isinstance(done, Failed):
+            # What was answered is stored before another model is asked.
+            asker = Asked(name or job.model, step.route, step.targets)
+            return after(job, answers, done, self._clock, asker)
+        return done if name is None else replace(done, answered_by=name)
+
+    async def _planned(
+        self, job: ClaimedJob, answers: Sequence[UnusableAnswer]
+    ) -> _Planned:
+        """Decide which models the job may ask now."""
         named, system = await named_content(self._router, self._catalog, job)
-        route = named if isinstance(named, Route) else None
         question = partial(question_of, job, system)
         plan = await self._router.plan_of(named, question)
-        targets = tuple(model.name for model in plan.models)
+        route = plan.route
+        targets = tuple(each.name for each in plan.models) if route else ()
         asked = asking(job, answers, route, targets)
         if asked.model is not None:
             plan = await self._router.plan(asked.model, question)
         elif route is not None:
             plan = _continued(plan, asked)
-        done, model = await self._router.answer(
-            plan,
-            partial(self._ask, job, system, asked, len(answers)),
-            job.tries,
-            question=question,
-        )
-        done = replace(done, metrics=done.metrics + job.tries.cost)
-        name = model.name if plan.route else asked.model
-        if isinstance(done, Failed):
-            # What a target has answered is not paid for twice.
-            asker = Asked(name or job.model, route, targets)
-            return after(job, answers, done, self._clock, asker)
-        return done if name is None else replace(done, answered_by=name)
+        return _Planned(system, plan, asked, question, route, targets)
 
     async def _ask(
         self,
         job: ClaimedJob,
-        system: str,
-        asked: NextAsk,
+        planned: _Planned,
         answers: int,
         target: Target,
     ) -> tuple[Succeeded | Failed, ModelWithKey]:
-        model = target.model
+        model, asked = target.model, planned.asked
         if asked.before and asked.before[-1].model not in (
             model.name,
             job.model,
@@ -127,7 +148,7 @@ class WorkingStep:
         step = f"work-{answers}" if answers else "work"
         call = ModelCall(
             model,
-            system,
+            planned.system,
             job.request_json,
             job.temperature,
             call_key(job, step),
@@ -137,7 +158,7 @@ class WorkingStep:
         )
         answer = await ask(self._caller, job, target.call(call), asked)
         done = await self._made_of(job, answer)
-        if isinstance(done, Failed):
+        if isinstance(done, Failed) and answer.cut is None:
             self._router.history.unusable(model.model_id)
         return done, model
 

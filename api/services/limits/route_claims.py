@@ -66,7 +66,7 @@ def _shares_of(
 
 def _joined(names: frozenset[str], shares: Sequence[Share]) -> Share:
     """Give the share of a route: what its models' shares have together."""
-    taken: list[Share] = []
+    taken: list[tuple[Share, int]] = []
 
     def take(wanted: int) -> int:
         taken.clear()
@@ -75,14 +75,16 @@ def _joined(names: frozenset[str], shares: Sequence[Share]) -> Share:
             if left <= 0:
                 break
             got = each.take(left)
-            taken.extend([each] * bool(got))
             left -= got
+            if got:
+                taken.append((each, got))
         return wanted - left
 
     def give_back(count: int) -> None:
-        for each in reversed(taken):
-            if count > 0:
-                each.give_back(count)
+        for each, got in reversed(taken):
+            if back := min(got, count):
+                each.give_back(back)
+                count -= back
 
     return Share(
         names,

@@ -28,6 +28,7 @@ from api.services.calls.routing.history import CallHistory
 from api.services.calls.routing.route_book import RouteBook
 from api.services.limits.prices import known_window
 from config import MissingModelKeyError
+from llm_sdks.errors import ContextTooLongError
 from utilities import payload
 from utilities.clock import Clock, now_ms, to_datetime
 
@@ -65,9 +66,11 @@ class Target:
     leaves_filtered: bool = False
 
     def call(self, call: ModelCall) -> ModelCall:
-        """Give a call to this model."""
+        """Give a call to this model; one of a plain plan is for it."""
+        if not self.is_of_route:
+            return call
         key, patience = call.key, call.patience
-        if key is not None and self.is_of_route:
+        if key is not None:
             # Two targets may have one account.
             key = f"{key}-{self.model.model_id}"
         if self.gives_way:
@@ -229,7 +232,7 @@ class Router:
             MissingModelKeyError: the same, and no call could be made.
         """
         if plan.route is None:
-            return await attempt(plan.targets[0])
+            return await attempt(Target(plan.models[0]))
         failures: list[TargetError] = []
         for target in plan.targets:
             if failures:
@@ -254,7 +257,7 @@ class Router:
         question: Callable[[], Question],
     ) -> Fallback | None:
         kind = fallback_of(error)
-        if kind is Fallback.CONTEXT_TOO_LONG and question is not Question:
+        if _proves_its_length(error) and question is not Question:
             size = question().input_bytes
             self.history.too_long(model.model_id, size)
         tries.made.append(
@@ -276,3 +279,8 @@ class Router:
             # The first one reads a large table.
             self._windows[key] = await asyncio.to_thread(known_window, *key)
         return self._windows[key]
+
+
+def _proves_its_length(error: TargetError) -> bool:
+    failed = error.error if isinstance(error, FailedCallError) else None
+    return isinstance(failed, ContextTooLongError) and failed.is_proven
