@@ -82,7 +82,7 @@ coverage: $(READY) $(VENV)/mongoeco/.ready ## The same with coverage, half as lo
 	@$(PYTEST) $(OTHERS) $(AT_ONCE) --cov --cov-append --cov-report=term:skip-covered \
 		--cov-fail-under=90
 
-test-long: $(READY) ## Run the long tests: the Bruno collection, a small chaos, invariants with many examples
+test-long: $(READY) $(VENV)/judges/.ready ## Run the long tests: the Bruno collection, a small chaos, invariants with many examples
 	@$(INSTALL) -r requirements-browser.lock 2>$(VENV)/browser.log || \
 		echo "No browser can be driven: what opens pages is left out. ($(VENV)/browser.log)"
 	$(call run_tests,-m "long or (hypothesis and not timing)" \
@@ -133,6 +133,17 @@ fuzz: $(READY) ## Fuzz every path of a real server, about 5 minutes
 
 chaos: $(READY) ## Kill, freeze, cut: 10,000 jobs, some minutes; CHAOS_SEED=1
 	@$(BIN)/python -m chaos
+
+# Other libraries whose users are to be served.
+$(VENV)/judges/.ready: $(READY)
+	@$(BIN)/uv venv -q --clear -p $(BIN)/python $(@D) && \
+		$(BIN)/uv pip install -q -p $(@D)/bin/python --group judges || \
+		{ rm -rf $(@D)/bin/python; \
+		echo "LangChain and LiteLLM could not be installed; their tests are left out."; }
+	@mkdir -p $(@D) && touch $@
+
+judges: $(VENV)/judges/.ready ## Test the gateway with LangChain's and LiteLLM's clients
+	@$(PYTEST) -m long tests/integration/test_judges.py
 
 # Measured beside us; it needs older versions of what we use ourselves.
 $(VENV)/litellm/.ready: $(READY)
@@ -195,5 +206,5 @@ clean: ## Remove everything that can be made again (not ./data, not .env)
 		.coverage .coverage.* htmlcov .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup demo demo-image doctor image-digests lock run sbom test coverage test-long lint openapi fuzz chaos bench bench-full bench-optimizer \
+.PHONY: help setup judges demo demo-image doctor image-digests lock run sbom test coverage test-long lint openapi fuzz chaos bench bench-full bench-optimizer \
 	bench-fairness bench-gateway bench-resilience bench-scaling bench-simulator clean

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from benchmarks.latency import print_latency
+from benchmarks.long_prompts import print_long_prompts
 from benchmarks.queue_depth import print_queue
 from benchmarks.throughput import Load, print_throughput
 
@@ -24,6 +25,7 @@ class Part(StrEnum):
     THROUGHPUT = "throughput"
     QUEUE = "queue"
     LATENCY = "latency"
+    LENGTH = "length"
 
 
 def main(
@@ -55,6 +57,8 @@ def main(
         print_queue(console, depth, repetitions)
     if Part.LATENCY in only:
         print_latency(console, repetitions * 5)
+    if Part.LENGTH in only:
+        print_long_prompts(console, rounds=rounds)
 
 
 if __name__ == "__main__":

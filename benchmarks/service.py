@@ -103,18 +103,24 @@ class Service:
             self.api.post("/jobs/batch", {"jobs": self.jobs(numbers, run)})
         return time.perf_counter() - started
 
-    def read_back(self, count: int, run: str) -> None:
-        """Read every answer of a run, as they come."""
-        query: dict[str, Any] = {
-            "clientReference.run": run,
-            "status": "PROCESSED",
-        }
+    def wait(self, count: int, run: str) -> None:
+        """Wait until so many jobs of a run have their answers."""
         started = time.perf_counter()
-        while self.counts(run)["PROCESSED"] < count:
+        while (counts := self.counts(run))["PROCESSED"] < count:
+            if failed := counts["ERROR_PROCESSING"]:
+                raise RuntimeError(f"{failed} of {count} jobs failed")
             took = time.perf_counter() - started
             pause = min(took * (_POLL_PART - 1), _LONGEST_POLL_SECONDS)
             time.sleep(max(_POLL_SECONDS, pause))
             started = time.perf_counter()
+
+    def read_back(self, count: int, run: str) -> None:
+        """Read every answer of a run, once all have come."""
+        query: dict[str, Any] = {
+            "clientReference.run": run,
+            "status": "PROCESSED",
+        }
+        self.wait(count, run)
         read = list(self.api.pages("/jobs", limit=2000, **query))
         if len(read) != count or not all(job["responseData"] for job in read):
             raise RuntimeError(f"{len(read)} of {count} answers came back")

@@ -20,6 +20,10 @@ from llm_sdks.formats.statuses import OVERLOADED
 Json = dict[str, Any]
 
 NO_QUOTA = "insufficient_quota"
+_WRONG_KEY = 401
+# OpenAI's. Its type of this error is that of a bad request: some libraries
+# tell the two apart by these words.
+_KEY_WORDS = "Incorrect API key provided"
 _UNAVAILABLE = 503
 _SERVER_ERROR = 500
 _KINDS: Mapping[int, api.ProblemKind] = {
@@ -101,6 +105,8 @@ class OpenAIDialect(Dialect):
     def body(self, problem: Problem, request_id: str) -> Json:
         """Give an error object; the id is in the header only."""
         body = openai_errors.write_error(problem.told(request_id))
+        if problem.status == _WRONG_KEY:
+            body["error"]["message"] = f"{_KEY_WORDS}: {problem.message}"
         if problem.code or problem.param is None:
             # Not everything that is not found is a model.
             code = body["error"]["code"]

@@ -1,5 +1,6 @@
 """The examples of the gateway's page, run as a reader types them."""
 
+import json
 import os
 import re
 import subprocess
@@ -11,12 +12,21 @@ import pytest
 from provider_simulator.running import Simulator
 from tests.support.api_user import ADMIN
 from tests.support.gateway_user import GatewayUser
-from tests.support.live_server import LiveServer
+from tests.support.live_server import ADMIN_KEY, LiveServer
 
-PAGE = Path(__file__).parents[2] / "docs" / "gateway.md"
-EXAMPLES = re.findall(
-    r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL
-)
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def examples_of(page: str, language: str) -> list[str]:
+    """Return the examples of a page in one language."""
+    return re.findall(
+        rf"```{language}\n(.*?)```",
+        (DOCS / page).read_text("utf-8"),
+        re.DOTALL,
+    )
+
+
+EXAMPLES = examples_of("gateway.md", "python")
 
 
 @pytest.fixture
@@ -68,3 +78,43 @@ def test_the_examples_run(reader: GatewayUser) -> None:
         json={"gateway": {"keepTexts": False, "maxWaitSeconds": 20}},
     )
     assert answer["gateway"] == {"keepTexts": False, "maxWaitSeconds": 20}
+
+
+def test_the_examples_of_the_proxy_run(reader: GatewayUser) -> None:
+    shown = [*reader.get("/models")]
+    (model_id,) = [
+        each["model_id"] for each in shown if each["name"] == "my-claude"
+    ]
+    variables = {
+        "PATH": os.environ["PATH"],
+        "METASYNC": reader.url.rstrip("/"),
+        "TOKEN": reader.token,
+        "ADMIN_API_KEY": ADMIN_KEY,
+        "MODEL_ID": model_id,
+    }
+    (code,) = examples_of("proxy.md", "python")
+    first, second, *_ = examples_of("proxy.md", "sh")
+    # The simulator has no files.
+    messages = first[
+        first.index("curl") : first.index("curl $METASYNC/proxy/my-gpt")
+    ]
+    outputs = [
+        subprocess.run(
+            command,
+            env=variables,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        ).stdout
+        for command in (
+            [sys.executable, "-c", code],
+            ["sh", "-c", messages],
+            ["sh", "-c", second],
+        )
+    ]
+    assert "Say hello." in outputs[0]
+    assert "Say hello." in outputs[1]
+    assert json.loads(outputs[2])["filters"]["removeHeaders"] == [
+        "anthropic-beta"
+    ]

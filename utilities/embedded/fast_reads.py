@@ -13,7 +13,6 @@ from contextlib import suppress
 from typing import Any
 
 from bson import ObjectId
-from neosqlite.collection.jsonb_support import json_data_column
 from neosqlite.sql_utils import quote_table_name
 from nx_27017.utils import convert_bson_to_neo_objectids
 from pydantic_core import from_json
@@ -148,14 +147,11 @@ def selection(collection: Any, find: Command) -> Sql:  # noqa: ANN401 - as above
     table = quote_table_name(collection.name)
     limit = int(find.get("limit", 0)) or -1
     clauses = f"FROM {table} WHERE {where} {order} LIMIT {limit}"
-    return f"SELECT _id, {_data_column(collection, find)} {clauses}", values
+    return f"SELECT _id, {_data_column(find)} {clauses}", values
 
 
-def _data_column(collection: Any, find: Command) -> str:  # noqa: ANN401 - as above
-    if find.get("projection") == {"_id": 1}:
-        return _ID_MARK
-    has_jsonb = collection.query_engine.jsonb.jsonb_supported
-    return str(json_data_column(has_jsonb))
+def _data_column(find: Command) -> str:
+    return _ID_MARK if find.get("projection") == {"_id": 1} else "data"
 
 
 def _choice_of_texts(find: Command) -> str | None:
@@ -192,7 +188,7 @@ def _merged(collection: Any, find: Command, name: str) -> Sql:  # noqa: ANN401 -
     columns = ", ".join(f"{sql} AS k{n}" for n, (sql, _) in enumerate(keys))
     order = ", ".join(f"{sql} {way}" for sql, way in keys)
     limit = int(find["limit"])
-    data = _data_column(collection, find)
+    data = _data_column(find)
     table = quote_table_name(collection.name)
     parts, values = [], []
     for text in dict.fromkeys(find["filter"][name]["$in"]):

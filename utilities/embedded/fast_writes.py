@@ -55,11 +55,9 @@ def update_plainly(collection: Any, updates: Sequence[Command]) -> int | None:  
     Returns how many documents matched, or None if nothing was done, since
     this is the package's business.
     """
-    has_jsonb = collection.query_engine.jsonb.jsonb_supported
-    prefix = "jsonb" if has_jsonb else "json"
     table = quote_table_name(collection.name)
     with suppress(NotPlainError):
-        changes = [_read(each, prefix) for each in updates]
+        changes = [_read(each) for each in updates]
         statements = [
             sql
             for _, alike in groupby(changes, _shape)
@@ -134,12 +132,12 @@ class _Change:
     one_id: object
 
 
-def _read(update: Command, prefix: str) -> _Change:
+def _read(update: Command) -> _Change:
     if update.get("upsert") or not update.keys() <= _UPDATE_OPTIONS:
         raise NotPlainError
     query = update["q"]
     where, found = _where(query)
-    data, values = _changed(update["u"], prefix)
+    data, values = _changed(update["u"])
     multi = bool(update.get("multi"))
     named = None if multi else query.get("_id")
     one_id = named if isinstance(named, ObjectId) else None
@@ -225,20 +223,18 @@ def _compared(value: object) -> str | int:
     raise NotPlainError
 
 
-def _changed(change: object, prefix: str) -> Sql:
+def _changed(change: object) -> Sql:
     """Give the expression of a document after a change, and its values."""
     if not isinstance(change, Mapping) or not change.keys() <= _OPERATORS:
         raise NotPlainError
     removed = [json_path(name) for name in change.get("$unset", {})]
-    data = (
-        f"{prefix}_remove(data, {', '.join(removed)})" if removed else "data"
-    )
+    data = f"json_remove(data, {', '.join(removed)})" if removed else "data"
     parts, values = [], []
     for path, sql, value in _settings(change):
         parts.append(f"{path}, {sql}")
         values.append(value)
     if parts:
-        data = f"{prefix}_set({data}, {', '.join(parts)})"
+        data = f"json_set({data}, {', '.join(parts)})"
     return data, values
 
 

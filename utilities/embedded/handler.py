@@ -18,6 +18,7 @@ from nx_27017.handler import NeoSQLiteHandler
 from utilities.embedded import integrity
 from utilities.embedded.fast_reads import find_plainly, group_plainly
 from utilities.embedded.fast_writes import insert_plainly, update_plainly
+from utilities.embedded.json_text import keep_json_as_text
 from utilities.embedded.kept_counts import forget_empty, keep
 from utilities.embedded.readers import Readers
 from utilities.embedded.space import GIVE_SPACE_BACK, give_back
@@ -46,6 +47,7 @@ class DurableHandler(NeoSQLiteHandler):  # type: ignore[misc]
         self._remembered: set[str] = set()
         # Of these, the counts of jobs are kept.
         self._kept: set[str] = set()
+        keep_json_as_text()
         super().__init__(data_dir=data_dir)
 
     def handle_insert(self, msg: Message) -> Answer:

@@ -1,10 +1,10 @@
 import errno
 import os
-import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from neosqlite._sqlite import sqlite3
 
 from utilities.embedded import integrity
 from utilities.embedded.integrity import (
