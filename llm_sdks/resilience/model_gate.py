@@ -115,8 +115,7 @@ class ModelGate:
     ) -> AsyncIterator[None]:
         """Let what is inside make one call, and learn from how it ends.
 
-        Calls that wait for a place take turns by their clients; one that
-        must not wait is refused where there is none.
+        Calls that wait for a place take turns by their clients.
 
         Raises:
             ModelUnavailableError: no place came free in time, or the

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Collection
-from typing import Any, Protocol
+from typing import Any
 
 from fastapi.exceptions import RequestValidationError
 from pydantic import SecretStr, ValidationError
@@ -18,10 +18,10 @@ from api.models.resilience_models import ResilienceSettings
 from api.models.suspension_models import Suspended
 from api.services.limits.prices import known_cost
 from api.services.models.llm_config import settings_of
+from api.services.models.neighbours import Keys, NoRoutes, Routes, Sdks
 from api.services.shared.paging import Page, PageRequest, fetch_page
 from api.services.shared.repository import Repository
 from config import RefusedModelKeyError, default_key_reference
-from llm_sdks.base_sdk import LLMConfig
 from llm_sdks.errors import ConfigurationError
 from utilities.clock import Clock, now_ms
 from utilities.cosmos_connector import Document, Documents, Filter, ObjectId
@@ -29,62 +29,6 @@ from utilities.slices import blocks
 
 # Names and ids of one question to the database.
 _BLOCK = 500
-
-
-class Sdks(Protocol):
-    """Knows which plug-ins are registered, and what they need."""
-
-    def names(self) -> list[str]:
-        """Return their names."""
-
-    def needs_key(self, name: str) -> bool:
-        """Tell whether models of a plug-in must have a key."""
-
-    def check(self, name: str, config: LLMConfig) -> None:
-        """Let a plug-in check a model's settings.
-
-        Raises:
-            ConfigurationError: says what is missing or wrong.
-        """
-
-
-class Routes(Protocol):
-    """Knows the routes, whose names are not for models."""
-
-    async def check_free(self, name: str) -> None:
-        """Make sure that no route has a name.
-
-        Raises:
-            ConflictError: one has it.
-        """
-
-    async def check_unused(self, model_id: str) -> None:
-        """Make sure that no route leads to a model.
-
-        Raises:
-            ConflictError: names one that does.
-        """
-
-    async def among(self, references: Collection[str]) -> set[str]:
-        """Return those that are names or ids of routes."""
-
-
-class _NoRoutes:
-    async def check_free(self, name: str) -> None: ...
-    async def check_unused(self, model_id: str) -> None: ...
-    async def among(self, references: Collection[str]) -> set[str]:  # noqa: ARG002 - the interface
-        return set()
-
-
-class Keys(Protocol):
-    """Knows which variables may hold models' keys."""
-
-    def check(self, reference: str) -> None:
-        """Check a reference.
-
-        Raises:
-            RefusedModelKeyError: says what to do.
-        """
 
 
 # Changes of one model at once: each merge is made again with what the
@@ -112,7 +56,7 @@ class ModelService:
         self._keys = keys
         self._suspended = suspended
         self._clock = clock
-        self._routes = routes or _NoRoutes()
+        self._routes = routes or NoRoutes()
         self._models = Repository(documents, ModelWithKey, "Model")
 
     async def create(self, request: ModelCreate) -> ModelWithKey:
