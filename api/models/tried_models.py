@@ -10,6 +10,9 @@ from pydantic import Field
 from api.models.base import ApiModel, is_unset
 from api.models.metrics import Metrics
 
+# How many targets a record names.
+MOST_TRIED = 50
+
 
 class Fallback(StrEnum):
     """For what the next target of a route is taken."""
@@ -48,6 +51,12 @@ class Tries:
 
     made: list[Tried] = field(default_factory=list)
     cost: Metrics = field(default_factory=Metrics)
+
+    def add(self, tried: Tried) -> None:
+        """Take one more; the latest ones are kept."""
+        self.made.append(tried)
+        # A call may wait, and try again, for long.
+        del self.made[:-MOST_TRIED]
 
     def __bool__(self) -> bool:
         return bool(self.made)

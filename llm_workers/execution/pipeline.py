@@ -56,7 +56,7 @@ from llm_workers.execution.reading import (
     ReadingLimitError,
     shared_reader,
 )
-from llm_workers.execution.retries import Retries
+from llm_workers.execution.retries import HoldsRoute, Retries, no_route
 from llm_workers.execution.working_step import (
     INTERNAL_ERROR,
     JSON_PARSING_ERROR,
@@ -98,11 +98,14 @@ class Pipeline:
         chance: Callable[[], float] = random.random,
         reader: AnswerReader | None = None,
         routing: Routing | None = None,
+        holds_route: HoldsRoute | None = None,
     ) -> None:
         self._caller = caller
         self._catalog = catalog
         self._prompts = prompts
-        self._retries = Retries(max_attempts, clock, chance)
+        self._retries = Retries(
+            max_attempts, clock, chance, holds_route or no_route
+        )
         self._clock = clock
         self._reader = reader or shared_reader()
         self._router = Router(routing or Routing(NO_ROUTES), catalog)

@@ -170,6 +170,7 @@ class WorkerThread:
             max_attempts=parts.queue.max_attempts,
             clock=parts.clock,
             routing=parts.routing,
+            holds_route=self._holds_route,
         )
         writer = ResultWriter(
             parts.queue,
@@ -187,6 +188,12 @@ class WorkerThread:
             parts.clock,
             times=parts.runner_times,
         )
+
+    def _holds_route(self, client_id: str, name: str) -> bool | None:
+        parts = self._parts
+        if parts.routing.book.find(name) is None:
+            return None
+        return name in parts.claims.look(client_id).names
 
     def _open(self, runner: JobRunner) -> None:
         with self._lock:

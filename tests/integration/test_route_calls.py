@@ -36,7 +36,9 @@ def world(user: GatewayUser, provider: FakeProvider) -> RouteWorld:
     return RouteWorld(user, provider)
 
 
-def streams(*pieces: str, breaks: bool = False) -> Behaviour:
+def streams(
+    *pieces: str, breaks: bool = False, ending: str = "stop"
+) -> Behaviour:
     """Answer as a stream; the connection may break after the pieces."""
 
     base = {"id": "c", "object": "chat.completion.chunk", "created": 1}
@@ -48,7 +50,7 @@ def streams(*pieces: str, breaks: bool = False) -> Behaviour:
     async def behave(_body: Body) -> web.StreamResponse:
         lines = [event({"content": each}) for each in pieces]
         if not breaks:
-            lines += [event({}, "stop"), "[DONE]"]
+            lines += [event({}, ending), "[DONE]"]
         text = "".join(f"data: {each}\n\n" for each in lines)
         return web.Response(
             text=text, headers={"content-type": "text/event-stream"}
@@ -95,6 +97,18 @@ class TestStreams:
         assert record["model"] == route
         assert record["answeredBy"] == good
         assert kinds(record) == [(down, "outage"), (limited, "rateLimit")]
+
+    def test_a_filtered_answer_is_another_ones(
+        self, world: RouteWorld
+    ) -> None:
+        first = world.model(streams(ending="content_filter"))
+        good = world.model(streams("Hello"))
+        kinds_ = ["contentFilter"]
+        answer = stream(world, world.route(first, good, fallbackOn=kinds_))
+        assert (answer.text, answer.headers[MODEL]) == ("Hello", good)
+        assert kinds(of_stream(world.user, answer)) == [
+            (first, "contentFilter")
+        ]
 
     def test_after_the_first_piece_it_does_not(
         self, world: RouteWorld

@@ -6,8 +6,15 @@ import pytest
 
 from api.core.errors import ConflictError, RuleError
 from api.models.model_models import CostInput, ModelCreate, ModelUpdate
-from api.models.route_models import RouteCreate, RouteUpdate, TargetInput
+from api.models.route_models import (
+    Route,
+    RouteCreate,
+    RouteUpdate,
+    TargetInput,
+)
+from api.services.calls.catalog import Catalog
 from api.services.calls.routing.route_book import RouteBook
+from api.services.calls.routing.router import Router, Routing
 from api.services.routes.route_names import NameTakenError
 from api.services.shared.paging import PageRequest
 from tests.support.store import Store
@@ -37,6 +44,9 @@ async def test_another_process_learns_of_a_route(store: Store) -> None:
         found = await book.look(reference)
         assert found is not None
         assert found.route_id == made.route_id
+        catalog = Catalog(services.models, services.prompts)
+        named = await Router(Routing(book), catalog).named(reference)
+        assert isinstance(named, Route)
     await book.refresh()
     assert book.find(made.route_id) == book.find("route") == book.all()[0]
     await services.routes.delete(made.route_id)

@@ -10,9 +10,11 @@ import httpx2
 import pytest
 from aiohttp import web
 
+from tests.conftest import PROVIDER_KEY
 from tests.integration.test_ledger import a_service
 from tests.support.api_user import ADMIN, ApiUser, Json, unique
 from tests.support.fake_provider import Body, FakeProvider
+from tests.support.live_server import live_server, make_settings
 from tests.support.route_world import (
     Behaviour,
     RouteWorld,
@@ -507,6 +509,27 @@ class TestClosed:
         for each in later:
             done = world.user.ended(each["jobId"])
             assert done["answeredBy"] == open_
+
+    def test_a_trial_call_opens_a_route_again(
+        self, database: str, provider: FakeProvider, tmp_path: Path
+    ) -> None:
+        settings = make_settings(tmp_path, suspended_trial_seconds=1)
+        keys = {"PROVIDER_KEY": PROVIDER_KEY}
+        with (
+            live_server(settings, database, keys) as server,
+            httpx2.Client(base_url=server.url, timeout=30) as http,
+        ):
+            world = RouteWorld(ApiUser(http), provider)
+            world.user.worker()
+            models = [world.model(fails(401)) for _ in range(2)]
+            route, prompt = world.route(*models), world.user.prompt()
+            made = [world.user.job(route, prompt) for _ in range(20)]
+            self.waits_for(world, made[-1], "SUSPENDED")
+            world.behaves(models[0], says('{"ok":1}'))
+            jobs = [world.user.ended(each["jobId"]) for each in made]
+            world.user.stop_workers()
+        assert {each["answeredBy"] for each in jobs} == {models[0]}
+        assert {each["attempts"] for each in jobs} == {1}
 
     def test_jobs_wait_if_all_models_are_down(self, world: RouteWorld) -> None:
         quick = {"circuitBreaker": {"failureThreshold": 1}}

@@ -261,7 +261,8 @@ class StreamService:
         name = request.model
 
         def question() -> Question:
-            return Question(len(system.encode()) + len(request.user_prompt))
+            texts = system, request.user_prompt
+            return Question(sum(len(each.encode()) for each in texts))
 
         try:
             plan = await self._router.plan(name, question)

@@ -5,6 +5,8 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
+import structlog
+
 from api.core.errors import NotFoundError
 from api.models.model_models import ModelWithKey
 from api.models.route_models import Route, Strategy
@@ -31,8 +33,12 @@ from config import MissingModelKeyError
 from llm_sdks.errors import ContextTooLongError
 from utilities import payload
 from utilities.clock import Clock, now_ms, to_datetime
+from utilities.log_summary import LogSummary
 
 T = TypeVar("T")
+log = structlog.get_logger(__name__)
+# For the whole process: an outage must not fill the log.
+_FAILURES = LogSummary()
 _LONGEST_MESSAGE = 500
 _MOST_WINDOWS = 1000
 
@@ -242,6 +248,7 @@ class Router:
             except (FailedCallError, MissingModelKeyError) as error:
                 failures.append(error)
                 kind = self._note(target.model, error, tries, question)
+                _tell(plan.route, target.model, error)
                 goes_on = plan.falls_over(kind) or is_unsuitable(error)
                 if has_begun() or not goes_on:
                     # Another target is not to be asked for this.
@@ -260,7 +267,7 @@ class Router:
         if _proves_its_length(error) and question is not Question:
             size = question().input_bytes
             self.history.too_long(model.model_id, size)
-        tries.made.append(
+        tries.add(
             Tried(
                 model=model.name,
                 fallback=kind,
@@ -279,6 +286,20 @@ class Router:
             # The first one reads a large table.
             self._windows[key] = await asyncio.to_thread(known_window, *key)
         return self._windows[key]
+
+
+def _tell(route: Route, model: ModelWithKey, error: TargetError) -> None:
+    kind = kind_of(error)
+    _FAILURES.tell(
+        (route.name, model.name, kind),
+        lambda count: log.warning(
+            "target_failed",
+            route=route.name,
+            model=model.name,
+            errorType=kind,
+            count=count,
+        ),
+    )
 
 
 def _proves_its_length(error: TargetError) -> bool:
