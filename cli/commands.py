@@ -14,11 +14,13 @@ from typer.core import TyperGroup
 
 from cli.errors import CommandError
 from cli.evaluate_options import evaluate_file
+from cli.model_options import app as model_commands
 from cli.optimize_options import optimize_file
 from cli.report_options import report_run
 from cli.run_options import run_file
 from cli.simulate import simulate
 from cli.version import version
+from cli.watch_options import list_jobs, show_log, watch
 
 
 class _Commands(TyperGroup):
@@ -168,6 +170,10 @@ app.command(name="run")(run_file)
 app.command(name="evaluate")(evaluate_file)
 app.command(name="optimize")(optimize_file)
 app.command(name="report")(report_run)
+app.command(name="jobs")(list_jobs)
+app.command(name="logs")(show_log)
+app.command(name="top")(watch)
+app.add_typer(model_commands)
 
 
 @app.command(name="demo")

@@ -73,7 +73,7 @@ class PromptCreate(ApiModel):
             "name chosen by the client."
         ),
     ]
-    status: PromptStatus
+    status: PromptStatus = PromptStatus.PUBLISHED
     prompt: PromptText
     is_public: Annotated[
         bool,

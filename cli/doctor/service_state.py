@@ -56,7 +56,7 @@ def check_service(
             return
         with RestClient(url, {"admin-api-key": admin_key}) as admin:
             yield from _check_work(admin)
-            yield from _check_models(admin, call_seconds)
+            yield from check_models(admin, call_seconds)
     except ServerRefusedError as error:
         unauthorized = error.status == httpx2.codes.UNAUTHORIZED
         remedy = "Read the service's log"
@@ -120,10 +120,15 @@ def _check_work(admin: RestClient) -> Iterator[Finding]:
     )
 
 
-def _check_models(
-    admin: RestClient, call_seconds: float | None
+def check_models(
+    admin: RestClient, call_seconds: float | None, only: str | None = None
 ) -> Iterator[Finding]:
-    models = list(admin.pages("/models"))
+    """Call all models, or only one, through the service."""
+    models = [
+        model
+        for model in admin.pages("/models")
+        if only in {None, model["name"]}
+    ]
     if not models:
         yield warn("models", "there is none", "Make one: POST /models")
         return

@@ -181,7 +181,7 @@ def test_no_untrusted_caller_chooses_its_address(
     )
     with (
         live_server(settings, database, {}, run_workers=False) as running,
-        httpx2.Client(base_url=running.url) as http,
+        httpx2.Client(base_url=running.url, timeout=60) as http,
     ):
         tried = [
             http.get(
@@ -350,7 +350,7 @@ def small(database: str, tmp_path: Path) -> Iterator[ApiUser]:
     settings = make_settings(tmp_path, max_request_bytes=2048)
     with (
         live_server(settings, database, {}, run_workers=False) as running,
-        httpx2.Client(base_url=running.url) as http,
+        httpx2.Client(base_url=running.url, timeout=60) as http,
     ):
         yield ApiUser(http)
 

@@ -268,6 +268,11 @@ def test_versions_made_at_once_are_all_different(user: ApiUser) -> None:
     assert versions == list(range(1, 9))
 
 
+def test_a_prompt_is_published_if_nothing_else_is_said(user: ApiUser) -> None:
+    body = {"name": "plain", "type": "WORKING", "prompt": "Answer."}
+    assert user.post("/prompts", body)["status"] == "PUBLISHED"
+
+
 def test_the_same_version_twice_is_refused_until_it_is_deleted(
     user: ApiUser,
 ) -> None:
