@@ -610,6 +610,7 @@ def test_an_evaluation_names_models_only(world: RouteWorld) -> None:
     assert "is a route" in refused["detail"]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_kill_between_two_targets_pays_for_none_twice(
     provider: FakeProvider, data_dir: Path
