@@ -28,6 +28,7 @@ from api.core.http_server import bound_sockets, server_config
 from api.core.logging import configure_logging
 from api.dependencies.services import Services
 from api.services.calls.live_calls import LiveCalls
+from api.services.calls.routing.route_book import RouteWatcher
 from api.services.limits.budget_service import BudgetKeeper
 from api.services.limits.limit_keeper import LimitKeeper
 from api.services.limits.state_watcher import StateWatcher
@@ -108,6 +109,7 @@ class Application:
             ClockKeeper(shared.clock, shared.clients, shared.clock_record),
             HealthReporter(services.model_health),
             StateWatcher(services.suspensions, services.models),
+            RouteWatcher(shared.routes),
             LimitKeeper(shared.limiter, shared.client_states, shared.clock),
             StreamGuard(shared.live_calls, shared.client_states),
             *shared.webhooks.background,
@@ -128,6 +130,7 @@ class Application:
         await migrate_when_up(self.clients)
         await self.shared.measure_clock()
         await self.services.webhooks.refresh()
+        await self.shared.routes.refresh()
 
 
 def build(
@@ -169,6 +172,7 @@ def create_app(application: Application, *, run_workers: bool) -> FastAPI:
         await migrate(application.clients)
         await shared.measure_clock()
         await services.webhooks.refresh()
+        await shared.routes.refresh()
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(application.clients.close)
             await services.streams.close_interrupted()

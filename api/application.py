@@ -29,6 +29,7 @@ from api.routers import (
     prompt_flows,
     prompts,
     proxy,
+    routes,
     runs,
     streams,
     usage,
@@ -55,6 +56,7 @@ _GATEWAY = (
 _ROUTERS = (
     clients.router,
     models.router,
+    routes.router,
     prompts.router,
     prompt_flows.router,
     jobs.router,

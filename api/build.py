@@ -32,6 +32,8 @@ from api.services.prompts.prompt_flow_service import PromptFlowService
 from api.services.prompts.prompt_service import PromptService
 from api.services.prompts.version_counters import VersionCounters
 from api.services.queue.queue_order import Aging
+from api.services.routes.route_names import RouteNames
+from api.services.routes.route_service import RouteService
 from api.services.runs.run_jobs import RunJobs
 from api.services.runs.run_service import OnDatasets, RunService
 from api.services.runs.run_waves import CANDIDATES, WAVES, RunWaves
@@ -55,6 +57,7 @@ def build_services(shared: Shared) -> Services:
     return Services(
         clients=_clients(shared, workers),
         models=models,
+        routes=RouteService(documents("routes"), models, shared.routes),
         model_health=health,
         suspensions=shared.suspensions,
         prompts=prompts,
@@ -121,6 +124,7 @@ def _job_waiting(
         models,
         health,
         shared.clock,
+        shared.routes,
     )
 
 
@@ -145,6 +149,7 @@ def _models(shared: Shared) -> ModelService:
         shared.keys,
         shared.suspensions.shown,
         shared.clock,
+        RouteNames(shared.documents("routes")),
     )
 
 
@@ -279,7 +284,8 @@ def _streams(
         shared.access,
         admission=shared.admission,
         clock=shared.clock,
-        observer=shared.metrics.observer,
+        observer=shared.call_observer,
+        routing=shared.routing,
         limits=StreamLimits(
             stall_seconds=shared.settings.stream_stall_seconds
         ),
@@ -303,7 +309,8 @@ def _gateway(
         recorder,
         shared.live_calls,
         admission=shared.admission,
-        observer=shared.metrics.observer,
+        observer=shared.call_observer,
+        routing=shared.routing,
         clock=shared.clock,
         limits=StreamLimits(stall_seconds=settings.stream_stall_seconds),
     )

@@ -5,6 +5,10 @@ from functools import cached_property
 
 from api.services.calls.live_calls import LiveCalls
 from api.services.calls.model_access import ModelAccess
+from api.services.calls.routing.choosing import Choosing
+from api.services.calls.routing.history import CallHistory, Observers
+from api.services.calls.routing.route_book import RouteBook
+from api.services.calls.routing.router import Routing
 from api.services.keeping.build import KeepingParts, build_keeping
 from api.services.limits.admission import Admission
 from api.services.limits.budget_accounts import BUDGETS, BudgetAccounts
@@ -20,6 +24,7 @@ from api.services.limits.limiter import Limiter
 from api.services.limits.model_states import ModelStateStore
 from api.services.limits.suspensions import Suspensions
 from api.services.monitoring.metrics_service import MetricsService
+from api.services.monitoring.observer import Observer
 from api.services.queue.cancellations import Cancellations
 from api.services.queue.worker_leases import WorkerLeases
 from api.services.shared.client_states import ClientStates
@@ -109,6 +114,26 @@ class Shared:
         )
 
     @cached_property
+    def routes(self) -> RouteBook:
+        """The routes."""
+        return RouteBook(self.documents("routes"))
+
+    @cached_property
+    def call_history(self) -> CallHistory:
+        """How calls to models have gone."""
+        return CallHistory()
+
+    @cached_property
+    def call_observer(self) -> Observer:
+        """Whoever is told how calls end."""
+        return Observers(self.metrics.observer, self.call_history)
+
+    @cached_property
+    def routing(self) -> Routing:
+        """What chooses the models of routes."""
+        return Routing(self.routes, Choosing(self.call_history), self.clock)
+
+    @cached_property
     def live_calls(self) -> LiveCalls:
         """The calls whose clients watch them."""
         return LiveCalls()
@@ -160,6 +185,7 @@ class Shared:
             ],
             [self.exhausted_budgets.room_of_client],
             self.limiter,
+            self.routes.all,
         )
 
     @cached_property

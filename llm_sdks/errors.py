@@ -15,6 +15,7 @@
     ├── FailedGenerationError     retryable, 3 calls at most
     ├── UnknownEndingError        retryable, 3 calls at most
     ├── BadRequestError
+    │   ├── ContextTooLongError
     │   └── ModelNotFoundError
     ├── NotAuthorizedError
     └── PartialAnswerError        an answer came, and another one would
@@ -136,6 +137,15 @@ class BadRequestError(LLMError):
     """The provider does not take this request; it never will."""
 
     kind = "BAD_REQUEST"
+
+
+class ContextTooLongError(BadRequestError):
+    """The request is longer than this model takes; others may take it.
+
+    Unless it `is_proven`, the words that say so may be the request's own.
+    """
+
+    is_proven = True
 
 
 class ModelNotFoundError(BadRequestError):

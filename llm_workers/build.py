@@ -40,7 +40,8 @@ def build_worker_parts(
         claims=shared.claims,
         admission=shared.admission,
         clock=shared.clock,
-        observer=observer,
+        routing=shared.routing,
+        observer=shared.call_observer,
     )
 
 

@@ -17,6 +17,8 @@ RETRY_AFTER_SECONDS = 2
 _NONE = 404
 # The header that names a stream's record.
 STREAM_ID = "X-Stream-Id"
+# Which model has answered.
+MODEL_NAME = "X-Metasync-Model"
 
 _STATUS_OF: dict[type[errors.MetasyncError], int] = {
     errors.RuleError: 400,

@@ -98,6 +98,7 @@ _TAGS = (
         "Callers that may submit work. Only for the administrator.",
     ),
     ("models", "Model", "How to reach an LLM, and its price."),
+    ("routes", "Route", "One name for several models."),
     ("prompts", "Prompt", "Versioned texts of a client, and public ones."),
     ("prompt flows", "Prompt flow", "Named sequences of prompts."),
     ("jobs", "Job", "LLM work that workers take from a queue."),
@@ -156,6 +157,7 @@ _HEADERS = {
     "X-RateLimit-Remaining": "Requests that are left in this minute.",
     "X-RateLimit-Reset": "Seconds to the next minute.",
     "X-Stream-Id": "The id of the stream's record.",
+    "X-Metasync-Model": "The name of the model that answered.",
 }
 _QUOTA = [name for name in _HEADERS if name.startswith("X-RateLimit-")]
 _NO_REQUEST = "Invalid HTTP request received."

@@ -30,6 +30,7 @@ from api.services.monitoring.health_service import HealthService
 from api.services.monitoring.metrics_service import MetricsService
 from api.services.prompts.prompt_flow_service import PromptFlowService
 from api.services.prompts.prompt_service import PromptService
+from api.services.routes.route_service import RouteService
 from api.services.runs.run_service import RunService
 from api.services.streams.stream_service import StreamService
 from api.services.webhooks.webhook_service import WebhookService
@@ -42,6 +43,7 @@ class Services:
 
     clients: ClientService
     models: ModelService
+    routes: RouteService
     model_health: ModelHealthService
     suspensions: Suspensions
     prompts: PromptService
@@ -96,6 +98,11 @@ def get_client_service(services: AllServices) -> ClientService:
 def get_model_service(services: AllServices) -> ModelService:
     """Return the models' service."""
     return services.models
+
+
+def get_route_service(services: AllServices) -> RouteService:
+    """Return the routes' service."""
+    return services.routes
 
 
 def get_model_health_service(services: AllServices) -> ModelHealthService:
@@ -210,6 +217,7 @@ def get_metrics_service(services: AllServices) -> MetricsService:
 
 Clients = Annotated[ClientService, Depends(get_client_service)]
 Models = Annotated[ModelService, Depends(get_model_service)]
+Routes = Annotated[RouteService, Depends(get_route_service)]
 ModelHealths = Annotated[ModelHealthService, Depends(get_model_health_service)]
 Suspended = Annotated[Suspensions, Depends(get_suspensions)]
 Prompts = Annotated[PromptService, Depends(get_prompt_service)]

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from api.models.base import ApiModel
+from api.models.base import ApiModel, is_unset
 from utilities import payload
 from utilities.clock import to_datetime
 
@@ -22,6 +22,8 @@ class AttemptEnd(StrEnum):
     LEASE_EXPIRED = "LEASE_EXPIRED"
     PROCESS_DIED = "PROCESS_DIED"
     FAILED = "FAILED"
+    # A model of a route gave no answer; `model` is its name.
+    TARGET_FAILED = "TARGET_FAILED"
 
     @classmethod
     def _missing_(cls, value: object) -> "AttemptEnd | None":
@@ -41,12 +43,22 @@ class AttemptRecord(ApiModel):
     worker_id: str
     process: str
     times: int = 1
+    model: Annotated[
+        str | None,
+        Field(
+            exclude_if=is_unset,
+            description="The model of a route that gave no answer.",
+        ),
+    ] = None
 
 
 def record(
     at: int, attempt: int, kind: AttemptEnd, reason: str, **who: str
 ) -> dict[str, Any]:
-    """Make a record; `at` in ms, `who` names `workerId` and `process`."""
+    """Make a record; `at` in ms, `who` names `workerId` and `process`.
+
+    It may also name a `model`.
+    """
     return {
         "at": to_datetime(at).isoformat(),
         "attempt": attempt,

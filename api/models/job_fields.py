@@ -59,6 +59,10 @@ Temperature = Annotated[
 ]
 # What names a model or a prompt.
 ModelName = Annotated[Name, Field(description="A model's name, or its id.")]
+ModelOrRoute = Annotated[
+    Name,
+    Field(description="The name, or the id, of a model or of a route."),
+]
 PromptId = Annotated[Name, Field(description="A prompt's id.")]
 # Years in which a time is kept as exactly as it was sent.
 _FIRST_YEAR, _LAST_YEAR = 2000, 9998

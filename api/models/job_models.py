@@ -33,7 +33,7 @@ from api.models.job_fields import (
     ClientReference,
     ExpiresAt,
     JobClass,
-    ModelName,
+    ModelOrRoute,
     NotBefore,
     Priority,
     PromptId,
@@ -103,7 +103,7 @@ class JobCreate(ConversationFields):
         description="The id of a prompt flow, instead of workingPrompts. Its "
         "prompts are read when the job is submitted.",
     )
-    model: ModelName
+    model: ModelOrRoute
     temperature: Temperature = 0.7
     priority: Priority = 100
     service_class: JobClass = ServiceClass.BULK
@@ -145,9 +145,9 @@ class JobCreate(ConversationFields):
         ),
     ] = None
     eval_prompt: PromptId | None = None
-    eval_model: ModelName | None = None
+    eval_model: ModelOrRoute | None = None
     meta_prompt: PromptId | None = None
-    meta_model: ModelName | None = None
+    meta_model: ModelOrRoute | None = None
     not_before: NotBefore = None
     expires_at: ExpiresAt = None
     batch_key: Annotated[
@@ -301,7 +301,8 @@ class Job(StoredModel, StoredConversation):
         str | None,
         Field(
             exclude_if=is_unset,
-            description="The model of the ladder that gave the answer.",
+            description="The model that gave the answer, if `model` is a "
+            "route, or if it is one of the ladder.",
         ),
     ] = None
     error_data: Annotated[
@@ -331,7 +332,10 @@ class Job(StoredModel, StoredConversation):
     ] = 0
     attempt_history: Annotated[
         list[AttemptRecord] | None,
-        Field(description="The latest 20 tries without an answer."),
+        Field(
+            description="The latest 20 tries without an answer, also those "
+            "of a route's models."
+        ),
     ] = None
     started_at: Annotated[
         datetime | None,

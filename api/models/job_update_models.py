@@ -16,7 +16,7 @@ from api.models.job_fields import (
     ExpiresAt,
     JobClass,
     JsonPayload,
-    ModelName,
+    ModelOrRoute,
     NotBefore,
     Priority,
     PromptId,
@@ -50,7 +50,7 @@ class JobUpdate(ApiModel):
     operation: Name | None = None
     prompts: PromptIds | None = None
     working_prompts: PromptIds | None = None
-    model: ModelName | None = None
+    model: ModelOrRoute | None = None
     temperature: Temperature | None = None
     priority: Priority | None = None
     service_class: JobClass | None = None
@@ -63,9 +63,9 @@ class JobUpdate(ApiModel):
     response_schema: ResponseSchema | None = None
     client_reference: ClientReference | None = None
     eval_prompt: PromptId | None = None
-    eval_model: ModelName | None = None
+    eval_model: ModelOrRoute | None = None
     meta_prompt: PromptId | None = None
-    meta_model: ModelName | None = None
+    meta_model: ModelOrRoute | None = None
     response_data: Annotated[JsonPayload, Field(description=RESULT)] = None
     error_data: RequestData | None = None
     eval_result: Annotated[JsonPayload, Field(description=EVALUATION)] = None

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from api.models.base import ApiModel, example, is_unset
-from api.models.job_fields import ModelName
+from api.models.job_fields import ModelOrRoute
 
 MOST_REASKS, MOST_RUNGS = 5, 5
 
@@ -22,7 +22,7 @@ class RetryOnInvalid(ApiModel):
 
     max_reasks: Annotated[int, Field(ge=0, le=MOST_REASKS)] = 1
     ladder: Annotated[
-        tuple[ModelName, ...],
+        tuple[ModelOrRoute, ...],
         Field(max_length=MOST_RUNGS, description="Further models, in order."),
     ] = ()
 

@@ -10,7 +10,7 @@ from api.models.base import ApiModel, Name, StoredModel, example, is_unset
 from api.models.budget_models import MaxCost
 from api.models.dataset_models import SplitFractions
 from api.models.job_fields import (
-    ModelName,
+    ModelOrRoute,
     Priority,
     PromptId,
     PromptIds,
@@ -81,9 +81,9 @@ class RunCreate(ApiModel):
         Field(description="The prompts of each model's first iteration."),
     ]
     eval_prompt_id: PromptId
-    eval_model: ModelName
+    eval_model: ModelOrRoute
     meta_prompt_id: PromptId
-    meta_model: ModelName
+    meta_model: ModelOrRoute
     working_models: Annotated[
         list[Name],
         Field(

@@ -15,8 +15,9 @@ from api.models.base import (
     example,
     is_unset,
 )
-from api.models.job_fields import ClientReference, ModelName
+from api.models.job_fields import ClientReference, ModelOrRoute
 from api.models.metrics import ProcessingMetrics
+from api.models.tried_models import Tried
 from api.models.usage_models import SummedMetrics
 
 
@@ -49,7 +50,7 @@ class StreamCreate(ApiModel):
             "are the system prompt.",
         ),
     ] = Field(default_factory=list)
-    model: ModelName
+    model: ModelOrRoute
     temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] = 0.7
     client_reference: ClientReference | None = None
 
@@ -102,6 +103,21 @@ class Stream(StoredModel):
             description="The vendor's interface that was used, such as "
             "`/v1/chat/completions`, or `/proxy` and the provider's path.",
             exclude_if=is_unset,
+        ),
+    ] = None
+    answered_by: Annotated[
+        str | None,
+        Field(
+            exclude_if=is_unset,
+            description="The model that answered, if `model` is a route.",
+        ),
+    ] = None
+    tried: Annotated[
+        list[Tried] | None,
+        Field(
+            exclude_if=is_unset,
+            description="The models of the route that gave no answer, in "
+            "order.",
         ),
     ] = None
 

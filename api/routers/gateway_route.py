@@ -17,12 +17,13 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from api.core.dialects import dialect_of
-from api.core.error_responses import STREAM_ID
+from api.core.error_responses import MODEL_NAME, STREAM_ID
 from api.core.errors import ParameterError
 from api.core.request_body import RequestBodies
 from api.dependencies.gateway_auth import gateway_client
 from api.dependencies.services import get_services
 from api.models.client_models import LONGEST_WAIT_SECONDS
+from api.services.calls.routing.routed import shown_name
 from api.services.clients.client_keys import ClientKey
 from api.services.gateway.asked import Asked, model_of, read_body, stream_of
 from api.services.gateway.live_answer import LiveAnswer
@@ -112,6 +113,8 @@ class LiveResponse(Response):
     async def _send(self, send: Send) -> None:
         head = await self._live.head()
         headers = {STREAM_ID: self._live.record_id, **head.headers}
+        if name := self._live.model_name:
+            headers[MODEL_NAME] = shown_name(name)
         if head.size is not None:
             headers["content-length"] = str(head.size)
         else:

@@ -23,13 +23,21 @@ router = APIRouter(
 for_admin = [Depends(verify_admin_api_key)]
 _NAME_TAKEN = {400: ["Model with this name already exists"]}
 _CHANGED = overtaken("Model")
+_OF_A_ROUTE = (
+    "The name 'chat' belongs to a route already; models and routes share "
+    "their names. Choose another name."
+)
+_IN_USE = (
+    "The route 'chat' has this model as a target. Take it out of the route "
+    "first."
+)
 
 
 @router.post(
     "",
     status_code=201,
     dependencies=for_admin,
-    responses=problems(_NAME_TAKEN),
+    responses=problems(_NAME_TAKEN | {409: [_OF_A_ROUTE]}),
 )
 async def create_model(request: ModelCreate, models: Models) -> ModelWithKey:
     """Create a model; `key` names an environment variable."""
@@ -77,7 +85,7 @@ async def resume_model(
 @router.patch(
     "/{model_id}",
     dependencies=for_admin,
-    responses=problems(_NAME_TAKEN | _CHANGED),
+    responses=problems(_NAME_TAKEN | {409: [_OF_A_ROUTE, *_CHANGED[409]]}),
 )
 async def update_model(
     model_id: str, request: ModelUpdate, models: Models
@@ -90,7 +98,7 @@ async def update_model(
     "/{model_id}",
     status_code=204,
     dependencies=for_admin,
-    responses=problems(_CHANGED),
+    responses=problems({409: [_IN_USE, *_CHANGED[409]]}),
 )
 async def delete_model(model_id: str, models: Models) -> None:
     """Delete a model; its name can be used again."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from api.core.error_responses import STREAM_ID
+from api.core.error_responses import MODEL_NAME, STREAM_ID
 from api.core.problems import problems
 from api.dependencies.callers import AnyCaller, ClientCaller
 from api.dependencies.services import Streams
@@ -21,6 +21,7 @@ from api.routers.pages import PageQuery, answer
 from api.routers.reference_query import ReferenceQuery
 from api.routers.resource_route import ResourceRoute
 from api.services.calls.live_stream import LiveStream
+from api.services.calls.routing.routed import shown_name
 from api.services.shared.date_range import TimeRange, read_range
 from api.services.streams.stream_service import StreamFilter
 from utilities import payload
@@ -54,7 +55,10 @@ _ANSWER = {
             "example": 'event: delta\ndata: {"text":"Paris"}\n\n',
         },
     },
-    "headers": {STREAM_ID: {"$ref": f"#/components/headers/{STREAM_ID}"}},
+    "headers": {
+        each: {"$ref": f"#/components/headers/{each}"}
+        for each in (STREAM_ID, MODEL_NAME)
+    },
 }
 _FAILURES = problems(
     {
@@ -123,7 +127,11 @@ async def create_stream(
     return StreamingResponse(
         content,
         media_type=EVENT_STREAM if as_events else "text/plain",
-        headers={**_HEADERS, STREAM_ID: live.stream_id},
+        headers={
+            **_HEADERS,
+            STREAM_ID: live.stream_id,
+            MODEL_NAME: shown_name(live.model_name),
+        },
     )
 
 

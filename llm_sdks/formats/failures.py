@@ -15,6 +15,7 @@ from llm_sdks.formats.reading import number_of, section, word_of
 from llm_sdks.formats.statuses import (
     FILTERED,
     OVERLOADED,
+    is_too_long,
     lacks_model,
     lacks_money,
     lacks_quota,
@@ -110,6 +111,8 @@ def of_status(
     if is_quoting and not _PROVIDERS_OWN.match(said):
         trusted = ""
     kind = _kind(status, problem, words, trusted)
+    if kind is errors.BadRequestError and is_too_long(status, words, said):
+        kind = errors.ContextTooLongError
     limited = issubclass(kind, errors.RateLimitedError)
     wait = retry_after(headers, body, said, limited=limited)
     if kind is errors.RateLimitedError and lacks_quota(problem, trusted, wait):
@@ -122,6 +125,8 @@ def of_status(
     )
     param = word_of(problem.get("param"))
     error.param = scrub(param, key) if param else None
+    if isinstance(error, errors.ContextTooLongError):
+        error.is_proven = is_too_long(status, words, trusted)
     if kind is errors.FailedGenerationError:
         failed = problem.get("failed_generation")
         error.partial_text = scrub(word_of(failed) or "", key, _MOST_KEPT)
@@ -260,11 +265,11 @@ def _kind(
         return _BY_STATUS[status]
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return errors.ProviderError
-    return _kind_of_refusal(problem, words, said)
+    return _kind_of_refusal(status, problem, words, said)
 
 
 def _kind_of_refusal(
-    problem: Mapping[str, Any], words: str, said: str
+    status: int, problem: Mapping[str, Any], words: str, said: str
 ) -> type[errors.LLMError]:
     if any(word in words for word in _REFUSED_KEY):
         return errors.NotAuthorizedError
@@ -276,6 +281,8 @@ def _kind_of_refusal(
         return errors.FailedGenerationError
     if _refuses_temperature(problem, said):
         return TemperatureRefusedError
+    if is_too_long(status, words, said):
+        return errors.ContextTooLongError
     return errors.BadRequestError
 
 

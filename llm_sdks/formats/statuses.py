@@ -120,6 +120,22 @@ _NO_MODEL_SAID = re.compile(
     r"|no longer (available|supported|exists))",
     re.IGNORECASE,
 )
+# Codes, and words, of a request that is longer than the model takes.
+_TOO_LONG = re.compile(
+    r"context_?length_?exceeded|context_?window_?exceeded|string_above_max"
+    r"|request_too_large|max_?tokens_?exceeded|tokens_limit_reached"
+)
+_TOO_LONG_SAID = re.compile(
+    r"(maximum|model'?s?|exceeds?( the)?( model'?s)?) context "
+    r"(length|window|size)|context (length|window|size) (is )?exceed"
+    r"|exceeds? the (available |maximum )?context|longer than the model"
+    r"|(prompt|input|request)( token count| length)?( \([^)]{0,40}\))? "
+    r"(is too (long|large)|exceeds the (maximum|limit|model))"
+    r"|(too many|maximum( number)? of) (input |prompt )?tokens"
+    r"|reduce the length of",
+    re.IGNORECASE,
+)
+_TOO_LONG_STATUSES = frozenset({400, 413, 422})
 _MODEL_STATUSES = frozenset({400, 404, 410})
 _MONEY_STATUSES = frozenset({400, 401, 403, 412, 429})
 # With these, a message that only speaks of money means something else.
@@ -187,6 +203,15 @@ def lacks_model(status: int, words: str, said: str) -> bool:
     return status != HTTPStatus.BAD_REQUEST and bool(
         _NO_MODEL_SAID.search(said)
     )
+
+
+def is_too_long(status: int, words: str, said: str) -> bool:
+    """Tell whether an error says that a request is too long."""
+    if status not in _TOO_LONG_STATUSES:
+        return False
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        return True
+    return bool(_TOO_LONG.search(words) or _TOO_LONG_SAID.search(said))
 
 
 def _quotas(problem: Mapping[str, Any]) -> list[str]:

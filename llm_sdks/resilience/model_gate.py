@@ -110,7 +110,9 @@ class ModelGate:
             self._places.admit(self._timer())
 
     @asynccontextmanager
-    async def passing(self, turn: Turn = NOBODYS) -> AsyncIterator[None]:
+    async def passing(
+        self, turn: Turn = NOBODYS, *, waits: bool = True
+    ) -> AsyncIterator[None]:
         """Let what is inside make one call, and learn from how it ends.
 
         Calls that wait for a place take turns by their clients.
@@ -122,7 +124,7 @@ class ModelGate:
         # While the model is paused no call waits for a place.
         if (wait := self.wait_seconds()) > 0:
             raise _unavailable(wait, self._last_words)
-        await self._take_place(turn)
+        await self._take_place(turn, waits=waits)
         ended = Ended()
         try:
             passed = self._pass()
@@ -182,10 +184,12 @@ class ModelGate:
             self._breaker.wait_seconds(now), self._backoff.wait_seconds(now)
         )
 
-    async def _take_place(self, turn: Turn) -> None:
+    async def _take_place(self, turn: Turn, *, waits: bool) -> None:
         with self._lock:
             if self._places.take(turn, self._timer()):
                 return
+            if not waits:
+                raise self._no_place()
             place = Place(turn)
             self._places.wait(place, self._timer())
         seconds = self._policy.bulkhead.acquisition_timeout
@@ -197,10 +201,13 @@ class ModelGate:
             raise
         except TimeoutError:
             self._give_up(place)
-            raise errors.ModelUnavailableError(
-                "The model's limit of calls at once was reached",
-                retry_after=self._policy.retry.min_wait,
-            ) from None
+            raise self._no_place() from None
+
+    def _no_place(self) -> errors.ModelUnavailableError:
+        return errors.ModelUnavailableError(
+            "The model's limit of calls at once was reached",
+            retry_after=self._policy.retry.min_wait,
+        )
 
     def _give_up(self, place: Place) -> None:
         with self._lock:

@@ -4,7 +4,8 @@ from collections.abc import Callable, Collection, Sequence
 
 from api.models.job_fields import ServiceClass
 from api.models.worker_models import WorkerConfig
-from api.services.limits.claims import LOOK_SECONDS, ClaimGuard, Share
+from api.services.limits.claims import LOOK_SECONDS, ClaimGuard
+from api.services.limits.share import Share
 from api.services.queue.job_queue import JobQueue
 from api.services.queue.job_work import Claimant, ClaimedJob
 from utilities.clock import Clock

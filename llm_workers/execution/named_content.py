@@ -1,4 +1,4 @@
-"""What a job names: its model and the texts of its prompts.
+"""What a job names: its model, or route, and the texts of its prompts.
 
 A job that is known by its content was made for certain texts and settings.
 Its answer is kept for them, so it must not be made by others.
@@ -6,7 +6,9 @@ Its answer is kept for them, so it must not be made by others.
 
 from api.core.errors import MetasyncError
 from api.models.model_models import ModelWithKey
+from api.models.route_models import Route
 from api.services.calls.catalog import Catalog
+from api.services.calls.routing.router import Router
 from api.services.jobs.answer_jobs import named_digest
 from api.services.queue.job_work import ClaimedJob
 
@@ -24,30 +26,36 @@ class ContentChangedError(MetasyncError):
 
 
 async def named_content(
-    catalog: Catalog, job: ClaimedJob
-) -> tuple[ModelWithKey, str]:
-    """Return a job's model and its system text.
+    router: Router, catalog: Catalog, job: ClaimedJob
+) -> tuple[Route | ModelWithKey, str]:
+    """Return a job's model, or its route, and its system text.
 
     Raises:
         NotFoundError: a prompt or the model is gone.
         ContentChangedError: the job was made for others.
     """
-    found = await _read(catalog, job)
+    found = await _read(router, catalog, job)
     if _fits(job, *found):
         return found
     # The catalog keeps what it has read for a moment: the job may be newer.
     catalog.forget(job.model, job.working_prompts, job.client_id)
-    found = await _read(catalog, job)
+    found = await _read(router, catalog, job)
     if _fits(job, *found):
         return found
     raise ContentChangedError
 
 
-async def _read(catalog: Catalog, job: ClaimedJob) -> tuple[ModelWithKey, str]:
+async def _read(
+    router: Router, catalog: Catalog, job: ClaimedJob
+) -> tuple[Route | ModelWithKey, str]:
     prompts = await catalog.prompts(job.working_prompts, job.client_id)
     system = "\n\n".join(prompt.prompt for prompt in prompts)
-    return await catalog.model(job.model), system
+    return await router.named(job.model), system
 
 
-def _fits(job: ClaimedJob, model: ModelWithKey, system: str) -> bool:
-    return job.named_digest in (None, named_digest(system, model))
+def _fits(job: ClaimedJob, model: Route | ModelWithKey, system: str) -> bool:
+    if job.named_digest is None:
+        return True
+    if isinstance(model, Route):
+        return False  # such a job is made for one model
+    return job.named_digest == named_digest(system, model)

@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import stamina
@@ -18,6 +19,7 @@ from api.models.prompt_models import (
     PromptSource,
     PromptStatus,
 )
+from api.models.tried_models import Tries
 from api.services.calls.catalog import Catalog
 from api.services.calls.model_call import (
     FailedCallError,
@@ -25,6 +27,9 @@ from api.services.calls.model_call import (
     ModelCall,
 )
 from api.services.calls.model_caller import ModelCaller
+from api.services.calls.routing.choosing import Question
+from api.services.calls.routing.route_book import NO_ROUTES
+from api.services.calls.routing.router import Router, Routing
 from api.services.prompts.prompt_service import PromptService
 from api.services.queue.job_work import (
     ClaimedJob,
@@ -51,7 +56,7 @@ from llm_workers.execution.reading import (
     ReadingLimitError,
     shared_reader,
 )
-from llm_workers.execution.retries import Retries
+from llm_workers.execution.retries import HoldsRoute, Retries, no_route
 from llm_workers.execution.working_step import (
     INTERNAL_ERROR,
     JSON_PARSING_ERROR,
@@ -92,14 +97,21 @@ class Pipeline:
         clock: Clock = now_ms,
         chance: Callable[[], float] = random.random,
         reader: AnswerReader | None = None,
+        routing: Routing | None = None,
+        holds_route: HoldsRoute | None = None,
     ) -> None:
         self._caller = caller
         self._catalog = catalog
         self._prompts = prompts
-        self._retries = Retries(max_attempts, clock, chance)
+        self._retries = Retries(
+            max_attempts, clock, chance, holds_route or no_route
+        )
         self._clock = clock
         self._reader = reader or shared_reader()
-        self._work = WorkingStep(caller, catalog, self._reader, clock)
+        self._router = Router(routing or Routing(NO_ROUTES), catalog)
+        self._work = WorkingStep(
+            caller, catalog, self._router, self._reader, clock
+        )
 
     async def run(self, job: ClaimedJob) -> Outcome:
         """Make all calls of a job and give its outcome.
@@ -236,17 +248,30 @@ class Pipeline:
         (prompt,) = await self._catalog.prompts(
             [str(prompt_id)], job.client_id
         )
-        return await self._caller.complete(
-            ModelCall(
-                await self._catalog.model(str(model)),
-                prompt.prompt,
-                payload.dump(user, max_depth=_DEEPER),
-                job.temperature,
-                call_key(job, name),
-                account=account_of(job),
-                bill=job.bill,
-            )
+        text = payload.dump(user, max_depth=_DEEPER)
+        question = partial(_question, prompt.prompt, text)
+        plan = await self._router.plan(str(model), question)
+        call = ModelCall(
+            plan.models[0],
+            prompt.prompt,
+            text,
+            job.temperature,
+            call_key(job, name),
+            account=account_of(job),
+            bill=job.bill,
         )
+        tries = Tries(job.tries.made)
+        answer = await self._router.answer(
+            plan,
+            lambda target: self._caller.complete(target.call(call)),
+            tries,
+            question=question,
+        )
+        return replace(answer, metrics=answer.metrics + tries.cost)
+
+
+def _question(system: str, user: str) -> Question:
+    return Question(len(system.encode()) + len(user.encode()))
 
 
 class _PaidInVainError(Exception):

@@ -5,14 +5,17 @@ far alone. They are stored with the job before it is asked again: after a
 crash, no answer that was stored is paid for twice.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from api.models.metrics import Metrics
 from api.models.reask_models import RetryOnInvalid, UnusableAnswer
+from api.models.route_models import Route
+from api.models.tried_models import Fallback
 from api.services.calls.model_call import CallSize, ModelCall
 from api.services.queue.job_work import ClaimedJob, Failed, Requeued, Spent
 from llm_sdks.conversation import Conversation, Message
+from llm_sdks.errors import ContentFilteredError
 from utilities import payload
 from utilities.clock import Clock, to_datetime
 
@@ -38,32 +41,62 @@ _TOLD = {
 class NextAsk:
     """The model to ask, and its own answers that could not be used.
 
-    `model` is None for the job's own.
+    `model` is None for the job's own. If that is a route, `done` are the
+    targets that are not asked any more.
     """
 
     model: str | None
     before: tuple[UnusableAnswer, ...] = ()
+    done: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The model that has answered, and the job's own route, if it has one.
+
+    `targets` are the names of the models that the route leads to.
+    """
+
+    model: str
+    route: Route | None = None
+    targets: tuple[str, ...] = ()
 
 
 def next_ask(
-    policy: RetryOnInvalid, answers: Sequence[UnusableAnswer]
+    policy: RetryOnInvalid,
+    answers: Sequence[UnusableAnswer],
+    route: Route | None = None,
+    targets: Collection[str] = (),
 ) -> NextAsk | None:
     """Tell who is asked next; None if nobody is.
 
     A model that repeats an answer, or whose answer was withheld, is not
-    asked again.
+    asked again. Of a job's own route, the other `targets` come next, if
+    it falls over for such answers; then the models of the ladder.
     """
-    rung, before = 0, list[UnusableAnswer]()
+    rung, before, done = 0, list[UnusableAnswer](), set[str]()
     for answer in answers:
+        if not rung and before and before[-1].model != answer.model:
+            # The route has led elsewhere meanwhile.
+            done.add(before[-1].model)
+            before = []
         repeats = any(answer.text == each.text for each in before)
         before.append(answer)
         told = _TOLD.get(answer.error_type)
-        if len(before) > policy.max_reasks or repeats or not told:
-            rung, before = rung + 1, []
+        if len(before) <= policy.max_reasks and told and not repeats:
+            continue
+        before = []
+        if not rung:
+            done.add(answer.model)
+        if rung or not (
+            _falls_over(route, answer.error_type) and {*targets} - done
+        ):
+            rung += 1
         if rung > len(policy.ladder):
             return None
-    model = policy.ladder[rung - 1] if rung else None
-    return NextAsk(model, tuple(before))
+    if rung:
+        return NextAsk(policy.ladder[rung - 1], tuple(before))
+    return NextAsk(None, tuple(before), frozenset(done))
 
 
 def answers_of(job: ClaimedJob) -> list[UnusableAnswer]:
@@ -74,11 +107,17 @@ def answers_of(job: ClaimedJob) -> list[UnusableAnswer]:
     return [UnusableAnswer.model_validate(each) for each in stored]
 
 
-def asking(job: ClaimedJob, answers: Sequence[UnusableAnswer]) -> NextAsk:
+def asking(
+    job: ClaimedJob,
+    answers: Sequence[UnusableAnswer],
+    route: Route | None = None,
+    targets: Collection[str] = (),
+) -> NextAsk:
     """Tell which model a job asks after these answers."""
-    if job.retry_on_invalid is None:
+    if not answers:
         return NextAsk(None)
-    return next_ask(_policy(job), answers) or NextAsk(None)
+    found = next_ask(_policy(job), answers, route, targets)
+    return found or NextAsk(None)
 
 
 def told(call: ModelCall, ask: NextAsk) -> ModelCall:
@@ -108,6 +147,7 @@ def after(
     before: Sequence[UnusableAnswer],
     failed: Failed,
     clock: Clock,
+    asked: Asked | None = None,
 ) -> Failed | Requeued:
     """Say what follows an answer that cannot be used, and those before it.
 
@@ -115,12 +155,14 @@ def after(
     lose then.
     """
     kind = str(failed.error.get("errorType"))
-    if job.retry_on_invalid is None or kind not in _TOLD:
+    asked = asked or Asked(asking(job, before).model or job.model)
+    goes_on = job.retry_on_invalid or _falls_over(asked.route, kind)
+    if not goes_on or kind not in _TOLD:
         return failed
-    model = asking(job, before).model or job.model
-    answers = [*before, _unusable(model, failed, clock())]
+    answers = [*before, _unusable(asked.model, failed, clock())]
     kept = payload.dump([each.model_dump(mode="json") for each in answers])
-    if next_ask(_policy(job), answers) is None:
+    following = next_ask(_policy(job), answers, asked.route, asked.targets)
+    if following is None:
         return replace(failed, unusable=kept)
     spent = Spent.load(job.spent)
     total = replace(spent, metrics=spent.metrics + failed.metrics, refusals=0)
@@ -133,7 +175,15 @@ def after(
     )
 
 
+def _falls_over(route: Route | None, error_type: str) -> bool:
+    is_filtered = error_type == ContentFilteredError.kind
+    kind = Fallback.CONTENT_FILTER if is_filtered else Fallback.UNUSABLE_ANSWER
+    return route is not None and route.falls_over(kind)
+
+
 def _policy(job: ClaimedJob) -> RetryOnInvalid:
+    if job.retry_on_invalid is None:
+        return RetryOnInvalid(max_reasks=0)
     return RetryOnInvalid.model_validate_json(str(job.retry_on_invalid))
 
 

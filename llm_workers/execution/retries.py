@@ -42,12 +42,21 @@ _MOST_JITTER_SECONDS = 10.0
 # For jobs that only later need a model whose account is stopped.
 _STOPPED_SECONDS = 60.0
 
+# Tells whether a client's jobs of a route of that name are not claimed; None
+# if there is no such route.
+HoldsRoute = Callable[[str, str], bool | None]
+
 log = structlog.get_logger(__name__)
 
 
 # For all workers of the process: a model that refuses every call must not
 # fill the log.
 _FAILURES = LogSummary()
+
+
+def no_route(_client_id: str, _name: str) -> bool | None:
+    """Say that there are no routes."""
+    return None
 
 
 class Retries:
@@ -58,7 +67,9 @@ class Retries:
         max_attempts: int,
         clock: Clock = now_ms,
         chance: Callable[[], float] = random.random,
+        holds_route: HoldsRoute = no_route,
     ) -> None:
+        self._holds_route = holds_route
         self._max_attempts = max_attempts
         self._clock = clock
         self._chance = chance
@@ -82,8 +93,8 @@ class Retries:
         if failed.model.on_suspended is OnSuspended.FAIL:
             return None
         wait = failed.model.resilience.policy.retry.min_wait
-        if not _is_held_back(job, failed):
-            wait = max(wait, failed.error.retry_after or _STOPPED_SECONDS)
+        if not self._is_held_back(job, failed):
+            wait = max(wait, self._stopped_seconds(job, failed.error))
         return self._requeue(
             job,
             failed.error,
@@ -103,7 +114,7 @@ class Retries:
             refusals = min(max(spent.refusals, 1), _MOST_REFUSALS)
             wait = self._wait(policy, refusals, error)
             kind = getattr(error, "wait_kind", None)
-            if getattr(error, "holds_claims", False) and _is_held_back(
+            if getattr(error, "holds_claims", False) and self._is_held_back(
                 job, failed
             ):
                 wait = policy.min_wait
@@ -124,6 +135,23 @@ class Retries:
             return None
         wait = self._wait(policy, job.failures, error)
         return self._requeue(job, error, wait, spent, counted=counted)
+
+    def _is_held_back(self, job: ClaimedJob, failed: FailedCallError) -> bool:
+        """Tell whether the job is not claimed while the model takes no calls.
+
+        It is claimed if another step than the first one needs the model,
+        or if its route has other models that take calls.
+        """
+        if job.model in (failed.model.name, failed.model.model_id):
+            return True
+        return bool(self._holds_route(job.client_id, job.model))
+
+    def _stopped_seconds(self, job: ClaimedJob, error: LLMError) -> float:
+        if error.retry_after:
+            return error.retry_after
+        is_of_route = self._holds_route(job.client_id, job.model) is not None
+        # Another model of the route is open by now.
+        return 0.0 if is_of_route else _STOPPED_SECONDS
 
     def _wait(
         self, policy: RetryPolicy, failures: int, error: LLMError
@@ -177,20 +205,13 @@ def _tell_of_failure(job: ClaimedJob, error: StepError) -> None:
     )
 
 
-def _is_held_back(job: ClaimedJob, failed: FailedCallError) -> bool:
-    """Tell whether the job is not claimed while the model takes no calls.
-
-    It is claimed if another step than the first one needs the model.
-    """
-    return job.model in (failed.model.name, failed.model.model_id)
-
-
 def _spent(job: ClaimedJob, failed: FailedCallError) -> Spent:
     """Add a failed call to what the job has cost."""
     spent = Spent.load(job.spent)
     error = failed.error
     if isinstance(error, ModelUnavailableError):
-        return spent  # no call was made
+        # No call was made, but for those to other targets of a route.
+        return replace(spent, metrics=spent.metrics + cost_of(failed))
     refused = isinstance(error, RateLimitedError)
     return Spent(
         spent.metrics + cost_of(failed),

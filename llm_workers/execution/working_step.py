@@ -1,12 +1,19 @@
-"""The working step of a job: its call, and what is made of the answer."""
+"""The working step of a job: its calls, and what is made of an answer."""
 
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 import structlog
 
+from api.models.model_models import ModelWithKey
+from api.models.reask_models import UnusableAnswer
+from api.models.route_models import Route
 from api.services.calls.catalog import Catalog
 from api.services.calls.model_call import Account, ModelAnswer, ModelCall
 from api.services.calls.model_caller import ModelCaller
+from api.services.calls.routing.choosing import Question
+from api.services.calls.routing.router import Plan, Router, Target
 from api.services.queue.job_work import (
     ClaimedJob,
     Failed,
@@ -29,6 +36,7 @@ from llm_workers.execution.reading import (
     SchemaMismatchError,
 )
 from llm_workers.execution.reasking import (
+    Asked,
     NextAsk,
     after,
     answers_of,
@@ -45,8 +53,22 @@ VALIDATION_LIMIT = "VALIDATION_LIMIT"
 # A text answer that has nothing but the model's thoughts.
 NO_ANSWER = "NO_ANSWER"
 INTERNAL_ERROR = "INTERNAL_ERROR"
+# As `payload.dump` writes it; within a text, its quotes are escaped.
+_IMAGE = '"type":"image_url"'
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    """Whom a job may ask now; `route` is its own, with all its targets."""
+
+    system: str
+    plan: Plan
+    asked: NextAsk
+    question: Callable[[], Question]
+    route: Route | None
+    targets: tuple[str, ...]
 
 
 class WorkingStep:
@@ -56,11 +78,13 @@ class WorkingStep:
         self,
         caller: ModelCaller,
         catalog: Catalog,
+        router: Router,
         reader: AnswerReader,
         clock: Clock,
     ) -> None:
         self._caller = caller
         self._catalog = catalog
+        self._router = router
         self._reader = reader
         self._clock = clock
 
@@ -73,32 +97,74 @@ class WorkingStep:
             MetasyncError: a prompt or the model is gone, or has changed.
         """
         answers = answers_of(job)
-        asked = asking(job, answers)
-        done = await self._ask(job, asked, len(answers))
+        step = await self._planned(job, answers)
+        done, model = await self._router.answer(
+            step.plan,
+            partial(self._ask, job, step, len(answers)),
+            job.tries,
+            question=step.question,
+        )
+        if job.tries:
+            done = replace(done, metrics=done.metrics + job.tries.cost)
+        name = model.name if step.plan.route else step.asked.model
         if isinstance(done, Failed):
-            return after(job, answers, done, self._clock)
-        if asked.model is None:
-            return done
-        return replace(done, answered_by=asked.model)
+            # What was answered is stored before another model is asked.
+            asker = Asked(name or job.model, step.route, step.targets)
+            return after(job, answers, done, self._clock, asker)
+        return done if name is None else replace(done, answered_by=name)
+
+    async def _planned(
+        self, job: ClaimedJob, answers: Sequence[UnusableAnswer]
+    ) -> _Planned:
+        """Decide which models the job may ask now."""
+        named, system = await named_content(self._router, self._catalog, job)
+        question = partial(question_of, job, system)
+        plan = await self._router.plan_of(named, question)
+        route = plan.route
+        targets = tuple(each.name for each in plan.models) if route else ()
+        asked = asking(job, answers, route, targets)
+        if asked.model is not None:
+            plan = await self._router.plan(asked.model, question)
+        elif route is not None:
+            plan = _continued(plan, asked)
+        return _Planned(system, plan, asked, question, route, targets)
 
     async def _ask(
-        self, job: ClaimedJob, asked: NextAsk, answers: int
-    ) -> Succeeded | Failed:
-        model, system = await named_content(self._catalog, job)
-        if asked.model is not None:
-            model = await self._catalog.model(asked.model)
+        self,
+        job: ClaimedJob,
+        planned: _Planned,
+        answers: int,
+        target: Target,
+    ) -> tuple[Succeeded | Failed, ModelWithKey]:
+        model, asked = target.model, planned.asked
+        if asked.before and asked.before[-1].model not in (
+            model.name,
+            job.model,
+            asked.model,
+        ):
+            # Another target: it has nothing to correct.
+            asked = replace(asked, before=())
         # Each answer has a key of its own.
+        step = f"work-{answers}" if answers else "work"
         call = ModelCall(
             model,
-            system,
+            planned.system,
             job.request_json,
             job.temperature,
-            call_key(job, f"work-{answers}" if answers else "work"),
+            call_key(job, step),
             job.response_schema,
             account_of(job),
             job.bill,
         )
-        answer = await ask(self._caller, job, call, asked)
+        answer = await ask(self._caller, job, target.call(call), asked)
+        done = await self._made_of(job, answer)
+        if isinstance(done, Failed) and answer.cut is None:
+            self._router.history.unusable(model.model_id)
+        return done, model
+
+    async def _made_of(
+        self, job: ClaimedJob, answer: ModelAnswer
+    ) -> Succeeded | Failed:
         if answer.cut is not None:
             return unusable(job, answer, answer.cut.kind, str(answer.cut))
         try:
@@ -134,6 +200,22 @@ class WorkingStep:
             message = f"The answer does not fit responseSchema: {error}"
             return unusable(job, answer, SCHEMA_MISMATCH, message)
         return succeeded(found, answer)
+
+
+def _continued(plan: Plan, asked: NextAsk) -> Plan:
+    """Leave out the targets that are done; who was told comes first."""
+    last = asked.before[-1].model if asked.before else None
+    return plan.without(asked.done).first(last)
+
+
+def question_of(job: ClaimedJob, system: str = "") -> Question:
+    """Say what a job asks, as far as the choice of a model depends on it."""
+    texts = (system, job.request_json, *job.asked.values())
+    return Question(
+        sum(len(each.encode(errors="replace")) for each in texts),
+        has_images=_IMAGE in job.asked.get("messages", ""),
+        has_tools="tools" in job.asked,
+    )
 
 
 def account_of(job: ClaimedJob) -> Account:

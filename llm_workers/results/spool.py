@@ -25,6 +25,7 @@ from filelock import FileLock, Timeout
 
 from api.models.charge import Bill, load_charges
 from api.models.metrics import Metrics
+from api.models.tried_models import Tried, Tries
 from api.services.monitoring.collectors import SpoolSize
 from api.services.queue.job_outcomes import Result
 from api.services.queue.job_work import (
@@ -291,6 +292,9 @@ def encode(result: Result) -> str:
         "charges": [astuple(charge) for charge in result.job.bill.charges],
         "spent": result.job.bill.spent,
     }
+    job["tries"] = [
+        each.model_dump(mode="json") for each in result.job.tries.made
+    ]
     kind = type(result.outcome).__name__
     return payload.dump({"job": job, "kind": kind, "outcome": outcome})
 
@@ -308,6 +312,8 @@ def decode(line: str) -> Result:
         job["working_prompts"] = tuple(job["working_prompts"])
         bill = job.get("bill") or {"charges": (), "spent": {}}
         job["bill"] = Bill(list(load_charges(bill["charges"])), bill["spent"])
+        tries = job.get("tries") or ()
+        job["tries"] = Tries([Tried.model_validate(each) for each in tries])
         if "metrics" in outcome:
             outcome["metrics"] = Metrics.load(outcome["metrics"])
         if "checkpoint" in outcome:

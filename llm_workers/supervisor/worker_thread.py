@@ -18,6 +18,7 @@ from api.models.worker_models import Worker, WorkerConfig
 from api.services.calls.catalog import Catalog
 from api.services.calls.model_access import ModelAccess
 from api.services.calls.model_caller import ModelCaller
+from api.services.calls.routing.router import Routing
 from api.services.limits.admission import Admission
 from api.services.limits.claims import ClaimGuard
 from api.services.models.model_service import ModelService
@@ -51,6 +52,7 @@ class WorkerParts:
     claims: ClaimGuard
     admission: Admission
     clock: Clock
+    routing: Routing
     observer: Observer = NOBODY
     runner_times: RunnerTimes = field(default_factory=RunnerTimes)
     writer_times: WriterTimes = field(default_factory=WriterTimes)
@@ -167,6 +169,8 @@ class WorkerThread:
             parts.prompts,
             max_attempts=parts.queue.max_attempts,
             clock=parts.clock,
+            routing=parts.routing,
+            holds_route=self._holds_route,
         )
         writer = ResultWriter(
             parts.queue,
@@ -184,6 +188,12 @@ class WorkerThread:
             parts.clock,
             times=parts.runner_times,
         )
+
+    def _holds_route(self, client_id: str, name: str) -> bool | None:
+        parts = self._parts
+        if parts.routing.book.find(name) is None:
+            return None
+        return name in parts.claims.look(client_id).names
 
     def _open(self, runner: JobRunner) -> None:
         with self._lock:

@@ -268,6 +268,10 @@ async def _indexes_of_run_waves(database: Database) -> None:
         await database[name].create_index([("clientId", 1)])
 
 
+async def _indexes_of_routes(database: Database) -> None:
+    await database["routes"].create_index([("liveKey", 1)], unique=True)
+
+
 STEPS: tuple[Step, ...] = (
     _first_indexes,
     _indexes_of_streams,
@@ -285,6 +289,7 @@ STEPS: tuple[Step, ...] = (
     _indexes_of_datasets,
     _indexes_of_ranks,
     _indexes_of_run_waves,
+    _indexes_of_routes,
 )
 
 

@@ -14,10 +14,13 @@ from api.core.dialects import ANTHROPIC, dialect_of
 from api.core.errors import ParameterError
 from api.dependencies.services import get_services
 from api.models.model_models import Model
+from api.models.route_models import Route
 from api.routers.gateway_route import GatewayRoute
 from api.services.clients.client_keys import ClientKey
 
 _PAGE, _LARGEST_PAGE = 20, 1000
+# Routes belong to no vendor.
+_OURS = "metasync"
 
 router = APIRouter(route_class=GatewayRoute, include_in_schema=False)
 
@@ -26,7 +29,11 @@ router = APIRouter(route_class=GatewayRoute, include_in_schema=False)
 async def list_gateway_models(request: Request, client: ClientKey) -> Response:
     """List the models."""
     del client
-    models = await get_services(request).gateway.models()
+    gateway = get_services(request).gateway
+    models: list[Model | Route] = [
+        *await gateway.models(),
+        *gateway.routes(),
+    ]
     if dialect_of(request.scope) is ANTHROPIC:
         return JSONResponse(_page(models, request.query_params))
     data = [_of_openai(each) for each in models]
@@ -38,22 +45,22 @@ async def get_gateway_model(request: Request, client: ClientKey) -> Response:
     """Return one model."""
     del client
     name = request.path_params["name"]
-    model = await get_services(request).gateway.model(name)
+    model = await get_services(request).gateway.named(name)
     if dialect_of(request.scope) is ANTHROPIC:
         return JSONResponse(_of_anthropic(model))
     return JSONResponse(_of_openai(model))
 
 
-def _of_openai(model: Model) -> dict[str, Any]:
+def _of_openai(model: Model | Route) -> dict[str, Any]:
     return {
         "id": model.name,
         "object": "model",
         "created": int(model.metadata.created_at.timestamp()),
-        "owned_by": model.sdk,
+        "owned_by": model.sdk if isinstance(model, Model) else _OURS,
     }
 
 
-def _of_anthropic(model: Model) -> dict[str, Any]:
+def _of_anthropic(model: Model | Route) -> dict[str, Any]:
     created = model.metadata.created_at.isoformat(timespec="seconds")
     return {
         "type": "model",
@@ -63,7 +70,9 @@ def _of_anthropic(model: Model) -> dict[str, Any]:
     }
 
 
-def _page(models: Sequence[Model], query: Mapping[str, str]) -> dict[str, Any]:
+def _page(
+    models: Sequence[Model | Route], query: Mapping[str, str]
+) -> dict[str, Any]:
     """Give the part of the list between `after_id` and `before_id`."""
     rows = [_of_anthropic(each) for each in models]
     places = {row["id"]: place for place, row in enumerate(rows)}

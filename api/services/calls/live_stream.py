@@ -9,20 +9,24 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
+from api.models.metrics import Metrics
 from api.models.model_models import ModelWithKey
 from api.services.calls.model_call import (
     CallProgress,
     FailedCallError,
+    ModelAnswer,
     ModelCall,
     SlowReaderError,
 )
 from api.services.calls.model_caller import SLOW_READER, ModelCaller
+from api.services.calls.routing.routed import RoutedCall
 from api.services.calls.stream_buffer import StreamBuffer
 from config import MissingModelKeyError
 
 HUNG_UP = "CLIENT_HUNG_UP"
 STOPPED = "SERVICE_STOPPED"
 
+_NOTHING = Metrics()
 _ALWAYS_KNOWN = frozenset({"duration", "currency"})
 
 
@@ -50,10 +54,16 @@ class StreamEnd:
     error: StreamError | None
     total_duration: float
 
-    def metrics(self, model: ModelWithKey) -> dict[str, object]:
-        """Give the record's metrics; what is not known is None."""
+    def metrics(
+        self, model: ModelWithKey, before: Metrics = _NOTHING
+    ) -> dict[str, object]:
+        """Give the record's metrics; what is not known is None.
+
+        `before` is what calls to other models have cost.
+        """
         progress = self.progress
-        counted: dict[str, object] = {**progress.metrics(model).to_document()}
+        used = before + progress.metrics(model)
+        counted: dict[str, object] = {**used.to_document()}
         if progress.is_uncounted:
             counted |= dict.fromkeys(counted.keys() - _ALWAYS_KNOWN)
         overhead = self.total_duration - progress.seconds
@@ -81,12 +91,17 @@ class LiveStream:
         record: Record,
         limits: StreamLimits,
         received: float,
+        routed: RoutedCall | None = None,
     ) -> None:
-        """Start the call; `received` is when the request came."""
+        """Start the call; `received` is when the request came.
+
+        With `routed`, it goes to one of several models.
+        """
         self.stream_id = stream_id
         self.client_id = client_id
         self._caller = caller
         self._call = call
+        self._routed = routed
         self._record = record
         self._received = received
         self._is_recording = False
@@ -138,11 +153,28 @@ class LiveStream:
         finally:
             self._buffer.close()
 
+    @property
+    def model_name(self) -> str:
+        """The model that was called last."""
+        routed = self._routed
+        return (self._call if routed is None else routed).model.name
+
+    async def _answer(self) -> ModelAnswer:
+        if self._routed is None:
+            return await self._stream(self._call)
+        return await self._routed.run(
+            lambda target: self._stream(target.call(self._call)),
+            self._progress,
+        )
+
+    async def _stream(self, call: ModelCall) -> ModelAnswer:
+        return await self._caller.stream(
+            call, self._buffer.put, self._progress
+        )
+
     async def _call_to_the_end(self) -> StreamError | None:
         try:
-            answer = await self._caller.stream(
-                self._call, self._buffer.put, self._progress
-            )
+            answer = await self._answer()
         except asyncio.CancelledError:
             return self._stop_reason
         except SlowReaderError as error:

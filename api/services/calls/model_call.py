@@ -76,6 +76,8 @@ class ModelCall:
     size: CallSize | None = None
     # How long it may wait for its limits (s); None is the usual time.
     patience: float | None = None
+    # Whether it does not wait for a place at its model: another is there.
+    gives_way: bool = False
 
     @property
     def input_bytes(self) -> int:
@@ -124,6 +126,12 @@ class CallProgress:
     def text(self) -> str:
         """What has come so far."""
         return "".join(self.texts)
+
+    def begin_anew(self) -> None:
+        """Prepare for another call, after one that gave no answer."""
+        self.texts.clear()
+        self.usage = self.ended_at = self.cost = self.headers = None
+        self.is_unpriced = False
 
     def note_first(self, seconds: float) -> None:
         """Note when content came, if none has come before."""

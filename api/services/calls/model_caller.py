@@ -149,7 +149,7 @@ class ModelCaller:
             make = await self._prepared(call, progress, transfer)
             async with (
                 self._admission.passing(call, progress),
-                gate.passing(call.account.turn),
+                gate.passing(call.account.turn, waits=not call.gives_way),
             ):
                 return await self._make(call, progress, make())
         except errors.LLMError as error:

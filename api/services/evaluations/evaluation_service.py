@@ -237,8 +237,7 @@ class EvaluationService:
     ) -> None:
         judges = [judge for _, judge in judges_of(request.metric)]
         models = {*request.models, *(judge.model for judge in judges)}
-        if gone := await self._models.missing(models):
-            raise RuleError(f"the model {min(gone)!r} was not found")
+        await self._models.check(models)
         prompts = {*request.prompt_ids, *(each.prompt_id for each in judges)}
         if gone := await self._prompts.missing(prompts, client_id):
             raise RuleError(f"the prompt {min(gone)!r} was not found")

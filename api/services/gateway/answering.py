@@ -2,8 +2,10 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
 from pydantic_core import to_json
@@ -12,6 +14,7 @@ from api.core.dialects import Problem
 from api.core.errors import ParameterError
 from api.models.charge import Bill
 from api.models.job_fields import ServiceClass
+from api.models.metrics import Metrics
 from api.models.model_models import ModelWithKey
 from api.services.calls.live_stream import HUNG_UP, StreamEnd, StreamError
 from api.services.calls.model_call import (
@@ -22,6 +25,9 @@ from api.services.calls.model_call import (
     SlowReaderError,
 )
 from api.services.calls.model_caller import SLOW_READER, ModelCaller
+from api.services.calls.routing.fallback import UnsuitableTargetError
+from api.services.calls.routing.routed import RoutedCall
+from api.services.calls.routing.router import Target
 from api.services.gateway.asked import Asked
 from api.services.gateway.call_recorder import CallRecorder, EndedCall
 from api.services.gateway.forwarding import Forwarding
@@ -47,6 +53,13 @@ _JSON = {"content-type": "application/json"}
 log = structlog.get_logger(__name__)
 
 
+def _unsuitable(error: ParameterError, model: ModelWithKey) -> FailedCallError:
+    """Say that a model cannot be asked in this way."""
+    unsuitable = UnsuitableTargetError(str(error))
+    unsuitable.param = error.param
+    return FailedCallError(unsuitable, model, Metrics(), is_outage=False)
+
+
 # Carries the call: a `Transfer` that knows what the client has been told.
 Exchange = Forwarding | Translating | Embedding | Passing
 
@@ -70,19 +83,25 @@ class Answering:
         self,
         parts: AnsweringParts,
         asked: Asked | Proxied,
-        model: ModelWithKey,
+        routed: RoutedCall,
         record: CallRecord,
         live: LiveAnswer,
-        exchange: Exchange,
+        exchange_of: Callable[[Target], Exchange],
     ) -> None:
         self._parts = parts
         self._asked = asked
-        self._model = model
+        self._routed = routed
         self._record = record
         self._live = live
         self._received = time.perf_counter()
         self._bill = Bill()
-        self._exchange = exchange
+        self._exchange_of = exchange_of
+        # How the latest model is asked, once one is.
+        self._exchange: Exchange | None = None
+
+    @property
+    def _model(self) -> ModelWithKey:
+        return self._routed.model
 
     async def run(self) -> None:
         """Answer, and have it recorded how that ended."""
@@ -92,9 +111,15 @@ class Answering:
         total = time.perf_counter() - self._received
         end = StreamEnd(self._live.progress, error, total)
         document = self._record.ended(
-            end, end.metrics(self._model), self._parts.clock
+            end,
+            end.metrics(self._model, self._routed.cost_before),
+            self._parts.clock,
+            self._routed.record(has_answer=self._has_answer(error)),
         )
         self._parts.recorder.add(EndedCall(document, self._bill))
+
+    def _has_answer(self, error: StreamError | None) -> bool:
+        return error is None or bool(self._live.progress.texts)
 
     async def _to_the_end(self) -> StreamError | None:
         try:
@@ -128,21 +153,36 @@ class Answering:
 
     async def _call(self) -> ModelAnswer:
         """Make the call, again while it is held back by a limit."""
-        loop, call = asyncio.get_running_loop(), self._model_call()
+        loop, progress = asyncio.get_running_loop(), self._live.progress
         until = loop.time() + self._asked.max_wait
-        progress = self._live.progress
         while True:
             left = max(until - loop.time(), 0.0)
+            call = self._model_call(left)
             try:
-                return await self._parts.caller.run(
-                    replace(call, patience=left), progress, self._exchange
+                return await self._routed.run(
+                    partial(self._ask, call), progress
                 )
             except FailedCallError as failed:
-                wait = 0.0
-                if not self._translates_instead(failed.error):
-                    wait = self._wait(failed, left)
-            progress.cost = progress.ended_at = None
+                wait = self._wait(failed, left)
+            progress.begin_anew()
             await asyncio.sleep(wait)
+
+    async def _ask(self, call: ModelCall, target: Target) -> ModelAnswer:
+        """Ask one model."""
+        progress, run = self._live.progress, self._parts.caller.run
+        self._live.model_name = target.model.name
+        try:
+            self._exchange = self._exchange_of(target)
+        except ParameterError as error:
+            raise _unsuitable(error, target.model) from None
+        call = target.call(call)
+        try:
+            return await run(call, progress, self._exchange)
+        except FailedCallError as failed:
+            if not self._translates_instead(failed.error):
+                raise
+        progress.begin_anew()
+        return await run(call, progress, self._exchange)
 
     def _wait(self, failed: FailedCallError, left: float) -> float:
         """Return when the call can be made again (s); raise if it cannot."""
@@ -172,7 +212,7 @@ class Answering:
         )
         return True
 
-    def _model_call(self) -> ModelCall:
+    def _model_call(self, patience: float) -> ModelCall:
         return ModelCall(
             self._model,
             "",
@@ -185,6 +225,7 @@ class Answering:
             ),
             bill=self._bill,
             size=self._asked.size,
+            patience=patience,
         )
 
     async def _stopped(self) -> StreamError:
@@ -201,7 +242,7 @@ class Answering:
             status = error.http_status or problem.status
             head = Head(status, headers, len(content))
             await self._live.whole(head, content)
-        elif not self._exchange.has_told:
+        elif self._exchange is None or not self._exchange.has_told:
             await self._say(problem, error.request_id)
         return StreamError(error.kind, str(error))
 
@@ -211,7 +252,7 @@ class Answering:
         """Tell the client in its vendor's words, wherever the answer is."""
         dialect, live = self._asked.dialect, self._live
         shown = request_id or self._asked.request_id
-        if live.has_begun:
+        if live.has_begun and self._exchange is not None:
             # A reader that reads nothing cannot be told either.
             with suppress(SlowReaderError):
                 await live.put(self._exchange.error_event(problem))

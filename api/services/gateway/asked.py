@@ -10,6 +10,7 @@ from api.core.dialects import Dialect
 from api.core.errors import ParameterError
 from api.core.request_body import check_values
 from api.services.calls.model_call import CallSize
+from api.services.calls.routing.choosing import Question
 from llm_sdks.forwarding import Interface
 from utilities import payload
 
@@ -23,6 +24,8 @@ _PICTURE_BYTES = 6_000
 _ABSURD = 1e6
 # A larger request is not kept: a document ends at 16 MiB.
 MOST_REQUEST_BYTES = 256 * 1024
+# What the vendors call a part that is a picture.
+_PICTURES = ("image_url", "image", "input_image")
 _OUTPUT_LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 
 
@@ -92,6 +95,17 @@ def size_of(body: Json) -> CallSize:
     limit = max(_whole_number(body.get(each)) for each in _OUTPUT_LIMITS)
     answers = max(_whole_number(body.get("n")), 1)
     return CallSize(_size(body), limit * answers or None)
+
+
+def question_of(asked: Asked) -> Question:
+    """Say what is asked, as far as the choice of a model depends on it."""
+    size = asked.size
+    return Question(
+        size.input_bytes,
+        size.output_tokens,
+        has_images=_has_images(asked.body),
+        has_tools=bool(asked.body.get("tools")),
+    )
 
 
 def wants_usage(body: Json) -> bool:
@@ -175,6 +189,19 @@ def _size(value: object) -> int:
                 inner for key, inner in each.items() if key != picture
             )
     return size
+
+
+def _has_images(body: Json) -> bool:
+    open_values: list[object] = [body.get("messages"), body.get("input")]
+    while open_values:
+        each = open_values.pop()
+        if isinstance(each, list):
+            open_values.extend(each)
+        elif isinstance(each, dict):
+            if each.get("type") in _PICTURES:
+                return True
+            open_values.append(each.get("content"))
+    return False
 
 
 def _bytes_of(text: str) -> int:

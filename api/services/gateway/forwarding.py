@@ -11,7 +11,12 @@ from api.services.calls.model_call import CallProgress
 from api.services.gateway.asked import Asked
 from api.services.gateway.live_answer import Head, LiveAnswer
 from llm_sdks.base_sdk import BaseLLMSDK, Completion, CompletionRequest, Usage
-from llm_sdks.errors import BadRequestError, CannotConnectError, LLMError
+from llm_sdks.errors import (
+    BadRequestError,
+    CannotConnectError,
+    ContentFilteredError,
+    LLMError,
+)
 from llm_sdks.formats import failures
 from llm_sdks.formats.metering import AnswerMeter
 from llm_sdks.forwarding import ForwardRequest, Interface
@@ -30,7 +35,18 @@ _HEADERS = frozenset(
         "x-request-id",
     }
 )
+# How the vendors say so in an answer.
+FILTERED_ENDINGS = frozenset({"content_filter", "refusal"})
 _USAGE_OPTION = "stream_options"
+
+
+def withheld(text: str, usage: Usage | None) -> ContentFilteredError:
+    """Give the error for an answer that its provider's filter withheld."""
+    return ContentFilteredError(
+        "The provider's filter withheld the answer",
+        partial_text=text,
+        usage=usage,
+    )
 
 
 def can_forward(sdk: BaseLLMSDK, interface: Interface) -> bool:
@@ -46,6 +62,9 @@ class Forwarding:
     live: LiveAnswer
     # Whether the client has been told of the error that ended the stream.
     has_told: bool = False
+    # Whether an answer that was withheld is not the client's, but a failure:
+    # another model is asked then.
+    leaves_filtered: bool = False
 
     async def __call__(
         self,
@@ -77,6 +96,8 @@ class Forwarding:
         content = _bytes_of(reply)
         meter.whole(content)
         progress.usage = meter.usage
+        if self.leaves_filtered and meter.finish_reason in FILTERED_ENDINGS:
+            raise withheld(progress.text, meter.usage)
         head = Head(reply.status, _shown(reply.headers), len(content))
         await self.live.whole(head, content)
         self._check(meter.error)

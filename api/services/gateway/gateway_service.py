@@ -9,18 +9,27 @@ from api.core.errors import (
     ParameterError,
 )
 from api.models.model_models import Model, ModelWithKey
+from api.models.route_models import Route
 from api.services.calls.catalog import Catalog
 from api.services.calls.live_calls import LiveCalls
 from api.services.calls.live_stream import StreamLimits
 from api.services.calls.model_access import ModelAccess, TokenNeededError
 from api.services.calls.model_caller import Admits, ModelCaller
+from api.services.calls.routing.route_book import NO_ROUTES
+from api.services.calls.routing.routed import RoutedCall
+from api.services.calls.routing.router import (
+    Plan,
+    Router,
+    Routing,
+    Target,
+)
 from api.services.clients.client_keys import ClientKey
 from api.services.gateway.answering import (
     Answering,
     AnsweringParts,
     Exchange,
 )
-from api.services.gateway.asked import Asked
+from api.services.gateway.asked import Asked, question_of
 from api.services.gateway.call_recorder import CallRecorder
 from api.services.gateway.filters import filtered
 from api.services.gateway.forwarding import Forwarding, can_forward
@@ -45,6 +54,7 @@ from llm_sdks.forwarding import Interface
 from utilities.clock import Clock, now_ms
 
 NewExchange = Callable[[LiveAnswer], Exchange]
+ExchangeOf = Callable[[LiveAnswer, Target], Exchange]
 
 _MOST_MODELS = 1000
 _LIMITS = StreamLimits()
@@ -61,6 +71,7 @@ class GatewayService:
         recorder: CallRecorder,
         live: LiveCalls,
         *,
+        routing: Routing | None = None,
         admission: Admits | None = None,
         observer: Observer = NOBODY,
         clock: Clock = now_ms,
@@ -69,6 +80,8 @@ class GatewayService:
         self._access = access
         self._models = models
         self._catalog = catalog
+        self._routing = routing or Routing(NO_ROUTES)
+        self._router = Router(self._routing, catalog)
         self._recorder = recorder
         self._live = live
         caller = ModelCaller(access, admission=admission, observer=observer)
@@ -83,9 +96,22 @@ class GatewayService:
             ModelUnknownError: there is no such model.
             ParameterError: its provider has nothing like that interface.
         """
-        model = await self.model(asked.model)
-        exchange = self._exchange(asked, model)
-        return self._started(asked, client, model, exchange)
+        plan = await self._plan(asked)
+        routed = RoutedCall(self._router, plan, lambda: question_of(asked))
+        if plan.route is None:
+            # What cannot be sent is refused before a call is begun.
+            exchange = self._exchange(asked, routed.model)
+            return self._started(
+                asked, client, routed, lambda live, _: exchange(live)
+            )
+        return self._started(
+            asked,
+            client,
+            routed,
+            lambda live, target: self._exchange(
+                asked, target.model, leaves_filtered=target.leaves_filtered
+            )(live),
+        )
 
     async def pass_on(self, asked: Proxied, client: ClientKey) -> LiveAnswer:
         """Begin to pass a request of any kind to its model's provider.
@@ -99,7 +125,10 @@ class GatewayService:
         url = self._access.registry.base_url(model.sdk, model.endpoint)
         check_passable(asked, model, url)
         return self._started(
-            asked, client, model, lambda live: Passing(asked, live, model)
+            asked,
+            client,
+            RoutedCall(self._router, Plan((model,))),
+            lambda live, _: Passing(asked, live, model),
         )
 
     async def model_at(self, host: str, asked: Proxied) -> str:
@@ -122,8 +151,8 @@ class GatewayService:
         self,
         asked: Asked | Proxied,
         client: ClientKey,
-        model: ModelWithKey,
-        exchange: NewExchange,
+        routed: RoutedCall,
+        exchange: ExchangeOf,
     ) -> LiveAnswer:
         record = CallRecord.of(
             asked,
@@ -134,7 +163,12 @@ class GatewayService:
         live = LiveAnswer(str(record.record_id), self._limits)
         live.start(
             Answering(
-                self._parts, asked, model, record, live, exchange(live)
+                self._parts,
+                asked,
+                routed,
+                record,
+                live,
+                partial(exchange, live),
             ).run
         )
         self._live.add(live, client.client_id)
@@ -151,6 +185,30 @@ class GatewayService:
         except NotFoundError:
             raise ModelUnknownError(name) from None
 
+    async def named(self, name: str) -> Route | ModelWithKey:
+        """Return the model or the route that a request names.
+
+        Raises:
+            ModelUnknownError: there is neither.
+        """
+        try:
+            return await self._router.named(name)
+        except NotFoundError:
+            raise ModelUnknownError(name) from None
+
+    def routes(self) -> Sequence[Route]:
+        """Return the routes that requests may name."""
+        return self._routing.book.all()
+
+    async def _plan(self, asked: Asked) -> Plan:
+        found = await self.named(asked.model)
+        try:
+            return await self._router.plan_of(
+                found, lambda: question_of(asked)
+            )
+        except NotFoundError:
+            raise ModelUnknownError(asked.model) from None
+
     async def models(self) -> Sequence[Model]:
         """Return the models that requests may name."""
         page = await self._models.page(PageRequest(_MOST_MODELS))
@@ -161,8 +219,20 @@ class GatewayService:
         await self._live.stop()
         await self._recorder.stop()
 
-    def _exchange(self, asked: Asked, model: ModelWithKey) -> NewExchange:
-        """Decide how a request gets to the provider and its answer back."""
+    def _exchange(
+        self,
+        asked: Asked,
+        model: ModelWithKey,
+        *,
+        leaves_filtered: bool = False,
+    ) -> NewExchange:
+        """Decide how a request gets to the provider and its answer back.
+
+        With `leaves_filtered`, an answer that was withheld is a failure.
+
+        Raises:
+            ParameterError: its provider has nothing like that interface.
+        """
         sent = filtered(asked, model.filters)
         try:
             sdk = self._access.open(model).sdk
@@ -170,11 +240,11 @@ class GatewayService:
             sdk = needed.sdk
         except (LLMError, MissingModelKeyError):
             # The call reports it.
-            return partial(Forwarding, sent)
+            return partial(Forwarding, sent, leaves_filtered=leaves_filtered)
         lacks = (model.model_id, model.endpoint) in self._parts.lacking
         is_lacking = lacks and asked.interface is Interface.RESPONSES
         if can_forward(sdk, asked.interface) and not is_lacking:
-            return partial(Forwarding, sent)
+            return partial(Forwarding, sent, leaves_filtered=leaves_filtered)
         if asked.interface is Interface.EMBEDDINGS:
             texts = texts_of(asked)
             return lambda live: Embedding(asked, live, texts)
@@ -187,4 +257,6 @@ class GatewayService:
             )
         conversation = conversation_of(asked)
         created = self._clock() // 1000
-        return lambda live: Translating(asked, live, conversation, created)
+        return lambda live: Translating(
+            asked, live, conversation, created, leaves_filtered
+        )

@@ -38,6 +38,8 @@ class LiveAnswer:
         self._is_closed = False
         # Whether the rest is missing, and the client has to notice.
         self.is_broken = False
+        # The model that answers, once one was called.
+        self.model_name = ""
         self.stop_reason = StreamError(HUNG_UP, "The client hung up")
         self.task: asyncio.Task[None]
 

@@ -59,7 +59,11 @@ class CallRecord:
         return cls(ObjectId(), client_id, now, begun, keeps_texts)
 
     def ended(
-        self, end: StreamEnd, metrics: dict[str, object], clock: Clock
+        self,
+        end: StreamEnd,
+        metrics: dict[str, object],
+        clock: Clock,
+        routed: Document,
     ) -> Document:
         """Give the whole record."""
         error, now = end.error, clock()
@@ -74,6 +78,7 @@ class CallRecord:
         return {
             "_id": self.record_id,
             **self.begun,
+            **routed,
             "status": StreamStatus.ERROR if failed else StreamStatus.COMPLETED,
             "responseData": payload.dump(response),
             "processingMetrics": metrics,

@@ -14,6 +14,7 @@ from api.services.calls.failures import closable, failures_of
 from api.services.calls.model_call import CallProgress
 from api.services.calls.transfers import TextEmbedding
 from api.services.gateway.asked import Asked
+from api.services.gateway.forwarding import FILTERED_ENDINGS, withheld
 from api.services.gateway.live_answer import Head, LiveAnswer
 from llm_sdks.answers import (
     Answer,
@@ -76,6 +77,8 @@ class Translating:
     live: LiveAnswer
     conversation: api.ConversationAsked
     created: int
+    # As `Forwarding` has it.
+    leaves_filtered: bool = False
     # Nobody else tells the client of an error.
     has_told: bool = False
     _writer: api.StreamWriter | None = None
@@ -104,6 +107,8 @@ class Translating:
         answer = await sdk.converse(request)
         progress.usage = answer.usage
         progress.texts.append(answer.text)
+        if self.leaves_filtered and answer.finish in FILTERED_ENDINGS:
+            raise withheld(answer.text, answer.usage)
         content = to_json(self._format.write(answer, self._head))
         headers = headers_of(self.asked, _JSON, answer.request_id)
         await self.live.whole(Head(200, headers, len(content)), content)

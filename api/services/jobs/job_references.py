@@ -103,7 +103,7 @@ class JobReferences:
 
         await in_slices(collect, requests)
         no_models, no_prompts = await asyncio.gather(
-            self._models.missing(models),
+            self._models.missing(models, routes=True),
             self._prompts.missing(prompts, client_id),
         )
         if not (no_models or no_prompts):

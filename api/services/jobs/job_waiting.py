@@ -10,11 +10,12 @@ from api.models.job_status import JobStatus
 from api.models.job_waiting import WaitingFor, WaitingKind
 from api.models.suspension_models import Suspended
 from api.models.worker_models import Worker, WorkerStatus, read_worker
+from api.services.calls.routing.route_book import NO_ROUTES, RouteBook
 from api.services.models.model_health import ModelHealthService
 from api.services.models.model_service import ModelService
 from api.services.queue.worker_leases import WorkerLeases
 from api.services.shared.client_reference import index_of
-from utilities.clock import Clock, now_ms, to_datetime
+from utilities.clock import Clock, now_ms, to_datetime, to_ms
 from utilities.cosmos_connector import Documents
 from utilities.slices import in_slices
 
@@ -55,12 +56,14 @@ class JobWaiting:
         models: ModelService,
         health: ModelHealthService,
         clock: Clock = now_ms,
+        routes: RouteBook = NO_ROUTES,
     ) -> None:
         self._workers = workers
         self._leases = leases
         self._models = models
         self._health = health
         self._clock = clock
+        self._routes = routes
 
     async def explain(self, job: Job) -> Job:
         """Return the job, with what it waits for if it is PENDING."""
@@ -86,28 +89,76 @@ class JobWaiting:
         all_deferred = all(_is_deferred(job, now) for job in jobs)
         if all_deferred and not any(map(_is_of_suspended, jobs)):
             return _Seen(now, {}, {}, {}, frozenset())
-        ids = await self._models.ids({job.model for job in jobs})
+        ids = await self._models_of({job.model for job in jobs})
         if all_deferred:
             return _Seen(now, {}, {}, self._suspended(ids), frozenset())
         workers = await self._workers_of({job.client_id for job in jobs})
-        waits = await self._health.waits(set(ids.values()))
+        waits = await self._health.waits(
+            {e for of in ids.values() for e in of}
+        )
         leases = await self._leases.of_workers(
             [each.worker_id for some in workers.values() for each in some]
         )
         return _Seen(
             now,
             workers,
-            {name: waits[of] for name, of in ids.items() if of in waits},
+            self._waits(ids, waits),
             self._suspended(ids),
             {lease.slot.worker_id for lease in leases},
         )
 
-    def _suspended(self, ids: Mapping[str, str]) -> dict[str, Suspended]:
-        states = {
-            name: self._models.suspended(model_id)
-            for name, model_id in ids.items()
+    async def _models_of(
+        self, names: AbstractSet[str]
+    ) -> dict[str, Sequence[str]]:
+        """Return the ids of the models that jobs can go to, by name."""
+        routes = {name: self._routes.find(name) for name in names}
+        found: dict[str, Sequence[str]] = {
+            name: [each.model_id for each in route.targets]
+            for name, route in routes.items()
+            if route is not None
         }
-        return {name: state for name, state in states.items() if state}
+        if plain := names - found.keys():
+            ids = await self._models.ids(plain)
+            found |= {name: [model_id] for name, model_id in ids.items()}
+        return found
+
+    def _suspended(
+        self, ids: Mapping[str, Sequence[str]]
+    ) -> dict[str, Suspended]:
+        """Return the states of names all of whose models are suspended.
+
+        Of several, the one that is tried first.
+        """
+        found: dict[str, Suspended] = {}
+        for name, models in ids.items():
+            states = [self._models.suspended(each) for each in models]
+            known = [each for each in states if each is not None]
+            if known and len(known) == len(states):
+                found[name] = min(known, key=lambda each: each.retry_at)
+        return found
+
+    def _waits(
+        self,
+        ids: Mapping[str, Sequence[str]],
+        waits: Mapping[str, float],
+    ) -> dict[str, float]:
+        """Return when names can be tried of which no model is open (s)."""
+        now = self._clock()
+        found: dict[str, float] = {}
+        for name, models in ids.items():
+            left = [self._wait(each, waits, now) for each in models]
+            known = [each for each in left if each is not None]
+            if known and len(known) == len(left):
+                found[name] = min(known)
+        return found
+
+    def _wait(
+        self, model_id: str, waits: Mapping[str, float], now: int
+    ) -> float | None:
+        suspended = self._models.suspended(model_id)
+        if suspended is not None:
+            return max(to_ms(suspended.retry_at) - now, 0) / 1000
+        return waits.get(model_id)
 
     async def _workers_of(
         self, client_ids: AbstractSet[str]

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from api.models.budget_models import BudgetScope
 from api.services.limits.budget_limits import BudgetLimit
-from api.services.limits.claims import Share
+from api.services.limits.share import Share
 
 _CLOSED_SECONDS = 5.0
 

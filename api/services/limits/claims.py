@@ -8,27 +8,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from api.models.route_models import Route
+from api.services.limits.route_claims import closed_routes
+from api.services.limits.share import Share
 from llm_sdks.resilience.model_gate import ModelGates
 
 # While limits leave no room, workers look again this often.
 LOOK_SECONDS = 0.2
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """A model of whose jobs only some may be claimed now.
-
-    `take` asks for a number of jobs and returns how many may be claimed;
-    `give_back` returns those that were not found. `room` is how many that
-    would be now. Who gets as many as it may, or none, looks again after
-    `wait` seconds.
-    """
-
-    names: frozenset[str]
-    take: Callable[[int], int]
-    give_back: Callable[[int], None]
-    room: int
-    wait: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +63,11 @@ class ClaimGuard:
         sources: Sequence[Callable[[str], Sequence[Share]]] = (),
         rooms: Sequence[Callable[[str], int | None]] = (),
         limits: ClaimLimits | None = None,
+        routes: Callable[[], Sequence[Route]] = tuple,
     ) -> None:
         self._gates = gates
         self._limits = limits
+        self._routes = routes
         self._sources = tuple(sources)
         self._rooms = tuple(rooms)
 
@@ -113,6 +101,10 @@ class ClaimGuard:
                 shares.append(share)
             names |= share.names
         waits = [share.wait for share in shares if share.room == 0]
+        if names and (routes := self._routes()):
+            of_routes = closed_routes(routes, names, shares)
+            names |= of_routes.names
+            shares += of_routes.shares
         if wait is not None:
             waits.append(wait)
         return Claimable(names, tuple(shares), min(waits, default=None), most)

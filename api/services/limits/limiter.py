@@ -8,10 +8,11 @@ from typing import Self
 
 from api.models.limit_models import CallLimits
 from api.models.model_models import Model
-from api.services.limits.claims import LOOK_SECONDS, Share
+from api.services.limits.claims import LOOK_SECONDS
 from api.services.limits.limit_store import LimitStore
 from api.services.limits.place_scope import PlaceScope
 from api.services.limits.rate_scope import RateScope
+from api.services.limits.share import Share
 from llm_sdks.resilience.fair_queue import BULK_SHARE
 from utilities.clock import Clock
 

@@ -48,16 +48,31 @@ def known_cost(
 
 
 @lru_cache(maxsize=1000)
+def known_window(sdk: str, endpoint: str, provider_model: str) -> int | None:
+    """Return the longest request that a model takes, in tokens, if known.
+
+    As for `known_cost`, make the first call outside of an event loop.
+    """
+    info = _info(sdk, endpoint.strip(), provider_model)
+    window = getattr(info, "context_window", None)
+    return window if isinstance(window, int) and window > 0 else None
+
+
+@lru_cache(maxsize=1000)
 def _known_cost(sdk: str, endpoint: str, name: str, day: str) -> Cost | None:
+    info = _info(sdk, endpoint, name)
+    if info is None:
+        return None
+    return _cost(info, datetime.fromisoformat(day).replace(tzinfo=UTC))
+
+
+def _info(sdk: str, endpoint: str, name: str) -> "ModelInfo | None":
     provider = _BY_SDK_ALONE.get(sdk)
     if provider is None and not endpoint:
         provider = _PROVIDERS.get(sdk)
     if provider is None and not endpoint:
         return None
-    info = _find(name, provider, None if provider else endpoint)
-    if info is None:
-        return None
-    return _cost(info, datetime.fromisoformat(day).replace(tzinfo=UTC))
+    return _find(name, provider, None if provider else endpoint)
 
 
 def _find(

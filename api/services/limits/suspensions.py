@@ -15,12 +15,12 @@ import structlog
 
 from api.models.model_models import Model
 from api.models.suspension_models import Suspended
-from api.services.limits.claims import Share
 from api.services.limits.model_states import (
     ModelState,
     ModelStateStore,
     revision_of,
 )
+from api.services.limits.share import Share
 from api.services.limits.suspension import reason_of, remedy_of, trial_wait
 from llm_sdks.errors import LLMError
 from utilities.clock import Clock, now_ms

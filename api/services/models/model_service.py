@@ -2,12 +2,12 @@
 
 import asyncio
 from collections.abc import Callable, Collection
-from typing import Any, Protocol
+from typing import Any
 
 from fastapi.exceptions import RequestValidationError
 from pydantic import SecretStr, ValidationError
 
-from api.core.errors import NotFoundError, RuleError
+from api.core.errors import ConflictError, NotFoundError, RuleError
 from api.models.model_models import (
     Model,
     ModelCreate,
@@ -18,10 +18,10 @@ from api.models.resilience_models import ResilienceSettings
 from api.models.suspension_models import Suspended
 from api.services.limits.prices import known_cost
 from api.services.models.llm_config import settings_of
+from api.services.models.neighbours import Keys, NoRoutes, Routes, Sdks
 from api.services.shared.paging import Page, PageRequest, fetch_page
 from api.services.shared.repository import Repository
 from config import RefusedModelKeyError, default_key_reference
-from llm_sdks.base_sdk import LLMConfig
 from llm_sdks.errors import ConfigurationError
 from utilities.clock import Clock, now_ms
 from utilities.cosmos_connector import Document, Documents, Filter, ObjectId
@@ -29,34 +29,6 @@ from utilities.slices import blocks
 
 # Names and ids of one question to the database.
 _BLOCK = 500
-
-
-class Sdks(Protocol):
-    """Knows which plug-ins are registered, and what they need."""
-
-    def names(self) -> list[str]:
-        """Return their names."""
-
-    def needs_key(self, name: str) -> bool:
-        """Tell whether models of a plug-in must have a key."""
-
-    def check(self, name: str, config: LLMConfig) -> None:
-        """Let a plug-in check a model's settings.
-
-        Raises:
-            ConfigurationError: says what is missing or wrong.
-        """
-
-
-class Keys(Protocol):
-    """Knows which variables may hold models' keys."""
-
-    def check(self, reference: str) -> None:
-        """Check a reference.
-
-        Raises:
-            RefusedModelKeyError: says what to do.
-        """
 
 
 # Changes of one model at once: each merge is made again with what the
@@ -76,6 +48,7 @@ class ModelService:
         keys: Keys,
         suspended: Callable[[str], Suspended | None] = lambda _: None,
         clock: Clock = now_ms,
+        routes: Routes | None = None,
     ) -> None:
         """Take what tells, of a model's id, whether it is suspended."""
         self._documents = documents
@@ -83,12 +56,14 @@ class ModelService:
         self._keys = keys
         self._suspended = suspended
         self._clock = clock
+        self._routes = routes or NoRoutes()
         self._models = Repository(documents, ModelWithKey, "Model")
 
     async def create(self, request: ModelCreate) -> ModelWithKey:
         """Store a model; its name must be free among the undeleted.
 
         Raises:
+            ConflictError: a route has its name.
             RequestValidationError: the plug-in refuses its settings, or
                 its key must not come from the named variable.
         """
@@ -97,7 +72,14 @@ class ModelService:
         fields["key"] = request.key or default_key_reference(request.name)
         self._check_key(fields)
         self._check_by_plugin(fields)
-        return await self._models.add({**fields, "liveKey": request.name})
+        await self._routes.check_free(request.name)
+        model = await self._models.add({**fields, "liveKey": request.name})
+        try:
+            await self._routes.check_free(request.name)
+        except ConflictError:
+            await self._remove(model.model_id)
+            raise
+        return model
 
     async def page(self, page: PageRequest) -> Page[Model]:
         """List all models."""
@@ -115,15 +97,35 @@ class ModelService:
         """Change what is given; the result must be a valid model.
 
         Raises:
-            ConflictError: others changed it again and again meanwhile.
+            ConflictError: others changed it again and again meanwhile, or
+                a route has its new name.
             RequestValidationError: the plug-in refuses its settings.
         """
         if request.sdk is not None:
             self._check_sdk(request.sdk)
-        changed = await self._models.change(
-            model_id, {}, lambda current: self._changes(current, request)
-        )
+        if request.name is not None:
+            await self._routes.check_free(request.name)
+        before: list[Model] = []
+
+        def decide(current: Model) -> Document:
+            before[:] = [current]
+            return self._changes(current, request)
+
+        changed = await self._models.change(model_id, {}, decide)
+        if request.name is not None:
+            await self._keep_name_apart(model_id, request.name, before[0].name)
         return self.shown(changed)
+
+    async def _keep_name_apart(
+        self, model_id: str, name: str, before: str
+    ) -> None:
+        """Take a new name back if a route has got it meanwhile."""
+        try:
+            await self._routes.check_free(name)
+        except ConflictError:
+            old = {"name": before, "liveKey": before}
+            await self._models.change(model_id, {}, lambda _: old)
+            raise
 
     def suspended(self, model_id: str) -> Suspended | None:
         """Return the state of a model whose account is stopped."""
@@ -140,7 +142,17 @@ class ModelService:
         return self.shown(Model.from_document(document))
 
     async def delete(self, model_id: str) -> None:
-        """Delete the model; its name is free again."""
+        """Delete the model; its name is free again.
+
+        Raises:
+            ConflictError: it is a target of a route.
+            NotFoundError: there is none.
+        """
+        await self._models.get(model_id, {})
+        await self._routes.check_unused(model_id)
+        await self._remove(model_id)
+
+    async def _remove(self, model_id: str) -> None:
         await self._models.remove(
             model_id, {}, {"liveKey": f"deleted:{model_id}"}
         )
@@ -162,9 +174,36 @@ class ModelService:
         found = await self._documents.find({"_id": {"$in": ids}})
         return [Model.from_document(each) for each in found]
 
-    async def missing(self, references: set[str]) -> set[str]:
-        """Tell which of the models that jobs name do not exist."""
-        return references - (await self.ids(references)).keys()
+    async def missing(
+        self, references: set[str], *, routes: bool = False
+    ) -> set[str]:
+        """Tell which of the models that jobs name do not exist.
+
+        With `routes`, they may be routes as well.
+        """
+        gone = references - (await self.ids(references)).keys()
+        if not (gone and routes):
+            return gone
+        return gone - await self._routes.among(gone)
+
+    async def check(
+        self, references: set[str], *, routes: bool = False
+    ) -> None:
+        """Make sure that all models exist that somebody names.
+
+        Raises:
+            RuleError: names one that does not, or that must not be a route.
+        """
+        gone = await self.missing(references, routes=routes)
+        if not gone:
+            return
+        name = min(gone)
+        if name in await self._routes.among(gone):
+            raise RuleError(
+                f"{name!r} is a route; here the model must be one model, "
+                "whose answers are kept and compared"
+            )
+        raise RuleError(f"the model {name!r} was not found")
 
     async def ids(self, references: Collection[str]) -> dict[str, str]:
         """Return the ids of the models that jobs name, by these names."""

@@ -26,7 +26,7 @@ from api.services.queue.job_work import (
 )
 from api.services.queue.waiting_jobs import deferred
 from utilities import payload
-from utilities.clock import to_datetime
+from utilities.clock import to_datetime, to_ms
 from utilities.cosmos_connector import Document, Filter
 
 LEASE_EXPIRED = "LEASE_EXPIRED"
@@ -91,14 +91,21 @@ def changes(result: Result, now: int, max_attempts: int) -> Document:
     """Give the fields that a result sets."""
     match result.outcome:
         case Succeeded() as answer:
-            return {**_succeeded(result.job, answer), "finishedAt": now}
+            return {
+                **_tried(result.job),
+                **_succeeded(result.job, answer),
+                "finishedAt": now,
+            }
         case Failed() as failed:
             ended = _failed(result.job, failed, now, max_attempts)
             return {**ended, "finishedAt": now}
         case Requeued() as back:
             return _requeue(result.job, back, now)
         case CanceledJob() as canceled:
-            return _canceled(result.job, canceled)
+            return {
+                **_tried(result.job),
+                **_canceled(result.job, canceled),
+            }
 
 
 def as_canceled(result: Result) -> Result:
@@ -344,6 +351,29 @@ def _history_with(history: object, new: dict[str, Any]) -> str:
 def _lengthened(
     job: ClaimedJob, kind: AttemptEnd, reason: str, now: int
 ) -> str:
-    who = {"workerId": job.worker_id, "process": job.process_id}
-    new = attempt_models.record(now, job.attempts, kind, reason, **who)
-    return _history_with(job.history, new)
+    new = attempt_models.record(now, job.attempts, kind, reason, **_who(job))
+    return _history_with(_history(job), new)
+
+
+def _tried(job: ClaimedJob) -> Document:
+    """Give the history of a job with the targets that were tried."""
+    return {"attemptHistory": _history(job)} if job.tries else {}
+
+
+def _history(job: ClaimedJob) -> str | None:
+    history = job.history
+    for each in job.tries.made:
+        new = attempt_models.record(
+            to_ms(each.at),
+            job.attempts,
+            AttemptEnd.TARGET_FAILED,
+            f"{each.error_type}: {each.message}",
+            **_who(job),
+            model=each.model,
+        )
+        history = _history_with(history, new)
+    return history
+
+
+def _who(job: ClaimedJob) -> dict[str, str]:
+    return {"workerId": job.worker_id, "process": job.process_id}

@@ -8,6 +8,7 @@ from api.models.charge import Bill
 from api.models.conversation_models import ASKED_AS_JSON
 from api.models.job_fields import ServiceClass
 from api.models.metrics import Metrics
+from api.models.tried_models import Tries
 from utilities import payload
 from utilities.cosmos_connector import ObjectId
 
@@ -93,6 +94,8 @@ class ClaimedJob:
     unusable: str | None = None
     # Takes what the calls of this try are charged with.
     bill: Bill = field(default_factory=Bill, compare=False)
+    # Takes the targets of routes that this try has asked in vain.
+    tries: Tries = field(default_factory=Tries, compare=False)
 
     @property
     def run_id(self) -> str | None:

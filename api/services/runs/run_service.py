@@ -352,13 +352,17 @@ class RunService:
             request.eval_prompt_id,
             request.meta_prompt_id,
         }
-        await self._check(models, prompts, client_id)
+        await self._check(models, prompts, client_id, routes=True)
 
     async def _check(
-        self, models: set[str], prompts: set[str], client_id: str
+        self,
+        models: set[str],
+        prompts: set[str],
+        client_id: str,
+        *,
+        routes: bool = False,
     ) -> None:
-        if gone := await self._models.missing(models):
-            raise RuleError(f"the model {min(gone)!r} was not found")
+        await self._models.check(models, routes=routes)
         if gone := await self._prompts.missing(prompts, client_id):
             raise RuleError(f"the prompt {min(gone)!r} was not found")
 

@@ -31,6 +31,10 @@ from api.services.calls.live_stream import (
 from api.services.calls.model_access import ModelAccess
 from api.services.calls.model_call import Account, ModelCall
 from api.services.calls.model_caller import Admits, ModelCaller
+from api.services.calls.routing.choosing import Question
+from api.services.calls.routing.route_book import NO_ROUTES
+from api.services.calls.routing.routed import RoutedCall
+from api.services.calls.routing.router import Router, Routing
 from api.services.models.model_service import ModelService
 from api.services.monitoring.observer import NOBODY, Observer
 from api.services.prompts.prompt_service import PromptService
@@ -87,6 +91,16 @@ class StreamFilter:
         return where | client_reference.filter_of(self.reference)
 
 
+@dataclass(frozen=True, slots=True)
+class _Fresh:
+    """Models as they are now: a person waits, and may have set them."""
+
+    models: ModelService
+
+    async def model(self, reference: str) -> ModelWithKey:
+        return await self.models.find(reference)
+
+
 class StreamService:
     """What clients and the administrator do with streams."""
 
@@ -102,16 +116,17 @@ class StreamService:
         clock: Clock = now_ms,
         limits: StreamLimits = _LIMITS,
         ledger: Settles | None = None,
+        routing: Routing | None = None,
         process_id: str = "",
         live: LiveCalls | None = None,
     ) -> None:
         self._documents = documents
         self._streams = Repository(documents, Stream, "Stream")
-        self._models = models
         self._prompts = prompts
         self._caller = ModelCaller(
             access, admission=admission, observer=observer
         )
+        self._router = Router(routing or Routing(NO_ROUTES), _Fresh(models))
         self._longest_call = access.timeout_seconds
         self._clock = clock
         self._limits = limits
@@ -129,8 +144,8 @@ class StreamService:
             ProviderFailedError: it failed before the first piece came.
         """
         received = time.perf_counter()
-        model = await self._model(request.model)
         system = await self._system(request, caller)
+        routed = await self._routed(request, system)
         document, bill = self._new(request, caller), Bill()
         # By `startedAt` streams are found; it is what `createdAt` shows.
         await self._documents.insert(document, document["startedAt"])
@@ -139,7 +154,7 @@ class StreamService:
             document["clientId"],
             self._caller,
             ModelCall(
-                model,
+                routed.model,
                 system,
                 request.user_prompt,
                 request.temperature,
@@ -150,9 +165,10 @@ class StreamService:
                 ),
                 bill=bill,
             ),
-            lambda end: self._record(document, end, model, bill),
+            lambda end: self._record(document, end, routed, bill),
             self._limits,
             received,
+            routed,
         )
         self.live.add(live, caller.require_client())
         return live, await self._first_piece(live)
@@ -241,11 +257,18 @@ class StreamService:
         await self.live.stop()
         await self._caller.close()
 
-    async def _model(self, name: str) -> ModelWithKey:
+    async def _routed(self, request: StreamCreate, system: str) -> RoutedCall:
+        name = request.model
+
+        def question() -> Question:
+            texts = system, request.user_prompt
+            return Question(sum(len(each.encode()) for each in texts))
+
         try:
-            return await self._models.find(name)
+            plan = await self._router.plan(name, question)
         except NotFoundError:
             raise RuleError(f"Model {name} not found") from None
+        return RoutedCall(self._router, plan, question)
 
     async def _system(self, request: StreamCreate, caller: Caller) -> str:
         ids = request.additional_prompts
@@ -296,7 +319,7 @@ class StreamService:
         self,
         document: Document,
         end: StreamEnd,
-        model: ModelWithKey,
+        routed: RoutedCall,
         bill: Bill,
     ) -> None:
         response: Document = {"text": _kept(end.progress.text)}
@@ -309,7 +332,8 @@ class StreamService:
         changes = {
             "status": StreamStatus.ERROR if failed else StreamStatus.COMPLETED,
             "responseData": payload.dump(response),
-            "processingMetrics": end.metrics(model),
+            "processingMetrics": end.metrics(routed.model, routed.cost_before),
+            **routed.record(has_answer=bool(end.progress.text)),
             "_metadata.completedAt": self._clock(),
         }
         try:

@@ -242,7 +242,7 @@ def test_a_failure_under_200_is_told_from_an_answer(
                 "code": 40303,
                 "message": "This model's maximum context length is 4096",
             },
-            errors.BadRequestError,
+            errors.ContextTooLongError,
         ),
         ({"error": "model is loading"}, errors.OverloadedError),
         (

@@ -460,3 +460,14 @@ def test_gates_are_told_by_their_models_names() -> None:
     named = gates.of("id-1", frozenset({"id-1", "gpt"}), Resilience())
     same = gates.of("id-2", frozenset({"id-2"}), Resilience())
     assert gates.named() == [("gpt", named), ("id-2", same)]
+
+
+async def test_a_call_that_must_not_wait_is_refused_at_a_full_gate() -> None:
+    policy = Resilience(bulkhead=BulkheadPolicy(max_concurrency=1))
+    gate = ModelGate(policy)
+    async with gate.passing(waits=False):
+        with pytest.raises(errors.ModelUnavailableError, match="at once"):
+            async with gate.passing(waits=False):
+                raise AssertionError
+    async with gate.passing(waits=False):
+        assert gate.state().running == 1

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.models.metrics import Metrics
+from api.models.tried_models import Tried
 from api.services.queue.job_outcomes import Result
 from api.services.queue.job_work import Failed, Outcome, Requeued, Succeeded
 from llm_workers.results import spool as module
@@ -105,6 +107,14 @@ def test_every_result_comes_back_as_it_was(given_one: Result) -> None:
     line = encode(given_one)
     assert "\n" not in line
     assert decode(line) == given_one
+
+
+def test_the_targets_that_were_tried_come_back() -> None:
+    one = result()
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    tried = Tried(model="m", error_type="TIMEOUT", message="x", at=moment)
+    one.job.tries.add(tried)
+    assert decode(encode(one)).job.tries.made == [tried]
 
 
 def test_what_a_job_had_paid_for_before_is_not_written_again() -> None:

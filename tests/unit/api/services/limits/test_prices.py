@@ -15,7 +15,7 @@ from genai_prices.types import (
 )
 
 from api.services.limits import prices
-from api.services.limits.prices import known_cost
+from api.services.limits.prices import known_cost, known_window
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC).timestamp()
 
@@ -108,3 +108,11 @@ def test_a_price_of_requests_counts_for_one() -> None:
 def test_without_both_prices_there_is_none() -> None:
     price = ModelPrice(input_mtok=Decimal(1))
     assert cost_of(ConditionalPrice(prices=price)) is None
+
+
+def test_the_length_that_a_model_takes_may_be_known() -> None:
+    window = known_window("OpenAI", "", "gpt-4o-mini")
+    assert window is not None
+    assert window > 100_000
+    assert known_window("OpenAI", "", "nothing-like-it") is None
+    assert known_window("test", "", "gpt-4o-mini") is None

@@ -1,0 +1,1 @@
+"""Which model of a route is called, and which one after it."""

@@ -1,0 +1,1 @@
+"""Routes: made by the administrator, named in place of a model."""
