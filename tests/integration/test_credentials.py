@@ -95,7 +95,8 @@ def test_a_model_is_suspended_when_all_keys_are_refused(
     suspended = eventually(lambda: suspension(user, model))
     assert suspended["reason"]
     assert used(provider) == dict.fromkeys(SECRETS, 1)
-    assert user.get(f"/jobs/{job['jobId']}")["status"] == "PENDING"
+    path = f"/jobs/{job['jobId']}"
+    eventually(lambda: user.get(path)["status"] == "PENDING")
 
 
 def test_a_variable_that_is_not_set_is_passed_over(

@@ -278,7 +278,7 @@ async def test_whatever_a_plug_in_raises_ends_its_stream(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "api.services.calls.model_caller.plugin_error",
+        "api.services.calls.failures.plugin_error",
         lambda name, _error: LLMError(f"{name} failed"),
     )
 
