@@ -34,6 +34,7 @@ from llm_workers.execution.reasking import (
     answers_of,
     asking,
 )
+from llm_workers.execution.templated import in_full
 from utilities import payload
 from utilities.clock import Clock
 from utilities.schema_size import SchemaError
@@ -87,6 +88,7 @@ class WorkingStep:
         model, system = await named_content(self._catalog, job)
         if asked.model is not None:
             model = await self._catalog.model(asked.model)
+        job, system = in_full(job, system)
         # Each answer has a key of its own.
         call = ModelCall(
             model,
