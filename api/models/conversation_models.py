@@ -43,6 +43,7 @@ ASKED_AS_JSON = (
     "toolChoice",
     "sampling",
     "embeddings",
+    "variables",
 )
 
 
@@ -93,6 +94,13 @@ _EMBEDDINGS = Field(
     description="Asks for vectors in place of an answer; the model must be "
     "one for embeddings.",
 )
+_VARIABLES = Field(
+    exclude_if=is_unset,
+    description="Makes templates of the working prompts and of the texts of "
+    "messages: `{{name}}` stands for a value of this object. Without "
+    "messages and requestData, what the prompts give is the user message.",
+    examples=[{"text": "I would buy it again at once."}],
+)
 Messages = Annotated[
     list[_Object],
     Field(min_length=1, max_length=MESSAGES_LIMIT),
@@ -105,6 +113,7 @@ Tools = Annotated[
     fits(REQUEST_BYTES_LIMIT),
     _readable("tools", read_tools),
 ]
+Variables = Annotated[dict[str, Any], fits(REQUEST_BYTES_LIMIT)]
 ToolChoiceField = Annotated[
     str | _Object,
     fits(REFERENCE_BYTES_LIMIT),
@@ -209,6 +218,7 @@ class ConversationFields(ApiModel):
     parallel_tool_calls: Annotated[bool | None, _PARALLEL] = None
     sampling: Annotated[SamplingOptions | None, _UNSET] = None
     embeddings: Annotated[EmbeddingsInput | None, _EMBEDDINGS] = None
+    variables: Annotated[Variables | None, _VARIABLES] = None
 
 
 class StoredConversation(ApiModel):
@@ -220,11 +230,12 @@ class StoredConversation(ApiModel):
     parallel_tool_calls: Annotated[bool | None, _PARALLEL] = None
     sampling: Annotated[SamplingOptions | None, _UNSET] = None
     embeddings: Annotated[_Object | None, _EMBEDDINGS] = None
+    variables: Annotated[_Object | None, _VARIABLES] = None
 
 
 # One of these fields is needed; a mark stands in for all of them.
 _QUESTIONS = frozenset(
-    {"requestData", "request_data", "messages", "embeddings"}
+    {"requestData", "request_data", "messages", "embeddings", "variables"}
 )
 _MISSING = object()
 
@@ -259,7 +270,7 @@ def check_asked(
     Raises:
         ValueError: says what is missing, or does not go together.
     """
-    others = ("messages", "tools", "tool_choice", "sampling")
+    others = ("messages", "tools", "tool_choice", "sampling", "variables")
     if job.embeddings is not None:
         if has_prompts or request_data is not None:
             raise ValueError("embeddings need no prompts and no requestData")
@@ -270,9 +281,10 @@ def check_asked(
         raise ValueError("toolChoice needs tools")
     if job.messages is None and not has_prompts:
         raise ValueError("workingPrompts, promptFlow or messages is needed")
-    if job.messages is None and request_data is None:
+    asked = (job.messages, request_data, job.variables)
+    if all(each is None for each in asked):
         raise ValueError("requestData or messages is needed")
-    _check_size((job.messages, job.tools, request_data))
+    _check_size((*asked, job.tools))
 
 
 def _check_size(parts: Sequence[object]) -> None:
@@ -283,7 +295,7 @@ def _check_size(parts: Sequence[object]) -> None:
     size = sum(map(bytes_of, present))
     if size > REQUEST_BYTES_LIMIT:
         raise ValueError(
-            "messages, tools and requestData together are "
+            "messages, tools, variables and requestData together are "
             f"{size} bytes as JSON; the limit is {REQUEST_BYTES_LIMIT}"
         )
 

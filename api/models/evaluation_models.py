@@ -32,6 +32,13 @@ Parallelism = Annotated[
 Interval = tuple[float, float]
 
 
+class ItemsAs(StrEnum):
+    """How an item reaches the model."""
+
+    REQUEST_DATA = "requestData"
+    VARIABLES = "variables"
+
+
 class EvaluationStatus(StrEnum):
     """The status of an evaluation."""
 
@@ -73,6 +80,13 @@ class EvaluationCreate(ApiModel):
     temperature: Temperature = 0.0
     response_format: ResponseFormat = ResponseFormat.JSON
     response_schema: ResponseSchema | None = None
+    items_as: Annotated[
+        ItemsAs,
+        Field(
+            description="`requestData`: as JSON, the user message. "
+            "`variables`: its values fill the prompt, which is a template."
+        ),
+    ] = ItemsAs.REQUEST_DATA
     priority: Priority = 100
     parallelism: Parallelism = PARALLELISM
     cache: Annotated[
@@ -239,6 +253,7 @@ class Evaluation(StoredModel):
     priority: int = 100
     parallelism: int = PARALLELISM
     cache: bool = True
+    items_as: ItemsAs = ItemsAs.REQUEST_DATA
     progress: EvaluationProgressView = EvaluationProgressView()
     results: list[EvaluationResult] = Field(default_factory=list)
     comparisons: list[EvaluationComparison] = Field(default_factory=list)

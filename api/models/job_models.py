@@ -112,7 +112,7 @@ class JobCreate(ConversationFields):
         NOT_MISSING,
         Field(
             description="Sent as JSON: the user message. Needed without "
-            "messages and embeddings."
+            "messages, embeddings and variables."
         ),
     ] = None
     response_format: Annotated[

@@ -10,6 +10,7 @@ from api.models.conversation_models import (
     SamplingOptions,
     ToolChoiceField,
     Tools,
+    Variables,
 )
 from api.models.job_fields import (
     ClientReference,
@@ -59,6 +60,7 @@ class JobUpdate(ApiModel):
     tools: Tools | None = None
     tool_choice: ToolChoiceField | None = None
     sampling: SamplingOptions | None = None
+    variables: Variables | None = None
     response_format: ResponseFormat | None = None
     response_schema: ResponseSchema | None = None
     client_reference: ClientReference | None = None

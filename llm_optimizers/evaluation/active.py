@@ -195,6 +195,7 @@ class ActiveEvaluation:
             response_format=evaluation.response_format,
             response_schema=evaluation.response_schema,
             cache=evaluation.cache,
+            items_as=evaluation.items_as,
             priority=evaluation.priority,
             parallelism=evaluation.parallelism,
         )

@@ -7,6 +7,7 @@ from typing import Any
 
 from api.models.conversation_models import SamplingOptions
 from api.models.dataset_models import DatasetItem
+from api.models.evaluation_models import ItemsAs
 from api.models.job_models import JobCreate
 from api.models.metric_models import (
     JudgeMetric,
@@ -92,7 +93,7 @@ class Questions:
             working_prompts=list(work.prompt_ids),
             model=work.model,
             temperature=work.temperature,
-            request_data=item.request_data,
+            **_asked_by(item, work.items_as),
             response_format=work.response_format,
             response_schema=work.response_schema
             and dict(work.response_schema),
@@ -152,3 +153,9 @@ class Questions:
             request, asked.system, asked.model, scope=self._scope
         )
         return Question(self._work.owner, item, request, content, judge)
+
+
+def _asked_by(item: DatasetItem, items_as: ItemsAs) -> dict[str, Any]:
+    if items_as is ItemsAs.VARIABLES:
+        return {"variables": item.request_data}
+    return {"request_data": item.request_data}

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from api.models.dataset_models import DatasetItem
+from api.models.evaluation_models import ItemsAs
 from api.models.job_fields import ResponseFormat
 from api.models.metric_models import AnyMetric, WeightedMetrics
 from api.models.metrics import ProcessingMetrics
@@ -65,6 +66,7 @@ class EvaluationWork:
     response_format: ResponseFormat = ResponseFormat.JSON
     response_schema: Mapping[str, Any] | None = None
     cache: bool = True
+    items_as: ItemsAs = ItemsAs.REQUEST_DATA
     priority: int = 100
     parallelism: int = PARALLELISM
     most_new_jobs: int | None = None

@@ -176,6 +176,8 @@ def question_json(job: ClaimedJob) -> str:
     """Return what a job asks as JSON: its user message, or all of them."""
     if job.request_json:
         return job.request_json
+    if "variables" in job.asked and "messages" not in job.asked:
+        return job.asked["variables"]
     return f'{{"messages":{job.asked.get("messages", "[]")}}}'
 
 

@@ -7,6 +7,10 @@ from api.core.errors import MetasyncError
 from api.models.metrics import Metrics
 from api.models.model_models import ModelWithKey
 from api.services.calls.model_call import FailedCallError, ModelAnswer
+from api.services.jobs.job_templates import (
+    TEMPLATE_ERROR,
+    TemplateFailedError,
+)
 from api.services.queue.job_work import ClaimedJob, Failed
 from config import MissingModelKeyError
 from llm_workers.execution.named_content import (
@@ -35,6 +39,8 @@ def kind_of(error: StepError) -> str:
             return error.kind
         case ContentChangedError():
             return CONTENT_CHANGED
+        case TemplateFailedError():
+            return TEMPLATE_ERROR
         case MetasyncError():
             return "NOT_FOUND"
 

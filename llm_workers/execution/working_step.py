@@ -42,6 +42,7 @@ from llm_workers.execution.reasking import (
     answers_of,
     asking,
 )
+from llm_workers.execution.templated import in_full
 from utilities import payload
 from utilities.clock import Clock
 from utilities.schema_size import SchemaError
@@ -61,8 +62,12 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Planned:
-    """Whom a job may ask now; `route` is its own, with all its targets."""
+    """Whom a job may ask now, and what: its templates are filled.
 
+    `route` is its own, with all its targets.
+    """
+
+    job: ClaimedJob
     system: str
     plan: Plan
     asked: NextAsk
@@ -100,7 +105,7 @@ class WorkingStep:
         step = await self._planned(job, answers)
         done, model = await self._router.answer(
             step.plan,
-            partial(self._ask, job, step, len(answers)),
+            partial(self._ask, step, len(answers)),
             job.tries,
             question=step.question,
         )
@@ -118,6 +123,7 @@ class WorkingStep:
     ) -> _Planned:
         """Decide which models the job may ask now."""
         named, system = await named_content(self._router, self._catalog, job)
+        job, system = in_full(job, system)
         question = partial(question_of, job, system)
         plan = await self._router.plan_of(named, question)
         route = plan.route
@@ -127,16 +133,12 @@ class WorkingStep:
             plan = await self._router.plan(asked.model, question)
         elif route is not None:
             plan = _continued(plan, asked)
-        return _Planned(system, plan, asked, question, route, targets)
+        return _Planned(job, system, plan, asked, question, route, targets)
 
     async def _ask(
-        self,
-        job: ClaimedJob,
-        planned: _Planned,
-        answers: int,
-        target: Target,
+        self, planned: _Planned, answers: int, target: Target
     ) -> tuple[Succeeded | Failed, ModelWithKey]:
-        model, asked = target.model, planned.asked
+        job, model, asked = planned.job, target.model, planned.asked
         if asked.before and asked.before[-1].model not in (
             model.name,
             job.model,

@@ -260,6 +260,7 @@ _WORK = frozenset(
         "tools",
         "toolChoice",
         "sampling",
+        "variables",
         "responseFormat",
         "responseSchema",
         "evalPrompt",

@@ -20,6 +20,7 @@ from api.services.jobs.job_documents import Current
 from api.services.jobs.job_filter import JobFilter
 from api.services.jobs.job_references import JobReferences, names_any
 from api.services.jobs.job_summary import summarize
+from api.services.jobs.job_templates import JobTemplates
 from api.services.jobs.job_view import ALL, JobView
 from api.services.jobs.stored_jobs import stored_jobs
 from api.services.models.model_service import ModelService
@@ -69,6 +70,7 @@ class JobService:
         self._endings = endings
         self._jobs = stored_jobs(documents, clock)
         self._references = JobReferences(models, prompts, flows)
+        self._templates = JobTemplates(prompts)
         self._signals = signals
         self._clock = clock
 
@@ -81,8 +83,7 @@ class JobService:
             RuleError: a model or prompt it names does not exist.
         """
         client_id = caller.require_client()
-        requests = await self._references.with_flows([request], client_id)
-        await self._references.check(requests, client_id)
+        requests = await self._checked([request], client_id)
         keys = [idempotency.of_job(key, request)]
         return (await self._insert(requests, keys, client_id))[0]
 
@@ -99,13 +100,20 @@ class JobService:
         """
         read = await in_slices(_read_item, enumerate(items))
         client_id = caller.require_client()
-        requests = await self._references.with_flows(read, client_id)
-        await self._references.check(requests, client_id)
+        requests = await self._checked(read, client_id)
         keys = await idempotency.of_batch(key, read)
         await self._check_keys(keys, client_id)
         if key is not None:
             requests = [_in_batch(request, key) for request in requests]
         return await self._insert(requests, keys, client_id)
+
+    async def _checked(
+        self, requests: Sequence[JobCreate], client_id: str
+    ) -> Sequence[JobCreate]:
+        requests = await self._references.with_flows(requests, client_id)
+        await self._references.check(requests, client_id)
+        await self._templates.check(requests, client_id)
+        return requests
 
     async def page(
         self,
