@@ -196,12 +196,22 @@ class BatchRun:
             "model": self._question.model,
             "temperature": self._question.temperature,
             **self._question.form,
-            "requestData": item.request_data,
+            **self._asked(item),
             # Not the line's number: the same line may stand elsewhere in
             # the file of a later run, and is still the same request.
             "clientReference": {"run": self._run_id},
         }
         return job | {"idempotencyKey": _key(item, key_number, job)}
+
+    def _asked(self, item: Item) -> Json:
+        """Give what a line asks: the one place where it becomes a job's."""
+        question = self._question
+        if not question.is_template:
+            return {"requestData": item.request_data}
+        asked: Json = {"variables": item.request_data}
+        if question.user is not None:
+            asked["messages"] = [{"role": "user", "content": question.user}]
+        return asked
 
     def _wait_for_the_rest(self) -> None:
         wait, silent = _FIRST_POLL_SECONDS, 0.0

@@ -1,22 +1,19 @@
-"""The input of `metasync run`: one JSON object a line."""
+"""The input of `metasync run`: rows that become jobs."""
 
 import hashlib
-import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from api.models.job_fields import REQUEST_BYTES_LIMIT
 from cli.errors import CommandError
-from cli.text_file import read_text
+from cli.input_rows import STDIN, Fields, InputRow, Kind, read_rows
+from cli.templates import check_templates
 from utilities import payload
 
 _PROBLEMS_SHOWN = 5
-_PLACE = re.compile(r"(.*) at line \d+ column (\d+)")
-
-Fields = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +21,9 @@ class Question:
     """What is asked of every line: it makes a line's answer its own.
 
     `form` holds the fields of a job that say more of its answer: its form,
-    and what is done with one that cannot be used.
+    and what is done with one that cannot be used. With `is_template`, the
+    prompt and the `user` text are filled from a line; otherwise the line
+    itself is the user's message.
     """
 
     model: str
@@ -32,12 +31,23 @@ class Question:
     prompt: str
     temperature: float
     form: Fields = field(default_factory=dict)
+    user: str | None = None
+    is_template: bool = False
 
     @property
     def parts(self) -> list[Any]:
         """Give what makes it another question."""
         parts = [self.model, self.sdk, self.prompt, self.temperature]
-        return [*parts, self.form] if self.form else parts
+        if self.form:
+            parts.append(self.form)
+        return [*parts, "template", self.user] if self.is_template else parts
+
+    @property
+    def templates(self) -> list[str]:
+        """Give the texts that are filled from a line."""
+        if not self.is_template:
+            return []
+        return [text for text in (self.prompt, self.user) if text]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +55,9 @@ class Item:
     """One line of the input.
 
     `key` is the same whenever the same line is asked the same question,
-    so that nothing is paid for twice. `size` is in bytes as JSON.
+    so that nothing is paid for twice. `size` is in bytes as JSON. `fields`
+    are all of the line, `request_data` those that the model is shown.
+    `file` is the name of its file if there are several.
     """
 
     line: int
@@ -54,92 +66,112 @@ class Item:
     label: str | None
     request_data: Fields
     size: int
+    fields: Fields = field(default_factory=dict)
+    file: str | None = None
 
 
 def read_items(
-    path: Path, question: Question, *, label_field: str | None = None
+    source: Path | Sequence[Path],
+    question: Question,
+    *,
+    label_field: str | None = None,
+    kind: Kind | None = None,
 ) -> list[Item]:
-    """Read and check the whole file before anything is submitted.
+    """Read and check everything before anything is submitted.
 
     A line's `id` names it in the results; the label is what the answer
     is compared with. Neither is shown to the model.
 
     Raises:
-        CommandError: names the lines that are no JSON objects.
+        CommandError: names the lines that cannot be read.
     """
-    lines, problems = [], []
-    for number, text in _lines(path):
-        try:
-            lines.append((number, _read_line(text)))
-        except ValueError as error:
-            problems.append(f"line {number}: {_explain(error)}")
-    _refuse(path, problems)
-    if not lines:
-        raise CommandError(f"{path} is empty: there is nothing to run")
+    sources = [source] if isinstance(source, Path) else list(source)
+    name = _named(sources)
+    rows, problems = [], []
+    for row in read_rows(sources, kind):
+        problem = row.problem or _unfit(row)
+        if problem is None:
+            rows.append(row)
+        else:
+            where = f"{row.file}, line" if row.file else "line"
+            problems.append(f"{where} {row.line}: {problem}")
+    _refuse(name, problems)
+    if not rows:
+        raise CommandError(f"{name} is empty: there is nothing to run")
     if label_field is not None:
-        _check_label_field(path, [fields for _, fields in lines], label_field)
-    return _items(lines, question, label_field)
+        _check_label_field(name, rows, label_field)
+    check_templates(
+        question.templates, [(each.line, each.fields) for each in rows]
+    )
+    return _items(rows, question, label_field)
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    # Not splitlines(): JSON may hold what other alphabets end lines with.
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
-        if line.strip():
-            yield number, line
+def _named(sources: Sequence[Path]) -> str:
+    if len(sources) > 1:
+        return f"The input ({len(sources)} files)"
+    return "Standard input" if sources[0] == STDIN else str(sources[0])
 
 
-def _read_line(text: str) -> Fields:
-    fields = payload.load(text)
-    if not isinstance(fields, dict):
-        raise ValueError("not a JSON object")  # noqa: TRY004 - as bad JSON
-    size = len(payload.dump(fields).encode())
-    if size > REQUEST_BYTES_LIMIT:
-        raise ValueError(
-            f"{size:,} bytes; a job may have {REQUEST_BYTES_LIMIT:,}"
-        )
-    return fields
+def _unfit(row: InputRow) -> str | None:
+    """Say why a row cannot be a job's, if it cannot."""
+    try:
+        size = len(payload.dump(row.fields).encode())
+    except payload.PayloadError as error:
+        return str(error)
+    if size <= REQUEST_BYTES_LIMIT:
+        return None
+    return f"{size:,} bytes; a job may have {REQUEST_BYTES_LIMIT:,}"
 
 
-def _explain(error: ValueError) -> str:
-    if place := _PLACE.fullmatch(str(error)):
-        return f"not valid JSON at column {place[2]}: {place[1]}"
-    return str(error)
-
-
-def _refuse(path: Path, problems: list[str]) -> None:
+def _refuse(name: str, problems: list[str]) -> None:
     if not problems:
         return
     shown = "\n  ".join(problems[:_PROBLEMS_SHOWN])
     more = len(problems) - _PROBLEMS_SHOWN
     rest = f"\n  and {more} more" if more > 0 else ""
     raise CommandError(
-        f"{path} must have one JSON object a line; nothing was submitted.\n"
-        f"  {shown}{rest}"
+        f"{name} must have one JSON object a line, or a table's row; nothing "
+        f"was submitted.\n  {shown}{rest}"
     )
 
 
-def _check_label_field(path: Path, lines: list[Fields], name: str) -> None:
-    if any(fields.get(name) is not None for fields in lines):
+def _check_label_field(
+    source: str, rows: Sequence[InputRow], name: str
+) -> None:
+    if any(row.fields.get(name) is not None for row in rows):
         return
-    has = ", ".join(sorted(lines[0]))
+    has = ", ".join(sorted(rows[0].fields))
     raise CommandError(
-        f"No line of {path} has a label in {name!r}; the first line has: {has}"
+        f"No line of {source} has a label in {name!r}; the first line has: "
+        f"{has}"
     )
 
 
 def _items(
-    lines: list[tuple[int, Fields]], question: Question, label: str | None
+    rows: Iterable[InputRow], question: Question, label: str | None
 ) -> list[Item]:
     seen: Counter[tuple[str | None, str]] = Counter()
     items = []
-    for number, fields in lines:
+    for row in rows:
+        fields = dict(row.fields)
         own_id = _text(fields.pop("id", None))
         label_text = _text(fields.pop(label, None)) if label else None
         asked = payload.dump(fields)
         seen[own_id, asked] += 1
         key = _key(question, own_id, asked, seen[own_id, asked])
         size = len(asked.encode())
-        items.append(Item(number, key, own_id, label_text, fields, size))
+        items.append(
+            Item(
+                row.line,
+                key,
+                own_id,
+                label_text,
+                fields,
+                size,
+                row.fields,
+                row.file,
+            )
+        )
     return items
 
 

@@ -102,7 +102,8 @@ def row_of(item: Item, job: Row) -> Row:
     """Give the row of an item whose job, as the server tells it, ended."""
     status = job["status"]
     row: Row = {
-        "id": item.own_id,
+        # As it stands in the input: 7 stays a number.
+        "id": item.fields.get("id", item.own_id),
         "line": item.line,
         "status": PROCESSED if status in ANSWERED else status,
         "response": job["responseData"],
@@ -119,6 +120,8 @@ def judged(row: Row, item: Item) -> Row:
     """Give the row with the item's line and, for a label, the verdict."""
     kept = {k: row[k] for k in row if k not in ("label", "correct")}
     fresh = {**kept, "line": item.line}
+    if item.file is not None:
+        fresh["file"] = item.file
     if row["status"] == PROCESSED and item.label is not None:
         right = _said(row["response"]) == _normal(item.label)
         fresh |= {"label": item.label, "correct": right}

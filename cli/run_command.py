@@ -18,10 +18,18 @@ from cli import setup
 from cli.batch_run import BatchRun, Tally, tally_of_kept
 from cli.display import failure_lines, progress_display, summary_table
 from cli.errors import CommandError, reason
-from cli.input_file import Fields, Item, Question, read_items
+from cli.input_file import Item, Question, read_items
+from cli.input_rows import Fields, Kind
 from cli.private_instance import private_instance
 from cli.rest_client import RestClient, ServerRefusedError
 from cli.results_file import ResultsFile, Row
+from cli.results_table import (
+    check_columns,
+    check_table,
+    is_table,
+    rows_beside,
+    write_table,
+)
 from cli.terminal import say
 from config import (
     KEY_PREFIXES,
@@ -47,10 +55,15 @@ _BAD_REQUEST = (400, 422)
 class RunOptions:
     """The options of `metasync run`."""
 
-    source: Path
+    sources: Sequence[Path]
     out: Path
     model: setup.ModelOptions
     prompt: str
+    user: str | None = None
+    is_template: bool = False
+    kind: Kind | None = None
+    # The input's columns in a table of answers; None: all.
+    columns: Sequence[str] | None = None
     temperature: float = 0.0
     form: Fields = field(default_factory=dict)
     concurrency: int = 50
@@ -69,7 +82,14 @@ class RunOptions:
             self.prompt,
             self.temperature,
             self.form,
+            self.user,
+            self.is_template,
         )
+
+    @property
+    def rows(self) -> Path:
+        """The file of rows: the results, or what their table is made of."""
+        return rows_beside(self.out)
 
     @property
     def private_directory(self) -> Path:
@@ -85,10 +105,18 @@ def run(options: RunOptions, console: Console) -> int:
     """
     _check_paths(options)
     items = read_items(
-        options.source, options.question, label_field=options.label_field
+        options.sources,
+        options.question,
+        label_field=options.label_field,
+        kind=options.kind,
     )
+    check_columns(items, options.columns or ())
     with _alone(options):
         tally, failures = _answer_all(options, items, console)
+        if is_table(options.out):
+            with ResultsFile(options.rows, items) as results:
+                rows = results.kept | {row["key"]: row for row in failures}
+            write_table(options.out, items, rows, options.columns)
         if not failures:
             # All is in the results file; the private data was only for
             # going on after a stop.
@@ -155,7 +183,10 @@ def _plugin(sdk: str) -> BaseLLMSDK:
 
 
 def _check_paths(options: RunOptions) -> None:
-    if options.out.resolve() == options.source.resolve():
+    if is_table(options.out):
+        check_table(options.out)
+    out = options.out.resolve()
+    if any(out == source.resolve() for source in options.sources):
         raise CommandError(
             "--out is the input itself; choose another file for the results"
         )
@@ -201,7 +232,7 @@ class _Server:
 def _answer_all(
     options: RunOptions, items: list[Item], console: Console
 ) -> tuple[Tally, list[Row]]:
-    with ResultsFile(options.out, items) as results:
+    with ResultsFile(options.rows, items) as results:
         if len(results.kept) == len(items):
             say(
                 console,
@@ -229,7 +260,7 @@ def _run_batch(
     options: RunOptions, items: list[Item], api: RestClient, console: Console
 ) -> tuple[Tally, list[Row]]:
     prompt_id = setup.ensure_prompt(api, options.prompt)
-    with ResultsFile(options.out, items) as results:
+    with ResultsFile(options.rows, items) as results:
         _open(results, console)
         with progress_display(console) as display:
             batch = BatchRun(

@@ -17,6 +17,15 @@ _WITH_SERVER = "With a running Metasync"
 _WITHOUT_SERVER = "Without --server: the model of the private instance"
 
 
+class Format(StrEnum):
+    """The formats of rows."""
+
+    JSONL = "jsonl"
+    CSV = "csv"
+    TSV = "tsv"
+    PARQUET = "parquet"
+
+
 class LimitField(StrEnum):
     """The field of a call in which the longest answer is given."""
 
@@ -26,24 +35,58 @@ class LimitField(StrEnum):
 
 
 def run_file(
-    source: Annotated[
-        Path,
+    sources: Annotated[
+        list[Path],
         typer.Argument(
-            metavar="INPUT.jsonl",
-            help="One JSON object per line; each becomes a job.",
+            metavar="INPUT...",
+            help="JSON Lines, CSV, TSV or Parquet, also as .gz; names with "
+            "* for several; - for standard input. Each row becomes a job.",
         ),
     ],
     model: Annotated[str, typer.Option(help="The model's name.")],
     prompt: Annotated[
-        str | None, typer.Option(help="The system prompt.")
+        str | None,
+        typer.Option(
+            help="What to do with a row; {{column}} stands for its value."
+        ),
     ] = None,
     prompt_file: Annotated[
-        Path | None, typer.Option(help="A file with the system prompt.")
+        Path | None, typer.Option(help="A file with the prompt.")
+    ] = None,
+    user_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--user",
+            metavar="FILE",
+            help="A file with the user's message, with {{column}}s; the "
+            "prompt is the system text then.",
+        ),
     ] = None,
     out: Annotated[
         Path,
-        typer.Option(help="The file for results, one JSON object per line."),
+        typer.Option(
+            help="The file for results: .jsonl (as they come), or a table "
+            "with the input's columns: .csv, .tsv, .parquet."
+        ),
     ] = Path("results.jsonl"),
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B",
+            help="Of the input's columns, only these in the table.",
+        ),
+    ] = None,
+    input_format: Annotated[
+        Format | None,
+        typer.Option(help="How rows are written, if not by the names."),
+    ] = None,
+    template: Annotated[
+        bool | None,
+        typer.Option(
+            help="Whether {{column}} is filled in. Default: if the prompt "
+            "has one.",
+        ),
+    ] = None,
     label_field: Annotated[
         str | None,
         typer.Option(
@@ -176,11 +219,12 @@ def run_file(
         ),
     ] = False,
 ) -> None:
-    """Run a file of inputs; write each answer as soon as it is received.
+    """Run a prompt over rows; write each answer as soon as it is received.
 
-    The model gets the prompt, and the line without its `id`. Its answer
-    must be JSON, unless --text is given; describe the JSON in the prompt
-    or with --schema.
+    The model gets the prompt, and the row without its `id`; or the prompt
+    alone, if it names columns with {{column}}. Its answer must be JSON,
+    unless --text is given; describe the JSON in the prompt or with
+    --schema.
 
     You can stop the command at any time (running calls get five seconds):
     the same command continues where it stopped and does not repeat
@@ -192,11 +236,23 @@ def run_file(
     Example: OPENAI_API_KEY=... metasync run in.jsonl --model gpt-4o-mini
     --prompt 'Is the writer happy? Answer as JSON: {"happy": true or false}'
     """
-    from cli.run_command import RunOptions, usual_key_variable  # noqa: PLC0415 - takes a second
+    from cli.input_rows import Kind, expanded  # noqa: PLC0415 - takes a second
+    from cli.run_command import RunOptions, usual_key_variable  # noqa: PLC0415 - as above
     from cli.setup import ModelOptions  # noqa: PLC0415 - as above
+    from cli.templates import is_template  # noqa: PLC0415 - as above
 
+    text_of_prompt = _prompt(prompt, prompt_file)
+    user = None if user_file is None else read_text(user_file)
+    if template is None:
+        template = user is not None or is_template(text_of_prompt)
+    if user is not None and not template:
+        raise CommandError("--user is a template: leave out --no-template")
     options = RunOptions(
-        source=source,
+        sources=expanded(sources),
+        user=user,
+        is_template=template,
+        kind=None if input_format is None else Kind(input_format),
+        columns=None if columns is None else _listed(columns),
         out=out,
         model=ModelOptions(
             name=model,
@@ -212,7 +268,7 @@ def run_file(
             input_price=input_price,
             output_price=output_price,
         ),
-        prompt=_prompt(prompt, prompt_file),
+        prompt=text_of_prompt,
         temperature=temperature,
         form=answer_form(schema, text=text)
         | _retry_on_invalid(reasks, ladder or [], server),
@@ -224,6 +280,11 @@ def run_file(
         fail_fast=fail_fast,
     )
     _run(options)
+
+
+def _listed(columns: str) -> list[str]:
+    names = [each.strip() for each in columns.split(",")]
+    return [each for each in names if each]
 
 
 def _run(options: "RunOptions") -> None:

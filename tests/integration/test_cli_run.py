@@ -804,3 +804,42 @@ class TestRefusedAtOnce:
         # A server that was there before would be waited for a minute.
         assert time.monotonic() - started < 45
         assert commands.files() == {"in.jsonl"}
+
+
+def test_a_table_becomes_a_table(
+    on_server: RunCommands, user: ApiUser, provider: FakeProvider
+) -> None:
+    on_server.model = provider_model(user, provider)
+
+    async def answer(body: Body) -> web.StreamResponse:
+        asked = body["messages"][-1]["content"]
+        return completion(json.dumps({"said": asked.rsplit(" ", 1)[-1]}))
+
+    provider.handler = answer
+    source = on_server.directory / "in.csv"
+    source.write_text("id,word,lang\n7,tree,en\n8,Baum,de\n", "utf-8")
+    prompt = on_server.directory / "prompt.txt"
+    prompt.write_text("Language {{lang}}. The word is {{ word }}")
+    needed = ("run", "in.csv", "--model", on_server.model)
+    ended = on_server.run(
+        *needed,
+        *("--prompt-file", "prompt.txt", "--out", "out.csv"),
+        *("--start-worker", *on_server.options),
+    )
+    assert ended.status == 0, ended.output
+    out = on_server.directory / "out.csv"
+    assert out.read_text("utf-8").splitlines() == [
+        "id,word,lang,said",
+        "7,tree,en,tree",
+        "8,Baum,de,Baum",
+    ]
+    (first, _) = sorted(
+        each["messages"][-1]["content"] for each in provider.requests
+    )
+    assert first == "Language de. The word is Baum"
+    # Nothing is asked again; an unknown column is told before any call.
+    prompt.write_text("The word is {{ wrod }}")
+    wrong = on_server.run(*needed, "--prompt-file", "prompt.txt")
+    assert wrong.status == 2
+    assert "line 2: 'wrod' is not known (did you mean 'word'?)" in wrong.output
+    assert len(provider.requests) == 2
