@@ -14,7 +14,8 @@ from cli.errors import CommandError, reason
 from cli.metric_spec import Judge
 from cli.private_instance import private_instance
 from cli.rest_client import Json, RestClient
-from cli.run_command import check_model, given_client, model_variables
+from cli.run_command import check_model, model_variables
+from cli.service_access import given_client
 from cli.terminal import say
 
 _MEDIA_TYPES: Mapping[str, str] = {

@@ -10,7 +10,7 @@ from cli.data_session import private_directory, write_file
 from cli.errors import CommandError
 from cli.private_instance import private_instance
 from cli.rest_client import RestClient
-from cli.run_command import given_client
+from cli.service_access import given_client
 
 
 def report(

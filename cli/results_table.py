@@ -69,15 +69,24 @@ def write_table(
     items: Sequence[Item],
     rows: Mapping[str, Row],
     columns: Sequence[str] | None,
+    *,
+    are_texts: bool = False,
 ) -> None:
     """Write a row for each line, in the order of the input.
 
     `columns` are those of the input that are wanted; None: all.
+    `are_texts` says that the answers are texts, not JSON.
 
     Raises:
         CommandError: it cannot be written.
     """
-    table = _table(items, rows, columns)
+    table = [
+        {
+            **_kept(item, columns),
+            **_answered(item, rows.get(item.key), are_texts=are_texts),
+        }
+        for item in items
+    ]
     names = _names(table)
     temporary = out.with_name(f".{out.name}.tmp")
     try:
@@ -93,24 +102,15 @@ def write_table(
         temporary.unlink(missing_ok=True)
 
 
-def _table(
-    items: Sequence[Item],
-    rows: Mapping[str, Row],
-    columns: Sequence[str] | None,
-) -> Table:
-    return [
-        {**_kept(item, columns), **_answered(item, rows.get(item.key))}
-        for item in items
-    ]
-
-
 def _kept(item: Item, columns: Sequence[str] | None) -> dict[str, Any]:
     if columns is None:
         return dict(item.fields)
     return {name: item.fields.get(name) for name in columns}
 
 
-def _answered(item: Item, row: Row | None) -> dict[str, Any]:
+def _answered(
+    item: Item, row: Row | None, *, are_texts: bool
+) -> dict[str, Any]:
     """Give the columns of an answer; those of an object are its fields."""
     if row is None:
         return {}
@@ -118,6 +118,8 @@ def _answered(item: Item, row: Row | None) -> dict[str, Any]:
         error = row.get("error") or {}
         return {_ERROR: f"{error.get('errorType')}: {error.get('message')}"}
     answer = row["response"]
+    if are_texts and isinstance(answer, dict):
+        answer = answer.get("text")
     found = answer if isinstance(answer, dict) else {_ANSWER: answer}
     named = {
         (f"{_ANSWER}_{name}" if name in item.fields else name): value

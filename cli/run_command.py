@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +29,11 @@ from cli.results_table import (
     rows_beside,
     write_table,
 )
+from cli.service_access import (
+    CLIENT_ID_VARIABLE,
+    CLIENT_KEY_VARIABLE,
+    given_client,
+)
 from cli.terminal import say
 from config import (
     KEY_PREFIXES,
@@ -43,8 +47,6 @@ from llm_sdks.credentials.exchanged import sent_for
 from llm_sdks.errors import ConfigurationError
 from llm_sdks.registry import SdkRegistry
 
-CLIENT_ID_VARIABLE = "METASYNC_CLIENT_ID"
-CLIENT_KEY_VARIABLE = "METASYNC_CLIENT_API_KEY"
 # Workers read a model again after a shorter time.
 _MODEL_CHANGE_SECONDS = 2.5
 _LIMIT_FIELD = "max_completion_tokens"
@@ -116,7 +118,13 @@ def run(options: RunOptions, console: Console) -> int:
         if is_table(options.out):
             with ResultsFile(options.rows, items) as results:
                 rows = results.kept | {row["key"]: row for row in failures}
-            write_table(options.out, items, rows, options.columns)
+            write_table(
+                options.out,
+                items,
+                rows,
+                options.columns,
+                are_texts=options.form.get("responseFormat") == "text",
+            )
         if not failures:
             # All is in the results file; the private data was only for
             # going on after a stop.
@@ -334,30 +342,6 @@ def _given_server(options: RunOptions, console: Console) -> Iterator[_Server]:
             setup.check_worker(client, options.model.name)
         with _last_word("The server continues with its jobs.", console):
             yield _Server(client)
-
-
-@contextlib.contextmanager
-def given_client(url: str) -> Iterator[RestClient]:
-    """Be the environment's client of a server.
-
-    Raises:
-        CommandError: there are no credentials, or no server.
-    """
-    client_id = os.environ.get(CLIENT_ID_VARIABLE)
-    key = os.environ.get(CLIENT_KEY_VARIABLE)
-    if not (client_id and key):
-        raise CommandError(
-            f"With --server, set {CLIENT_ID_VARIABLE} and "
-            f"{CLIENT_KEY_VARIABLE} to the client's credentials"
-        )
-    if not url.startswith(("http://", "https://")):
-        raise CommandError(
-            "--server needs a URL, such as http://127.0.0.1:8001"
-        )
-    headers = {"client-id": client_id, "client-api-key": key}
-    with RestClient(url, headers) as client:
-        client.check()
-        yield client
 
 
 @contextlib.contextmanager

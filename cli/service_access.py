@@ -12,7 +12,8 @@ from cli.rest_client import RestClient
 
 URL_VARIABLE = "METASYNC_URL"
 _TOKEN = "METASYNC_TOKEN"  # noqa: S105 - a name
-_CLIENT_ID, _CLIENT_KEY = "METASYNC_CLIENT_ID", "METASYNC_CLIENT_API_KEY"
+CLIENT_ID_VARIABLE = "METASYNC_CLIENT_ID"
+CLIENT_KEY_VARIABLE = "METASYNC_CLIENT_API_KEY"
 _ADMIN_KEY = "ADMIN_API_KEY"
 _ENV_FILE = Path(".env")
 _PORT = "8001"
@@ -55,6 +56,30 @@ def admin_of(server: str | None) -> Iterator[RestClient]:
 
 
 @contextlib.contextmanager
+def given_client(url: str) -> Iterator[RestClient]:
+    """Be the environment's client of a server.
+
+    Raises:
+        CommandError: there are no credentials, or no server.
+    """
+    client_id = os.environ.get(CLIENT_ID_VARIABLE)
+    key = os.environ.get(CLIENT_KEY_VARIABLE)
+    if not (client_id and key):
+        raise CommandError(
+            f"With --server, set {CLIENT_ID_VARIABLE} and "
+            f"{CLIENT_KEY_VARIABLE} to the client's credentials"
+        )
+    if not url.startswith(("http://", "https://")):
+        raise CommandError(
+            "--server needs a URL, such as http://127.0.0.1:8001"
+        )
+    headers = {"client-id": client_id, "client-api-key": key}
+    with RestClient(url, headers) as client:
+        client.check()
+        yield client
+
+
+@contextlib.contextmanager
 def _connected(
     server: str | None,
     variables: Mapping[str, str],
@@ -73,8 +98,8 @@ def _connected(
 
 def _client(variables: Mapping[str, str]) -> dict[str, str] | None:
     client_id, _, key = variables.get(_TOKEN, "").partition(":")
-    client_id = client_id or variables.get(_CLIENT_ID, "")
-    key = key or variables.get(_CLIENT_KEY, "")
+    client_id = client_id or variables.get(CLIENT_ID_VARIABLE, "")
+    key = key or variables.get(CLIENT_KEY_VARIABLE, "")
     if not (client_id and key):
         return None
     return {"client-id": client_id, "client-api-key": key}

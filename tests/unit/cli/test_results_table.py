@@ -69,6 +69,13 @@ def test_a_text_answer_has_a_column_of_its_own(tmp_path: Path) -> None:
     assert read(out) == [{"text": "x", "answer": "yes\tno", "correct": "true"}]
 
 
+def test_of_texts_the_column_is_the_answer(tmp_path: Path) -> None:
+    out = tmp_path / "out.csv"
+    answer = {"status": "PROCESSED", "response": {"text": "fine"}}
+    write_table(out, ITEMS[:1], {"a": answer}, ["id"], are_texts=True)
+    assert read(out) == [{"id": "7", "answer": "fine"}]
+
+
 def test_names_and_columns() -> None:
     assert rows_beside(Path("a/out.csv")) == Path("a/out.csv.rows.jsonl")
     assert rows_beside(Path("out.jsonl")) == Path("out.jsonl")
