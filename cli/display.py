@@ -145,7 +145,7 @@ def failure_lines(failures: Sequence[Row]) -> Iterator[str]:
     """Say which lines failed, and why."""
     for row in sorted(failures, key=lambda row: row["line"])[:_FAILURES_SHOWN]:
         error = row.get("error") or {}
-        name = f" ({one_line(row['id'])})" if row["id"] else ""
+        name = f" ({one_line(str(row['id']))})" if row["id"] else ""
         message = _shortened(str(error.get("message", "")))
         kind = one_line(str(error.get("errorType")))
         yield f"line {row['line']}{name}: {kind}: {message}"

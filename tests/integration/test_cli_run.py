@@ -255,7 +255,7 @@ class TestOnAPrivateInstance:
         assert "results.jsonl" in ended.output
         rows = sorted(commands.rows(), key=lambda row: row["line"])
         assert [row["line"] for row in rows] == list(range(1, 1101))
-        assert [row["id"] for row in rows] == [str(n) for n in range(1, 1101)]
+        assert [row["id"] for row in rows] == list(range(1, 1101))
         assert rows[6]["response"]["echo"] == {"text": "Zeile \u2028 7"}
         assert rows[6]["metrics"]["inputTokens"] > 0
         assert (rows[6]["label"], rows[6]["correct"]) == ("OK", True)
