@@ -171,6 +171,7 @@ def test_two_services_share_a_rate(
     assert 3 <= took <= 7.5
 
 
+@pytest.mark.timing
 def test_a_full_model_is_shared_by_clients(
     user: ApiUser, http: httpx2.Client, provider: FakeProvider
 ) -> None:

@@ -225,7 +225,7 @@ STATUSES = [
     (404, errors.BadRequestError, False),
     (408, errors.CallTimeoutError, True),
     (409, errors.ProviderError, True),
-    (413, errors.BadRequestError, False),
+    (413, errors.ContextTooLongError, False),
     (422, errors.BadRequestError, False),
     (429, errors.RateLimitedError, True),
     (500, errors.ProviderError, True),
