@@ -172,6 +172,7 @@ class Settings(BaseSettings):
         512
     )
     trusted_proxies: str = "127.0.0.1,::1"
+    max_watchers_per_user: Annotated[int, Field(ge=1, le=100_000)] = 50
     requests_per_minute: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     failed_logins_per_minute: Annotated[int, Field(ge=0, le=1_000_000)] = 60
     unknown_fields: Literal["refuse", "ignore"] = "refuse"

@@ -32,11 +32,13 @@ from api.services.calls.routing.route_book import RouteWatcher
 from api.services.limits.budget_service import BudgetKeeper
 from api.services.limits.limit_keeper import LimitKeeper
 from api.services.limits.state_watcher import StateWatcher
+from api.services.live.build import build_gatherer
 from api.services.monitoring.metrics_server import metrics_server
 from api.services.monitoring.queue_state import QueueState
 from api.services.queue.job_expiry import JobExpiry
 from api.services.streams.stream_guard import StreamGuard
 from api.shared import Shared
+from api.web.build import build_sessions
 from config import ModelKeys, Settings, SettingsError
 from llm_optimizers.build import build_run_orchestrator
 from llm_optimizers.evaluation.build import build_evaluation_runner
@@ -122,6 +124,15 @@ class Application:
             ),
             services.job_ends,
             services.evaluation_ends,
+            build_gatherer(
+                shared.hub,
+                shared.event_log,
+                services.models,
+                services.workers,
+                shared.documents,
+                shared.signals,
+                shared.clock,
+            ),
             BudgetKeeper(shared.budget_accounts),
         )
 
@@ -192,6 +203,7 @@ def create_app(application: Application, *, run_workers: bool) -> FastAPI:
         gateway_body_limits(settings),
     )
     app.state.run_reports = build_run_reports(services)
+    app.state.sessions = build_sessions(shared, services)
     return app
 
 

@@ -21,6 +21,7 @@ from api.routers import (
     datasets,
     docs,
     evaluations,
+    events,
     health,
     home,
     jobs,
@@ -39,6 +40,7 @@ from api.routers import (
 from api.routers.anthropic import messages
 from api.routers.openai import chat_completions, embeddings, responses
 from api.routers.openai import models as openai_models
+from api.web import pages, sign_in
 from config import VERSION, Settings
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -68,10 +70,13 @@ _ROUTERS = (
     budgets.router,
     workers.router,
     webhooks.router,
+    events.router,
     health.router,
     metrics.router,
     docs.router,
     home.router,
+    sign_in.router,
+    pages.router,
 )
 
 

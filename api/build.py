@@ -18,6 +18,7 @@ from api.services.jobs.answer_jobs import AnswerJobs
 from api.services.jobs.job_bulk import JobBulk
 from api.services.jobs.job_cancel import JobCancel
 from api.services.jobs.job_ends import JobEnds
+from api.services.jobs.job_errors import JobErrors
 from api.services.jobs.job_service import JobService
 from api.services.jobs.job_waiting import JobWaiting
 from api.services.jobs.stored_jobs import stored_jobs
@@ -67,6 +68,7 @@ def build_services(shared: Shared) -> Services:
         job_cancel=_job_cancel(shared),
         job_bulk=bulk,
         job_ends=JobEnds(documents("jobs"), shared.signals),
+        job_errors=JobErrors(documents("jobs")),
         job_waiting=_job_waiting(shared, models, health),
         runs=_runs(shared, models, prompts, jobs, datasets),
         datasets=datasets,
@@ -86,6 +88,7 @@ def build_services(shared: Shared) -> Services:
         streams=_streams(shared, models, prompts),
         gateway=_gateway(shared, models, prompts),
         budgets=BudgetService(shared.budget_limits, shared.budget_accounts),
+        hub=shared.hub,
         usage=UsageService(documents(COUNTERS)),
         workers=workers,
         webhooks=shared.webhooks.service,

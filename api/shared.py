@@ -23,6 +23,9 @@ from api.services.limits.limit_store import LimitStore
 from api.services.limits.limiter import Limiter
 from api.services.limits.model_states import ModelStateStore
 from api.services.limits.suspensions import Suspensions
+from api.services.live.event_log import INTEREST, EventLog
+from api.services.live.event_log import LOG as EVENT_LOG
+from api.services.live.hub import Hub
 from api.services.monitoring.metrics_service import MetricsService
 from api.services.monitoring.observer import Observer
 from api.services.queue.cancellations import Cancellations
@@ -78,6 +81,22 @@ class Shared:
         return Endings(self.documents(ENDINGS), self.signals, self.clock)
 
     @cached_property
+    def event_log(self) -> EventLog:
+        """Ends of jobs, for those who watch in any process."""
+        return EventLog(
+            self.documents(EVENT_LOG),
+            self.documents(INTEREST),
+            self.process_id,
+            self.signals,
+            self.clock,
+        )
+
+    @cached_property
+    def hub(self) -> Hub:
+        """Those who watch in this process."""
+        return Hub(self.settings.max_watchers_per_user, self.clock)
+
+    @cached_property
     def webhooks(self) -> WebhookParts:
         """Who is told of events, and the way to tell them."""
         settings = self.settings
@@ -89,6 +108,7 @@ class Shared:
             self.metrics.observer,
             pepper=settings.api_key_pepper.get_secret_value(),
             allow_private=settings.webhook_allow_private,
+            others=self.event_log,
         )
 
     @cached_property

@@ -112,6 +112,7 @@ _TAGS = (
     ("streams", "Stream", "One prompt, answered while the model writes."),
     ("usage", "Usage", "What calls have used and cost."),
     ("workers", "Worker", "Threads that run a client's jobs."),
+    ("events", "Event", "What happens, while it happens."),
     (
         "webhooks",
         "Webhook",

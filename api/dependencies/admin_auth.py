@@ -8,6 +8,7 @@ from api.core import security
 from api.core.addresses import address_of
 from api.core.errors import WrongKeyError
 from api.dependencies.services import AllServices
+from api.dependencies.signed_in import signed_in
 
 # Common reverse proxies drop header names with underscores: both spellings
 # are taken.
@@ -28,13 +29,17 @@ async def optional_admin_auth(
 ) -> bool:
     """Tell whether the administrator asks; a wrong key is refused.
 
+    Without a key, it is whoever has signed in.
+
     Raises:
         WrongKeyError: a key came, and it is wrong.
         TooManyFailedLoginsError: too many wrong ones came before.
+        AuthenticationError, ForbiddenError: as `signed_in`.
     """
     sent = [key for key in (admin_api_key, hyphenated) if key is not None]
     if not sent:
-        return False
+        person = await signed_in(request)
+        return person is not None and person.is_admin
     address, logins = address_of(request.scope), services.login_limits
     logins.check(security.ADMIN, address)
     if not all(security.same(key, services.admin_api_key) for key in sent):

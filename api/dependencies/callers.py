@@ -16,8 +16,9 @@ from api.dependencies.admin_auth import IsAdmin, optional_admin_auth
 from api.dependencies.client_auth import SomeClient, optional_client_auth
 from api.dependencies.scrape_auth import verify_scraper
 from api.dependencies.services import get_services
+from api.dependencies.signed_in import has_key, signed_in
 from api.services.shared.caller import EITHER_IS_NEEDED, Caller
-from utilities.cosmos_connector import current_actor
+from utilities.cosmos_connector import StoreError, current_actor
 
 
 async def verify_admin_api_key(is_admin: IsAdmin, client: SomeClient) -> None:
@@ -51,6 +52,25 @@ async def verify_client_auth(is_admin: IsAdmin, client: SomeClient) -> Caller:
     if client is None:
         raise AuthenticationError("Client ID is required")
     return _acting(Caller(client, is_admin))
+
+
+async def still_known(request: Request, caller: Caller) -> bool:
+    """Tell whether who has called may still call, while the answer goes on.
+
+    Sessions end, keys are replaced, clients are disabled.
+    """
+    services, headers = get_services(request), request.headers
+    key = headers.get("client_api_key") or headers.get("client-api-key")
+    try:
+        if key is not None and caller.client_id is not None:
+            await services.clients.authenticate(caller.client_id, key)
+        elif not has_key(request):
+            person = await signed_in(request, anew=True)
+            return person is not None
+    except (AuthenticationError, StoreError) as error:
+        # While the database is away, nothing new is shown either.
+        return isinstance(error, StoreError)
+    return True
 
 
 def _acting(caller: Caller) -> Caller:

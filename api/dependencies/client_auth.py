@@ -13,6 +13,7 @@ from api.core.errors import (
 )
 from api.dependencies.admin_auth import IsAdmin
 from api.dependencies.services import AllServices, Services
+from api.dependencies.signed_in import signed_in
 from api.services.clients.client_keys import ClientKey
 from api.services.clients.client_service import (
     WRONG_CREDENTIALS,
@@ -66,7 +67,7 @@ async def _checked(
     is_admin: bool,
 ) -> str | None:
     if client is None and key is None:
-        return None
+        return await _signed_in(request, services)
     if client is None:
         raise AuthenticationError("Client ID is required")
     if key is not None:
@@ -77,6 +78,17 @@ async def _checked(
     if not is_admin:
         raise AuthenticationError("Client API key is required")
     return await _known(services.clients, client)
+
+
+async def _signed_in(request: Request, services: Services) -> str | None:
+    person = await signed_in(request)
+    if person is None or person.client_id is None:
+        return None
+    known = await services.clients.key_of(person.client_id)
+    if known is None:
+        raise AuthenticationError(WRONG_CREDENTIALS)
+    await count_request(request, services, known)
+    return person.client_id
 
 
 async def authenticated(

@@ -17,6 +17,7 @@ from api.services.jobs.answer_jobs import AnswerJobs
 from api.services.jobs.job_bulk import JobBulk
 from api.services.jobs.job_cancel import JobCancel
 from api.services.jobs.job_ends import JobEnds
+from api.services.jobs.job_errors import JobErrors
 from api.services.jobs.job_service import JobService
 from api.services.jobs.job_waiting import JobWaiting
 from api.services.keeping.erasure import ErasureService
@@ -24,6 +25,7 @@ from api.services.limits.budget_service import BudgetService
 from api.services.limits.request_limits import RequestLimits
 from api.services.limits.suspensions import Suspensions
 from api.services.limits.usage_service import UsageService
+from api.services.live.hub import Hub
 from api.services.models.model_health import ModelHealthService
 from api.services.models.model_service import ModelService
 from api.services.monitoring.health_service import HealthService
@@ -53,6 +55,7 @@ class Services:
     job_bulk: JobBulk
     job_cancel: JobCancel
     job_ends: JobEnds
+    job_errors: JobErrors
     job_waiting: JobWaiting
     streams: StreamService
     gateway: GatewayService
@@ -62,6 +65,7 @@ class Services:
     evaluations: EvaluationService
     evaluation_results: ResultStore
     evaluation_ends: JobEnds
+    hub: Hub
     usage: UsageService
     budgets: BudgetService
     workers: WorkerService
@@ -80,6 +84,7 @@ class Services:
         """Answer the requests that only wait for something to end."""
         self.job_ends.release()
         self.evaluation_ends.release()
+        self.hub.stop()
 
 
 def get_services(request: Request) -> Services:
@@ -145,6 +150,11 @@ def get_job_ends(services: AllServices) -> JobEnds:
     return services.job_ends
 
 
+def get_job_errors(services: AllServices) -> JobErrors:
+    """Return what counts the errors of jobs."""
+    return services.job_errors
+
+
 def get_job_waiting(services: AllServices) -> JobWaiting:
     """Return what knows why jobs wait."""
     return services.job_waiting
@@ -178,6 +188,11 @@ def get_evaluation_service(services: AllServices) -> EvaluationService:
 def get_evaluation_ends(services: AllServices) -> JobEnds:
     """Return what lets requests wait for evaluations."""
     return services.evaluation_ends
+
+
+def get_hub(services: AllServices) -> Hub:
+    """Return what tells those who watch."""
+    return services.hub
 
 
 def get_usage_service(services: AllServices) -> UsageService:
@@ -226,6 +241,7 @@ Jobs = Annotated[JobService, Depends(get_job_service)]
 Bulk = Annotated[JobBulk, Depends(get_job_bulk)]
 Canceling = Annotated[JobCancel, Depends(get_job_cancel)]
 Ends = Annotated[JobEnds, Depends(get_job_ends)]
+Failures = Annotated[JobErrors, Depends(get_job_errors)]
 Waiting = Annotated[JobWaiting, Depends(get_job_waiting)]
 Streams = Annotated[StreamService, Depends(get_stream_service)]
 Runs = Annotated[RunService, Depends(get_run_service)]
@@ -233,6 +249,7 @@ Datasets = Annotated[DatasetService, Depends(get_dataset_service)]
 Uploads = Annotated[DatasetUpload, Depends(get_dataset_upload)]
 Evaluations = Annotated[EvaluationService, Depends(get_evaluation_service)]
 EvaluationEnds = Annotated[JobEnds, Depends(get_evaluation_ends)]
+Events = Annotated[Hub, Depends(get_hub)]
 UsageReports = Annotated[UsageService, Depends(get_usage_service)]
 Budgets = Annotated[BudgetService, Depends(get_budget_service)]
 Workers = Annotated[WorkerService, Depends(get_worker_service)]

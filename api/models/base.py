@@ -17,6 +17,11 @@ def is_unset(value: object) -> bool:
     return value is None
 
 
+def is_empty(value: object) -> bool:
+    """Tell whether a field has nothing in it: it is not shown either."""
+    return not value
+
+
 def _refuse_null_character(text: object) -> object:
     # BSON's field names and SQLite's text end at a null character.
     if isinstance(text, str) and "\x00" in text:

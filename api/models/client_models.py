@@ -1,10 +1,18 @@
 """Clients: who may submit work."""
 
+from datetime import datetime
 from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from api.models.base import ApiModel, Name, StoredModel, example, is_unset
+from api.models.base import (
+    ApiModel,
+    Name,
+    StoredModel,
+    example,
+    is_empty,
+    is_unset,
+)
 from api.models.budget_models import Budget
 from api.models.keeping_models import RetentionDays
 from api.models.limit_models import CallLimits
@@ -87,10 +95,6 @@ class ClientUpdate(ApiModel):
     ] = None
 
 
-def _is_empty(value: object) -> bool:
-    return not value
-
-
 class Client(StoredModel):
     """A client, without its key."""
 
@@ -104,13 +108,20 @@ class Client(StoredModel):
         bool, Field(description="A disabled client is refused.")
     ]
     # What is not set is not shown.
+    key_rotated_at: Annotated[
+        datetime | None,
+        Field(
+            exclude_if=is_unset,
+            description="When its key was replaced for the last time.",
+        ),
+    ] = None
     api_requests_per_minute: Annotated[
         ApiRequests, Field(exclude_if=is_unset)
     ] = None
     limits: Annotated[CallLimits | None, Field(exclude_if=is_unset)] = None
     weight: Annotated[Weight | None, Field(exclude_if=is_unset)] = None
     retention_days: Annotated[
-        RetentionDays, Field(default_factory=dict, exclude_if=_is_empty)
+        RetentionDays, Field(default_factory=dict, exclude_if=is_empty)
     ]
     budget: Annotated[Budget | None, Field(exclude_if=is_unset)] = None
     gateway: Annotated[GatewaySettings | None, Field(exclude_if=is_unset)] = (

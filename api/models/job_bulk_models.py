@@ -23,6 +23,10 @@ class JobBulkFilter(ApiModel):
     priority: Priority | None = None
     error_type: Text | None = None
     batch_key: Name | None = None
+    client_id: Annotated[
+        Text | None,
+        Field(description="For the administrator: of which client."),
+    ] = None
     client_reference: Annotated[
         ClientReference | None, Field(description=_REFERENCE)
     ] = None

@@ -19,6 +19,7 @@ from api.models.base import (
     StoredModel,
     Text,
     example,
+    is_empty,
     is_unset,
 )
 from api.models.conversation_models import (
@@ -310,6 +311,13 @@ class Job(StoredModel, StoredConversation):
         Field(
             description="Why the job failed: `errorType`, `message`, and, if "
             "an answer was received, its text in `failedResponseData`."
+        ),
+    ] = None
+    error_type: Annotated[
+        str | None,
+        Field(
+            exclude_if=is_empty,
+            description="That of errorData, for lists without it.",
         ),
     ] = None
     eval_result: Annotated[Any, Field(description=EVALUATION)] = None

@@ -10,6 +10,7 @@ router = APIRouter(include_in_schema=False)
 
 # Relative, so that they also work behind a proxy with a prefix.
 _LINKS = {
+    "console": "console/",
     "documentation": "docs",
     "reference": "redoc",
     "health": "health",
@@ -33,6 +34,8 @@ body {{ font: 1rem/1.5 sans-serif; margin: 3rem auto; max-width: 36rem;
 <p>A job queue, worker pool and prompt optimizer for LLM work. Version
 {VERSION}.</p>
 <ul>
+<li><a href="console/">Console</a>: see what runs, waits, fails and costs. Sign
+in with the admin key or a client's token.</li>
 <li><a href="docs">Try the interface</a> and
 <a href="redoc">read about it</a>; both ask for the documentation's user and
 password (<code>DOCS_USER</code>, <code>DOCS_SECRET</code>).</li>

@@ -13,9 +13,11 @@ from api.dependencies.services import (
     Bulk,
     Canceling,
     Ends,
+    Failures,
     Jobs,
     Waiting,
 )
+from api.models.error_count_models import ErrorCount
 from api.models.job_bulk_models import JobBulkChange, JobBulkResult
 from api.models.job_models import Job, JobBatchCreate, JobCreate, JobSummary
 from api.models.job_status import JobStatus, has_ended
@@ -64,6 +66,7 @@ _BAD_STATUS = [
 ]
 _FROM = "Jobs that were submitted at this time or later; ISO 8601."
 _TO = "Jobs that were submitted at this time, on this day, or before."
+_OF_CLIENT = "For the administrator: of which client."
 _NOT_IN_BATCH = "Job not found: batch item 0, 665f1c2ab7e4d90012345678"
 _BAD_ITEM = [
     "batch item 7: the model 'gpt-5' was not found",
@@ -110,6 +113,9 @@ def job_filter(
         str | None, Query(alias="from", description=_FROM)
     ] = None,
     end: Annotated[str | None, Query(alias="to", description=_TO)] = None,
+    client_id: Annotated[
+        str | None, Query(alias="clientId", description=_OF_CLIENT)
+    ] = None,
 ) -> JobFilter:
     """Read the query string, with any `clientReference.<field>=<value>`.
 
@@ -127,6 +133,7 @@ def job_filter(
         error_type,
         batch_key,
         read_range(start, end),
+        client_id,
     )
 
 
@@ -208,6 +215,18 @@ async def summarize_jobs(
     `clientReference.<field>=<value>` in the query narrows both.
     """
     return await jobs.summary(caller, wanted)
+
+
+@router.get("/errors", responses=problems({400: _BAD_DATE}))
+async def count_errors(
+    failures: Failures, caller: AnyCaller, wanted: JobQuery
+) -> Sequence[ErrorCount]:
+    """Count the jobs in ERROR_PROCESSING by the type of their error.
+
+    The most frequent error comes first. `POST /jobs/retry` with its
+    `errorType` retries the jobs of one.
+    """
+    return await failures.count(caller, wanted)
 
 
 @router.post(

@@ -224,6 +224,7 @@ def test_the_defaults_are_those_of_the_documentation(
         "max_dataset_bytes": 268_435_456,
         "max_connections": 4096,
         "max_connections_per_address": 512,
+        "max_watchers_per_user": 50,
         "trusted_proxies": "127.0.0.1,::1",
         "failed_logins_per_minute": 60,
         "requests_per_minute": 0,

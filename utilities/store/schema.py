@@ -272,6 +272,13 @@ async def _indexes_of_routes(database: Database) -> None:
     await database["routes"].create_index([("liveKey", 1)], unique=True)
 
 
+async def _indexes_of_the_console(database: Database) -> None:
+    sessions = database["console_sessions"]
+    await sessions.create_index([("expiresAt", 1)])
+    await sessions.create_index([("clientId", 1)])
+    await database["live_events"].create_index([("at", 1)])
+
+
 STEPS: tuple[Step, ...] = (
     _first_indexes,
     _indexes_of_streams,
@@ -290,6 +297,7 @@ STEPS: tuple[Step, ...] = (
     _indexes_of_ranks,
     _indexes_of_run_waves,
     _indexes_of_routes,
+    _indexes_of_the_console,
 )
 
 

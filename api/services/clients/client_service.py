@@ -19,6 +19,7 @@ from api.services.shared.paging import Page, PageRequest, fetch_page
 from api.services.shared.repository import Repository
 from api.services.workers.worker_service import WorkerService
 from utilities import payload
+from utilities.clock import now_ms
 from utilities.cosmos_connector import Document, Documents
 
 WRONG_CREDENTIALS = "Invalid client credentials"
@@ -102,7 +103,8 @@ class ClientService:
         """Give the client a new key; the old one ends at once."""
         api_key = security.new_api_key()
         digest = security.digest(api_key, self._pepper)
-        await self._change(client_id, lambda _: {"keyDigest": digest})
+        changes = {"keyDigest": digest, "keyRotatedAt": now_ms()}
+        await self._change(client_id, lambda _: changes)
         token = token_of(client_id, api_key)
         return RotatedKey(client_id=client_id, api_key=api_key, token=token)
 
@@ -132,6 +134,14 @@ class ClientService:
         if not security.same(sent, stored) or found is None:
             raise WrongKeyError(WRONG_CREDENTIALS)
         return found
+
+    async def key_of(self, client_id: str) -> ClientKey | None:
+        """Return what an enabled client is checked by; None if there is none.
+
+        It is at most a moment old.
+        """
+        kept = self._keys.kept(client_id)
+        return kept or await self._keys.read(client_id)
 
     def forget_key(self, client_id: str) -> None:
         """Read the client's key again before it is next compared."""

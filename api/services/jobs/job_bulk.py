@@ -129,7 +129,7 @@ class JobBulk:
         rounds: int,
     ) -> JobBulkResult:
         statuses = _statuses(request.filter.status, allowed)
-        where = {**caller.own, **_read(request.filter).to_query()}
+        where = {**_read(request.filter).to_query(), **caller.own}
         where.pop("status", None)
         ends = time.monotonic() + self._longest_seconds
         work = _Work(where, statuses, change, rounds, ends)
@@ -238,4 +238,5 @@ def _read(wanted: JobBulkFilter) -> JobFilter:
         error_type=wanted.error_type,
         batch_key=wanted.batch_key,
         times=read_range(wanted.start, wanted.end),
+        client_id=wanted.client_id,
     )

@@ -33,6 +33,8 @@ class JobFilter:
     error_type: str | None = None
     batch_key: str | None = None
     times: TimeRange = field(default_factory=TimeRange)
+    # For the administrator: the caller's own client always wins over it.
+    client_id: str | None = None
 
     def to_query(self) -> Document:
         """Give the filter as the store's."""
@@ -43,6 +45,7 @@ class JobFilter:
             "priority": self.priority,
             "errorType": self.error_type,
             "batchKey": self.batch_key,
+            "clientId": self.client_id,
         }
         where: Document = {k: v for k, v in fields.items() if v is not None}
         if self.id is not None:

@@ -123,7 +123,7 @@ class JobService:
         view: JobView = ALL,
     ) -> Page[Job]:
         """List jobs in order of arrival, or newest first."""
-        where = {**caller.own, **wanted.to_query()}
+        where = {**wanted.to_query(), **caller.own}
         return await fetch_page(
             self._documents,
             where,
@@ -136,7 +136,7 @@ class JobService:
 
     async def summary(self, caller: Caller, wanted: JobFilter) -> JobSummary:
         """Count jobs by status and sum what they cost."""
-        where = {**caller.own, **wanted.to_query()}
+        where = {**wanted.to_query(), **caller.own}
         return await summarize(self._documents, where)
 
     async def get(self, job_id: str, caller: Caller) -> Job:

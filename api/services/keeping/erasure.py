@@ -31,6 +31,7 @@ ERASURES_CHANGED = "erasures"
 # Every collection with something of a client, by the field with its id.
 # Workers come last: as long as they are there, their threads can be ended.
 OWNED: Mapping[str, str] = {
+    "console_sessions": "clientId",
     "webhooks": "clientId",
     "webhook_endings": "clientId",
     "webhook_deliveries": "clientId",

@@ -1,6 +1,6 @@
 """Events that somebody outside may be told, and the seam for emitting them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -34,9 +34,34 @@ class EventSink(Protocol):
         """
 
 
+class EndsWatched(Protocol):
+    """Somebody, beside webhooks, who may want to know which jobs end."""
+
+    async def look_for_interest(self) -> bool:
+        """Find out whether anybody does, in any process.
+
+        Raises:
+            StoreError: it is as it was known before.
+        """
+
+    async def emit_all(self, events: Sequence[Event]) -> None:
+        """Keep events, if anybody does.
+
+        Raises:
+            StoreError: they are not kept.
+        """
+
+
 class _Nobody:
     async def emit(self, event: Event) -> None:
         """Ignore it."""
 
+    async def look_for_interest(self) -> bool:
+        return False
+
+    async def emit_all(self, events: Sequence[Event]) -> None:
+        """Ignore them."""
+
 
 NO_EVENTS: Final[EventSink] = _Nobody()
+NOBODY_WATCHES: Final[EndsWatched] = _Nobody()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from api.services.monitoring.observer import Observer
 from api.services.shared.client_states import ClientStates
 from api.services.shared.endings import COLLECTION, EndingKind, Endings
+from api.services.shared.events import NOBODY_WATCHES, EndsWatched
 from api.services.webhooks.collector import EndedCollector
 from api.services.webhooks.deliverer import Deliverer
 from api.services.webhooks.delivery_store import DeliveryStore
@@ -38,12 +39,13 @@ def build_webhooks(
     *,
     pepper: str,
     allow_private: bool,
+    others: EndsWatched = NOBODY_WATCHES,
 ) -> WebhookParts:
     """Make the service, the outbox and what runs beside the requests."""
     webhooks = documents("webhooks")
     deliveries = documents("webhook_deliveries")
     states = ClientStates(documents("clients"))
-    directory = Directory(webhooks, endings, states)
+    directory = Directory(webhooks, endings, states, others)
     outbox = Outbox(deliveries, directory, signals, clock)
     signer = Signer(pepper)
     service = WebhookService(
@@ -66,6 +68,7 @@ def build_webhooks(
         outbox,
         signals,
         clock,
+        others,
     )
     deliverer = Deliverer(
         DeliveryStore(deliveries, clock),

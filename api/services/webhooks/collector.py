@@ -10,7 +10,7 @@ from api.models.job_status import JobStatus
 from api.models.run_models import RunStatus
 from api.models.webhook_models import EventType
 from api.services.shared.endings import ENDINGS, EndingKind
-from api.services.shared.events import Event
+from api.services.shared.events import NOBODY_WATCHES, EndsWatched, Event
 from api.services.webhooks.directory import Directory
 from api.services.webhooks.outbox import Outbox
 from utilities import payload
@@ -55,6 +55,7 @@ _JOB_FIELDS = (
     "finishedAt",
     "clientReference",
     "errorType",
+    "batchKey",
 )
 _RUN_FIELDS = (
     "clientId",
@@ -81,6 +82,7 @@ class EndedCollector(Loop):
         outbox: Outbox,
         signals: Signals,
         clock: Clock = now_ms,
+        others: EndsWatched = NOBODY_WATCHES,
     ) -> None:
         super().__init__()
         self._notes = notes
@@ -89,6 +91,7 @@ class EndedCollector(Loop):
         self._outbox = outbox
         self._signals = signals
         self._clock = clock
+        self._others = others
 
     async def run(self) -> None:
         """Collect until stopped."""
@@ -100,7 +103,7 @@ class EndedCollector(Loop):
         try:
             while not self.stopping:
                 await self._round()
-                is_used = bool(self._directory.ids)
+                is_used = self._directory.is_used
                 await self.pause(
                     _EVERY_SECONDS if is_used else _WITHOUT_WEBHOOKS
                 )
@@ -111,7 +114,7 @@ class EndedCollector(Loop):
     async def _round(self) -> None:
         try:
             await self._directory.refresh()
-            while self._directory.ids and await self.collect():
+            while self._directory.is_used and await self.collect():
                 pass
         except StoreError as error:
             log.warning("events_not_made", error=type(error).__name__)
@@ -166,6 +169,7 @@ class EndedCollector(Loop):
             of(each, types[each["status"]], note["notedAt"]) for each in ended
         ]
         await self._outbox.emit_all(events)
+        await self._others.emit_all(events)
         # What is not found was deleted: nobody needs to be told.
         told = {each["_id"] for each in ended}
         return [each["_id"] for each in found if each["_id"] not in told]
@@ -189,6 +193,7 @@ def _of_job(job: Document, kind: EventType, noted: int) -> Event:
         "errorType": job.get("errorType") or None,
         "operation": job.get("operation"),
         "model": job.get("model"),
+        "batchKey": job.get("batchKey"),
         "clientReference": payload.load(reference) if reference else None,
         "startedAt": _time(job.get("startedAt")),
         "finishedAt": _time(job.get("finishedAt")),

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from api.models.webhook_models import EventType, Webhook
 from api.services.shared.client_states import ClientStates
 from api.services.shared.endings import EndingKind, Endings
-from api.services.shared.events import Event
+from api.services.shared.events import NOBODY_WATCHES, EndsWatched, Event
 from api.services.shared.paging import read_all
 from utilities.cosmos_connector import Documents
 
@@ -65,17 +65,28 @@ class Directory:
     """Knows the enabled webhooks, and has ends noted for them."""
 
     def __init__(
-        self, documents: Documents, endings: Endings, states: ClientStates
+        self,
+        documents: Documents,
+        endings: Endings,
+        states: ClientStates,
+        others: EndsWatched = NOBODY_WATCHES,
     ) -> None:
         self._documents = documents
         self._endings = endings
         self._states = states
+        self._others = others
+        self._are_watched = False
         self._targets: dict[str, Target] = {}
 
     @property
     def ids(self) -> Iterable[str]:
         """The ids of the enabled webhooks."""
         return self._targets.keys()
+
+    @property
+    def is_used(self) -> bool:
+        """Whether anybody wants to be told anything."""
+        return bool(self._targets) or self._are_watched
 
     async def refresh(self) -> None:
         """Read them anew.
@@ -92,16 +103,16 @@ class Directory:
             Target.of(each) for each in webhooks if each.client_id in allowed
         ]
         self._targets = {target.webhook_id: target for target in targets}
-        self._endings.watch(
-            {
-                kind: frozenset(
-                    target.client_id
-                    for target in targets
-                    if target.events & types
-                )
-                for kind, types in _ENDS.items()
-            }
-        )
+        self._are_watched = await self._others.look_for_interest()
+        watched = {
+            kind: frozenset(
+                target.client_id for target in targets if target.events & types
+            )
+            for kind, types in _ENDS.items()
+        }
+        if self._are_watched:
+            watched[EndingKind.JOB] |= {None}
+        self._endings.watch(watched)
 
     def get(self, webhook_id: str) -> Target | None:
         """Return one; None if it is not enabled."""

@@ -1,0 +1,1 @@
+"""Events as they happen, for those who watch: see `hub`."""

@@ -1,0 +1,1 @@
+"""The console: its pages, its sessions, and the WebSocket endpoint."""
