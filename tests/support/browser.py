@@ -58,17 +58,29 @@ class Browser:
         self, url: str, *, width: int, dark: bool, headers: dict[str, str]
     ) -> Iterator[Seen]:
         """Open a page in a window of its own, 800 pixels high."""
+        with self.window(width=width, dark=dark, headers=headers) as seen:
+            seen.page.goto(url)
+            yield seen
+
+    @contextmanager
+    def window(
+        self,
+        *,
+        width: int,
+        dark: bool,
+        headers: dict[str, str] | None = None,
+    ) -> Iterator[Seen]:
+        """Open a window without a page."""
         context = self._browser.new_context(
             viewport={"width": width, "height": 800},
             color_scheme="dark" if dark else "light",
-            extra_http_headers=headers,
+            extra_http_headers=headers or {},
             bypass_csp=False,
         )
         seen = Seen(context.new_page())
         seen.page.on("request", lambda each: seen.asked.append(each.url))
         seen.page.on("console", lambda each: seen.said.append(each.text))
         seen.page.on("pageerror", lambda each: seen.said.append(str(each)))
-        seen.page.goto(url)
         yield seen
         context.close()
 

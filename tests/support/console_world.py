@@ -169,6 +169,8 @@ class ConsoleWorld:
             operation="summary",
         )
         eventually(self._is_suspended, seconds=30, what="a suspended model")
+        self.ids["failed"] = self._first("ERROR_PROCESSING")
+        self.ids["waiting"] = self._first("PENDING")
 
     def _clients(self) -> None:
         month = {"currency": "USD", "period": "month", "onExhausted": "wait"}
@@ -280,6 +282,10 @@ class ConsoleWorld:
             self.team, mini, third, ["A question"] * 25, operation="survey"
         )
 
+    def _first(self, status: str) -> str:
+        path = f"/jobs?status={status}&limit=1&fields=jobId"
+        return str(self.http.get(path, headers=ADMIN).json()[0]["jobId"])
+
     def _is_suspended(self) -> bool:
         models = self.http.get("/models", headers=ADMIN).json()
         return any(each["suspended"] for each in models)
@@ -297,7 +303,7 @@ def console_world(**settings: Any) -> Iterator[ConsoleWorld]:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         database = stack.enter_context(EmbeddedDatabase(directory / "db"))
         provider = stack.enter_context(fake_provider())
-        provider.handler = answer
+        provider.handler, provider.streams = answer, True
         receiver = stack.enter_context(running_receiver())
         made = make_settings(
             directory / "data", webhook_allow_private=True, **settings
@@ -320,6 +326,7 @@ def console_world(**settings: Any) -> Iterator[ConsoleWorld]:
             },
         )
         world.ids["webhook"] = hook["webhookId"]
+        world.ids["hook_url"] = receiver.url
         world.fill()
         yield world
 

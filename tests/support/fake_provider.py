@@ -71,6 +71,8 @@ class FakeProvider:
         self.piece_delay = 0.0
         self.most_pieces = math.inf
         self.breaks = False
+        # Whether streams are streamed, whatever the `handler` is.
+        self.streams = False
 
     async def echo(self, body: Body) -> web.StreamResponse:
         """Answer with what was asked."""
@@ -106,7 +108,8 @@ class FakeProvider:
             await asyncio.sleep(self.delay)
             while self.holds:  # noqa: ASYNC110 - a thread changes it
                 await asyncio.sleep(0.005)
-            if body.get("stream") and self.handler == self.echo:
+            is_echo = self.streams or self.handler == self.echo
+            if body.get("stream") and is_echo:
                 return await self._stream(request)
             return await self.handler(body)
         except asyncio.CancelledError:

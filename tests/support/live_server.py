@@ -53,6 +53,22 @@ def _listener() -> socket.socket:
     return listener
 
 
+class _Server(uvicorn.Server):
+    """Lets nobody wait when it ends, as the service itself does."""
+
+    def __init__(
+        self, config: uvicorn.Config, application: Application
+    ) -> None:
+        super().__init__(config)
+        self._application = application
+
+    async def shutdown(
+        self, sockets: list[socket.socket] | None = None
+    ) -> None:
+        self._application.services.release_waiting()
+        await super().shutdown(sockets)
+
+
 class LiveServer:
     """A running service: its address and its parts."""
 
@@ -75,7 +91,7 @@ def live_server(
     listener = _listener()
     port = int(listener.getsockname()[1])
     settings = settings.model_copy(update={"port": port})
-    server = uvicorn.Server(server_config(app, settings))
+    server = _Server(server_config(app, settings), application)
     thread = threading.Thread(
         target=lambda: asyncio.run(server.serve([listener])), daemon=True
     )

@@ -65,7 +65,7 @@ export function diff(before, after, label) {
   }
   return el(
     "pre",
-    { class: "text diff", tabindex: "0", role: "region", "aria-label": label },
+    { class: "text diff", tabindex: "0", role: "group", "aria-label": label },
     shown.map(([kind, piece]) => (kind === "same" ? piece : el(kind, {}, piece))),
   );
 }

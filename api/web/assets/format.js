@@ -14,20 +14,34 @@ export const percent = (value, digits = 1) =>
     ? "–"
     : `${(value * 100).toFixed(digits)} %`;
 
+export const points = (value) =>
+  `${value > 0 ? "+" : ""}${(value * 100).toFixed(1)} points`;
+
 export function plural(number, one, many = `${one}s`) {
   return `${count(number)} ${number === 1 ? one : many}`;
+}
+
+// To make a format takes longer than to use it a hundred times.
+const formats = new Map();
+function moneyFormat(currency, small) {
+  const key = `${currency} ${small}`;
+  if (!formats.has(key)) {
+    const digits = small
+      ? { maximumSignificantDigits: 2 }
+      : { maximumFractionDigits: 2 };
+    formats.set(
+      key,
+      new Intl.NumberFormat("en", { style: "currency", currency, ...digits }),
+    );
+  }
+  return formats.get(key);
 }
 
 export function money(amount, currency = "USD") {
   if (amount === null || amount === undefined) return "–";
   const small = amount !== 0 && Math.abs(amount) < 0.1;
   try {
-    return new Intl.NumberFormat("en", {
-      style: "currency",
-      currency,
-      maximumSignificantDigits: small ? 2 : undefined,
-      maximumFractionDigits: small ? undefined : 2,
-    }).format(amount);
+    return moneyFormat(currency, small).format(amount);
   } catch {
     // Not every currency that people write is one.
     return `${amount.toPrecision(3)} ${currency}`;
@@ -51,26 +65,30 @@ export function seconds(value) {
   return `${Math.floor(hours / 24)} days`;
 }
 
+function roughly(passed) {
+  if (passed < 60) return `${Math.floor(passed)} s`;
+  if (passed < 3600) return `${Math.floor(passed / 60)} min`;
+  if (passed < 172800) return `${Math.floor(passed / 3600)} h`;
+  return `${Math.floor(passed / 86400)} days`;
+}
+
 export function ago(time) {
   if (!time) return "–";
   const passed = (Date.now() - new Date(time)) / 1000;
-  if (passed < 0) return `in ${seconds(-passed)}`;
-  return passed < 2 ? "just now" : `${seconds(Math.floor(passed))} ago`;
+  if (passed < 0) return `in ${roughly(-passed)}`;
+  return passed < 2 ? "just now" : `${roughly(passed)} ago`;
 }
 
-export const clock = (time) =>
-  time ? new Date(time).toLocaleTimeString("en-GB") : "–";
+const hours = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
+const days = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium" });
+
+export const clock = (time) => (time ? hours.format(new Date(time)) : "–");
 
 export function moment(time) {
   if (!time) return "–";
   const made = new Date(time);
   const today = made.toDateString() === new Date().toDateString();
-  const day = made.toLocaleDateString("en-GB", {
-    day: "numeric",
-    month: "short",
-    year: "numeric",
-  });
-  return today ? clock(time) : `${day}, ${clock(time)}`;
+  return today ? clock(time) : `${days.format(made)}, ${clock(time)}`;
 }
 
 export const today = () => new Date().toISOString().slice(0, 10);

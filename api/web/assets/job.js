@@ -101,18 +101,20 @@ const notice = (tone, title, text) =>
   el(
     "div",
     { class: `notice ${tone}` },
-    el("h3", {}, title),
+    el("h2", {}, title),
     el("p", {}, text),
   );
 
 function story(job) {
-  const item = (tone, title, when, ...more) =>
-    el(
+  const item = (tone, title, when, ...more) => ({
+    at: when ? Date.parse(when) : Infinity,
+    node: el(
       "li",
       { class: tone },
       el("p", {}, el("b", {}, title), " ", el("span", { class: "dim" }, parts.time(when))),
       more.map((each) => each && el("p", { class: "dim" }, each)),
-    );
+    ),
+  });
   const tries = (job.attemptHistory || []).map((each) =>
     item(
       "bad",
@@ -124,16 +126,16 @@ function story(job) {
     ),
   );
   const tone = job.errorData ? "bad" : "good";
-  return el(
-    "ol",
-    { class: "story" },
+  const all = [
     item("", "Submitted", job._metadata.createdAt),
     tries,
     job.startedAt && item("run", "Started", job.startedAt, job.workerId && `Worker ${job.workerId}`),
     job.finishedAt &&
       item(tone, format.STATUS[job.status]?.[0] || job.status, job.finishedAt),
     job.status === "PENDING" && item("", "Waits", null),
-  );
+  ];
+  const told = all.flat().filter(Boolean).sort((a, b) => a.at - b.at);
+  return el("ol", { class: "story" }, told.map((each) => each.node));
 }
 
 function about(job) {

@@ -21,7 +21,11 @@ export class VirtualList {
       "div",
       { class: "row head", role: "row", "aria-rowindex": "1" },
       columns.map(([title, name]) =>
-        el("span", { role: "columnheader", class: name }, title),
+        el(
+          "span",
+          { role: "columnheader", class: name },
+          name === "pick" ? el("span", { class: "hidden" }, title) : title,
+        ),
       ),
     );
     this.box = el(

@@ -11,12 +11,17 @@ const listeners = new Map();
 const seen = new Set();
 let state = "off";
 let onState = () => {};
+let onSignedOut = () => {};
 
 // The latest numbers of the queue, for charts: [{at, counts, perSecond}].
 export const history = [];
 
 export const whenStateChanges = (listener) => {
   onState = listener;
+};
+
+export const whenSignedOut = (listener) => {
+  onSignedOut = listener;
 };
 
 function become(next) {
@@ -54,7 +59,10 @@ export function open() {
   source.addEventListener("reset", () => tell("reset"));
   source.addEventListener("end", (message) => {
     const { reason } = JSON.parse(message.data);
-    if (reason === "SIGNED_OUT") close();
+    if (reason !== "SIGNED_OUT") return;
+    session.role = null;
+    close();
+    onSignedOut();
   });
   source.onerror = () => {
     become("broken");

@@ -65,6 +65,7 @@ async function show() {
     },
     again: show,
   });
+  main.dataset.shown = mine;
   // Who listens hears where it is; who looks sees no ring.
   content.querySelector("h1")?.focus({ preventScroll: true });
 }
@@ -265,6 +266,8 @@ const chosen = localStorage.getItem("theme");
 if (chosen) document.documentElement.dataset.theme = chosen;
 addEventListener("hashchange", () => api.session.role && show());
 addEventListener("keydown", pressed);
-api.whenSignedOut(() => signInPage("The session has ended; sign in again."));
+const ended = () => signInPage("The session has ended; sign in again.");
+api.whenSignedOut(ended);
+live.whenSignedOut(ended);
 if (await api.currentSession()) await start();
 else signInPage();

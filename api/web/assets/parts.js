@@ -62,7 +62,7 @@ export function facts(entries) {
 export function table(caption, columns, rows) {
   return el(
     "div",
-    { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
+    { class: "scroll", tabindex: "0", role: "group", "aria-label": caption },
     el(
       "table",
       {},
@@ -74,7 +74,11 @@ export function table(caption, columns, rows) {
           "tr",
           {},
           columns.map(([title, , options = {}]) =>
-            el("th", { scope: "col", class: options.class }, title),
+            el(
+              "th",
+              { scope: "col", class: options.class },
+              title || el("span", { class: "hidden" }, "Actions"),
+            ),
           ),
         ),
       ),
@@ -100,7 +104,7 @@ export function table(caption, columns, rows) {
 export function text(content, label) {
   return el(
     "pre",
-    { class: "text", tabindex: "0", role: "region", "aria-label": label },
+    { class: "text", tabindex: "0", role: "group", "aria-label": label },
     content,
   );
 }
@@ -171,10 +175,16 @@ export function place(read, show, { className } = {}) {
       // An older answer must not overwrite a newer one.
       if (mine !== number) return;
       refresh(box, show(found));
+      if (mine === 1 && document.activeElement === document.body) {
+        box.querySelector("h1")?.focus({ preventScroll: true });
+      }
     } catch (error) {
       if (mine !== number || error.status === 401) return;
+      const others = [...document.querySelectorAll("main h1")];
+      const isAlone = others.every((each) => box.contains(each));
       refresh(
         box,
+        isAlone && heading(error.status === 404 ? "Not found" : "Not shown"),
         el(
           "p",
           { class: "message error", role: "alert" },

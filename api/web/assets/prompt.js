@@ -114,14 +114,19 @@ function differences(versions, prompt) {
     each.promptId,
     `Version ${each.version}`,
   ]);
-  draw(others[0].promptId);
+  // From the one before; of the oldest, from the one after.
+  const older = others.find(
+    (each) => each._metadata.createdAt < prompt._metadata.createdAt,
+  );
+  const first = (older || others.at(-1)).promptId;
+  draw(first);
   return [
     el(
       "div",
       { class: "filters" },
       field(
         `To version ${prompt.version}, from`,
-        select(options, options[0][0], (event) => draw(event.target.value)),
+        select(options, first, (event) => draw(event.target.value)),
       ),
     ),
     shown,
@@ -205,7 +210,7 @@ function side(place, names, texts, prompt, first) {
   const output = el("pre", {
     class: "text",
     tabindex: "0",
-    role: "region",
+    role: "group",
     "aria-label": `Answer ${letter}`,
     "aria-live": "polite",
   });

@@ -56,7 +56,7 @@ function show({ run, candidates }, texts, place) {
       actions: actions(run, place),
     }),
     run.failureReason &&
-      el("div", { class: "notice bad" }, el("h3", {}, "It failed"), el("p", {}, run.failureReason)),
+      el("div", { class: "notice bad" }, el("h2", {}, "It failed"), el("p", {}, run.failureReason)),
     (run.warnings || []).map((each) =>
       el("div", { class: "notice" }, el("p", {}, each)),
     ),
@@ -161,7 +161,7 @@ function verdict(run) {
   return [
     el("b", { class: tone }, text),
     test &&
-      ` on ${format.plural(test.count, "test item")}: ${format.percent(test.difference)} (p = ${test.pValue.toPrecision(2)})`,
+      ` on ${format.plural(test.count, "test item")}: ${format.points(test.difference)} (p = ${test.pValue.toPrecision(2)})`,
   ];
 }
 

@@ -30,7 +30,7 @@ const FILTERS = [
   ["id", "Client's own id"],
 ];
 const COLUMNS = [
-  ["", "pick"],
+  ["Choose", "pick"],
   ["Status", "status"],
   ["Operation", "operation"],
   ["Model", "model"],

@@ -130,7 +130,7 @@ function limitsOf(limits) {
 
 function test(model) {
   const input = el("textarea", { value: "Answer with one word: are you there?", rows: 2 });
-  const output = el("pre", { class: "text", tabindex: "0", role: "region", "aria-label": "Answer", "aria-live": "polite" });
+  const output = el("pre", { class: "text", tabindex: "0", role: "group", "aria-label": "Answer", "aria-live": "polite" });
   const facts = el("p", { class: "dim" }, "This is a real call, and costs what it costs.");
   const clients = api.clientNames();
   const client = api.isAdmin() ? select(clients, clients[0]?.[0], () => {}) : null;

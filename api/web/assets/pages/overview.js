@@ -272,6 +272,8 @@ function showWaiting({ items, next }) {
         value: group.count,
         shown: link(format.count(group.count), "jobs", [], {
           status: "PENDING",
+          model: only(group.models),
+          clientId: api.isAdmin() ? only(group.clients) : undefined,
         }),
       };
     });
@@ -280,6 +282,8 @@ function showWaiting({ items, next }) {
     next && el("small", { class: "dim" }, `Of the first ${SAMPLE} that wait.`),
   ];
 }
+
+const only = (names) => (names.size === 1 ? [...names][0] : undefined);
 
 const readCosts = () =>
   api.get("usage", { from: format.today(), groupBy: "model" });
