@@ -132,6 +132,7 @@ class Application:
                 shared.documents,
                 shared.signals,
                 shared.clock,
+                services.webhooks.refresh,
             ),
             BudgetKeeper(shared.budget_accounts),
         )

@@ -40,7 +40,7 @@ from api.routers import (
 from api.routers.anthropic import messages
 from api.routers.openai import chat_completions, embeddings, responses
 from api.routers.openai import models as openai_models
-from api.web import pages, sign_in
+from api.web import pages, sign_in, socket
 from config import VERSION, Settings
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -76,6 +76,7 @@ _ROUTERS = (
     docs.router,
     home.router,
     sign_in.router,
+    socket.router,
     pages.router,
 )
 

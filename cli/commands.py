@@ -22,6 +22,7 @@ from cli.run_options import run_file
 from cli.simulate import simulate
 from cli.version import version
 from cli.watch_options import list_jobs, show_log, watch
+from cli.ws_handlers import list_handlers
 
 
 class _Commands(TyperGroup):
@@ -293,6 +294,7 @@ def restore(
 
 
 app.command(name="simulate")(simulate)
+app.command(name="ws-handlers")(list_handlers)
 
 
 def execute() -> None:

@@ -14,7 +14,7 @@ from api.core.dialects import Problem, dialect_of
 from utilities.cosmos_connector import StoreError, is_unavailable
 
 RETRY_AFTER_SECONDS = 2
-_NONE = 404
+_NONE, _INVALID, _TOO_MANY = 404, 422, 429
 # The header that names a stream's record.
 STREAM_ID = "X-Stream-Id"
 # Which model has answered.
@@ -67,12 +67,25 @@ def _answer(
     )
 
 
-async def _domain_error(request: Request, error: Exception) -> JSONResponse:
-    status = next(
-        status
-        for kind, status in _STATUS_OF.items()
-        if isinstance(error, kind)
+def status_of(error: errors.MetasyncError) -> int:
+    """Return the status that stands for an error."""
+    if isinstance(error, errors.TooManyRequestsError):
+        return _TOO_MANY
+    if isinstance(error, errors.InvalidRequestError):
+        return _INVALID
+    return next(
+        (
+            status
+            for kind, status in _STATUS_OF.items()
+            if isinstance(error, kind)
+        ),
+        500,
     )
+
+
+async def _domain_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, errors.MetasyncError)  # noqa: S101 - as below
+    status = status_of(error)
     again = isinstance(error, errors.OverloadedError)
     param = getattr(error, "param", None)
     return _answer(

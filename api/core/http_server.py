@@ -34,6 +34,8 @@ from utilities.descriptors import most_connections
 _TOO_SLOW = 408
 _HEAD_TOO_LARGE = 431
 _BUSY = 503
+# Of WebSocket connections: bytes of a message, and messages that wait.
+_LONGEST_MESSAGE, _MOST_MESSAGES = 1024 * 1024, 16
 _LINE_EXTRA = len(b": \r\n")
 
 
@@ -316,6 +318,9 @@ def server_config(app: ASGIApp, settings: Settings) -> Config:
         http=http_protocol(limits),
         log_config=None,
         server_header=False,
+        ws="websockets-sansio",
+        ws_max_size=_LONGEST_MESSAGE,
+        ws_max_queue=_MOST_MESSAGES,
         forwarded_allow_ips=list(settings.proxies),
         timeout_graceful_shutdown=round(settings.stop_grace_seconds) + 1,
     )

@@ -2,7 +2,8 @@
 
 from typing import Annotated
 
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Header
+from starlette.requests import HTTPConnection
 
 from api.core import security
 from api.core.addresses import address_of
@@ -22,7 +23,7 @@ Hyphenated = Annotated[
 
 
 async def optional_admin_auth(
-    request: Request,
+    request: HTTPConnection,
     services: AllServices,
     admin_api_key: Underscored = None,
     hyphenated: Hyphenated = None,

@@ -9,13 +9,14 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request
 from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
 
 from api.core import openapi
 from api.core.errors import AuthenticationError, InvalidRequestError
 from api.dependencies.admin_auth import IsAdmin, optional_admin_auth
 from api.dependencies.client_auth import SomeClient, optional_client_auth
 from api.dependencies.scrape_auth import verify_scraper
-from api.dependencies.services import get_services
+from api.dependencies.services import services_of
 from api.dependencies.signed_in import has_key, signed_in
 from api.services.shared.caller import EITHER_IS_NEEDED, Caller
 from utilities.cosmos_connector import StoreError, current_actor
@@ -54,12 +55,23 @@ async def verify_client_auth(is_admin: IsAdmin, client: SomeClient) -> Caller:
     return _acting(Caller(client, is_admin))
 
 
-async def still_known(request: Request, caller: Caller) -> bool:
+async def caller_of(connection: HTTPConnection) -> Caller:
+    """Return who opens a connection that is no request, by its headers.
+
+    Raises:
+        AuthenticationError: there is no credential, or a wrong one.
+    """
+    refuse_contradictions(connection.headers)
+    is_admin, client = await _checked(connection)
+    return await verify_caller(is_admin, client)
+
+
+async def still_known(request: HTTPConnection, caller: Caller) -> bool:
     """Tell whether who has called may still call, while the answer goes on.
 
     Sessions end, keys are replaced, clients are disabled.
     """
-    services, headers = get_services(request), request.headers
+    services, headers = services_of(request), request.headers
     key = headers.get("client_api_key") or headers.get("client-api-key")
     try:
         if key is not None and caller.client_id is not None:
@@ -124,15 +136,21 @@ async def check_before_body(request: Request, guards: list[Guard]) -> None:
     Raises:
         AuthenticationError: as the guards raise it.
     """
-    services, headers = get_services(request), request.headers
+    is_admin, client = await _checked(request)
+    for guard in guards:
+        await guard(is_admin, client)
+
+
+async def _checked(connection: HTTPConnection) -> tuple[bool, str | None]:
+    services, headers = services_of(connection), connection.headers
     is_admin = await optional_admin_auth(
-        request,
+        connection,
         services,
         headers.get("admin_api_key"),
         headers.get("admin-api-key"),
     )
     client = await optional_client_auth(
-        request,
+        connection,
         services,
         is_admin,
         headers.get("client_id"),
@@ -140,8 +158,7 @@ async def check_before_body(request: Request, guards: list[Guard]) -> None:
         headers.get("client-id"),
         headers.get("client-api-key"),
     )
-    for guard in guards:
-        await guard(is_admin, client)
+    return is_admin, client
 
 
 # Which of the guards below stand before paths with a body.

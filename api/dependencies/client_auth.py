@@ -2,7 +2,8 @@
 
 from typing import Annotated
 
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Header
+from starlette.requests import HTTPConnection
 
 from api.core.addresses import address_of
 from api.core.errors import (
@@ -28,7 +29,7 @@ def _header(name: str, *, shown: bool = True) -> object:
 
 
 async def optional_client_auth(
-    request: Request,
+    request: HTTPConnection,
     services: AllServices,
     is_admin: IsAdmin,
     sent_id: Annotated[str | None, _header("client_id")] = None,
@@ -59,7 +60,7 @@ async def optional_client_auth(
 
 
 async def _checked(
-    request: Request,
+    request: HTTPConnection,
     services: Services,
     client: str | None,
     key: str | None,
@@ -80,7 +81,9 @@ async def _checked(
     return await _known(services.clients, client)
 
 
-async def _signed_in(request: Request, services: Services) -> str | None:
+async def _signed_in(
+    request: HTTPConnection, services: Services
+) -> str | None:
     person = await signed_in(request)
     if person is None or person.client_id is None:
         return None
@@ -92,7 +95,7 @@ async def _signed_in(request: Request, services: Services) -> str | None:
 
 
 async def authenticated(
-    request: Request, services: Services, client: str, key: str
+    request: HTTPConnection, services: Services, client: str, key: str
 ) -> ClientKey:
     """Check a client's credentials, and count wrong ones.
 
@@ -108,7 +111,7 @@ async def authenticated(
 
 
 async def count_request(
-    request: Request, services: Services, client: ClientKey
+    request: HTTPConnection, services: Services, client: ClientKey
 ) -> None:
     """Count a client's request.
 

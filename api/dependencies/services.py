@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
+from starlette.requests import HTTPConnection
 
 from api.core.login_limits import LoginLimits
 from api.core.scrape_access import ScrapeAccess
@@ -87,9 +88,14 @@ class Services:
         self.hub.stop()
 
 
-def get_services(request: Request) -> Services:
+def services_of(connection: HTTPConnection) -> Services:
     """Return what `main_app` wired for this application."""
-    return cast("Services", request.app.state.services)
+    return cast("Services", connection.app.state.services)
+
+
+def get_services(request: Request) -> Services:
+    """Return it for a request."""
+    return services_of(request)
 
 
 AllServices = Annotated[Services, Depends(get_services)]

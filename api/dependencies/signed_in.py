@@ -6,7 +6,6 @@ Sessions belong to the console, which this package does not know:
 
 from typing import Final, Protocol
 
-from fastapi import Request
 from starlette.requests import HTTPConnection
 
 from api.services.shared.caller import Caller
@@ -32,12 +31,14 @@ class SignedIn(Protocol):
         """
 
 
-def has_key(request: Request) -> bool:
+def has_key(request: HTTPConnection) -> bool:
     """Tell whether a key came."""
     return any(name in request.headers for name in _KEYS)
 
 
-async def signed_in(request: Request, *, anew: bool = False) -> Caller | None:
+async def signed_in(
+    request: HTTPConnection, *, anew: bool = False
+) -> Caller | None:
     """Return who has signed in; None where a key came, or no session.
 
     Once a request, unless it is to be found out `anew`.

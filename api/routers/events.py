@@ -140,6 +140,7 @@ async def watch_events(
     hub.enter(caller.name)
     missed, is_whole = hub.replay(wanted, after=last_id, since=start)
     watching = _Watching(request, hub, caller, hub.watch(wanted))
+    await watching.begun()
     return _EventResponse(watching, watching.events(missed, whole=is_whole))
 
 
@@ -170,6 +171,15 @@ class _Watching:
         except WatchingEndedError as error:
             if error.reason is Ended.SLOW:
                 yield _TOO_SLOW
+
+    async def begun(self) -> None:
+        """Return when all that happens from now on will be told."""
+        try:
+            await self._hub.begun(self._watcher)
+        except BaseException:
+            # Cancelled: there will be no answer that ends it.
+            self.end()
+            raise
 
     def end(self) -> None:
         """Watch no longer."""

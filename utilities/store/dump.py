@@ -29,7 +29,16 @@ from utilities.store.schema import STEPS, migrate
 FORMAT = 1
 # What is only true while processes run, or is made anew by a start.
 _VOLATILE = frozenset(
-    {"clock", "model_health", "readiness", "schema_steps", "turns"}
+    {
+        "clock",
+        "console_sessions",
+        "live_events",
+        "live_interest",
+        "model_health",
+        "readiness",
+        "schema_steps",
+        "turns",
+    }
     | {"worker_holds", "worker_leases", "worker_pools"}
 )
 # Documents name others that are made before them. Written in this order,

@@ -1,13 +1,12 @@
 """Wires live events; no I/O happens here."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from api.services.live.changes import Changes
 from api.services.live.event_log import EventLog
 from api.services.live.gatherer import EventGatherer
 from api.services.live.hub import Hub
 from api.services.models.model_service import ModelService
-from api.services.webhooks.collector import WEBHOOKS_CHANGED
 from api.services.workers.worker_service import WorkerService
 from utilities.clock import Clock
 from utilities.cosmos_connector import Documents
@@ -22,14 +21,18 @@ def build_gatherer(
     documents: Callable[[str], Documents],
     signals: Signals,
     clock: Clock,
+    refresh: Callable[[], Awaitable[None]],
 ) -> EventGatherer:
-    """Make what finds out what happens."""
+    """Make what finds out what happens.
+
+    `refresh` has ends of jobs noted, if the log is read.
+    """
     return EventGatherer(
         hub,
         event_log,
         Changes(documents("runs"), models, workers),
         documents("jobs"),
         signals,
-        lambda: signals.publish(WEBHOOKS_CHANGED),
+        refresh,
         clock,
     )

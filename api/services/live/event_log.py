@@ -55,7 +55,13 @@ class EventLog:
         """
         until = self._clock() + INTEREST_MS
         await self._interest.put_each(
-            [{"_id": self._process_id, "until": until}]
+            [
+                {
+                    "_id": self._process_id,
+                    "until": until,
+                    "_metadata.isDeleted": False,
+                }
+            ]
         )
 
     async def look_for_interest(self) -> bool:

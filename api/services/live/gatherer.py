@@ -1,14 +1,14 @@
 """Finds out what happens, for those who watch in this process."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import structlog
 
 from api.models.live_models import Topic
 from api.services.live.changes import Changes
 from api.services.live.event_log import EVENTS_LOGGED, EventLog
-from api.services.live.hub import Hub
+from api.services.live.hub import OF_JOBS, Hub
 from api.services.live.live_event import LiveEvent
 from api.services.live.queue_numbers import QueueNumbers
 from utilities.clock import Clock, now_ms
@@ -23,7 +23,6 @@ _PRUNE_SECONDS = 60.0
 # A question may take this share of the database's time, and no more.
 _SHARE = 20
 _COMPARED = (Topic.RUN, Topic.MODEL, Topic.WORKER)
-_OF_JOBS = (Topic.JOB, Topic.BATCH)
 _TOPICS = (EVENTS_LOGGED, RUNS_CHANGED, WORKERS_CHANGED)
 
 log = structlog.get_logger(__name__)
@@ -65,7 +64,7 @@ class EventGatherer(Loop):
         changes: Changes,
         jobs: Documents,
         signals: Signals,
-        wake_collector: Callable[[], None],
+        refresh: Callable[[], Awaitable[None]],
         clock: Clock = now_ms,
     ) -> None:
         super().__init__()
@@ -74,7 +73,7 @@ class EventGatherer(Loop):
         self._changes = changes
         self._jobs = jobs
         self._signals = signals
-        self._wake_collector = wake_collector
+        self._refresh = refresh
         self._clock = clock
         self._read_to = 0
         self._numbers: dict[str | None, QueueNumbers] = {}
@@ -114,8 +113,11 @@ class EventGatherer(Loop):
             log.warning("events_not_gathered", error=type(error).__name__)
 
     async def _gather(self) -> None:
-        if any(map(self._hub.is_wanted, _OF_JOBS)):
+        if any(map(self._hub.is_wanted, OF_JOBS)):
             await self._read_log()
+        else:
+            self._read_to = 0
+            self._hub.tell_of_jobs(now=False)
         for topic, turns in self._comparing.items():
             if not self._hub.is_wanted(topic):
                 self._changes.forget(topic)
@@ -129,12 +131,13 @@ class EventGatherer(Loop):
 
     async def _read_log(self) -> None:
         if self._announcing.begin():
-            is_first = not self._read_to
             await self._log.announce()
             self._announcing.end()
-            if is_first:
-                self._read_to = self._clock()
-                self._wake_collector()
+        if not self._read_to:
+            # From now on, ends of jobs are noted here, and soon elsewhere.
+            await self._refresh()
+            self._read_to = self._clock()
+            self._hub.tell_of_jobs(now=True)
         now = self._clock()
         self._hub.publish(await self._log.read(self._read_to))
         self._read_to = now

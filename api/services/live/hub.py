@@ -8,6 +8,7 @@ All of it belongs to the event loop of the requests.
 """
 
 import asyncio
+import contextlib
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
@@ -24,6 +25,8 @@ MOST_KEPT = 10_000
 # Events are still gathered when nobody has watched for this time.
 _LINGER_SECONDS = 60.0
 _RETRY_SECONDS = 30
+_BEGIN_SECONDS = 3.0
+OF_JOBS = frozenset({Topic.JOB, Topic.BATCH})
 
 
 class Ended(Enum):
@@ -109,6 +112,7 @@ class Hub:
         self._wanted_at: dict[Topic, float] = {}
         self._gathered_since: dict[Topic, int] = {}
         self._stopped = False
+        self._jobs_are_told = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._watchers)
@@ -141,6 +145,24 @@ class Hub:
         self._by_user[user] -= 1
         if not self._by_user[user]:
             del self._by_user[user]
+
+    def tell_of_jobs(self, *, now: bool) -> None:
+        """Note whether ends of jobs of this process are told from now on."""
+        if now:
+            self._jobs_are_told.set()
+        else:
+            self._jobs_are_told.clear()
+
+    async def begun(self, watcher: Watcher) -> None:
+        """Return when all that happens from now on will be told.
+
+        It takes a moment where nobody has watched jobs before.
+        """
+        if not watcher.wanted.topics & OF_JOBS:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_BEGIN_SECONDS):
+                await self._jobs_are_told.wait()
 
     def watch(self, wanted: Wanted) -> Watcher:
         """Begin to tell somebody what happens."""

@@ -1,0 +1,375 @@
+"""What happens is told to those who watch: `/events` and `/web`."""
+
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+
+from api.web import socket as web_socket
+from api.web.handlers import new_registry
+from tests.support.api_user import ADMIN, ApiUser, Json
+from tests.support.live_server import LiveServer, live_server, make_settings
+from tests.support.waiting import eventually
+
+HYPHENATED = {"admin-api-key": ADMIN["admin_api_key"]}
+
+
+class Listener:
+    """Reads `/events` in a thread."""
+
+    def __init__(
+        self, url: str, headers: dict[str, str], **query: str
+    ) -> None:
+        self.events: list[Json] = []
+        self.names: list[str] = []
+        self.status = 0
+        self._http = httpx2.Client(base_url=url, timeout=30)
+        self._headers, self._query = headers, query
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+        eventually(lambda: self.status, what="an answer")
+
+    def _read(self) -> None:
+        with self._http.stream(
+            "GET", "/events", headers=self._headers, params=self._query
+        ) as answer:
+            self.status = answer.status_code
+            try:
+                for line in answer.iter_lines():
+                    self._take(line)
+            except (httpx2.HTTPError, RuntimeError, OSError):
+                pass
+
+    def _take(self, line: str) -> None:
+        if line.startswith("event: "):
+            self.names.append(line.removeprefix("event: "))
+        elif line.startswith("data: {") and '"id"' in line:
+            self.events.append(json.loads(line.removeprefix("data: ")))
+
+    def of(self, event_type: str, **data: Any) -> list[Json]:
+        return [
+            each
+            for each in self.events
+            if each["type"] == event_type
+            and all(each["data"].get(k) == v for k, v in data.items())
+        ]
+
+    def waits_for(self, event_type: str, **data: Any) -> Json:
+        return eventually(
+            lambda: next(iter(self.of(event_type, **data)), None),
+            what=f"{event_type} {data}",
+        )
+
+    def close(self) -> None:
+        self._http.close()
+
+
+@contextmanager
+def listening(
+    server: LiveServer, headers: dict[str, str], **query: str
+) -> Iterator[Listener]:
+    listener = Listener(server.url, headers, **query)
+    yield listener
+    listener.close()
+
+
+@contextmanager
+def connected(
+    server: LiveServer, headers: dict[str, str], **more: Any
+) -> Iterator[ClientConnection]:
+    address = server.url.replace("http", "ws")
+    with connect(
+        f"{address}/web", additional_headers=headers, proxy=None, **more
+    ) as connection:
+        yield connection
+
+
+def ask(
+    connection: ClientConnection, pkg_id: str, **data: Any
+) -> dict[str, Any]:
+    req_id = f"r{time.monotonic_ns()}"
+    package = {"pkg_id": pkg_id, "req_id": req_id, "data": data}
+    connection.send(json.dumps(package))
+    while True:
+        answer: dict[str, Any] = json.loads(connection.recv(15))
+        if answer["req_id"] == req_id and answer["pkg_id"] == pkg_id:
+            return answer
+
+
+def next_event(connection: ClientConnection, event_type: str) -> Json:
+    while True:
+        answer = json.loads(connection.recv(15))
+        if answer["pkg_id"] == "event":
+            event: Json = answer["data"]
+            if event["type"] == event_type:
+                return event
+
+
+def test_ends_of_jobs_and_batches_are_told(
+    server: LiveServer, user: ApiUser
+) -> None:
+    model, prompt = user.model(), user.prompt()
+    user.worker()
+    with listening(server, user.headers, topics="job,batch") as listener:
+        job = user.job(model, prompt, batchKey="night")
+        told = listener.waits_for("job.processed", jobId=job["jobId"])
+        assert told["clientId"] == user.client_id
+        assert told["data"]["model"] == model
+        batch = listener.waits_for("batch.progressed", batchKey="night")
+        assert batch["data"]["ended"] == {"PROCESSED": 1}
+
+
+def test_a_client_is_told_of_its_own_only(
+    server: LiveServer, user: ApiUser, http: httpx2.Client
+) -> None:
+    stranger = ApiUser(http)
+    with (
+        listening(server, stranger.headers) as other,
+        listening(server, HYPHENATED) as admin,
+        listening(server, HYPHENATED, clientId=stranger.client_id) as narrow,
+    ):
+        worker_id = user.worker()
+        admin.waits_for("worker.changed", workerId=worker_id)
+        own = stranger.worker()
+        other.waits_for("worker.changed", workerId=own)
+        narrow.waits_for("worker.changed", workerId=own)
+        assert other.of("worker.changed", workerId=worker_id) == []
+        assert narrow.of("worker.changed", workerId=worker_id) == []
+        # Nor of the sums of all clients.
+        told = other.waits_for("queue.changed")
+        assert told["clientId"] == stranger.client_id
+        assert admin.waits_for("queue.changed")["clientId"] is None
+    stranger.stop_workers()
+
+
+def test_filters_by_type_and_field(server: LiveServer, user: ApiUser) -> None:
+    model, prompt = user.model(), user.prompt()
+    user.worker()
+    with listening(
+        server, user.headers, types="job.processed", operation="wanted"
+    ) as listener:
+        user.job(model, prompt, operation="other")
+        job = user.job(model, prompt, operation="wanted")
+        listener.waits_for("job.processed", jobId=job["jobId"])
+        assert {each["data"]["operation"] for each in listener.events} == {
+            "wanted"
+        }
+
+
+def test_what_was_missed_comes_after_a_break(
+    server: LiveServer, user: ApiUser
+) -> None:
+    model, prompt = user.model(), user.prompt()
+    user.worker()
+    with listening(server, user.headers, topics="job") as listener:
+        first = user.job(model, prompt)["jobId"]
+        last = listener.waits_for("job.processed", jobId=first)["id"]
+    with listening(server, user.headers, topics="worker"):
+        missed = user.job(model, prompt)["jobId"]
+        user.ended(missed)
+    headers = {**user.headers, "Last-Event-ID": last}
+    with listening(server, headers, topics="job") as again:
+        again.waits_for("job.processed", jobId=missed)
+        assert again.of("job.processed", jobId=first) == []
+        assert again.names == []
+    # What is not known any more is said to be lost.
+    headers["Last-Event-ID"] = "1-unknown"
+    with listening(server, headers, topics="job") as lost:
+        eventually(lambda: lost.names == ["reset"], what="a reset")
+
+
+def test_nobody_watches_without_a_key(http: httpx2.Client) -> None:
+    assert http.get("/events").status_code == 401
+    wrong = {"admin-api-key": "wrong"}
+    assert http.get("/events", headers=wrong).status_code == 401
+    bad = http.get("/events?topics=nothing", headers=HYPHENATED)
+    assert bad.status_code == 422
+
+
+def test_watching_ends_with_the_key(
+    fresh: LiveServer, own: ApiUser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.routers.events._CHECK_SECONDS", 0.2)
+    with listening(fresh, own.headers) as listener:
+        path = f"/clients/{own.client_id}/rotate-key"
+        own.http.post(path, headers=ADMIN).raise_for_status()
+        eventually(lambda: listener.names == ["end"], what="the end")
+
+
+def test_connections_of_a_user_are_limited(
+    database: str, tmp_path: Path
+) -> None:
+    settings = make_settings(tmp_path / "few", max_watchers_per_user=2)
+    with (
+        live_server(settings, database, {}, run_workers=False) as few,
+        httpx2.Client(base_url=few.url) as http,
+        listening(few, HYPHENATED),
+        connected(few, HYPHENATED) as one,
+    ):
+        assert ask(one, "system.ping")["status_code"] == 200
+        refused = http.get("/events", headers=HYPHENATED)
+        assert refused.status_code == 429
+        with connected(few, HYPHENATED) as another:
+            assert closed_after(another, []) == web_socket.POLICY
+        # Others may.
+        with connected(few, ApiUser(http).headers) as other:
+            assert ask(other, "system.ping")["status_code"] == 200
+
+
+def test_packages_are_answered_by_their_handlers(
+    server: LiveServer, user: ApiUser
+) -> None:
+    model, prompt = user.model(), user.prompt()
+    jobs = [user.job(model, prompt)["jobId"] for _ in range(5)]
+    with connected(server, user.headers) as connection:
+        found = ask(connection, "jobs.list", page=2, per_page=2)
+        assert [each["jobId"] for each in found["data"]] == jobs[2:4]
+        assert found["meta"] == {"page": 2, "per_page": 2, "more": True}
+        one = ask(connection, "jobs.get", jobId=jobs[0])["data"]
+        assert one["waitingFor"]["kind"] == "NO_WORKER"
+        counted = ask(
+            connection,
+            "jobs.cancelAll",
+            filter={"operation": "test"},
+            dryRun=True,
+        )
+        assert counted["data"] == {"matched": 5, "changed": 0}
+        gone = ask(connection, "jobs.cancel", jobId=jobs[0])
+        assert gone["data"]["status"] == "CANCELED"
+        assert ask(connection, "jobs.summary")["data"]["PENDING"] == 4
+        lost = ask(connection, "jobs.get", jobId="0" * 24)
+        assert (lost["status_code"], lost["data"]) == (
+            404,
+            {"detail": "Job not found"},
+        )
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        ("no JSON", 400),
+        ("[]", 400),
+        ('{"pkg_id":"system.ping"}', 400),
+        ('{"pkg_id":"x","req_id":1}', 404),
+        ('{"pkg_id":"clients.list","req_id":1}', 403),
+        ('{"pkg_id":"models.resume","req_id":1,"data":{"model_id":"x"}}', 403),
+        ('{"pkg_id":"jobs.get","req_id":1}', 422),
+        ('{"pkg_id":"jobs.get","req_id":1,"data":{"jobId":"x","y":1}}', 422),
+        ('{"pkg_id":"jobs.get","req_id":1,"data":{"jobId":"x"}}', 404),
+        ('{"pkg_id":"jobs.list","req_id":1,"data":{"per_page":9999}}', 422),
+        ('{"pkg_id":"usage.get","req_id":1,"data":{"from":"x"}}', 400),
+        ('{"pkg_id":"system.ping","req_id":"a","data":{}}', 200),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_wrong_packages_are_told_so(
+    server: LiveServer, user: ApiUser, text: str, status: int
+) -> None:
+    with connected(server, user.headers) as connection:
+        connection.send(text)
+        answer = json.loads(connection.recv(10))
+        assert answer["status_code"] == status
+        # The connection goes on.
+        assert ask(connection, "system.ping")["status_code"] == 200
+
+
+def test_every_package_has_a_schema(server: LiveServer) -> None:
+    with connected(server, HYPHENATED) as connection:
+        listed = ask(connection, "system.handlers")["data"]
+    assert listed == new_registry().described()
+    assert all(each["data"]["type"] == "object" for each in listed)
+
+
+def test_only_an_admin_may_use_what_is_the_admins(
+    server: LiveServer, user: ApiUser
+) -> None:
+    """Negative control of the roles: the same packages, another caller."""
+    with connected(server, HYPHENATED) as connection:
+        assert ask(connection, "clients.list")["status_code"] == 200
+    hidden = user.prompt()
+    stranger = ApiUser(user.http)
+    with connected(server, stranger.headers) as connection:
+        found = ask(connection, "prompts.get", promptId=hidden)
+        assert found["status_code"] == 404
+
+
+def test_events_come_to_a_subscription(
+    server: LiveServer, user: ApiUser
+) -> None:
+    with connected(server, user.headers) as connection:
+        made = ask(connection, "events.subscribe", topics=["worker"])
+        name = made["data"]["subscription"]
+        worker_id = user.worker()
+        event = next_event(connection, "worker.changed")
+        assert event["data"]["workerId"] == worker_id
+        ended = ask(connection, "events.unsubscribe", subscription=name)
+        assert ended["status_code"] == 200
+        again = ask(connection, "events.unsubscribe", subscription=name)
+        assert again["status_code"] == 404
+
+
+def refusal(server: LiveServer, headers: dict[str, str], **more: Any) -> int:
+    """Return the status that a connection is refused with."""
+    try:
+        with connected(server, headers, **more):
+            return 101
+    except InvalidStatus as error:
+        return int(error.response.status_code)
+
+
+def test_other_sites_pages_cannot_connect(server: LiveServer) -> None:
+    with httpx2.Client(base_url=server.url) as http:
+        http.post(
+            "/console/session", json={"key": ADMIN["admin_api_key"]}
+        ).raise_for_status()
+        (cookie,) = [f"{k}={v}" for k, v in http.cookies.items()]
+    headers = {"Cookie": cookie}
+    assert refusal(server, headers, origin="https://evil.example") == 403
+    # Negative control: the console's own page may.
+    with connected(server, headers, origin=server.url) as connection:
+        assert ask(connection, "clients.list")["status_code"] == 200
+    assert refusal(server, {}) == 401
+    assert refusal(server, {"Cookie": "metasync_session=x"}) == 401
+    assert refusal(server, {"admin-api-key": "wrong"}) == 401
+
+
+def closed_after(
+    connection: ClientConnection, messages: list[str | bytes]
+) -> int | None:
+    """Send, and return the code with which the connection is closed."""
+    with contextlib.suppress(ConnectionClosed):
+        for message in messages:
+            connection.send(message)
+        while True:
+            connection.recv(10)
+    return connection.close_code
+
+
+@pytest.mark.parametrize(
+    ("messages", "code"),
+    [
+        ([json.dumps({"pkg_id": "system.ping", "req_id": 1})] * 500, 1008),
+        ([b"binary"], 1008),
+        (["x" * 2_000_000], 1009),
+    ],
+    ids=["flood", "binary", "large"],
+)
+def test_messages_are_limited(
+    server: LiveServer,
+    user: ApiUser,
+    messages: list[str | bytes],
+    code: int,
+) -> None:
+    with connected(server, user.headers) as connection:
+        assert closed_after(connection, messages) == code
+    with connected(server, user.headers) as connection:
+        assert ask(connection, "system.ping")["status_code"] == 200
