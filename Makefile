@@ -118,6 +118,10 @@ sbom: $(READY) ## Write sbom.json: what an installation is made of (CycloneDX)
 demo-image: $(READY) ## Draw docs/images/demo.svg anew, from a real demo
 	@$(BIN)/metasync demo --seed 1 --picture docs/images/demo.svg
 
+console-pictures: $(READY) ## Take the pictures of docs/console.md anew; needs Chromium
+	@$(INSTALL) -r requirements-browser.lock
+	@$(BIN)/python -m tests.support.console_pictures
+
 image-digests: ## Show the digests to pin the base images by; needs docker and a network
 	@for image in $$(sed -n 's/^ARG PYTHON_IMAGE=\([^@]*\).*/\1/p' Dockerfile) \
 			$$(sed -n 's/^ *image: *"\{0,1\}\$${MONGO_IMAGE:-\([^}]*\)}.*/\1/p' docker-compose.yml); do \
@@ -206,5 +210,5 @@ clean: ## Remove everything that can be made again (not ./data, not .env)
 		.coverage .coverage.* htmlcov .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup judges demo demo-image doctor image-digests lock run sbom test coverage test-long lint openapi fuzz chaos bench bench-full bench-optimizer \
+.PHONY: help setup judges demo demo-image console-pictures doctor image-digests lock run sbom test coverage test-long lint openapi fuzz chaos bench bench-full bench-optimizer \
 	bench-fairness bench-gateway bench-resilience bench-scaling bench-simulator clean

@@ -5,6 +5,7 @@ each process with somebody who watches reads it. Nothing is written while
 nobody watches, in any process.
 """
 
+import itertools
 import secrets
 from collections import deque
 from collections.abc import Sequence
@@ -45,6 +46,8 @@ class EventLog:
         self._signals = signals
         self._clock = clock
         self._is_wanted = False
+        # What one process writes in the same ms stays in order.
+        self._numbers = itertools.count()
         self._known: deque[str] = deque(maxlen=_MOST_READ)
 
     async def announce(self) -> None:
@@ -88,6 +91,7 @@ class EventLog:
             # Not an ObjectId: two processes may not make the same one.
             "_id": secrets.token_hex(12),
             "at": self._clock(),
+            "number": next(self._numbers),
             "events": payload.dump([_stored(each) for each in events]),
         }
         await self._log.insert(document)
@@ -106,7 +110,8 @@ class EventLog:
             where, sort=[("at", -1)], limit=_MOST_READ
         )
         known = set(self._known)
-        new = [each for each in reversed(found) if each["_id"] not in known]
+        new = [each for each in found if each["_id"] not in known]
+        new.sort(key=lambda each: (each["at"], each["number"]))
         self._known += [each["_id"] for each in new]
         return [event for each in new for event in _events_of(each)]
 

@@ -65,6 +65,10 @@ def test_every_module_is_in_it(installed: Path) -> None:
     modules |= {Path("config.py"), Path("main_app.py")}
     templates = ROOT / "llm_optimizers/report/templates"
     modules |= {path.relative_to(ROOT) for path in templates.iterdir()}
+    assets = ROOT / "api/web/assets"
+    modules |= {
+        path.relative_to(ROOT) for path in assets.rglob("*") if path.is_file()
+    }
     assert {m for m in modules if not (installed / m).is_file()} == set()
 
 
