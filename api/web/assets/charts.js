@@ -81,8 +81,9 @@ export function meter(label, value, most, tone = "accent") {
   );
 }
 
-const WIDTH = 600;
-const HEIGHT = 140;
+const HEIGHT = 150;
+// Its letters are then as large as those around it.
+const widthOf = (wide) => (innerWidth <= 760 ? 340 : wide ? 920 : 480);
 const PAD = { left: 44, right: 8, top: 10, bottom: 22 };
 
 function nice(value) {
@@ -92,9 +93,10 @@ function nice(value) {
 }
 
 // A line over time or count: points [[x, y]], already in order.
-export function line(label, points, { xText, yText, area = true, dots } = {}) {
+export function line(label, points, { xText, yText, wide, dots } = {}) {
+  const full = widthOf(wide);
   const inner = {
-    width: WIDTH - PAD.left - PAD.right,
+    width: full - PAD.left - PAD.right,
     height: HEIGHT - PAD.top - PAD.bottom,
   };
   const xs = points.map(([x]) => x);
@@ -116,14 +118,14 @@ export function line(label, points, { xText, yText, area = true, dots } = {}) {
     "svg",
     {
       class: "line",
-      viewBox: `0 0 ${WIDTH} ${HEIGHT}`,
+      viewBox: `0 0 ${full} ${HEIGHT}`,
       role: "img",
       "aria-label": label,
     },
     [0, 0.5, 1].map((part) => [
       svg("line", {
         x1: PAD.left,
-        x2: WIDTH - PAD.right,
+        x2: full - PAD.right,
         y1: PAD.top + (1 - part) * inner.height,
         y2: PAD.top + (1 - part) * inner.height,
         class: "grid",
@@ -141,14 +143,13 @@ export function line(label, points, { xText, yText, area = true, dots } = {}) {
     svg("text", { x: PAD.left, y: HEIGHT - 5 }, xText(first)),
     svg(
       "text",
-      { x: WIDTH - PAD.right, y: HEIGHT - 5, "text-anchor": "end" },
+      { x: full - PAD.right, y: HEIGHT - 5, "text-anchor": "end" },
       xText(first + span),
     ),
-    area &&
-      svg("path", {
-        d: `${path}L${end[0].toFixed(1)} ${floor}L${placed[0][0].toFixed(1)} ${floor}Z`,
-        class: "area",
-      }),
+    svg("path", {
+      d: `${path}L${end[0].toFixed(1)} ${floor}L${placed[0][0].toFixed(1)} ${floor}Z`,
+      class: "area",
+    }),
     svg("path", { d: path, class: "stroke" }),
     (dots ? placed : [end]).map(([x, y]) =>
       svg("circle", { cx: x, cy: y, r: 3.5, class: "dot" }),

@@ -111,13 +111,13 @@ function story(job) {
     node: el(
       "li",
       { class: tone },
-      el("p", {}, el("b", {}, title), " ", el("span", { class: "dim" }, parts.time(when))),
+      el("p", {}, el("b", {}, title), " ", when && el("span", { class: "dim" }, parts.time(when))),
       more.map((each) => each && el("p", { class: "dim" }, each)),
     ),
   });
   const tries = (job.attemptHistory || []).map((each) =>
     item(
-      "bad",
+      each.kind === "REQUEUED" ? "" : "bad",
       `Attempt ${each.attempt}: ${format.sentence(each.kind)}${each.times > 1 ? `, ${each.times} times` : ""}`,
       each.at,
       each.reason,

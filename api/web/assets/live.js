@@ -99,6 +99,12 @@ export function on(topic, listener) {
   };
 }
 
+// Runs it now, or when the page is looked at again.
+function whenSeen(run) {
+  if (!document.hidden) run();
+  else document.addEventListener("visibilitychange", run, { once: true });
+}
+
 // Lets a function run soon, and not more often than every `pause` ms.
 export function gently(run, pause = 700) {
   let timer = null;
@@ -107,9 +113,11 @@ export function gently(run, pause = 700) {
     if (timer !== null) return;
     const wait = Math.max(0, last + pause - Date.now());
     timer = setTimeout(() => {
-      timer = null;
-      last = Date.now();
-      run();
+      whenSeen(() => {
+        timer = null;
+        last = Date.now();
+        run();
+      });
     }, wait);
   };
 }

@@ -138,8 +138,9 @@ function showQueue(numbers) {
         { style: { margin: "0.5rem 0 0" } },
         el("figcaption", { class: "dim" }, "Jobs that ended, per second"),
         charts.line("Jobs that ended, per second, over time", points, {
+          wide: true,
           xText: (x) => format.clock(x),
-          yText: (y) => (y < 10 ? y.toFixed(1) : format.brief(y)),
+          yText: (y) => (y > 0 && y < 10 ? y.toFixed(1) : format.brief(y)),
         }),
       ),
   ];
