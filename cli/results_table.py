@@ -224,7 +224,9 @@ def _write_columns(
         try:
             schema = infer_json_schema(str(lines))
             write = write_ipc if kind is Kind.ARROW else write_parquet
-            write(read_json(str(lines), schema), str(path))
+            # The library puts the columns in the order of their names.
+            found = read_json(str(lines), schema).read_all()
+            write(found.select(list(names)), str(path))
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt | SystemExit):
                 raise

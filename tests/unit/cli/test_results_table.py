@@ -101,11 +101,13 @@ def test_what_is_written_can_be_read(
     if says_types:
         pytest.importorskip("arro3.io")
     out = tmp_path / name
-    answer = {"status": "PROCESSED", "response": {"label": "good"}}
+    answer = {"status": "PROCESSED", "response": {"about": "good"}}
     rows = {item.key: answer for item in ITEMS}
     write_results(Target.of(out), ITEMS, rows, ["id"])
     ids = [7, 8, 9, 10] if says_types else ["7", "8", "9", "10"]
-    assert read(out) == [{"id": each, "label": "good"} for each in ids]
+    found = read(out)
+    assert found == [{"id": each, "about": "good"} for each in ids]
+    assert list(found[0]) == ["id", "about"]
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
