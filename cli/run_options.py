@@ -7,11 +7,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.errors import CommandError
+from cli.run_choices import (
+    AnswerFieldOption,
+    GiveUpOption,
+    HtmlOption,
+    InOrderOption,
+    LimitOption,
+    MaxCostOption,
+    PilotOption,
+    PlanOption,
+    SeedOption,
+    SkipFailedOption,
+    YesOption,
+)
 from cli.session import run_in_session
 from cli.text_file import read_text
 
 if TYPE_CHECKING:
-    from cli.run_command import RunOptions
+    from cli.run_settings import RunOptions
 
 _WITH_SERVER = "With a running Metasync"
 _WITHOUT_SERVER = "Without --server: the model of the private instance"
@@ -24,6 +37,7 @@ class Format(StrEnum):
     CSV = "csv"
     TSV = "tsv"
     PARQUET = "parquet"
+    ARROW = "arrow"
 
 
 class LimitField(StrEnum):
@@ -39,8 +53,9 @@ def run_file(
         list[Path],
         typer.Argument(
             metavar="INPUT...",
-            help="JSON Lines, CSV, TSV or Parquet, also as .gz; names with "
-            "* for several; - for standard input. Each row becomes a job.",
+            help="JSON Lines, CSV, TSV, Parquet or Arrow, texts also as .gz "
+            "or .zst; names with * for several; - for standard input. Each "
+            "row becomes a job.",
         ),
     ],
     model: Annotated[str, typer.Option(help="The model's name.")],
@@ -66,7 +81,8 @@ def run_file(
         Path,
         typer.Option(
             help="The file for results: .jsonl (as they come), or a table "
-            "with the input's columns: .csv, .tsv, .parquet."
+            "with the input's columns: .csv, .tsv, .parquet, .arrow; texts "
+            "also as .gz or .zst."
         ),
     ] = Path("results.jsonl"),
     columns: Annotated[
@@ -74,6 +90,12 @@ def run_file(
         typer.Option(
             metavar="A,B",
             help="Of the input's columns, only these in the table.",
+        ),
+    ] = None,
+    out_format: Annotated[
+        Format | None,
+        typer.Option(
+            "--format", help="How results are written, if not by --out."
         ),
     ] = None,
     input_format: Annotated[
@@ -132,6 +154,17 @@ def run_file(
             "refused key), and do not wait until it is open again.",
         ),
     ] = False,
+    plan: PlanOption = False,
+    limit: LimitOption = None,
+    seed: SeedOption = None,
+    pilot: PilotOption = None,
+    yes: YesOption = False,
+    max_cost: MaxCostOption = None,
+    give_up_after: GiveUpOption = 20,
+    skip_failed: SkipFailedOption = False,
+    answer_field: AnswerFieldOption = None,
+    in_order: InOrderOption = False,
+    html: HtmlOption = None,
     sdk: Annotated[
         str,
         typer.Option(
@@ -186,21 +219,22 @@ def run_file(
         ),
     ] = LimitField.AUTO,
     input_price: Annotated[
-        float,
+        float | None,
         typer.Option(
             min=0,
-            help="USD per million input tokens.",
+            help="USD per million input tokens. Default: the published "
+            "price, if the model is known.",
             rich_help_panel=_WITHOUT_SERVER,
         ),
-    ] = 0.0,
+    ] = None,
     output_price: Annotated[
-        float,
+        float | None,
         typer.Option(
             min=0,
             help="USD per million output tokens.",
             rich_help_panel=_WITHOUT_SERVER,
         ),
-    ] = 0.0,
+    ] = None,
     server: Annotated[
         str | None,
         typer.Option(
@@ -237,7 +271,8 @@ def run_file(
     --prompt 'Is the writer happy? Answer as JSON: {"happy": true or false}'
     """
     from cli.input_rows import Kind, expanded  # noqa: PLC0415 - takes a second
-    from cli.run_command import RunOptions, usual_key_variable  # noqa: PLC0415 - as above
+    from cli.model_settings import usual_key_variable  # noqa: PLC0415 - as above
+    from cli.run_settings import RunOptions  # noqa: PLC0415 - as above
     from cli.setup import ModelOptions  # noqa: PLC0415 - as above
     from cli.templates import is_template  # noqa: PLC0415 - as above
 
@@ -247,11 +282,16 @@ def run_file(
         template = user is not None or is_template(text_of_prompt)
     if user is not None and not template:
         raise CommandError("--user is a template: leave out --no-template")
+    if seed is not None and limit is None:
+        raise CommandError("--seed is for --limit: say how many rows")
+    if answer_field is not None and label_field is None:
+        raise CommandError("--answer-field needs --label-field")
     options = RunOptions(
         sources=expanded(sources),
         user=user,
         is_template=template,
         kind=None if input_format is None else Kind(input_format),
+        out_kind=None if out_format is None else Kind(out_format),
         columns=None if columns is None else _listed(columns),
         out=out,
         model=ModelOptions(
@@ -278,6 +318,17 @@ def run_file(
         start_worker=start_worker,
         try_other_limit_field=limit_field is LimitField.AUTO,
         fail_fast=fail_fast,
+        skip_failed=skip_failed,
+        give_up_after=give_up_after,
+        plan=plan,
+        limit=limit,
+        seed=seed,
+        pilot=pilot,
+        yes=yes,
+        max_cost=max_cost,
+        answer_field=answer_field,
+        in_order=in_order,
+        html=html,
     )
     _run(options)
 
