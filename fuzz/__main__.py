@@ -5,6 +5,7 @@ it is (status, type of content, headers, body). The same seed makes the
 same requests: `FUZZ_SEED=7 make fuzz`; `FUZZ_EXAMPLES=200` makes more.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -75,12 +76,12 @@ def _run(server: ServiceProcess, each: Pass, client_id: str) -> int:
         f"--header={name}: {value}" for name, value in each.headers.items()
     ]
     schema = Path(server.log.parent, "openapi.json")
-    schema.write_text(
-        httpx2.get(
-            f"{server.url}/openapi.json", auth=("user", DOCS_SECRET)
-        ).text,
-        encoding="utf-8",
-    )
+    described = httpx2.get(
+        f"{server.url}/openapi.json", auth=("user", DOCS_SECRET)
+    ).json()
+    # Its answers do not end.
+    del described["paths"]["/events"]
+    schema.write_text(json.dumps(described), encoding="utf-8")
     return subprocess.run(
         [
             str(_TOOL),

@@ -11,7 +11,13 @@ export function parts(label, values) {
     const width = total ? (value / total) * 100 : 0;
     const bar = svg(
       "rect",
-      { x, y: 0, width: Math.max(width, 0), height: 10, class: `fill-${tone}` },
+      {
+        x,
+        y: 0,
+        width: Math.max(width, 0),
+        height: 10,
+        class: `fill-${tone}`,
+      },
       svg("title", {}, `${name}: ${value}`),
     );
     x += width;

@@ -66,6 +66,8 @@ export function diff(before, after, label) {
   return el(
     "pre",
     { class: "text diff", tabindex: "0", role: "group", "aria-label": label },
-    shown.map(([kind, piece]) => (kind === "same" ? piece : el(kind, {}, piece))),
+    shown.map(([kind, piece]) =>
+      kind === "same" ? piece : el(kind, {}, piece),
+    ),
   );
 }

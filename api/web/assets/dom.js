@@ -114,7 +114,11 @@ export function dialog(title, content, buttons) {
     { "aria-labelledby": id, onclose: () => box.remove() },
     el("h2", { id }, title),
     el("div", { class: "content" }, content),
-    el("div", { class: "actions" }, buttons(() => box.close())),
+    el(
+      "div",
+      { class: "actions" },
+      buttons(() => box.close()),
+    ),
   );
   document.body.append(box);
   box.showModal();

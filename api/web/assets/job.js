@@ -62,15 +62,23 @@ function show({ job, prompts }, place, go) {
 function actions(job, place, go) {
   return [
     jobs.canRetry(job) &&
-      parts.working("Retry", async () => {
-        await jobs.retryOne(job);
-        place.again();
-      }, { class: "primary", "data-key": "retry" }),
+      parts.working(
+        "Retry",
+        async () => {
+          await jobs.retryOne(job);
+          place.again();
+        },
+        { class: "primary", "data-key": "retry" },
+      ),
     jobs.canCancel(job) &&
-      parts.working("Cancel", async () => {
-        await jobs.cancelOne(job);
-        place.again();
-      }, { class: "danger", "data-key": "cancel" }),
+      parts.working(
+        "Cancel",
+        async () => {
+          await jobs.cancelOne(job);
+          place.again();
+        },
+        { class: "danger", "data-key": "cancel" },
+      ),
     link("All jobs", "jobs"),
   ];
 }
@@ -80,11 +88,16 @@ function now(job) {
   if (job.status === "PENDING") {
     const waiting = job.waitingFor || { kind: "ITS_TURN" };
     const [what, remedy] = format.WAITING[waiting.kind] || [waiting.kind, ""];
-    return notice("", `It waits: ${what.charAt(0).toLowerCase()}${what.slice(1)}`, [
-      remedy,
-      waiting.until && ` Until ${format.moment(waiting.until)} (${format.ago(waiting.until)}).`,
-      waiting.detail && ` The provider says: ${waiting.detail}`,
-    ]);
+    return notice(
+      "",
+      `It waits: ${what.charAt(0).toLowerCase()}${what.slice(1)}`,
+      [
+        remedy,
+        waiting.until &&
+          ` Until ${format.moment(waiting.until)} (${format.ago(waiting.until)}).`,
+        waiting.detail && ` The provider says: ${waiting.detail}`,
+      ],
+    );
   }
   if (job.errorData) {
     const { errorType, message } = job.errorData;
@@ -111,7 +124,13 @@ function story(job) {
     node: el(
       "li",
       { class: tone },
-      el("p", {}, el("b", {}, title), " ", when && el("span", { class: "dim" }, parts.time(when))),
+      el(
+        "p",
+        {},
+        el("b", {}, title),
+        " ",
+        when && el("span", { class: "dim" }, parts.time(when)),
+      ),
       more.map((each) => each && el("p", { class: "dim" }, each)),
     ),
   });
@@ -129,13 +148,26 @@ function story(job) {
   const all = [
     item("", "Submitted", job._metadata.createdAt),
     tries,
-    job.startedAt && item("run", "Started", job.startedAt, job.workerId && `Worker ${job.workerId}`),
+    job.startedAt &&
+      item(
+        "run",
+        "Started",
+        job.startedAt,
+        job.workerId && `Worker ${job.workerId}`,
+      ),
     job.finishedAt &&
       item(tone, format.STATUS[job.status]?.[0] || job.status, job.finishedAt),
     job.status === "PENDING" && item("", "Waits", null),
   ];
-  const told = all.flat().filter(Boolean).sort((a, b) => a.at - b.at);
-  return el("ol", { class: "story" }, told.map((each) => each.node));
+  const told = all
+    .flat()
+    .filter(Boolean)
+    .sort((a, b) => a.at - b.at);
+  return el(
+    "ol",
+    { class: "story" },
+    told.map((each) => each.node),
+  );
 }
 
 function about(job) {
@@ -148,13 +180,22 @@ function about(job) {
     ["Failed calls", job.failures || null],
     ["Priority", `${job.priority} (lower runs first), ${job.serviceClass}`],
     ["Temperature", job.temperature],
-    ["Batch", job.batchKey && link(job.batchKey, "jobs", [], { batchKey: job.batchKey })],
+    [
+      "Batch",
+      job.batchKey &&
+        link(job.batchKey, "jobs", [], { batchKey: job.batchKey }),
+    ],
     ["Not before", job.notBefore && format.moment(job.notBefore)],
     ["Expires", job.expiresAt && format.moment(job.expiresAt)],
-    ["Reference", job.clientReference && parts.text(format.pretty(job.clientReference), "Client reference")],
+    [
+      "Reference",
+      job.clientReference &&
+        parts.text(format.pretty(job.clientReference), "Client reference"),
+    ],
     [
       "Suggested prompt",
-      job.suggestedPromptId && link("Show it", "prompts", [job.suggestedPromptId]),
+      job.suggestedPromptId &&
+        link("Show it", "prompts", [job.suggestedPromptId]),
     ],
   ]);
 }
@@ -164,9 +205,20 @@ function cost(job) {
   if (!metrics) return parts.empty("Nothing was spent yet.");
   return parts.facts([
     ["Total", el("b", {}, format.money(metrics.totalCost, metrics.currency))],
-    ["Input", `${format.count(metrics.inputTokens)} tokens, ${format.money(metrics.inputCost, metrics.currency)}`],
-    ["Output", `${format.count(metrics.outputTokens)} tokens, ${format.money(metrics.outputCost, metrics.currency)}`],
-    ["From the cache", metrics.cachedTokens ? `${format.count(metrics.cachedTokens)} tokens` : null],
+    [
+      "Input",
+      `${format.count(metrics.inputTokens)} tokens, ${format.money(metrics.inputCost, metrics.currency)}`,
+    ],
+    [
+      "Output",
+      `${format.count(metrics.outputTokens)} tokens, ${format.money(metrics.outputCost, metrics.currency)}`,
+    ],
+    [
+      "From the cache",
+      metrics.cachedTokens
+        ? `${format.count(metrics.cachedTokens)} tokens`
+        : null,
+    ],
     ["Calls took", format.seconds(metrics.duration)],
   ]);
 }
@@ -185,7 +237,13 @@ function prompt(job, prompts) {
           {},
           each.missing
             ? `Prompt ${each.promptId}: not there any more`
-            : [link(`${each.name}, version ${each.version}`, "prompts", [each.promptId]), " ", parts.badge(each.status)],
+            : [
+                link(`${each.name}, version ${each.version}`, "prompts", [
+                  each.promptId,
+                ]),
+                " ",
+                parts.badge(each.status),
+              ],
         ),
         !each.missing && parts.text(each.prompt, `Prompt ${each.name}`),
       ),
@@ -206,11 +264,19 @@ function answer(job) {
   const piece = (title, value) => {
     if (value === null || value === undefined) return;
     shown.push(
-      el("div", {}, el("p", { class: "dim" }, title), parts.text(format.pretty(value), title)),
+      el(
+        "div",
+        {},
+        el("p", { class: "dim" }, title),
+        parts.text(format.pretty(value), title),
+      ),
     );
   };
   piece("Result", job.responseData);
-  piece("The whole answer, which could not be used", job.errorData?.failedResponseData);
+  piece(
+    "The whole answer, which could not be used",
+    job.errorData?.failedResponseData,
+  );
   for (const each of job.unusableAnswers || []) {
     piece("An answer that could not be used", each);
   }

@@ -73,7 +73,8 @@ async function show() {
 function theme() {
   const now = document.documentElement.dataset.theme;
   const dark = matchMedia("(prefers-color-scheme: dark)").matches;
-  const next = (now || (dark ? "dark" : "light")) === "dark" ? "light" : "dark";
+  const next =
+    (now || (dark ? "dark" : "light")) === "dark" ? "light" : "dark";
   document.documentElement.dataset.theme = next;
   localStorage.setItem("theme", next);
 }
@@ -97,7 +98,11 @@ function frame() {
   const who = api.isAdmin() ? "Administrator" : "Client";
   replace(
     app,
-    el("a", { class: "skip", href: "#main", onclick: skip }, "Skip to content"),
+    el(
+      "a",
+      { class: "skip", href: "#main", onclick: skip },
+      "Skip to content",
+    ),
     el(
       "header",
       { class: "bar-top" },

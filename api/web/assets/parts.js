@@ -5,13 +5,20 @@ import { add, button, el, newId, refresh, say } from "./dom.js";
 import * as format from "./format.js";
 
 export function badge(status) {
-  const [text, tone] = format.STATUS[status] || [format.sentence(status), "off"];
+  const [text, tone] = format.STATUS[status] || [
+    format.sentence(status),
+    "off",
+  ];
   return el("span", { class: `badge ${tone}` }, text);
 }
 
 export const time = (value) =>
   value
-    ? el("time", { datetime: value, title: format.moment(value) }, format.ago(value))
+    ? el(
+        "time",
+        { datetime: value, title: format.moment(value) },
+        format.ago(value),
+      )
     : "–";
 
 export function heading(title, { lead, actions = [] } = {}) {

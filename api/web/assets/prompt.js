@@ -2,7 +2,16 @@
 
 import * as api from "./api.js";
 import { diff } from "./diff.js";
-import { address, button, dialog, el, field, link, replace, select } from "./dom.js";
+import {
+  address,
+  button,
+  dialog,
+  el,
+  field,
+  link,
+  replace,
+  select,
+} from "./dom.js";
 import * as format from "./format.js";
 import * as parts from "./parts.js";
 
@@ -16,7 +25,9 @@ export default function render(page, { parts: [promptId], go }) {
     ]);
     const versions = same
       .filter((each) => each.clientId === prompt.clientId)
-      .sort((a, b) => (a._metadata.createdAt < b._metadata.createdAt ? 1 : -1));
+      .sort((a, b) =>
+        a._metadata.createdAt < b._metadata.createdAt ? 1 : -1,
+      );
     return { prompt, versions, models: [...models, ...routes] };
   };
   const place = parts.place(read, (found) => show(found, place, go), {
@@ -43,7 +54,9 @@ function show({ prompt, versions, models }, place, go) {
       parts.card("Versions", versionTable(versions, prompt)),
     ),
     versions.length > 1 &&
-      parts.card("What differs", differences(versions, prompt), { wide: true }),
+      parts.card("What differs", differences(versions, prompt), {
+        wide: true,
+      }),
     parts.card("Try it out", tryOut(prompt, versions, models), { wide: true }),
   ];
 }
@@ -69,7 +82,9 @@ function actions(prompt, place, go) {
         become("PUBLISHED", "Publish", { class: "primary" }),
       prompt.status === "PUBLISHED" && become("DRAFT", "Make it a draft"),
       prompt.status !== "ARCHIVE" && become("ARCHIVE", "Archive"),
-      button("New version", () => newVersion(prompt, go), { "data-key": "new" }),
+      button("New version", () => newVersion(prompt, go), {
+        "data-key": "new",
+      }),
     ],
     link("All prompts", "prompts"),
   ];
@@ -82,8 +97,12 @@ function source({ runId, jobId, promptId, iteration, candidate }) {
     "Suggested",
     runId && link("by a run", "runs", [runId]),
     jobId && link("by a job", "jobs", [jobId]),
-    iteration !== undefined && iteration !== null && `in iteration ${iteration}`,
-    candidate !== undefined && candidate !== null && `as candidate ${candidate}`,
+    iteration !== undefined &&
+      iteration !== null &&
+      `in iteration ${iteration}`,
+    candidate !== undefined &&
+      candidate !== null &&
+      `as candidate ${candidate}`,
     ", to replace",
     link("this prompt", "prompts", [promptId]),
   );
@@ -93,7 +112,13 @@ function versionTable(versions, prompt) {
   return parts.table(
     "Versions",
     [
-      ["Version", (each) => each.promptId === prompt.promptId ? `${each.version} (shown)` : link(String(each.version), "prompts", [each.promptId])],
+      [
+        "Version",
+        (each) =>
+          each.promptId === prompt.promptId
+            ? `${each.version} (shown)`
+            : link(String(each.version), "prompts", [each.promptId]),
+      ],
       ["Status", (each) => parts.badge(each.status)],
       ["Made", (each) => parts.time(each._metadata.createdAt)],
     ],
@@ -108,7 +133,11 @@ function differences(versions, prompt) {
   const draw = (id) =>
     replace(
       shown,
-      diff(byId.get(id).prompt, prompt.prompt, "What differs between the versions"),
+      diff(
+        byId.get(id).prompt,
+        prompt.prompt,
+        "What differs between the versions",
+      ),
     );
   const options = others.map((each) => [
     each.promptId,
@@ -164,11 +193,17 @@ function newVersion(prompt, go) {
 
 // Two columns, each with a model and a version, answered at the same time.
 function tryOut(prompt, versions, models) {
-  const input = el("textarea", { placeholder: "What the model is asked", rows: 4 });
+  const input = el("textarea", {
+    placeholder: "What the model is asked",
+    rows: 4,
+  });
   const client = clientChoice(prompt);
   if (!models.length) return parts.empty("There are no models.");
   const names = models.map((each) => [each.name, each.name]);
-  const texts = versions.map((each) => [each.promptId, `Version ${each.version}`]);
+  const texts = versions.map((each) => [
+    each.promptId,
+    `Version ${each.version}`,
+  ]);
   const sides = [0, 1].map((place) =>
     side(place, names, texts, prompt, Math.min(place, names.length - 1)),
   );
@@ -187,8 +222,21 @@ function tryOut(prompt, versions, models) {
     { class: "stack" },
     field("Input", input),
     client.box,
-    el("div", { class: "inline" }, run, el("small", { class: "dim" }, "These are real calls, and cost what such calls cost.")),
-    el("div", { class: "two" }, sides.map((each) => each.box)),
+    el(
+      "div",
+      { class: "inline" },
+      run,
+      el(
+        "small",
+        { class: "dim" },
+        "These are real calls, and cost what such calls cost.",
+      ),
+    ),
+    el(
+      "div",
+      { class: "two" },
+      sides.map((each) => each.box),
+    ),
   );
 }
 
@@ -196,7 +244,11 @@ function clientChoice(prompt) {
   if (!api.isAdmin() || prompt.clientId) {
     return { box: null, value: () => prompt.clientId };
   }
-  const choice = select(api.clientNames(), api.clientNames()[0]?.[0], () => {});
+  const choice = select(
+    api.clientNames(),
+    api.clientNames()[0]?.[0],
+    () => {},
+  );
   return {
     box: el("div", { class: "filters" }, field("On behalf of", choice)),
     value: () => choice.value,

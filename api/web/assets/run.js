@@ -13,7 +13,9 @@ export default function render(page, { parts: [runId], onLeave }) {
   const texts = new Map();
   const read = async () => {
     const run = await api.get(path);
-    const candidates = run.datasetId ? await api.all(`${path}/candidates`) : [];
+    const candidates = run.datasetId
+      ? await api.all(`${path}/candidates`)
+      : [];
     await learn(texts, [
       ...run.initialWorkingPromptIds,
       ...(run.bestPromptIds || []),
@@ -56,7 +58,12 @@ function show({ run, candidates }, texts, place) {
       actions: actions(run, place),
     }),
     run.failureReason &&
-      el("div", { class: "notice bad" }, el("h2", {}, "It failed"), el("p", {}, run.failureReason)),
+      el(
+        "div",
+        { class: "notice bad" },
+        el("h2", {}, "It failed"),
+        el("p", {}, run.failureReason),
+      ),
     (run.warnings || []).map((each) =>
       el("div", { class: "notice" }, el("p", {}, each)),
     ),
@@ -112,7 +119,10 @@ function actions(run, place) {
 function winner(run, texts) {
   const ids = run.bestPromptIds;
   if (!ids?.length) {
-    return parts.card("The prompt that won", parts.empty("Nothing is measured yet."));
+    return parts.card(
+      "The prompt that won",
+      parts.empty("Nothing is measured yet."),
+    );
   }
   const before = textOf(texts, run.initialWorkingPromptIds);
   const after = textOf(texts, ids);
@@ -128,19 +138,28 @@ function winner(run, texts) {
         { class: "inline" },
         ids.map((id) => {
           const found = texts.get(id);
-          return found && [
-            link(`${found.name}, version ${found.version}`, "prompts", [id]),
-            parts.badge(found.status),
-          ];
+          return (
+            found && [
+              link(`${found.name}, version ${found.version}`, "prompts", [id]),
+              parts.badge(found.status),
+            ]
+          );
         }),
       ),
       same
         ? parts.text(after, "The prompt that won")
         : diff(before, after, "The initial prompt and the one that won"),
       !same &&
-        parts.fold("Only the prompt that won", parts.text(after, "The prompt that won")),
+        parts.fold(
+          "Only the prompt that won",
+          parts.text(after, "The prompt that won"),
+        ),
     ),
-    { note: same ? "the initial prompt" : "what changed from the initial prompt" },
+    {
+      note: same
+        ? "the initial prompt"
+        : "what changed from the initial prompt",
+    },
   );
 }
 
@@ -170,7 +189,11 @@ function progress(run) {
     const done = iterations(run).length;
     const all = run.maxIterations * run.workingModels.length;
     return [
-      el("p", {}, `${format.count(done)} of ${format.plural(all, "iteration")}`),
+      el(
+        "p",
+        {},
+        `${format.count(done)} of ${format.plural(all, "iteration")}`,
+      ),
       charts.meter("Iterations", done, all),
     ];
   }
@@ -193,7 +216,10 @@ function progress(run) {
 function about(run) {
   const spent = run.usage
     ? format.costs(run.usage.costByCurrency)
-    : format.money(run.processingMetrics?.totalCost, run.processingMetrics?.currency);
+    : format.money(
+        run.processingMetrics?.totalCost,
+        run.processingMetrics?.currency,
+      );
   return parts.facts([
     ["Client", parts.client(run.clientId)],
     ["Working models", run.workingModels.join(", ")],
@@ -201,9 +227,15 @@ function about(run) {
     ["Metric", run.metric?.type],
     ["Ended because", run.finishReason && format.sentence(run.finishReason)],
     ["Jobs", run.jobsUsed === undefined ? null : format.count(run.jobsUsed)],
-    ["Tokens", run.tokensUsed === undefined ? null : format.count(run.tokensUsed)],
+    [
+      "Tokens",
+      run.tokensUsed === undefined ? null : format.count(run.tokensUsed),
+    ],
     ["Cost", spent],
-    ["Most cost", run.maxCost && format.money(run.maxCost.amount, run.maxCost.currency)],
+    [
+      "Most cost",
+      run.maxCost && format.money(run.maxCost.amount, run.maxCost.currency),
+    ],
     ["Started", format.moment(run._metadata.createdAt)],
   ]);
 }
@@ -220,10 +252,27 @@ function candidateTable(run, candidates, texts) {
     parts.table(
       "Candidates",
       [
-        ["Candidate", (each) => [`${each.number}`, each.number === best && [" ", el("span", { class: "badge good" }, "won")]]],
+        [
+          "Candidate",
+          (each) => [
+            `${each.number}`,
+            each.number === best && [
+              " ",
+              el("span", { class: "badge good" }, "won"),
+            ],
+          ],
+        ],
         ["Model", (each) => each.model],
-        ["Made by", (each) => `${each.change}${each.parents.length ? `, from ${each.parents.join(", ")}` : ""}`],
-        ["Validation", (each) => format.percent(each.validationScore), { class: "num" }],
+        [
+          "Made by",
+          (each) =>
+            `${each.change}${each.parents.length ? `, from ${each.parents.join(", ")}` : ""}`,
+        ],
+        [
+          "Validation",
+          (each) => format.percent(each.validationScore),
+          { class: "num" },
+        ],
         ["Answers", (each) => format.count(each.jobs), { class: "num" }],
         ["Became a parent", (each) => (each.accepted ? "Yes" : "No")],
       ],
@@ -261,15 +310,34 @@ function iterationTable(run, texts) {
       "Iterations",
       [
         ["Iteration", (each) => `${each.model}, ${each.iteration}`],
-        ["Job", (each) => link(parts.badge(each.status), "jobs", [each.jobId])],
-        ["Evaluation", (each) => el("code", {}, JSON.stringify(each.evaluation ?? each.evalError ?? null))],
-        ["Suggested", (each) => each.suggestedPromptId && link("Prompt", "prompts", [each.suggestedPromptId])],
+        [
+          "Job",
+          (each) => link(parts.badge(each.status), "jobs", [each.jobId]),
+        ],
+        [
+          "Evaluation",
+          (each) =>
+            el(
+              "code",
+              {},
+              JSON.stringify(each.evaluation ?? each.evalError ?? null),
+            ),
+        ],
+        [
+          "Suggested",
+          (each) =>
+            each.suggestedPromptId &&
+            link("Prompt", "prompts", [each.suggestedPromptId]),
+        ],
       ],
       rows,
     ),
     ids.length > 1 &&
       comparison(
-        ids.map((id) => [id, `${texts.get(id)?.name ?? "Prompt"} ${texts.get(id)?.version ?? ""}`]),
+        ids.map((id) => [
+          id,
+          `${texts.get(id)?.name ?? "Prompt"} ${texts.get(id)?.version ?? ""}`,
+        ]),
         ids[0],
         texts,
       ),
@@ -288,7 +356,10 @@ function comparison(options, first, texts) {
     const from = chosen.from.split(",");
     const to = chosen.to.split(",");
     await learn(texts, [...from, ...to]);
-    replace(shown, diff(textOf(texts, from), textOf(texts, to), "What differs"));
+    replace(
+      shown,
+      diff(textOf(texts, from), textOf(texts, to), "What differs"),
+    );
   };
   const choose = (side) => (event) => {
     chosen[side] = event.target.value;
@@ -302,8 +373,14 @@ function comparison(options, first, texts) {
     el(
       "div",
       { class: "filters" },
-      field("From", select(known, chosen.from, choose("from"), { "data-key": "from" })),
-      field("To", select(known, chosen.to, choose("to"), { "data-key": "to" })),
+      field(
+        "From",
+        select(known, chosen.from, choose("from"), { "data-key": "from" }),
+      ),
+      field(
+        "To",
+        select(known, chosen.to, choose("to"), { "data-key": "to" }),
+      ),
     ),
     shown,
   );

@@ -27,7 +27,11 @@ async function read() {
   await api.learnClients();
   return {
     clients,
-    budgets: new Map(budgets.filter((each) => each.scope === "client").map((each) => [each.ownerId, each])),
+    budgets: new Map(
+      budgets
+        .filter((each) => each.scope === "client")
+        .map((each) => [each.ownerId, each]),
+    ),
     usage: new Map(usage.groups.map((each) => [each.clientId, each])),
   };
 }
@@ -40,12 +44,36 @@ function show({ clients, budgets, usage }, place) {
     parts.table(
       "Clients",
       [
-        ["Client", (each) => [each.name, el("div", {}, el("code", { class: "dim" }, each.clientId))]],
-        ["Status", (each) => el("span", { class: each.enabled ? "badge good" : "badge off" }, each.enabled ? "Enabled" : "Disabled")],
-        ["Key replaced", (each) => each.keyRotatedAt ? parts.time(each.keyRotatedAt) : el("span", { class: "dim" }, "Never")],
+        [
+          "Client",
+          (each) => [
+            each.name,
+            el("div", {}, el("code", { class: "dim" }, each.clientId)),
+          ],
+        ],
+        [
+          "Status",
+          (each) =>
+            el(
+              "span",
+              { class: each.enabled ? "badge good" : "badge off" },
+              each.enabled ? "Enabled" : "Disabled",
+            ),
+        ],
+        [
+          "Key replaced",
+          (each) =>
+            each.keyRotatedAt
+              ? parts.time(each.keyRotatedAt)
+              : el("span", { class: "dim" }, "Never"),
+        ],
         ["Budget", (each) => budget(budgets.get(each.clientId))],
         ["Today", (each) => today(usage.get(each.clientId))],
-        ["", (each) => el("span", { class: "actions" }, buttons(each, place)), { class: "num" }],
+        [
+          "",
+          (each) => el("span", { class: "actions" }, buttons(each, place)),
+          { class: "num" },
+        ],
       ],
       clients,
     ),
@@ -78,7 +106,10 @@ function buttons(client, place) {
       client.enabled ? "Disable" : "Enable",
       () =>
         change(
-          () => api.patch(`clients/${client.clientId}`, { enabled: !client.enabled }),
+          () =>
+            api.patch(`clients/${client.clientId}`, {
+              enabled: !client.enabled,
+            }),
           `${client.name} is ${client.enabled ? "disabled" : "enabled"}`,
         ),
       {
@@ -98,7 +129,11 @@ function buttons(client, place) {
 async function rotate(client, place) {
   const wanted = await confirm(
     `Replace the key of ${client.name}?`,
-    el("p", {}, "The old key is refused at once, and sessions that were opened with it end."),
+    el(
+      "p",
+      {},
+      "The old key is refused at once, and sessions that were opened with it end.",
+    ),
     "Replace the key",
     { danger: true },
   );
@@ -143,7 +178,11 @@ function make(place) {
         async () => {
           const body = { name: name.value };
           if (amount.value) {
-            body.budget = { amount: Number(amount.value), currency: "USD", period: "month" };
+            body.budget = {
+              amount: Number(amount.value),
+              currency: "USD",
+              period: "month",
+            };
           }
           const made = await parts.attempt(() => api.post("clients", body));
           if (!made) return;

@@ -1,7 +1,15 @@
 // All jobs: filters, a list of any length, changes of some or of all.
 
 import * as api from "../api.js";
-import { address, button, el, field, refresh, replace, select } from "../dom.js";
+import {
+  address,
+  button,
+  el,
+  field,
+  refresh,
+  replace,
+  select,
+} from "../dom.js";
 import * as format from "../format.js";
 import * as jobs from "../jobs.js";
 import { VirtualList } from "../list.js";
@@ -57,7 +65,11 @@ class Jobs {
       onOpen: (job) => go(address("jobs", [job.jobId])),
       onEnd: () => this.more(),
     });
-    this.chips = el("div", { class: "chips", role: "group", "aria-label": "Status" });
+    this.chips = el("div", {
+      class: "chips",
+      role: "group",
+      "aria-label": "Status",
+    });
     this.selection = el("div", { class: "selection" });
   }
 
@@ -209,7 +221,8 @@ class Jobs {
     const here = this.filter.status;
     const counts = this.summary || {};
     const chosen = [...this.chosen.values()];
-    const failed = here && here !== "ERROR_PROCESSING" ? 0 : counts.ERROR_PROCESSING;
+    const failed =
+      here && here !== "ERROR_PROCESSING" ? 0 : counts.ERROR_PROCESSING;
     const open =
       (!here || here === "PENDING" ? counts.PENDING : 0) +
       (!here || here === "PROCESSING" ? counts.PROCESSING : 0);
@@ -249,7 +262,9 @@ class Jobs {
     if (chosen) return `${format.plural(chosen, "job")} chosen`;
     const here = this.filter.status;
     const total = (here ? this.summary?.[here] : this.summary?.total) ?? 0;
-    return total ? `${format.plural(total, "job")}, newest first` : "No job matches.";
+    return total
+      ? `${format.plural(total, "job")}, newest first`
+      : "No job matches.";
   }
 
   async changeAll(change, status) {
@@ -296,7 +311,11 @@ class Jobs {
       cell("status", parts.badge(job.status)),
       cell(
         "operation",
-        el("a", { href: address("jobs", [job.jobId]), tabindex: "-1" }, job.operation),
+        el(
+          "a",
+          { href: address("jobs", [job.jobId]), tabindex: "-1" },
+          job.operation,
+        ),
       ),
       cell("model dim", job.model),
       cell("what dim", what(job)),
@@ -339,5 +358,8 @@ function merged(newest, old) {
   if (newest.length < PAGE) return top;
   const last = newest.at(-1).jobId;
   const place = old.findIndex((each) => each.jobId === last);
-  return [...top, ...old.slice(place + 1).filter((each) => before.has(each.jobId))];
+  return [
+    ...top,
+    ...old.slice(place + 1).filter((each) => before.has(each.jobId)),
+  ];
 }

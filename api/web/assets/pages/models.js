@@ -7,9 +7,13 @@ import * as live from "../live.js";
 import * as parts from "../parts.js";
 
 export default function render(page, { onLeave }) {
-  const models = parts.place(readModels, (found) => showModels(found, models), {
-    className: "cards",
-  });
+  const models = parts.place(
+    readModels,
+    (found) => showModels(found, models),
+    {
+      className: "cards",
+    },
+  );
   const routes = parts.place(() => api.all("routes"), showRoutes);
   replace(
     page,
@@ -17,7 +21,11 @@ export default function render(page, { onLeave }) {
       lead: "A route is one name for several models.",
     }),
     models.box,
-    el("div", { style: { "margin-top": "1rem" } }, parts.card("Routes", routes.box)),
+    el(
+      "div",
+      { style: { "margin-top": "1rem" } },
+      parts.card("Routes", routes.box),
+    ),
   );
   const again = live.gently(models.again, 2000);
   onLeave(live.on("model", again));
@@ -37,7 +45,9 @@ async function readModels() {
 
 function showModels(found, place) {
   if (!found.length) {
-    return parts.empty("There are no models. Make one with `metasync model add`.");
+    return parts.empty(
+      "There are no models. Make one with `metasync model add`.",
+    );
   }
   return found.map(({ model, health }) =>
     parts.card(model.name, card(model, health), {
@@ -74,17 +84,26 @@ function showModels(found, place) {
 function state(model, health) {
   if (model.suspended) return el("span", { class: "badge bad" }, "Suspended");
   if (!health) return null;
-  if (!health.available) return el("span", { class: "badge bad" }, "Not available");
+  if (!health.available)
+    return el("span", { class: "badge bad" }, "Not available");
   return el("span", { class: "badge good" }, "Available");
 }
 
-const BREAKER = { closed: "Closed: calls pass", open: "Open: no calls", half_open: "Half open: one call is tried" };
+const BREAKER = {
+  closed: "Closed: calls pass",
+  open: "Open: no calls",
+  half_open: "Half open: one call is tried",
+};
 
 function card(model, health) {
   const stopped = model.suspended;
   const processes = health?.processes || [];
-  const breakers = [...new Set(processes.map((each) => each.circuitBreaker.state))];
-  const limits = processes.map((each) => each.concurrencyLimit).filter(Boolean);
+  const breakers = [
+    ...new Set(processes.map((each) => each.circuitBreaker.state)),
+  ];
+  const limits = processes
+    .map((each) => each.concurrencyLimit)
+    .filter(Boolean);
   const paused = Math.max(0, ...processes.map((each) => each.pausedSeconds));
   const failed = Object.entries(health?.failed || {});
   return [
@@ -94,18 +113,55 @@ function card(model, health) {
         { class: "notice bad" },
         el("h3", {}, format.sentence(stopped.reason)),
         el("p", {}, stopped.message),
-        el("p", {}, `Since ${format.moment(stopped.since)} (${format.ago(stopped.since)}); next trial ${format.moment(stopped.retryAt)}.`),
+        el(
+          "p",
+          {},
+          `Since ${format.moment(stopped.since)} (${format.ago(stopped.since)}); next trial ${format.moment(stopped.retryAt)}.`,
+        ),
       ),
     parts.facts([
       ["Price", price(model.cost)],
       ["Limits", limitsOf(model.limits)],
-      ["Calls", health && `${format.count(health.succeeded)} answered, ${format.count(health.running)} running`],
-      ["Failed calls", health && (failed.length ? failed.map(([kind, n]) => `${kind} ${format.count(n)}`).join(", ") : "None")],
-      ["Circuit breaker", health && (breakers.length ? breakers.map((each) => BREAKER[each] || each).join("; ") : "Not used yet")],
-      ["At once", limits.length ? `At most ${limits.reduce((a, b) => a + b, 0)}` : null],
-      ["Paused", paused > 0 ? `For ${format.seconds(paused)}, after rate limits` : null],
-      ["Budget", model.budget && `${format.money(model.budget.amount, model.budget.currency)} each ${model.budget.period}`],
-      ["Answer", model.maxToken || model.maxCompletionToken ? `At most ${format.count(model.maxToken ?? model.maxCompletionToken)} tokens` : null],
+      [
+        "Calls",
+        health &&
+          `${format.count(health.succeeded)} answered, ${format.count(health.running)} running`,
+      ],
+      [
+        "Failed calls",
+        health &&
+          (failed.length
+            ? failed
+                .map(([kind, n]) => `${kind} ${format.count(n)}`)
+                .join(", ")
+            : "None"),
+      ],
+      [
+        "Circuit breaker",
+        health &&
+          (breakers.length
+            ? breakers.map((each) => BREAKER[each] || each).join("; ")
+            : "Not used yet"),
+      ],
+      [
+        "At once",
+        limits.length ? `At most ${limits.reduce((a, b) => a + b, 0)}` : null,
+      ],
+      [
+        "Paused",
+        paused > 0 ? `For ${format.seconds(paused)}, after rate limits` : null,
+      ],
+      [
+        "Budget",
+        model.budget &&
+          `${format.money(model.budget.amount, model.budget.currency)} each ${model.budget.period}`,
+      ],
+      [
+        "Answer",
+        model.maxToken || model.maxCompletionToken
+          ? `At most ${format.count(model.maxToken ?? model.maxCompletionToken)} tokens`
+          : null,
+      ],
       ["Endpoint", model.endpoint || "The provider's own"],
     ]),
   ];
@@ -129,18 +185,37 @@ function limitsOf(limits) {
 }
 
 function test(model) {
-  const input = el("textarea", { value: "Answer with one word: are you there?", rows: 2 });
-  const output = el("pre", { class: "text", tabindex: "0", role: "group", "aria-label": "Answer", "aria-live": "polite" });
-  const facts = el("p", { class: "dim" }, "This is a real call, and costs what it costs.");
+  const input = el("textarea", {
+    value: "Answer with one word: are you there?",
+    rows: 2,
+  });
+  const output = el("pre", {
+    class: "text",
+    tabindex: "0",
+    role: "group",
+    "aria-label": "Answer",
+    "aria-live": "polite",
+  });
+  const facts = el(
+    "p",
+    { class: "dim" },
+    "This is a real call, and costs what it costs.",
+  );
   const clients = api.clientNames();
-  const client = api.isAdmin() ? select(clients, clients[0]?.[0], () => {}) : null;
+  const client = api.isAdmin()
+    ? select(clients, clients[0]?.[0], () => {})
+    : null;
   const ask = async () => {
     replace(output);
     const began = performance.now();
     const id = await parts.attempt(() =>
       api.stream(
         "stream",
-        { userPrompt: input.value, model: model.name, temperature: model.minTemperature },
+        {
+          userPrompt: input.value,
+          model: model.name,
+          temperature: model.minTemperature,
+        },
         client?.value,
         (piece) => output.append(piece),
       ),
@@ -156,7 +231,10 @@ function test(model) {
       output,
       facts,
     ],
-    (close) => [button("Close", close), parts.working("Call", ask, { class: "primary" })],
+    (close) => [
+      button("Close", close),
+      parts.working("Call", ask, { class: "primary" }),
+    ],
   );
 }
 
@@ -166,9 +244,25 @@ function showRoutes(routes) {
     "Routes",
     [
       ["Name", (route) => route.name],
-      ["Strategy", (route) => format.sentence(route.strategy.replace(/([A-Z])/g, " $1"))],
-      ["Models", (route) => route.targets.map((each) => `${each.model}${route.strategy === "weighted" ? ` (${each.weight})` : ""}`).join(" → ")],
-      ["Next one after", (route) => (route.fallbackOn.length ? route.fallbackOn.join(", ") : "nothing")],
+      [
+        "Strategy",
+        (route) => format.sentence(route.strategy.replace(/([A-Z])/g, " $1")),
+      ],
+      [
+        "Models",
+        (route) =>
+          route.targets
+            .map(
+              (each) =>
+                `${each.model}${route.strategy === "weighted" ? ` (${each.weight})` : ""}`,
+            )
+            .join(" → "),
+      ],
+      [
+        "Next one after",
+        (route) =>
+          route.fallbackOn.length ? route.fallbackOn.join(", ") : "nothing",
+      ],
     ],
     routes,
   );

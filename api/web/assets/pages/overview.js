@@ -1,6 +1,7 @@
 // What is going on, and what needs somebody.
 
 import * as api from "../api.js";
+import { readAttention, showAttention } from "../attention.js";
 import * as charts from "../charts.js";
 import { button, el, link, refresh, replace } from "../dom.js";
 import * as format from "../format.js";
@@ -97,7 +98,9 @@ function showTiles(numbers) {
     ),
     tile(
       "Jobs per second",
-      rate === null || rate === undefined ? "–" : rate.toFixed(rate < 10 ? 1 : 0),
+      rate === null || rate === undefined
+        ? "–"
+        : rate.toFixed(rate < 10 ? 1 : 0),
     ),
     tile("Time left", timeLeft(numbers)),
   ];
@@ -128,8 +131,12 @@ function showQueue(numbers) {
       "p",
       { class: "inline dim" },
       statuses.map((each) => [
-        el("span", {}, `${format.STATUS[each][0]} `,
-          el("b", {}, format.count(counts[each]))),
+        el(
+          "span",
+          {},
+          `${format.STATUS[each][0]} `,
+          el("b", {}, format.count(counts[each])),
+        ),
       ]),
     ),
     points.length > 2 &&
@@ -144,74 +151,6 @@ function showQueue(numbers) {
         }),
       ),
   ];
-}
-
-async function readAttention() {
-  const [models, workers, budgets] = await Promise.all([
-    api.all("models"),
-    api.all("workers"),
-    api.get("budgets"),
-  ]);
-  return { models, workers, budgets };
-}
-
-function showAttention({ models, workers, budgets }) {
-  const notices = [
-    ...models.filter((each) => each.suspended).map(suspended),
-    ...workers.filter(isBroken).map((worker) =>
-      notice(
-        `Worker ${worker.name} does not run`,
-        worker.threadInfo?.error || worker.threadInfo?.stoppedBecause,
-        [link("Workers", "workers")],
-      ),
-    ),
-    ...budgets
-      .filter((each) => each.remaining <= 0)
-      .map((budget) =>
-        notice(
-          `The budget of ${budget.name} is spent`,
-          `${format.money(budget.spent, budget.currency)} of ${format.money(budget.amount, budget.currency)}; calls ${budget.onExhausted === "wait" ? "wait" : "fail"}${budget.resetsAt ? ` until ${format.moment(budget.resetsAt)}` : ""}.`,
-        ),
-      ),
-  ];
-  return notices.length
-    ? el("ul", { class: "notices" }, notices)
-    : el("p", { class: "good-text" }, "Nothing: models, workers and budgets are well.");
-}
-
-const isBroken = (worker) =>
-  worker.status === "error" ||
-  Boolean(worker.threadInfo?.error || worker.threadInfo?.stoppedBecause);
-
-function notice(title, text, actions = []) {
-  return el(
-    "li",
-    { class: "notice bad" },
-    el("h3", {}, title),
-    el("p", {}, text),
-    actions.length > 0 && el("div", { class: "actions" }, actions),
-  );
-}
-
-function suspended(model) {
-  const { reason, message, since, retryAt } = model.suspended;
-  return notice(
-    `${model.name} is suspended: ${format.sentence(reason)}`,
-    [
-      message,
-      ` (since ${format.moment(since)}, ${format.ago(since)}; next trial ${format.moment(retryAt)})`,
-    ],
-    [
-      api.isAdmin() &&
-        parts.working("Resume now", () =>
-          parts.attempt(
-            () => api.act(`models/${model.model_id}/resume`),
-            `${model.name} is used again`,
-          ),
-        ),
-      link("Its jobs", "jobs", [], { model: model.name, status: "PENDING" }),
-    ],
-  );
 }
 
 function showErrors(found) {
@@ -249,7 +188,11 @@ function showWaiting({ items, next }) {
   const groups = new Map();
   for (const { waitingFor, model, clientId } of items) {
     const kind = waitingFor?.kind || "ITS_TURN";
-    const group = groups.get(kind) || { count: 0, models: new Set(), clients: new Set() };
+    const group = groups.get(kind) || {
+      count: 0,
+      models: new Set(),
+      clients: new Set(),
+    };
     group.count += 1;
     group.models.add(model);
     group.clients.add(clientId);
@@ -258,7 +201,10 @@ function showWaiting({ items, next }) {
   const rows = [...groups]
     .sort(([, a], [, b]) => b.count - a.count)
     .map(([kind, group]) => {
-      const [what, remedy] = format.WAITING[kind] || [format.sentence(kind), ""];
+      const [what, remedy] = format.WAITING[kind] || [
+        format.sentence(kind),
+        "",
+      ];
       const who = [...group.models].slice(0, 3).join(", ");
       const clients = [...group.clients].slice(0, 2).map(api.clientName);
       return {
@@ -314,7 +260,11 @@ function showCosts({ total, groups }) {
       el("b", {}, format.costs(total.costByCurrency)),
       el("span", { class: "dim" }, "in all"),
       total.unpricedRequests > 0 &&
-        el("span", { class: "dim" }, `and ${format.plural(total.unpricedRequests, "call")} without a price`),
+        el(
+          "span",
+          { class: "dim" },
+          `and ${format.plural(total.unpricedRequests, "call")} without a price`,
+        ),
     ),
     charts.bars(rows),
   ];
@@ -335,14 +285,23 @@ function showBudgets(budgets) {
           "span",
           {},
           el("b", {}, budget.name),
-          el("small", { class: "dim" }, ` ${budget.scope}, each ${budget.period}`),
+          el(
+            "small",
+            { class: "dim" },
+            ` ${budget.scope}, each ${budget.period}`,
+          ),
         ),
         el(
           "span",
           { class: "bar-value" },
           `${format.money(budget.spent, budget.currency)} of ${format.money(budget.amount, budget.currency)}`,
         ),
-        charts.meter(`Budget of ${budget.name}`, budget.spent, budget.amount, tone),
+        charts.meter(
+          `Budget of ${budget.name}`,
+          budget.spent,
+          budget.amount,
+          tone,
+        ),
       );
     }),
   );
@@ -363,7 +322,10 @@ function showWorkers(workers) {
   }
   return [
     parts.facts([
-      ["Running", `${format.count(running.length)} of ${format.count(workers.length)}`],
+      [
+        "Running",
+        `${format.count(running.length)} of ${format.count(workers.length)}`,
+      ],
       ["Threads", format.count(threads)],
     ]),
     pools.size > 0 &&

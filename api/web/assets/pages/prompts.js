@@ -15,7 +15,8 @@ export default function render(page, context) {
     "data-filter": true,
     oninput: () => draw(),
   });
-  const draw = () => replace(found, show(all, wanted.value.trim().toLowerCase()));
+  const draw = () =>
+    replace(found, show(all, wanted.value.trim().toLowerCase()));
   const place = parts.place(
     () => api.all("prompts"),
     (prompts) => {
@@ -37,7 +38,8 @@ export default function render(page, context) {
 function show(prompts, wanted) {
   const groups = new Map();
   for (const prompt of prompts) {
-    const text = `${prompt.name} ${prompt.type} ${prompt.prompt}`.toLowerCase();
+    const text =
+      `${prompt.name} ${prompt.type} ${prompt.prompt}`.toLowerCase();
     if (!text.includes(wanted)) continue;
     const key = JSON.stringify([prompt.name, prompt.type, prompt.clientId]);
     if (!groups.has(key)) groups.set(key, []);
@@ -50,12 +52,29 @@ function show(prompts, wanted) {
     parts.table(
       "Prompts",
       [
-        ["Name", ([first]) => link(first.name, "prompts", [newest(first.all).promptId])],
+        [
+          "Name",
+          ([first]) =>
+            link(first.name, "prompts", [newest(first.all).promptId]),
+        ],
         ["Type", ([first]) => first.type],
-        ["Versions", ([first]) => format.count(first.all.length), { class: "num" }],
-        ["Newest", ([first]) => [`${newest(first.all).version} `, parts.badge(newest(first.all).status)]],
+        [
+          "Versions",
+          ([first]) => format.count(first.all.length),
+          { class: "num" },
+        ],
+        [
+          "Newest",
+          ([first]) => [
+            `${newest(first.all).version} `,
+            parts.badge(newest(first.all).status),
+          ],
+        ],
         ["Owner", ([first]) => parts.client(first.clientId)],
-        ["Changed", ([first]) => parts.time(newest(first.all)._metadata.updatedAt)],
+        [
+          "Changed",
+          ([first]) => parts.time(newest(first.all)._metadata.updatedAt),
+        ],
       ],
       [...groups.values()].map((all) => [{ ...all[0], all }]),
     ),

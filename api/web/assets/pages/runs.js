@@ -41,7 +41,9 @@ function show(runs) {
         ["Jobs", (run) => format.count(jobsOf(run)), { class: "num" }],
         ["Cost", costOf, { class: "num" }],
         ["Started", (run) => parts.time(run._metadata.createdAt)],
-        ...(api.isAdmin() ? [["Client", (run) => parts.client(run.clientId)]] : []),
+        ...(api.isAdmin()
+          ? [["Client", (run) => parts.client(run.clientId)]]
+          : []),
       ],
       runs,
     ),
@@ -69,6 +71,10 @@ function score(run) {
   if (after === undefined || after === null) return "–";
   return [
     `${format.percent(before)} → `,
-    el("b", { class: after > before ? "good-text" : "" }, format.percent(after)),
+    el(
+      "b",
+      { class: after > before ? "good-text" : "" },
+      format.percent(after),
+    ),
   ];
 }

@@ -7,7 +7,10 @@ import * as parts from "../parts.js";
 
 export default function render(page, context) {
   if (context.parts.length) return deliveries(page, context);
-  const place = parts.place(() => api.all("webhooks"), (found) => show(found, place));
+  const place = parts.place(
+    () => api.all("webhooks"),
+    (found) => show(found, place),
+  );
   replace(
     page,
     parts.heading("Webhooks", { lead: "Who is told when jobs and runs end." }),
@@ -26,11 +29,31 @@ function show(webhooks, place) {
     parts.table(
       "Webhooks",
       [
-        ["Address", (each) => [link(each.url, "webhooks", [each.webhookId]), each.description && el("div", { class: "dim" }, each.description)]],
-        ["Status", (each) => el("span", { class: each.enabled ? "badge good" : "badge off" }, each.enabled ? "Enabled" : `Disabled${each.disabledBecause ? `: ${each.disabledBecause}` : ""}`)],
+        [
+          "Address",
+          (each) => [
+            link(each.url, "webhooks", [each.webhookId]),
+            each.description && el("div", { class: "dim" }, each.description),
+          ],
+        ],
+        [
+          "Status",
+          (each) =>
+            el(
+              "span",
+              { class: each.enabled ? "badge good" : "badge off" },
+              each.enabled
+                ? "Enabled"
+                : `Disabled${each.disabledBecause ? `: ${each.disabledBecause}` : ""}`,
+            ),
+        ],
         ["Events", (each) => each.events.join(", ")],
         ["Client", (each) => parts.client(each.clientId)],
-        ["", (each) => el("span", { class: "actions" }, buttons(each, place)), { class: "num" }],
+        [
+          "",
+          (each) => el("span", { class: "actions" }, buttons(each, place)),
+          { class: "num" },
+        ],
       ],
       webhooks,
     ),
@@ -43,16 +66,27 @@ function buttons(webhook, place) {
     webhook.enabled &&
       parts.working(
         "Send a test",
-        () => parts.attempt(() => api.act(`${path}/test`), "A test event is sent"),
-        { class: "small", "data-key": `test ${webhook.webhookId}`, "aria-label": `Send a test to ${webhook.url}` },
+        () =>
+          parts.attempt(() => api.act(`${path}/test`), "A test event is sent"),
+        {
+          class: "small",
+          "data-key": `test ${webhook.webhookId}`,
+          "aria-label": `Send a test to ${webhook.url}`,
+        },
       ),
     parts.working(
       webhook.enabled ? "Disable" : "Enable",
       async () => {
-        await parts.attempt(() => api.patch(path, { enabled: !webhook.enabled }));
+        await parts.attempt(() =>
+          api.patch(path, { enabled: !webhook.enabled }),
+        );
         place.again();
       },
-      { class: "small", "data-key": `enable ${webhook.webhookId}`, "aria-label": `${webhook.enabled ? "Disable" : "Enable"} ${webhook.url}` },
+      {
+        class: "small",
+        "data-key": `enable ${webhook.webhookId}`,
+        "aria-label": `${webhook.enabled ? "Disable" : "Enable"} ${webhook.url}`,
+      },
     ),
   ];
 }
@@ -80,9 +114,19 @@ function deliveries(page, { parts: [webhookId], query, go }) {
         field(
           "Status",
           select(
-            [["", "All"], ["PENDING", "Waiting"], ["DELIVERED", "Delivered"], ["FAILED", "Failed"]],
+            [
+              ["", "All"],
+              ["PENDING", "Waiting"],
+              ["DELIVERED", "Delivered"],
+              ["FAILED", "Failed"],
+            ],
             status,
-            (event) => go(address("webhooks", [webhookId], { status: event.target.value })),
+            (event) =>
+              go(
+                address("webhooks", [webhookId], {
+                  status: event.target.value,
+                }),
+              ),
             { "data-key": "status", "data-filter": true },
           ),
         ),
@@ -106,7 +150,11 @@ function deliveryTable({ items, next }, path, place) {
         );
         place.again();
       },
-      { class: "small", "data-key": each.deliveryId, "aria-label": `Deliver ${each.eventId} again` },
+      {
+        class: "small",
+        "data-key": each.deliveryId,
+        "aria-label": `Deliver ${each.eventId} again`,
+      },
     );
   return el(
     "div",
@@ -114,12 +162,32 @@ function deliveryTable({ items, next }, path, place) {
     parts.table(
       "Deliveries",
       [
-        ["Event", (each) => [each.type, el("div", {}, el("code", { class: "dim" }, each.eventId))]],
+        [
+          "Event",
+          (each) => [
+            each.type,
+            el("div", {}, el("code", { class: "dim" }, each.eventId)),
+          ],
+        ],
         ["Status", (each) => parts.badge(each.status)],
         ["Attempts", (each) => format.count(each.attempts), { class: "num" }],
         ["Last answer", lastAnswer],
-        ["Next attempt", (each) => (each.nextAttemptAt ? parts.time(each.nextAttemptAt) : "–")],
-        ["Sent", (each) => parts.fold("Show", parts.text(format.pretty(each.payload), `Payload of ${each.eventId}`))],
+        [
+          "Next attempt",
+          (each) =>
+            each.nextAttemptAt ? parts.time(each.nextAttemptAt) : "–",
+        ],
+        [
+          "Sent",
+          (each) =>
+            parts.fold(
+              "Show",
+              parts.text(
+                format.pretty(each.payload),
+                `Payload of ${each.eventId}`,
+              ),
+            ),
+        ],
         ["", replay, { class: "num" }],
       ],
       items,

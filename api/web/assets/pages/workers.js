@@ -7,7 +7,10 @@ import * as live from "../live.js";
 import * as parts from "../parts.js";
 
 export default function render(page, { onLeave }) {
-  const place = parts.place(() => api.all("workers"), (found) => show(found, place));
+  const place = parts.place(
+    () => api.all("workers"),
+    (found) => show(found, place),
+  );
   replace(
     page,
     parts.heading("Workers", {
@@ -21,21 +24,39 @@ export default function render(page, { onLeave }) {
 }
 
 function show(workers, place) {
-  if (!workers.length) return parts.empty("There are no workers: no job runs.");
+  if (!workers.length)
+    return parts.empty("There are no workers: no job runs.");
   return el(
     "div",
     { class: "card" },
     parts.table(
       "Workers",
       [
-        ["Worker", (each) => [each.name, each.group && el("small", { class: "dim" }, ` ${each.group}`)]],
+        [
+          "Worker",
+          (each) => [
+            each.name,
+            each.group && el("small", { class: "dim" }, ` ${each.group}`),
+          ],
+        ],
         ["Status", status],
         ["Client", (each) => parts.client(each.clientId)],
         ["Takes", takes],
-        ["At once", (each) => format.count(each.config.maxConcurrency ?? each.config.maxItemsPerBatch), { class: "num" }],
+        [
+          "At once",
+          (each) =>
+            format.count(
+              each.config.maxConcurrency ?? each.config.maxItemsPerBatch,
+            ),
+          { class: "num" },
+        ],
         ["Replicas", (each) => replicas(each, place)],
         ["Threads", threads],
-        ["", (each) => el("span", { class: "actions" }, buttons(each, place)), { class: "num" }],
+        [
+          "",
+          (each) => el("span", { class: "actions" }, buttons(each, place)),
+          { class: "num" },
+        ],
       ],
       workers,
     ),
@@ -43,7 +64,8 @@ function show(workers, place) {
 }
 
 function status(worker) {
-  const problem = worker.threadInfo?.error || worker.threadInfo?.stoppedBecause;
+  const problem =
+    worker.threadInfo?.error || worker.threadInfo?.stoppedBecause;
   return [
     parts.badge(worker.status),
     problem && el("small", { class: "bad-text" }, ` ${problem}`),
@@ -54,7 +76,8 @@ function takes({ config }) {
   const filters = [
     config.modelFilter && `model ${config.modelFilter}`,
     config.operationFilter && `operation ${config.operationFilter}`,
-    config.clientReferenceFilters && JSON.stringify(config.clientReferenceFilters),
+    config.clientReferenceFilters &&
+      JSON.stringify(config.clientReferenceFilters),
   ].filter(Boolean);
   return filters.length ? `Only ${filters.join(", ")}` : "All jobs";
 }
@@ -123,7 +146,9 @@ function make(place) {
   const operation = el("input");
   const once = el("input", { type: "number", min: 1, max: 1000, value: 50 });
   const clients = api.clientNames();
-  const client = api.isAdmin() ? select(clients, clients[0]?.[0], () => {}) : null;
+  const client = api.isAdmin()
+    ? select(clients, clients[0]?.[0], () => {})
+    : null;
   const box = dialog(
     "New worker",
     el(
