@@ -193,6 +193,20 @@ def test_a_wrong_key_is_told(desk: Console) -> None:
     assert desk.page.get_by_text("Resume now").count() == 0
 
 
+def test_a_client_sees_every_page_of_its_own(desk: Console) -> None:
+    desk.sign_in(desk.world.token).go("overview")
+    for where in PAGES:
+        if where in ("clients", "jobs/{waiting}"):
+            continue
+        desk.go(where)
+        assert desk.page.locator(".message.error").count() == 0, where
+        assert desk.seen.violations() == [], where
+    assert desk.seen.said == []
+    # It cannot get there by the address either.
+    desk.go("clients")
+    desk.shows("Overview")
+
+
 def test_a_stranger_finds_why_a_job_waits(admin: Console) -> None:
     admin.shows("The workers that would take it are stopped")
     card = admin.page.locator("section:has(h2:text('Why jobs wait'))")

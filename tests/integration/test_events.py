@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +15,9 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from api.models.live_models import Topic
+from api.services.live.hub import Ended
+from api.services.live.live_event import LiveEvent
 from api.web import socket as web_socket
 from api.web.handlers import new_registry
 from tests.support.api_user import ADMIN, ApiUser, Json
@@ -185,6 +189,51 @@ def test_what_was_missed_comes_after_a_break(
     headers["Last-Event-ID"] = "1-unknown"
     with listening(server, headers, topics="job") as lost:
         eventually(lambda: lost.names == ["reset"], what="a reset")
+
+
+def publish(server: LiveServer, events: list[LiveEvent]) -> None:
+    """Publish in the server's own loop."""
+    hub = server.application.services.hub
+    # `on_join` wakes the gatherer, which knows the loop.
+    gatherer = hub.on_join.__self__  # type: ignore[attr-defined] # a method
+    gatherer._event_loop.call_soon_threadsafe(hub.publish, events)
+
+
+def test_who_does_not_read_harms_nobody(server: LiveServer) -> None:
+    """Negative control: who reads, gets all of the same events."""
+    host, port = server.url.removeprefix("http://").split(":")
+    ask = "".join(f"{k}: {v}\r\n" for k, v in HYPHENATED.items())
+    hub = server.application.services.hub
+    with (
+        socket.create_connection((host, int(port))) as silent,
+        listening(server, HYPHENATED, topics="batch") as listener,
+    ):
+        path = "GET /events?topics=batch HTTP/1.1\r\nHost: x\r\n"
+        silent.sendall(f"{path}{ask}\r\n".encode())
+        eventually(lambda: silent.recv(1), what="an answer")
+        watching = [
+            each
+            for each in hub._watchers
+            if each.wanted.topics == {Topic.BATCH}
+        ]
+        assert len(watching) == 2
+        for number in range(60):
+            block = [
+                LiveEvent.of(
+                    "batch.progressed",
+                    number,
+                    {"text": "x" * 2_000},
+                    key=f"{number} {n}",
+                )
+                for n in range(100)
+            ]
+            publish(server, block)
+            eventually(
+                lambda n=number: len(listener.events) >= 100 * (n + 1),
+                what="the events of who reads",
+            )
+        assert [each._ended for each in watching].count(Ended.SLOW) == 1
+        assert max(len(each._waiting) for each in watching) == 0
 
 
 def test_nobody_watches_without_a_key(http: httpx2.Client) -> None:

@@ -108,11 +108,22 @@ export function table(caption, columns, rows) {
   );
 }
 
+// A browser shows no longer texts without a stutter.
+const LONGEST = 200_000;
+
+function cut(content) {
+  if (typeof content !== "string" || content.length <= LONGEST) {
+    return content;
+  }
+  const more = format.count(content.length - LONGEST);
+  return `${content.slice(0, LONGEST)}\n… ${more} characters more`;
+}
+
 export function text(content, label) {
   return el(
     "pre",
     { class: "text", tabindex: "0", role: "group", "aria-label": label },
-    content,
+    cut(content),
   );
 }
 
