@@ -64,17 +64,25 @@ class JobEnds(Loop):
 
     async def wait_for(self, item_id: str, seconds: float) -> None:
         """Do so for what was seen going on, by its id."""
+        await self.wait_for_any([item_id], seconds)
+
+    async def wait_for_any(
+        self, item_ids: Sequence[str], seconds: float
+    ) -> None:
+        """Return when the first of these has ended, or after this time."""
         if self._released:
             return
-        job_id = ObjectId(item_id)
+        ids = [ObjectId(each) for each in item_ids]
         future = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(job_id, []).append(future)
-        # It may have ended since it was read.
+        for job_id in ids:
+            self._waiting.setdefault(job_id, []).append(future)
+        # One may have ended since it was read.
         self.wake()
         try:
             await asyncio.wait({future}, timeout=seconds)
         finally:
-            self._forget(job_id, future)
+            for job_id in ids:
+                self._forget(job_id, future)
 
     def release(self) -> None:
         """Let nobody wait any longer: the process ends."""

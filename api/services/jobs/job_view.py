@@ -1,6 +1,6 @@
 """Which fields of jobs a list shows, and in which order."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -45,10 +45,27 @@ class JobView:
         if fields is None:
             return cls(None, newest_first)
         names = {name.strip() for name in fields.split(",")} - {""}
+        return cls.of_names(names, ("query", "fields"), newest_first)
+
+    @classmethod
+    def of_names(
+        cls,
+        names: Collection[str] | None,
+        location: tuple[str, ...],
+        newest_first: bool = False,  # noqa: FBT001, FBT002 - as the field
+    ) -> Self:
+        """Take names; None means all; `location` is where they came.
+
+        Raises:
+            InvalidRequestError: a job has no such field.
+        """
+        if names is None:
+            return cls(None, newest_first)
+        names = set(names)
         if unknown := sorted(names - _NAMES.keys()):
             raise InvalidRequestError(
                 "unknown_field",
-                ("query", "fields"),
+                location,
                 f"A job has no field {unknown[0]}",
             )
         return cls(frozenset(names | {"jobId"}), newest_first)
