@@ -1,0 +1,28 @@
+"""What waits, in a program with an event loop.
+
+Its twin in `_sync` has the same names; everything else there is made from
+this package.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+import httpx2
+
+HttpClient = httpx2.AsyncClient
+Lock = asyncio.Lock
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+async def sleep(seconds: float) -> None:
+    """Let others run for this time."""
+    await asyncio.sleep(seconds)
+
+
+async def in_thread(
+    call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """Run what blocks."""
+    return await asyncio.to_thread(call, *args, **kwargs)

@@ -1,0 +1,23 @@
+"""What waits, in a program without an event loop."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+import httpx2
+
+HttpClient = httpx2.Client
+Lock = threading.Lock
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def sleep(seconds: float) -> None:
+    """Wait for this time."""
+    time.sleep(seconds)
+
+
+def in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run what blocks."""
+    return call(*args, **kwargs)
