@@ -88,7 +88,8 @@ def checked(url: str) -> str:
         parsed = httpx2.URL(url)
     except httpx2.InvalidURL:
         parsed = None
-    if parsed is None or parsed.scheme not in {"http", "https"}:
+    known = parsed is not None and parsed.scheme in {"http", "https"}
+    if parsed is None or not (known and parsed.host):
         raise ConfigurationError(
             "The URL must be one such as http://127.0.0.1:8001"
         )

@@ -209,6 +209,7 @@ class RowFailedError(JobFailedError):
         self, index: int, error_type: str, message: str, **more: Any
     ) -> None:
         super().__init__(error_type, message, **more)
+        self.args = (index, error_type, message)
         self.index = index
 
     def __str__(self) -> str:

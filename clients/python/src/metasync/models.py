@@ -297,6 +297,18 @@ class EvaluationItem(Value):
     label: str | None = None
 
 
+class StreamMetrics(Value):
+    """Tokens, seconds and money of a stream; None is not known."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    total_tokens: int | None = None
+    total_duration: float | None = None
+    time_to_first_token: float | None = None
+    total_cost: float | None = None
+    currency: str | None = None
+
+
 class Stream(Stored):
     """The record of a streamed answer."""
 
@@ -306,7 +318,7 @@ class Stream(Stored):
     status: str
     request_data: dict[str, Any] = Field(default_factory=dict)
     response_data: dict[str, Any] | None = None
-    processing_metrics: Metrics | None = None
+    processing_metrics: StreamMetrics | None = None
     client_reference: dict[str, Any] | None = None
 
 
@@ -320,11 +332,33 @@ class StreamSummary(Value):
     processing_metrics: Metrics = Field(default_factory=Metrics)
 
 
+class UsageSums(Value):
+    """What a number of calls have used; costs by their currency."""
+
+    requests: int = 0
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+    total_tokens: int = 0
+    cost_by_currency: dict[str, float] | None = None
+    unpriced_requests: int = 0
+
+
+class UsageGroup(UsageSums):
+    """The sums of calls that are alike in what was asked for."""
+
+    day: str | None = None
+    client_id: str | None = None
+    model: str | None = None
+    operation: str | None = None
+
+
 class UsageReport(Value):
     """Sums of what was used, as a whole and in groups."""
 
-    total: dict[str, Any]
-    groups: list[dict[str, Any]]
+    total: UsageSums
+    groups: list[UsageGroup]
 
 
 class Budget(Value):

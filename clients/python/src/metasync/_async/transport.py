@@ -177,8 +177,13 @@ def read(kind: type[T], response: httpx2.Response) -> T:
     except ValidationError as error:
         raise MetasyncError(
             f"The answer of {response.request.url.path} is not as expected: "
-            f"{error.errors()[0]['msg']}. Is it Metasync that answers there?"
+            f"{_first(error)}. Is it Metasync that answers there?"
         ) from None
+
+
+def _first(problem: ValidationError) -> str:
+    error = problem.errors(include_url=False, include_input=False)[0]
+    return ": ".join([*map(str, error["loc"]), error["msg"]])
 
 
 _adapters: dict[Any, TypeAdapter[Any]] = {}
