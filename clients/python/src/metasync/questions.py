@@ -24,6 +24,7 @@ _NAMED = re.compile(r"\{\{-?\s*[A-Za-z_]|\{%")
 # A new rule for keys needs another version: old answers are not found then.
 _KEY_VERSION = "map-1"
 _DIGITS = 32
+_ANSWER = "answer"
 
 
 class Form(Generic[T]):
@@ -36,12 +37,16 @@ class Form(Generic[T]):
             ConfigurationError: it is no type of which there is a schema.
         """
         self.is_text = schema is None
+        # Providers take the schemas of objects only.
+        self._is_wrapped = False
         self._adapter: TypeAdapter[Any] | None = None
         self.json_schema: Json | None = None
         if isinstance(schema, Mapping):
             self.json_schema = dict(schema)
         elif schema is not None:
-            self._adapter, self.json_schema = _of_type(schema)
+            self._adapter, plain = _of_type(schema)
+            self._is_wrapped = bool(plain) and not _is_object(plain)
+            self.json_schema = _wrapped(plain) if self._is_wrapped else plain
 
     @property
     def fields(self) -> Json:
@@ -58,7 +63,9 @@ class Form(Generic[T]):
         """
         if self.is_text:
             answer = answer.get("text") if isinstance(answer, dict) else answer
-        elif self._adapter is not None:
+        if self._is_wrapped and isinstance(answer, dict):
+            answer = answer.get(_ANSWER, answer)
+        if self._adapter is not None:
             answer = self._adapter.validate_python(answer)
         return cast("T", answer)
 
@@ -78,6 +85,25 @@ def _of_type(schema: Any) -> tuple[TypeAdapter[Any], Json]:
             f"schema must be a pydantic model, another type that pydantic "
             f"knows, or a JSON schema, not {schema!r}"
         ) from None
+
+
+def _is_object(schema: Json) -> bool:
+    name = str(schema.get("$ref", "")).rpartition("/")[2]
+    meant = schema.get("$defs", {}).get(name, schema)
+    return bool(meant.get("type") == "object")
+
+
+def _wrapped(schema: Json) -> Json:
+    """Give the schema of an object whose only field is the answer."""
+    inner = dict(schema)
+    definitions = inner.pop("$defs", None)
+    outer = {
+        "type": "object",
+        "properties": {_ANSWER: inner},
+        "required": [_ANSWER],
+        "additionalProperties": False,
+    }
+    return outer if definitions is None else {**outer, "$defs": definitions}
 
 
 @dataclass(frozen=True)
