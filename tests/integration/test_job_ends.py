@@ -82,6 +82,27 @@ async def test_who_waits_too_long_is_answered_all_the_same(
     assert not ends.part._waiting
 
 
+async def test_nobody_waits_for_a_job_that_was_deleted(
+    store: Store,
+) -> None:
+    one, other = await store.submit(2)
+    ends = Ends(store, 0.1)
+    running = asyncio.create_task(ends.part.run())
+    waiting = [
+        asyncio.create_task(ends.wait(each, 60)) for each in (one, other)
+    ]
+    while len(ends.part._waiting) < 2:  # noqa: ASYNC110 - looks from outside
+        await asyncio.sleep(0.01)
+    await store.application.services.jobs.delete(one, store.client)
+    async with asyncio.timeout(30):
+        await waiting[0]
+    # Control: the other one is waited for.
+    assert not waiting[1].done()
+    ends.part.release()
+    await waiting[1]
+    running.cancel()
+
+
 async def test_nobody_waits_while_the_process_ends(store: Store) -> None:
     (one,) = await store.submit()
     ends = Ends(store, 60.0)

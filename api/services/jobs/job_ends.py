@@ -26,6 +26,7 @@ _EVERY_SECONDS = 1.0
 _GATHER_SECONDS = 0.02
 _PAUSE_TIMES, _LONG_PAUSE_SECONDS, _PAUSE_TIMES_AT_LEAST = 20, 0.2, 3
 _AT_ONCE = 500
+_DELETED_SECONDS = 1.0
 
 log = structlog.get_logger(__name__)
 
@@ -56,6 +57,7 @@ class JobEnds(Loop):
         self._every_seconds = every_seconds
         self._waiting: dict[ObjectId, list[asyncio.Future[None]]] = {}
         self._released = False
+        self._deleted_sought = 0.0
 
     async def wait(self, job: Job, seconds: float) -> None:
         """Return when the job has ended, or after this time."""
@@ -114,6 +116,9 @@ class JobEnds(Loop):
             for block in blocks(list(self._waiting), _AT_ONCE):
                 for job_id in await self._ended(block):
                     self._end(job_id)
+            if began >= self._deleted_sought + _DELETED_SECONDS:
+                self._deleted_sought = began
+                await self._end_deleted()
         except StoreError as error:
             log.info("job_ends_not_read", error=type(error).__name__)
         await asyncio.sleep(_pause_after(time.monotonic() - began))
@@ -126,6 +131,16 @@ class JobEnds(Loop):
         }
         found = await self._documents.find(where, fields=["_id"])
         return [job["_id"] for job in found]
+
+    async def _end_deleted(self) -> None:
+        """Let nobody wait for what was deleted; few are."""
+        for block in blocks(list(self._waiting), _AT_ONCE):
+            found = await self._documents.find_all(
+                {"_id": {"$in": list(block)}, "_metadata.isDeleted": True},
+                ["_id"],
+            )
+            for job in found:
+                self._end(job["_id"])
 
     def _end(self, job_id: ObjectId) -> None:
         for future in self._waiting.pop(job_id, ()):
