@@ -1,13 +1,14 @@
 """`client.map` of the Python client: a real server, a simulated provider."""
 
+import asyncio
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from metasync import (
     AsyncMetasync,
@@ -23,20 +24,8 @@ from metasync._async import mapping as async_mapping
 from metasync._sync import mapping
 from provider_simulator.running import Simulator
 from tests.support.api_user import ApiUser
-from tests.support.python_client import MOOD, Reader
+from tests.support.python_client import MOOD, PROMPT, Mood, Reader, people
 from tests.support.waiting import eventually
-
-PROMPT = "Is {{ name }} happy? (row {{ n }})"
-
-
-class Mood(BaseModel):
-    happy: bool
-
-
-class Careful(BaseModel):
-    happy: bool
-    # No provider is told so, and none of ours answers it.
-    note: str = Field(default="", min_length=0)
 
 
 @dataclass
@@ -47,23 +36,15 @@ class Person:
 
 @pytest.fixture
 def reader(user: ApiUser, shared_simulator: Simulator) -> Reader:
-    shared_simulator.script(
-        {"pattern": "eve", "json": {"happy": False}},
-        {"pattern": "broken", "text": "I do not know"},
-        {"pattern": ".", "json": {"happy": True}},
-    )
-    shared_simulator.reset_stats()
-    return Reader(user, shared_simulator)
+    reader = Reader(user, shared_simulator)
+    reader.answer_with_moods()
+    return reader
 
 
 @pytest.fixture
 def client(reader: Reader) -> Iterator[Metasync]:
     with reader.client() as client:
         yield client
-
-
-def people(count: int) -> list[dict[str, Any]]:
-    return [{"name": ("ada", "eve")[n % 2], "n": n} for n in range(count)]
 
 
 def test_rows_become_typed_results(client: Metasync, reader: Reader) -> None:
@@ -365,3 +346,23 @@ def test_large_rows_are_submitted_in_small_blocks(
         PROMPT, rows, model=reader.model, concurrency=5, in_flight=100
     )
     assert all(result.ok for result in results)
+
+
+def test_rows_may_come_with_async_for(reader: Reader) -> None:
+    async def rows() -> AsyncIterator[dict[str, Any]]:
+        for row in people(15):
+            await asyncio.sleep(0)
+            yield row
+
+    async def program(client: AsyncMetasync) -> list[int]:
+        results = client.map(
+            PROMPT, rows(), model=reader.model, concurrency=5, in_flight=4
+        )
+        return [result.index async for result in results if result.ok]
+
+    assert sorted(reader.run(program)) == list(range(15))
+    with (
+        reader.client() as client,
+        pytest.raises(ConfigurationError, match="AsyncMetasync"),
+    ):
+        client.map(PROMPT, rows(), model=reader.model)

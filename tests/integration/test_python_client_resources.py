@@ -10,6 +10,7 @@ import pytest
 from metasync import (
     AsyncMetasync,
     BadRequestError,
+    JobFailedError,
     Metasync,
     NotFoundError,
     PermissionDeniedError,
@@ -53,7 +54,7 @@ def test_a_job_from_its_submission_to_its_answer(
     job = client.jobs.wait(job_id, timeout=30)
     assert job.has_ended
     assert job.is_answered
-    assert job.response_data["result"] == "ok"
+    assert job.require()["result"] == "ok"
     assert job.processing_metrics is not None
     assert job.processing_metrics.total_cost
     assert job.metadata is not None
@@ -122,7 +123,12 @@ def test_jobs_are_canceled_and_retried(
     reader.simulator.script({"pattern": ".", "text": "no JSON"})
     client.workers.ensure(5)
     failing = submit(client, reader, batch_key="day")
-    assert client.jobs.wait(failing, timeout=30).status == "ERROR_PROCESSING"
+    ended = client.jobs.wait(failing, timeout=30)
+    assert ended.status == "ERROR_PROCESSING"
+    with pytest.raises(JobFailedError, match="JSON_PARSING_ERROR") as failed:
+        ended.require()
+    assert failed.value.answer == "no JSON"
+    assert failed.value.job_id == failing
     reader.simulator.script()
     assert client.jobs.retry_all(batch_key="day").changed == 1
     assert client.jobs.wait(failing, timeout=30).is_answered

@@ -190,6 +190,25 @@ def test_an_answer_that_is_no_metasyncs_is_an_error(
         user.jobs.get("1")
 
 
+def test_an_answer_that_cannot_be_decoded_is_an_error(
+    echo: EchoProvider,
+) -> None:
+    headers = {"Content-Encoding": "gzip"}
+    answering(echo, lambda: web.Response(body=b"no gzip", headers=headers))
+    with client(echo) as user, pytest.raises(NoAnswerError, match="Decoding"):
+        user.jobs.get("1")
+
+
+def test_a_client_that_was_closed_can_be_used_again(
+    echo: EchoProvider,
+) -> None:
+    answering(echo, job)
+    user = client(echo)
+    for _ in range(2):
+        assert user.jobs.get("1").job_id == "1"
+        user.close()
+
+
 def test_a_redirect_takes_the_key_nowhere(echo: EchoProvider) -> None:
     target = f"{echo.url}/elsewhere"
     answering(echo, refusal(307, Location=target))

@@ -5,18 +5,31 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from pydantic import BaseModel
+
 from metasync import AsyncMetasync, Metasync
 from provider_simulator.running import Simulator
 from tests.support.api_user import ApiUser
 
 T = TypeVar("T")
 
-NAMES = ("ada", "bob", "eve")
+PROMPT = "Is {{ name }} happy? (row {{ n }})"
 MOOD = {
     "type": "object",
     "properties": {"happy": {"type": "boolean"}},
     "required": ["happy"],
 }
+
+
+class Mood(BaseModel):
+    """What the simulated model is asked for."""
+
+    happy: bool
+
+
+def people(count: int) -> list[dict[str, Any]]:
+    """Make rows: every other one is Eve's, who is not happy."""
+    return [{"name": ("ada", "eve")[n % 2], "n": n} for n in range(count)]
 
 
 class Reader:
@@ -31,6 +44,14 @@ class Reader:
             sdk="OpenAI",
             endpoint=simulator.base_urls["OpenAI"],
             key="PROVIDER-KEY",
+        )
+
+    def answer_with_moods(self) -> None:
+        """Have the model know who is happy, and fail for the broken."""
+        self.simulator.script(
+            {"pattern": "eve", "json": {"happy": False}},
+            {"pattern": "broken", "text": "I do not know"},
+            {"pattern": ".", "json": {"happy": True}},
         )
 
     @property

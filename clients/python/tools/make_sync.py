@@ -22,6 +22,8 @@ _WORDS = (
     (r"\bAwaitable\[(\w+)\]", r"\1"),
     (r"\bAwaitable,\s+", ""),
     (r"\b__a(enter|exit|iter|next)__\b", r"__\1__"),
+    (r"\banext\b", "next"),
+    (r"\bStopAsyncIteration\b", "StopIteration"),
     (r"\baclose\b", "close"),
     (r"\baread\b", "read"),
     (r"\baiter_text\b", "iter_text"),

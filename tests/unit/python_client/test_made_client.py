@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from metasync import AsyncMetasync, Metasync, errors, models
+from metasync import AsyncMetasync, Metasync, errors, jobs, models
+from metasync.values import Metadata, Metrics, Stored, Value
 from tests.support.paths import ROOT
 
 TOOL = ROOT / "clients/python/tools/make_sync.py"
@@ -27,13 +28,13 @@ NAMES = {
     "NewClient": "ClientWithKey",
     "Webhook": "WebhookWithSecret",
 }
-VALUES = [
+VALUES: set[type[Value]] = {
     each
-    for each in vars(models).values()
+    for each in {**vars(jobs), **vars(models)}.values()
     if isinstance(each, type)
-    and issubclass(each, models.Value)
-    and each not in {models.Value, models.Stored}
-]
+    and issubclass(each, Value)
+    and each not in {Value, Stored}
+} | {Metadata, Metrics}
 
 
 def tool() -> ModuleType:
@@ -69,8 +70,12 @@ def test_both_have_the_same_methods() -> None:
     assert len(methods(Metasync(url, token))) > 50
 
 
-@pytest.mark.parametrize("value", VALUES, ids=lambda value: value.__name__)
-def test_values_are_the_services(value: type[models.Value]) -> None:
+@pytest.mark.parametrize(
+    "value",
+    sorted(VALUES, key=lambda each: each.__name__),
+    ids=lambda each: each.__name__,
+)
+def test_values_are_the_services(value: type[Value]) -> None:
     schema = SCHEMAS[NAMES.get(value.__name__, value.__name__)]
     known = schema["properties"]
     names = {

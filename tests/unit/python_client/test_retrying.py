@@ -64,3 +64,4 @@ def test_what_was_not_sent_is_always_repeated() -> None:
     assert not may_repeat(httpx2.ReadError(""), repeatable=False)
     assert may_repeat(httpx2.ReadError(""), repeatable=True)
     assert not may_repeat(httpx2.UnsupportedProtocol(""), repeatable=True)
+    assert not may_repeat(httpx2.DecodingError(""), repeatable=True)

@@ -9,9 +9,11 @@ import pytest
 from pydantic import BaseModel
 
 from metasync import MissingPackageError, Result, RowFailedError
-from metasync.models import Metrics
 from metasync.questions import Form
 from metasync.tables import answers, to_arrow, to_pandas, to_polars
+from metasync.values import (
+    Metrics,
+)
 
 
 class Colour(enum.Enum):

@@ -38,7 +38,9 @@ from metasync.errors import (
     TooLargeError,
     WaitTimeoutError,
 )
-from metasync.models import Job
+from metasync.jobs import (
+    Job,
+)
 from metasync.results import Result
 from metasync.webhooks import WebhookVerifier
 

@@ -68,6 +68,9 @@ class Embedded:
                     f"{_tail(said)}"
                 )
         self._access = access
+        # It has secrets in it, and often lies in a repository.
+        with contextlib.suppress(OSError):
+            (self._directory / ".gitignore").write_text("*\n", "utf-8")
         return access
 
     def add_model(self, name: str) -> None:

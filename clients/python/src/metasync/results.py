@@ -1,16 +1,20 @@
 """What a row has come to."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar, cast
 
 from pydantic import ValidationError
 
 from metasync.errors import RowFailedError
-from metasync.models import Job, Metrics
+from metasync.jobs import (
+    Job,
+)
 from metasync.questions import Form
 from metasync.rows import Row
+from metasync.values import (
+    Metrics,
+)
 
 T = TypeVar("T")
 
@@ -76,7 +80,7 @@ def result_of(index: int, row: Row, job: Job, form: Form[T]) -> Result[T]:
         "answered_by": job.answered_by,
     }
     if not job.is_answered:
-        error = _why(index, job)
+        error = RowFailedError(index, *job.reason, **job.failure)
         return Result(index, row, text=error.answer, error=error, **known)
     text = _text(job.response_data, is_text=form.is_text)
     try:
@@ -96,19 +100,6 @@ def result_of(index: int, row: Row, job: Job, form: Form[T]) -> Result[T]:
 def refused(index: int, row: Row, message: str) -> Result[Any]:
     """Make the result of a row that did not become a job."""
     return Result(index, row, error=RowFailedError(index, "REFUSED", message))
-
-
-def _why(index: int, job: Job) -> RowFailedError:
-    told: Mapping[str, Any] = job.error_data or {}
-    answer = told.get("failedResponseData")
-    return RowFailedError(
-        index,
-        str(told.get("errorType") or job.status),
-        str(told.get("message") or f"the job was {job.status.lower()}"),
-        job_id=job.job_id,
-        answer=None if answer is None else _text(answer, is_text=False),
-        http_status=told.get("httpStatus"),
-    )
 
 
 def _text(answer: Any, *, is_text: bool) -> str:

@@ -42,14 +42,16 @@ def is_transient(status: int, *, repeatable: bool) -> bool:
     return status in (_TRANSIENT if repeatable else _NOT_BEGUN)
 
 
-def may_repeat(error: httpx2.TransportError, *, repeatable: bool) -> bool:
+def may_repeat(error: httpx2.RequestError, *, repeatable: bool) -> bool:
     """Tell the same of a request that was not answered."""
     never_sent = (
         httpx2.ConnectError,
         httpx2.ConnectTimeout,
         httpx2.PoolTimeout,
     )
-    if isinstance(error, httpx2.UnsupportedProtocol):
+    if isinstance(error, httpx2.UnsupportedProtocol) or not isinstance(
+        error, httpx2.TransportError
+    ):
         return False
     return repeatable or isinstance(error, never_sent)
 

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import (
+    AsyncIterable,
     Callable,
     Iterable,
     Iterator,
@@ -41,21 +42,21 @@ class Source(Protocol):
     def table(self) -> Any:
         """The table that the rows come from; None if there is none."""
 
-    def rows(self) -> Iterator[Row]:
-        """Give the rows."""
+    def rows(self) -> Any:
+        """Give the rows, in the way in which they were given."""
 
 
 @dataclasses.dataclass(frozen=True)
 class _Rows:
-    given: Iterable[Row]
+    given: Any
     table: Any = None
 
     @property
     def total(self) -> int | None:
         return len(self.given) if isinstance(self.given, Sized) else None
 
-    def rows(self) -> Iterator[Row]:
-        return iter(self.given)
+    def rows(self) -> Any:
+        return self.given
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,8 +110,8 @@ _TABLES: dict[tuple[str, str], Callable[[Any], Source]] = {
 }
 
 
-def source_of(given: Any) -> Source:
-    """Find out what was given.
+def source_of(given: Any, *, has_loop: bool = False) -> Source:
+    """Find out what was given; with a loop, also what it gives.
 
     Raises:
         ConfigurationError: these are no rows.
@@ -128,7 +129,9 @@ def source_of(given: Any) -> Source:
         raise ConfigurationError(
             "map needs several rows: give a list of them, or a table"
         )
-    if not isinstance(given, Iterable):
+    if isinstance(given, AsyncIterable) and not has_loop:
+        raise ConfigurationError("Only AsyncMetasync can read such rows")
+    if not isinstance(given, Iterable | AsyncIterable):
         raise ConfigurationError(f"map needs rows, not {type(given).__name__}")
     return _Rows(given)
 

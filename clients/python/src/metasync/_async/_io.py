@@ -5,11 +5,13 @@ this package.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from typing import ParamSpec, TypeVar
 
 import httpx2
 
+# Whether rows may come with `async for`.
+HAS_LOOP = True
 HttpClient = httpx2.AsyncClient
 Lock = asyncio.Lock
 P = ParamSpec("P")
@@ -26,3 +28,13 @@ async def in_thread(
 ) -> T:
     """Run what blocks."""
     return await asyncio.to_thread(call, *args, **kwargs)
+
+
+async def each(rows: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:
+    """Go through rows of both kinds."""
+    if isinstance(rows, AsyncIterable):
+        async for row in rows:
+            yield row
+        return
+    for row in rows:
+        yield row

@@ -188,7 +188,7 @@ class AsyncMetasync:
         results: AsyncResults[Any] = AsyncResults(
             self.jobs,
             question,
-            source_of(rows),
+            source_of(rows, has_loop=_io.HAS_LOOP),
             lambda: preparation.prepare(question),
         )
         self._maps.add(results)

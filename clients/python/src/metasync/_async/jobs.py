@@ -8,7 +8,12 @@ from typing import Any
 from metasync._async import _io
 from metasync._async.transport import AsyncTransport
 from metasync.errors import WaitTimeoutError
-from metasync.models import BulkResult, Job, JobsEnded, JobSummary
+from metasync.jobs import (
+    BulkResult,
+    Job,
+    JobsEnded,
+    JobSummary,
+)
 from metasync.requests import Json, Request, camel, idempotent
 
 # A request waits no longer: what lies between may end it after a minute.

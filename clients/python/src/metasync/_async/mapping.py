@@ -1,23 +1,25 @@
 """`client.map`: rows become jobs, and jobs become results."""
 
 import contextlib
-import itertools
 import logging
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
     Awaitable,
     Callable,
-    Iterator,
 )
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from metasync import tables
+from metasync._async import _io
 from metasync._async.jobs import AsyncJobs
 from metasync._async.submitting import AsyncSubmitter
 from metasync.errors import ResultsError, StatusError
-from metasync.models import FAILED, Job
+from metasync.jobs import (
+    FAILED,
+    Job,
+)
 from metasync.progress import Progress
 from metasync.questions import Question
 from metasync.requests import Json, dump
@@ -31,6 +33,9 @@ _BLOCK = 500
 # Well below what a server takes in one request.
 _BLOCK_BYTES = 8 * 1024 * 1024
 _DELETED = "DELETED"
+# Without an end for so long, people want to know why; a request between
+# that is silent for longer is often cut off.
+_PATIENCE_SECONDS = 20.0
 
 log = logging.getLogger("metasync")
 
@@ -66,6 +71,8 @@ class AsyncResults(Generic[T]):
         self._kept: list[Result[T]] = []
         self._running = self._run()
         self._all_taken = False
+        # Nothing is left with the service that somebody could cancel.
+        self._is_over = False
 
     def __aiter__(self) -> Self:
         return self
@@ -164,14 +171,13 @@ class AsyncResults(Generic[T]):
             self._progress.close()
 
     async def _cancel_what_waits(self) -> None:
-        if not self._window.open_ids:
+        if self._is_over or self.batch_key is None:
             return
+        self._is_over = True
         with contextlib.suppress(StatusError):
             await self._jobs.cancel_all(
                 batch_key=self.batch_key, status="PENDING"
             )
-        for job_id in self._window.open_ids:
-            self._window.ended(job_id)
 
     async def _results(self) -> AsyncIterator[Result[T]]:
         prompt_id = await self._prepare()
@@ -185,13 +191,14 @@ class AsyncResults(Generic[T]):
             for result in ready:
                 yield result
             if not self._window.open_ids and self._all_taken and not ready:
+                self._is_over = True
                 return
             if not ready and self._window.open_ids:
                 await self._gather()
 
-    def _entries(self) -> Iterator[Entry | None]:
+    async def _entries(self) -> AsyncIterator[Entry | None]:
         """Give the rows as jobs; None where one has its result at once."""
-        for row in self._source.rows():
+        async for row in _io.each(self._source.rows()):
             index = self._window.take()
             try:
                 job = self._question.job(self._common, row)
@@ -201,7 +208,7 @@ class AsyncResults(Generic[T]):
                 yield None
         self._all_taken = True
 
-    async def _fill(self, entries: Iterator[Entry | None]) -> None:
+    async def _fill(self, entries: AsyncIterator[Entry | None]) -> None:
         """Submit rows if there is room for a block that is worth it."""
         window = self._window
         worth = min(_BLOCK, max(1, self._options.in_flight // 4))
@@ -209,13 +216,16 @@ class AsyncResults(Generic[T]):
             return
         block: list[Entry] = []
         size = 0
-        for entry in itertools.islice(entries, min(window.room, _BLOCK)):
-            if entry is None:
-                continue
-            block.append(entry)
-            size += entry.size
-            if size > _BLOCK_BYTES:
+        left = min(window.room, _BLOCK)
+        while left and size < _BLOCK_BYTES:
+            left -= 1
+            try:
+                entry = await anext(entries)
+            except StopAsyncIteration:
                 break
+            if entry is not None:
+                block.append(entry)
+                size += entry.size
         if block:
             await self._submit(block)
 
@@ -251,7 +261,9 @@ class AsyncResults(Generic[T]):
                     await self._jobs.retry(job_id)
 
     async def _gather(self) -> None:
-        found = await self._jobs.gather(self._window.open_ids, fields=FIELDS)
+        found = await self._jobs.gather(
+            self._window.open_ids, _PATIENCE_SECONDS, FIELDS
+        )
         for job in found.jobs:
             self._end(job)
         for job_id in found.unknown:

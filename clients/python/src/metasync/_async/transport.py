@@ -48,17 +48,24 @@ class AsyncTransport:
         self._http: _io.HttpClient | None = None
 
     async def aclose(self) -> None:
-        """Close all connections."""
-        if self._http is not None:
-            await self._http.aclose()
-            self._http = None
+        """Close all connections; the next request makes new ones."""
+        async with self._lock:
+            http, self._http = self._http, None
+            self._access = None
+        if http is not None:
+            await http.aclose()
 
-    async def access(self) -> Access:
-        """Give the server's address and who the user is."""
+    async def _connected(self) -> tuple[Access, _io.HttpClient]:
         async with self._lock:
             if self._access is None:
                 self._access = await _io.in_thread(self._connect)
-            return self._access
+            if self._http is None:
+                self._http = _io.HttpClient(
+                    # No proxy leads to this machine.
+                    trust_env=not self._access.is_on_this_machine,
+                    **self._http_options,
+                )
+            return self._access, self._http
 
     async def get(self, kind: type[T], path: str, **query: Any) -> T:
         """GET one thing of this kind."""
@@ -99,12 +106,14 @@ class AsyncTransport:
             StatusError: the server refuses it.
             NoAnswerError: there is no answer.
         """
-        access = await self.access()
+        access, http = await self._connected()
         last = time.monotonic() + self._retries.seconds
         for delay in self._retries.delays():
             try:
-                response = await self._once(request, access)
-            except httpx2.TransportError as error:
+                response = await self._once(
+                    http, request, access, self._timeout + request.seconds
+                )
+            except httpx2.RequestError as error:
                 asked = None
                 problem: MetasyncError = _no_answer(access, error)
                 again = may_repeat(error, repeatable=request.may_be_repeated)
@@ -122,9 +131,15 @@ class AsyncTransport:
             await _io.sleep(pause)
         raise AssertionError  # pragma: no cover - the delays have no end
 
-    async def _once(self, request: Request, access: Access) -> httpx2.Response:
+    @staticmethod
+    async def _once(
+        http: _io.HttpClient,
+        request: Request,
+        access: Access,
+        timeout: float,
+    ) -> httpx2.Response:
         parts = request.parts
-        return await self._client(access).request(
+        return await http.request(
             request.method,
             f"{access.url}{request.path}",
             params=parts["params"],
@@ -133,16 +148,16 @@ class AsyncTransport:
                 **access.headers(as_admin=request.as_admin),
                 **parts["headers"],
             },
-            timeout=self._timeout + request.seconds,
+            timeout=timeout,
         )
 
     @contextlib.asynccontextmanager
     async def stream(self, request: Request) -> AsyncIterator[httpx2.Response]:
         """Send a request whose answer comes in pieces; once only."""
-        access = await self.access()
+        access, http = await self._connected()
         parts = request.parts
         try:
-            async with self._client(access).stream(
+            async with http.stream(
                 request.method,
                 f"{access.url}{request.path}",
                 content=parts.get("content"),
@@ -153,17 +168,8 @@ class AsyncTransport:
                     await response.aread()
                     raise error_of(response, request, access)
                 yield response
-        except httpx2.TransportError as error:
+        except httpx2.RequestError as error:
             raise _no_answer(access, error) from None
-
-    def _client(self, access: Access) -> _io.HttpClient:
-        if self._http is None:
-            self._http = _io.HttpClient(
-                # No proxy leads to this machine.
-                trust_env=not access.is_on_this_machine,
-                **self._http_options,
-            )
-        return self._http
 
 
 def read(kind: type[T], response: httpx2.Response) -> T:

@@ -189,7 +189,7 @@ class Metasync:
         results: Results[Any] = Results(
             self.jobs,
             question,
-            source_of(rows),
+            source_of(rows, has_loop=_io.HAS_LOOP),
             lambda: preparation.prepare(question),
         )
         self._maps.add(results)

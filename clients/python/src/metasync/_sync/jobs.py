@@ -9,7 +9,12 @@ from typing import Any
 from metasync._sync import _io
 from metasync._sync.transport import Transport
 from metasync.errors import WaitTimeoutError
-from metasync.models import BulkResult, Job, JobsEnded, JobSummary
+from metasync.jobs import (
+    BulkResult,
+    Job,
+    JobsEnded,
+    JobSummary,
+)
 from metasync.requests import Json, Request, camel, idempotent
 
 # A request waits no longer: what lies between may end it after a minute.

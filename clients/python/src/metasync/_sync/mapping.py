@@ -2,7 +2,6 @@
 """`client.map`: rows become jobs, and jobs become results."""
 
 import contextlib
-import itertools
 import logging
 from collections.abc import (
     Callable,
@@ -13,10 +12,14 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from metasync import tables
+from metasync._sync import _io
 from metasync._sync.jobs import Jobs
 from metasync._sync.submitting import Submitter
 from metasync.errors import ResultsError, StatusError
-from metasync.models import FAILED, Job
+from metasync.jobs import (
+    FAILED,
+    Job,
+)
 from metasync.progress import Progress
 from metasync.questions import Question
 from metasync.requests import Json, dump
@@ -30,6 +33,9 @@ _BLOCK = 500
 # Well below what a server takes in one request.
 _BLOCK_BYTES = 8 * 1024 * 1024
 _DELETED = "DELETED"
+# Without an end for so long, people want to know why; a request between
+# that is silent for longer is often cut off.
+_PATIENCE_SECONDS = 20.0
 
 log = logging.getLogger("metasync")
 
@@ -65,6 +71,8 @@ class Results(Generic[T]):
         self._kept: list[Result[T]] = []
         self._running = self._run()
         self._all_taken = False
+        # Nothing is left with the service that somebody could cancel.
+        self._is_over = False
 
     def __iter__(self) -> Self:
         return self
@@ -163,12 +171,11 @@ class Results(Generic[T]):
             self._progress.close()
 
     def _cancel_what_waits(self) -> None:
-        if not self._window.open_ids:
+        if self._is_over or self.batch_key is None:
             return
+        self._is_over = True
         with contextlib.suppress(StatusError):
             self._jobs.cancel_all(batch_key=self.batch_key, status="PENDING")
-        for job_id in self._window.open_ids:
-            self._window.ended(job_id)
 
     def _results(self) -> Iterator[Result[T]]:
         prompt_id = self._prepare()
@@ -182,13 +189,14 @@ class Results(Generic[T]):
             for result in ready:
                 yield result
             if not self._window.open_ids and self._all_taken and not ready:
+                self._is_over = True
                 return
             if not ready and self._window.open_ids:
                 self._gather()
 
     def _entries(self) -> Iterator[Entry | None]:
         """Give the rows as jobs; None where one has its result at once."""
-        for row in self._source.rows():
+        for row in _io.each(self._source.rows()):
             index = self._window.take()
             try:
                 job = self._question.job(self._common, row)
@@ -206,13 +214,16 @@ class Results(Generic[T]):
             return
         block: list[Entry] = []
         size = 0
-        for entry in itertools.islice(entries, min(window.room, _BLOCK)):
-            if entry is None:
-                continue
-            block.append(entry)
-            size += entry.size
-            if size > _BLOCK_BYTES:
+        left = min(window.room, _BLOCK)
+        while left and size < _BLOCK_BYTES:
+            left -= 1
+            try:
+                entry = next(entries)
+            except StopIteration:
                 break
+            if entry is not None:
+                block.append(entry)
+                size += entry.size
         if block:
             self._submit(block)
 
@@ -248,7 +259,9 @@ class Results(Generic[T]):
                     self._jobs.retry(job_id)
 
     def _gather(self) -> None:
-        found = self._jobs.gather(self._window.open_ids, fields=FIELDS)
+        found = self._jobs.gather(
+            self._window.open_ids, _PATIENCE_SECONDS, FIELDS
+        )
         for job in found.jobs:
             self._end(job)
         for job_id in found.unknown:

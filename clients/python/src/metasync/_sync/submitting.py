@@ -13,7 +13,10 @@ from metasync.errors import (
     StatusError,
     TooLargeError,
 )
-from metasync.models import CANCELED, Job
+from metasync.jobs import (
+    CANCELED,
+    Job,
+)
 from metasync.questions import Question
 from metasync.requests import Json
 from metasync.window import Entry

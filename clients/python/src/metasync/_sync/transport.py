@@ -49,17 +49,24 @@ class Transport:
         self._http: _io.HttpClient | None = None
 
     def close(self) -> None:
-        """Close all connections."""
-        if self._http is not None:
-            self._http.close()
-            self._http = None
+        """Close all connections; the next request makes new ones."""
+        with self._lock:
+            http, self._http = self._http, None
+            self._access = None
+        if http is not None:
+            http.close()
 
-    def access(self) -> Access:
-        """Give the server's address and who the user is."""
+    def _connected(self) -> tuple[Access, _io.HttpClient]:
         with self._lock:
             if self._access is None:
                 self._access = _io.in_thread(self._connect)
-            return self._access
+            if self._http is None:
+                self._http = _io.HttpClient(
+                    # No proxy leads to this machine.
+                    trust_env=not self._access.is_on_this_machine,
+                    **self._http_options,
+                )
+            return self._access, self._http
 
     def get(self, kind: type[T], path: str, **query: Any) -> T:
         """GET one thing of this kind."""
@@ -100,12 +107,14 @@ class Transport:
             StatusError: the server refuses it.
             NoAnswerError: there is no answer.
         """
-        access = self.access()
+        access, http = self._connected()
         last = time.monotonic() + self._retries.seconds
         for delay in self._retries.delays():
             try:
-                response = self._once(request, access)
-            except httpx2.TransportError as error:
+                response = self._once(
+                    http, request, access, self._timeout + request.seconds
+                )
+            except httpx2.RequestError as error:
                 asked = None
                 problem: MetasyncError = _no_answer(access, error)
                 again = may_repeat(error, repeatable=request.may_be_repeated)
@@ -123,9 +132,15 @@ class Transport:
             _io.sleep(pause)
         raise AssertionError  # pragma: no cover - the delays have no end
 
-    def _once(self, request: Request, access: Access) -> httpx2.Response:
+    @staticmethod
+    def _once(
+        http: _io.HttpClient,
+        request: Request,
+        access: Access,
+        timeout: float,
+    ) -> httpx2.Response:
         parts = request.parts
-        return self._client(access).request(
+        return http.request(
             request.method,
             f"{access.url}{request.path}",
             params=parts["params"],
@@ -134,16 +149,16 @@ class Transport:
                 **access.headers(as_admin=request.as_admin),
                 **parts["headers"],
             },
-            timeout=self._timeout + request.seconds,
+            timeout=timeout,
         )
 
     @contextlib.contextmanager
     def stream(self, request: Request) -> Iterator[httpx2.Response]:
         """Send a request whose answer comes in pieces; once only."""
-        access = self.access()
+        access, http = self._connected()
         parts = request.parts
         try:
-            with self._client(access).stream(
+            with http.stream(
                 request.method,
                 f"{access.url}{request.path}",
                 content=parts.get("content"),
@@ -154,17 +169,8 @@ class Transport:
                     response.read()
                     raise error_of(response, request, access)
                 yield response
-        except httpx2.TransportError as error:
+        except httpx2.RequestError as error:
             raise _no_answer(access, error) from None
-
-    def _client(self, access: Access) -> _io.HttpClient:
-        if self._http is None:
-            self._http = _io.HttpClient(
-                # No proxy leads to this machine.
-                trust_env=not access.is_on_this_machine,
-                **self._http_options,
-            )
-        return self._http
 
 
 def read(kind: type[T], response: httpx2.Response) -> T:
