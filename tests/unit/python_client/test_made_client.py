@@ -35,6 +35,7 @@ VALUES: set[type[Value]] = {
     and issubclass(each, Value)
     and each not in {Value, Stored}
 } | {Metadata, Metrics}
+IN_ORDER = sorted(VALUES, key=lambda each: each.__name__)
 
 
 def tool() -> ModuleType:
@@ -72,8 +73,8 @@ def test_both_have_the_same_methods() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    sorted(VALUES, key=lambda each: each.__name__),
-    ids=lambda each: each.__name__,
+    IN_ORDER,
+    ids=[each.__name__ for each in IN_ORDER],
 )
 def test_values_are_the_services(value: type[Value]) -> None:
     schema = SCHEMAS[NAMES.get(value.__name__, value.__name__)]
