@@ -27,6 +27,8 @@ _GATHER_SECONDS = 0.02
 _PAUSE_TIMES, _LONG_PAUSE_SECONDS, _PAUSE_TIMES_AT_LEAST = 20, 0.2, 3
 _AT_ONCE = 500
 _DELETED_SECONDS = 1.0
+# More would slow each look for the others down.
+_MOST_WAITED, _FULL_SECONDS = 50_000, 1.0
 
 log = structlog.get_logger(__name__)
 
@@ -58,6 +60,7 @@ class JobEnds(Loop):
         self._waiting: dict[ObjectId, list[asyncio.Future[None]]] = {}
         self._released = False
         self._deleted_sought = 0.0
+        self._count = 0
 
     async def wait(self, job: Job, seconds: float) -> None:
         """Return when the job has ended, or after this time."""
@@ -74,8 +77,17 @@ class JobEnds(Loop):
         """Return when the first of these has ended, or after this time."""
         if self._released:
             return
-        ids = [ObjectId(each) for each in item_ids]
+        if self._count + len(item_ids) > _MOST_WAITED:
+            # They are not looked for: who waits has to ask again.
+            await asyncio.sleep(min(seconds, _FULL_SECONDS))
+            return
+        await self._wait_for([ObjectId(each) for each in item_ids], seconds)
+
+    async def _wait_for(
+        self, ids: Sequence[ObjectId], seconds: float
+    ) -> None:
         future = asyncio.get_running_loop().create_future()
+        self._count += len(ids)
         for job_id in ids:
             self._waiting.setdefault(job_id, []).append(future)
         # One may have ended since it was read.
@@ -83,6 +95,7 @@ class JobEnds(Loop):
         try:
             await asyncio.wait({future}, timeout=seconds)
         finally:
+            self._count -= len(ids)
             for job_id in ids:
                 self._forget(job_id, future)
 

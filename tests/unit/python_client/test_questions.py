@@ -147,7 +147,7 @@ def test_options_are_checked() -> None:
     assert read_options({"ordered": True}).ordered
     for wrong in (
         {"in_flight": 0},
-        {"in_flight": 10_001},
+        {"in_flight": 5_001},
         {"on_error": "stop"},
         {"prority": 1},
     ):

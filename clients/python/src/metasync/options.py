@@ -8,7 +8,8 @@ from metasync.errors import ConfigurationError
 
 OnError = Literal["keep", "raise"]
 
-_MOST_IN_FLIGHT = 10_000
+# As many jobs as the server waits for with one request.
+_MOST_IN_FLIGHT = 5_000
 
 
 class MapArguments(TypedDict, total=False):

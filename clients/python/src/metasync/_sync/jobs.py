@@ -264,7 +264,7 @@ class Jobs:
         seconds: float = _WAIT_SECONDS,
         fields: Sequence[str] | None = None,
     ) -> JobsEnded:
-        """Give those of up to 10,000 jobs that have ended, once one has.
+        """Give those of up to 5,000 jobs that have ended, once one has.
 
         After this time (60 s at most) there may be none.
         """
