@@ -11,6 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from metasync import (
+    AllFailAlikeError,
     AsyncMetasync,
     BadRequestError,
     ConfigurationError,
@@ -179,6 +180,31 @@ def test_the_first_failure_can_end_it(
         PROMPT, rows, model=reader.model, schema=Mood, concurrency=20
     ).all()
     assert all(result.ok for result in again)
+
+
+def test_rows_that_all_fail_alike_end_it(
+    client: Metasync, reader: Reader
+) -> None:
+    reader.simulator.script({"pattern": ".", "text": "no JSON"})
+    client.workers.ensure(1)
+
+    def asked(count: int, **options: Any) -> list[Result[Mood]]:
+        return client.map(
+            PROMPT, people(count), model=reader.model, schema=Mood, **options
+        ).all()
+
+    with pytest.raises(
+        AllFailAlikeError, match=r"20 rows .*JSON_PARSING"
+    ) as e:
+        asked(60)
+    assert e.value.error.answer == "no JSON"
+    # The others were canceled, but for what had just begun.
+    assert 20 <= reader.calls < 50
+    # Fewer say little, and whoever wants can have it all.
+    assert len(asked(10)) == 10
+    assert len(asked(60, give_up_after=0)) == 60
+    reader.answer_with_moods()
+    assert all(result.ok for result in asked(60))
 
 
 def test_to_leave_early_cancels_what_waits(

@@ -157,6 +157,17 @@ def test_a_program_that_is_killed_goes_on_and_pays_nothing_twice(
     assert reader.calls == ROWS
 
 
+def test_two_programs_that_ask_the_same_at_once_pay_once(
+    programs: Programs, reader: Reader
+) -> None:
+    started = [programs.start() for _ in range(2)]
+    for program in started:
+        output, _ = program.communicate(timeout=90)
+        assert program.returncode == 0, output
+        assert indexes(output) == list(range(ROWS))
+    assert reader.calls == ROWS
+
+
 @pytest.mark.long
 def test_an_embedded_instance_ends_with_its_program_and_goes_on(
     embedded: Programs, shared_simulator: Simulator

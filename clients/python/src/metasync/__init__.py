@@ -14,6 +14,7 @@ from metasync._async.mapping import AsyncResults
 from metasync._sync.client import Metasync
 from metasync._sync.mapping import Results
 from metasync.errors import (
+    AllFailAlikeError,
     AuthenticationError,
     BadRequestError,
     ConfigurationError,
@@ -47,6 +48,7 @@ from metasync.webhooks import WebhookVerifier
 __version__ = metadata.version("metasync-client")
 
 __all__ = [
+    "AllFailAlikeError",
     "AsyncMetasync",
     "AsyncResults",
     "AuthenticationError",

@@ -19,6 +19,7 @@ MetasyncError
 ├── WaitTimeoutError           what was waited for has not ended in time
 ├── JobFailedError             a job ended without an answer
 │   └── RowFailedError         a row of `map` has no answer
+├── AllFailAlikeError          the first rows have failed for one reason
 ├── StreamFailedError          a stream broke off
 ├── ResultsError               results were asked for in a way they are not
 └── SignatureError             a webhook's message is not from the server
@@ -214,6 +215,22 @@ class RowFailedError(JobFailedError):
 
     def __str__(self) -> str:
         return f"row {self.index}: {super().__str__()}"
+
+
+class AllFailAlikeError(MetasyncError):
+    """The first rows of `map` have all failed, for the reason in `error`."""
+
+    def __init__(self, count: int, error: RowFailedError) -> None:
+        super().__init__(count, error)
+        self.error = error
+
+    def __str__(self) -> str:
+        count, error = self.args
+        return (
+            f"The first {count} rows have all failed for one reason: "
+            f"{error.error_type}: {error.message}. When that is changed, the "
+            "same call goes on; give_up_after=0 never ends it"
+        )
 
 
 class StreamFailedError(MetasyncError):

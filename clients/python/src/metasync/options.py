@@ -25,6 +25,7 @@ class MapArguments(TypedDict, total=False):
     in_flight: int
     ordered: bool
     on_error: OnError
+    give_up_after: int
     retry_failed: bool
     sample: int
     progress: bool | None
@@ -50,6 +51,9 @@ class MapOptions:
     ordered: bool = False
     # "raise" ends everything with the first row that fails.
     on_error: OnError = "keep"
+    # Ends everything if the first rows, so many, fail for one reason, as
+    # with a wrong key; 0: never.
+    give_up_after: int = 20
     # Asks those once more that failed in an earlier run.
     retry_failed: bool = True
     # Another number asks the same rows anew.

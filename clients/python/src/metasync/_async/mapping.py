@@ -15,7 +15,8 @@ from metasync import tables
 from metasync._async import _io
 from metasync._async.jobs import AsyncJobs
 from metasync._async.submitting import AsyncSubmitter
-from metasync.errors import ResultsError, StatusError
+from metasync.early_stop import EarlyStop
+from metasync.errors import MetasyncError, ResultsError, StatusError
 from metasync.jobs import (
     FAILED,
     Job,
@@ -158,17 +159,25 @@ class AsyncResults(Generic[T]):
         self._progress = Progress(
             self._source.total, shown=self._options.progress
         )
+        early_stop = EarlyStop(self._options.give_up_after)
         try:
             async for result in self._results():
                 self._progress.add(result)
                 if self._source.total is not None:
                     self._kept.append(result)
-                if result.error and self._options.on_error == "raise":
-                    await self._cancel_what_waits()
-                    raise result.error
+                await self._check(result, early_stop)
                 yield result
         finally:
             self._progress.close()
+
+    async def _check(self, result: Result[T], early_stop: EarlyStop) -> None:
+        try:
+            if result.error and self._options.on_error == "raise":
+                raise result.error
+            early_stop.watch(result)
+        except MetasyncError:
+            await self._cancel_what_waits()
+            raise
 
     async def _cancel_what_waits(self) -> None:
         if self._is_over or self.batch_key is None:

@@ -15,7 +15,8 @@ from metasync import tables
 from metasync._sync import _io
 from metasync._sync.jobs import Jobs
 from metasync._sync.submitting import Submitter
-from metasync.errors import ResultsError, StatusError
+from metasync.early_stop import EarlyStop
+from metasync.errors import MetasyncError, ResultsError, StatusError
 from metasync.jobs import (
     FAILED,
     Job,
@@ -158,17 +159,25 @@ class Results(Generic[T]):
         self._progress = Progress(
             self._source.total, shown=self._options.progress
         )
+        early_stop = EarlyStop(self._options.give_up_after)
         try:
             for result in self._results():
                 self._progress.add(result)
                 if self._source.total is not None:
                     self._kept.append(result)
-                if result.error and self._options.on_error == "raise":
-                    self._cancel_what_waits()
-                    raise result.error
+                self._check(result, early_stop)
                 yield result
         finally:
             self._progress.close()
+
+    def _check(self, result: Result[T], early_stop: EarlyStop) -> None:
+        try:
+            if result.error and self._options.on_error == "raise":
+                raise result.error
+            early_stop.watch(result)
+        except MetasyncError:
+            self._cancel_what_waits()
+            raise
 
     def _cancel_what_waits(self) -> None:
         if self._is_over or self.batch_key is None:
