@@ -84,6 +84,14 @@ class JobOrder(StrEnum):
     NEWEST_FIRST = "-createdAt"
 
 
+ShownFields = Annotated[
+    str | None,
+    Query(
+        description="The fields to be shown, with commas between them; "
+        "`jobId` always is.",
+        examples=["status,errorData"],
+    ),
+]
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -134,14 +142,7 @@ def job_filter(
 
 
 def job_view(
-    fields: Annotated[
-        str | None,
-        Query(
-            description="The fields to be shown, with commas between them; "
-            "`jobId` always is.",
-            examples=["status,errorData"],
-        ),
-    ] = None,
+    fields: ShownFields = None,
     sort: Annotated[
         JobOrder,
         Query(description="`-createdAt`: the newest job comes first."),
@@ -224,10 +225,12 @@ async def create_jobs(
     jobs: Jobs,
     caller: ClientCaller,
     idempotency_key: IdempotencyKey = None,
+    fields: ShownFields = None,
 ) -> Response:
     """Queue many jobs, or none if one of them is invalid."""
-    made = await jobs.create_batch(request.jobs, caller, idempotency_key)
-    return await long_list(made, 201)
+    view = JobView.of_text(fields)
+    made = await jobs.create_batch(request.jobs, caller, idempotency_key, view)
+    return await long_list(made, 201, view.shown)
 
 
 @router.patch(

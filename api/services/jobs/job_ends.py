@@ -83,9 +83,7 @@ class JobEnds(Loop):
             return
         await self._wait_for([ObjectId(each) for each in item_ids], seconds)
 
-    async def _wait_for(
-        self, ids: Sequence[ObjectId], seconds: float
-    ) -> None:
+    async def _wait_for(self, ids: Sequence[ObjectId], seconds: float) -> None:
         future = asyncio.get_running_loop().create_future()
         self._count += len(ids)
         for job_id in ids:

@@ -36,7 +36,9 @@ class JobView:
     newest_first: bool = False
 
     @classmethod
-    def of_text(cls, fields: str | None, *, newest_first: bool) -> Self:
+    def of_text(
+        cls, fields: str | None, *, newest_first: bool = False
+    ) -> Self:
         """Read names with commas between them; `jobId` is always shown.
 
         Raises:
@@ -89,6 +91,13 @@ class JobView:
     def tells_why_jobs_wait(self) -> bool:
         """Whether `waitingFor` is shown."""
         return self.fields is None or "waitingFor" in self.fields
+
+    def read_whole(self, document: Mapping[str, Any]) -> Job:
+        """Read these fields of a document that has all."""
+        if self.fields is None:
+            return Job.from_document(document)
+        wanted = {"_id", *self.stored}
+        return self.read({k: v for k, v in document.items() if k in wanted})
 
     def read(self, document: Mapping[str, Any]) -> Job:
         """Read a document of these fields."""

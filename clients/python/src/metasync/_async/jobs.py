@@ -88,11 +88,14 @@ class AsyncJobs:
         headers: Mapping[str, str],
         *,
         repeatable: bool | None = None,
+        fields: Sequence[str] | None = None,
     ) -> Sequence[Job]:
-        """Submit jobs as they are on the wire."""
+        """Submit jobs as they are on the wire; `fields` come back."""
+        shown = None if fields is None else ",".join(["status", *fields])
         request = Request(
             "POST",
             "/jobs/batch",
+            {"fields": shown},
             json={"jobs": items},
             headers=headers,
             repeatable=repeatable,

@@ -19,6 +19,7 @@ from metasync.jobs import (
 )
 from metasync.questions import Question
 from metasync.requests import Json
+from metasync.results import FIELDS
 from metasync.window import Entry
 
 _ITEM = re.compile(r"batch item (\d+): (.*)", re.DOTALL)
@@ -66,7 +67,9 @@ class Submitter:
     def _post(self, block: Sequence[Entry]) -> Sequence[Job]:
         items = [self._item(entry) for entry in block]
         # Each has a key of its own.
-        return self.jobs.create_batch(items, {}, repeatable=True)
+        return self.jobs.create_batch(
+            items, {}, repeatable=True, fields=FIELDS
+        )
 
     def _item(self, entry: Entry) -> Json:
         key = self.question.key(entry.job, entry.number)
