@@ -159,6 +159,12 @@ def test_prompts_have_versions(client: Metasync) -> None:
     assert client.prompts.ensure("greeting", "Say good day.") == second
     draft = client.prompts.update(second.prompt_id, status="DRAFT")
     assert draft.status == "DRAFT"
+    flow = client.prompt_flows.create("both", [first.prompt_id])
+    ids = [second.prompt_id, first.prompt_id]
+    client.prompt_flows.update(flow.flow_id, prompt_ids=ids)
+    assert client.prompt_flows.get(flow.flow_id).prompt_ids == ids
+    assert [each.name for each in client.prompt_flows.list()] == ["both"]
+    client.prompt_flows.delete(flow.flow_id)
     names = [each.prompt_id for each in client.prompts.list(name="greeting")]
     assert names == [first.prompt_id, second.prompt_id]
     client.prompts.delete(first.prompt_id)

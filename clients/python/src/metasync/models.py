@@ -22,6 +22,16 @@ class Prompt(Stored):
     is_public: bool = False
 
 
+class PromptFlow(Stored):
+    """Prompts that jobs name together, in order."""
+
+    flow_id: str
+    name: str
+    prompt_ids: list[str]
+    client_id: str | None = None
+    is_public: bool = False
+
+
 class Model(Stored):
     """A model that jobs can name."""
 

@@ -61,7 +61,8 @@ class MapOptions:
     # Shows a progress bar; None: if somebody looks.
     progress: bool | None = None
     operation: str = "map"
-    # Further fields of the jobs, in snake_case: `priority`, `sampling`, ...
+    # Further fields of the jobs, in snake_case: `priority`, `sampling`, ...;
+    # what is inside of them is as on the wire.
     job: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -1,8 +1,7 @@
 """A progress bar, in terminals and in notebooks."""
 
 import sys
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from tqdm.auto import tqdm
 
@@ -27,17 +26,6 @@ class Progress:
         self._bar: tqdm[Any] | None = None
         if shown:
             self._bar = tqdm(total=total, unit="row", dynamic_ncols=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Leave the bar as it is."""

@@ -19,6 +19,7 @@ from metasync._async.preparing import AsyncPreparation
 from metasync._async.resources import (
     AsyncClients,
     AsyncModels,
+    AsyncPromptFlows,
     AsyncPrompts,
     AsyncUsage,
     AsyncWebhooks,
@@ -81,6 +82,7 @@ class AsyncMetasync:
         self._maps: weakref.WeakSet[AsyncResults[Any]] = weakref.WeakSet()
         self.jobs = AsyncJobs(self._transport)
         self.prompts = AsyncPrompts(self._transport)
+        self.prompt_flows = AsyncPromptFlows(self._transport)
         self.models = AsyncModels(self._transport)
         self.clients = AsyncClients(self._transport)
         self.workers = AsyncWorkers(self._transport)

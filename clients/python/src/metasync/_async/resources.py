@@ -11,6 +11,7 @@ from metasync.models import (
     Model,
     NewClient,
     Prompt,
+    PromptFlow,
     Route,
     UsageReport,
     Webhook,
@@ -91,6 +92,36 @@ class AsyncPrompts(AsyncResource):
             if prompt.prompt == text and not prompt.is_public:
                 return prompt
         return None
+
+
+class AsyncPromptFlows(AsyncResource):
+    """`client.prompt_flows`."""
+
+    async def create(self, name: str, prompt_ids: Sequence[str]) -> PromptFlow:
+        """Give prompts, in this order, a name."""
+        body = {"name": name, "promptIds": list(prompt_ids)}
+        request = Request("POST", "/prompt-flows", json=body)
+        return await self._transport.ask(PromptFlow, request)
+
+    def list(self) -> AsyncIterator[PromptFlow]:
+        """Go through the client's own flows and the public ones."""
+        return self._transport.pages(PromptFlow, "/prompt-flows")
+
+    async def get(self, flow_id: str) -> PromptFlow:
+        """Return a flow."""
+        path = f"/prompt-flows/{flow_id}"
+        return await self._transport.get(PromptFlow, path)
+
+    async def update(self, flow_id: str, **fields: Any) -> PromptFlow:
+        """Change a flow."""
+        body = camel(fields, keep_none=True)
+        request = Request("PATCH", f"/prompt-flows/{flow_id}", json=body)
+        return await self._transport.ask(PromptFlow, request)
+
+    async def delete(self, flow_id: str) -> None:
+        """Delete a flow; its prompts stay."""
+        path = f"/prompt-flows/{flow_id}"
+        await self._transport.send(Request("DELETE", path))
 
 
 class AsyncModels(AsyncResource):

@@ -20,6 +20,7 @@ from metasync._sync.preparing import Preparation
 from metasync._sync.resources import (
     Clients,
     Models,
+    PromptFlows,
     Prompts,
     Usage,
     Webhooks,
@@ -82,6 +83,7 @@ class Metasync:
         self._maps: weakref.WeakSet[Results[Any]] = weakref.WeakSet()
         self.jobs = Jobs(self._transport)
         self.prompts = Prompts(self._transport)
+        self.prompt_flows = PromptFlows(self._transport)
         self.models = Models(self._transport)
         self.clients = Clients(self._transport)
         self.workers = Workers(self._transport)

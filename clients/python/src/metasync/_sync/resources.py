@@ -12,6 +12,7 @@ from metasync.models import (
     Model,
     NewClient,
     Prompt,
+    PromptFlow,
     Route,
     UsageReport,
     Webhook,
@@ -92,6 +93,36 @@ class Prompts(Resource):
             if prompt.prompt == text and not prompt.is_public:
                 return prompt
         return None
+
+
+class PromptFlows(Resource):
+    """`client.prompt_flows`."""
+
+    def create(self, name: str, prompt_ids: Sequence[str]) -> PromptFlow:
+        """Give prompts, in this order, a name."""
+        body = {"name": name, "promptIds": list(prompt_ids)}
+        request = Request("POST", "/prompt-flows", json=body)
+        return self._transport.ask(PromptFlow, request)
+
+    def list(self) -> Iterator[PromptFlow]:
+        """Go through the client's own flows and the public ones."""
+        return self._transport.pages(PromptFlow, "/prompt-flows")
+
+    def get(self, flow_id: str) -> PromptFlow:
+        """Return a flow."""
+        path = f"/prompt-flows/{flow_id}"
+        return self._transport.get(PromptFlow, path)
+
+    def update(self, flow_id: str, **fields: Any) -> PromptFlow:
+        """Change a flow."""
+        body = camel(fields, keep_none=True)
+        request = Request("PATCH", f"/prompt-flows/{flow_id}", json=body)
+        return self._transport.ask(PromptFlow, request)
+
+    def delete(self, flow_id: str) -> None:
+        """Delete a flow; its prompts stay."""
+        path = f"/prompt-flows/{flow_id}"
+        self._transport.send(Request("DELETE", path))
 
 
 class Models(Resource):
