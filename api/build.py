@@ -18,6 +18,7 @@ from api.services.jobs.answer_jobs import AnswerJobs
 from api.services.jobs.job_bulk import JobBulk
 from api.services.jobs.job_cancel import JobCancel
 from api.services.jobs.job_ends import JobEnds
+from api.services.jobs.job_gathering import JobGathering
 from api.services.jobs.job_service import JobService
 from api.services.jobs.job_waiting import JobWaiting
 from api.services.jobs.stored_jobs import stored_jobs
@@ -54,6 +55,7 @@ def build_services(shared: Shared) -> Services:
     datasets, bulk = _datasets(shared), _job_bulk(shared)
     results = ResultStore(documents("evaluation_results"))
     logins = LoginLimits(settings.failed_logins_per_minute)
+    job_ends = JobEnds(documents("jobs"), shared.signals)
     return Services(
         clients=_clients(shared, workers),
         models=models,
@@ -66,7 +68,8 @@ def build_services(shared: Shared) -> Services:
         answer_jobs=_answer_jobs(shared),
         job_cancel=_job_cancel(shared),
         job_bulk=bulk,
-        job_ends=JobEnds(documents("jobs"), shared.signals),
+        job_ends=job_ends,
+        job_gathering=JobGathering(documents("jobs"), job_ends),
         job_waiting=_job_waiting(shared, models, health),
         runs=_runs(shared, models, prompts, jobs, datasets),
         datasets=datasets,

@@ -19,6 +19,7 @@ from cli.model_options import app as model_commands
 from cli.optimize_options import optimize_file
 from cli.report_options import report_run
 from cli.run_options import run_file
+from cli.session import run_in_session
 from cli.simulate import simulate
 from cli.version import version
 from cli.watch_options import list_jobs, show_log, watch
@@ -124,6 +125,21 @@ def serve(
             service.serve_in_processes(processes, run_workers=workers)
         )
     service.serve(run_workers=workers, is_shared=is_shared)
+
+
+@app.command(hidden=True)
+def instance(
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Where its data are.")
+    ],
+) -> None:
+    """Run an instance for the program that has started this command.
+
+    The Python client does so; it ends when standard input ends.
+    """
+    from cli.instance_command import run_instance  # noqa: PLC0415 - as the module says
+
+    run_in_session(lambda _: run_instance(directory), "The instance ended.")
 
 
 @app.command()

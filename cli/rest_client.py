@@ -46,6 +46,7 @@ class RestClient:
         except httpx2.InvalidURL as error:
             raise CommandError(f"{base_url} is no URL: {error}") from None
         self.base_url = base_url
+        self.headers = dict(headers)
 
     def __enter__(self) -> Self:
         return self

@@ -17,6 +17,7 @@ from api.services.jobs.answer_jobs import AnswerJobs
 from api.services.jobs.job_bulk import JobBulk
 from api.services.jobs.job_cancel import JobCancel
 from api.services.jobs.job_ends import JobEnds
+from api.services.jobs.job_gathering import JobGathering
 from api.services.jobs.job_service import JobService
 from api.services.jobs.job_waiting import JobWaiting
 from api.services.keeping.erasure import ErasureService
@@ -53,6 +54,7 @@ class Services:
     job_bulk: JobBulk
     job_cancel: JobCancel
     job_ends: JobEnds
+    job_gathering: JobGathering
     job_waiting: JobWaiting
     streams: StreamService
     gateway: GatewayService
@@ -145,6 +147,11 @@ def get_job_ends(services: AllServices) -> JobEnds:
     return services.job_ends
 
 
+def get_job_gathering(services: AllServices) -> JobGathering:
+    """Return what waits for many jobs."""
+    return services.job_gathering
+
+
 def get_job_waiting(services: AllServices) -> JobWaiting:
     """Return what knows why jobs wait."""
     return services.job_waiting
@@ -226,6 +233,7 @@ Jobs = Annotated[JobService, Depends(get_job_service)]
 Bulk = Annotated[JobBulk, Depends(get_job_bulk)]
 Canceling = Annotated[JobCancel, Depends(get_job_cancel)]
 Ends = Annotated[JobEnds, Depends(get_job_ends)]
+Gathering = Annotated[JobGathering, Depends(get_job_gathering)]
 Waiting = Annotated[JobWaiting, Depends(get_job_waiting)]
 Streams = Annotated[StreamService, Depends(get_stream_service)]
 Runs = Annotated[RunService, Depends(get_run_service)]
