@@ -37,7 +37,13 @@ from api.routers import (
     workers,
 )
 from api.routers.anthropic import messages
-from api.routers.openai import chat_completions, embeddings, responses
+from api.routers.openai import (
+    batches,
+    chat_completions,
+    embeddings,
+    files,
+    responses,
+)
 from api.routers.openai import models as openai_models
 from config import VERSION, Settings
 
@@ -49,6 +55,8 @@ _GATEWAY = (
     messages.router,
     responses.router,
     embeddings.router,
+    files.router,
+    batches.router,
     openai_models.router,
     proxy.router,
 )

@@ -92,6 +92,9 @@ class ClaimedJob:
     # JSON: see `api.models.reask_models`.
     retry_on_invalid: str | None = None
     unusable: str | None = None
+    # Of a batch's line: the interface that its request is for; the request
+    # is then `request_json`.
+    interface: str | None = None
     # Takes what the calls of this try are charged with.
     bill: Bill = field(default_factory=Bill, compare=False)
     # Takes the targets of routes that this try has asked in vain.
@@ -156,6 +159,7 @@ class ClaimedJob:
             parallel_tool_calls=document.get("parallelToolCalls"),
             retry_on_invalid=document.get("retryOnInvalid"),
             unusable=document.get("unusableAnswers"),
+            interface=document.get("interface"),
         )
 
 
@@ -317,6 +321,7 @@ _OPTIONAL: Mapping[str, type] = {
     "parallelToolCalls": bool,
     "retryOnInvalid": str,
     "unusableAnswers": str,
+    "interface": str,
 }
 
 

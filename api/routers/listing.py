@@ -1,0 +1,32 @@
+"""The query parameters of the vendors' lists."""
+
+from api.core.errors import ParameterError
+
+_MOST_DIGITS = 6
+
+
+def limit_of(text: str | None, default: int, most: int) -> int:
+    """Read how many items a page has.
+
+    Raises:
+        ParameterError: it is no number, or too large a one.
+    """
+    if text is None:
+        return default
+    is_number = (
+        text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS
+    )
+    if not is_number or not 1 <= int(text) <= most:
+        raise ParameterError(f"must be 1 to {most}", "limit")
+    return int(text)
+
+
+def is_newest_first(order: str | None) -> bool:
+    """Read the order of a list.
+
+    Raises:
+        ParameterError: it is none.
+    """
+    if order not in (None, "asc", "desc"):
+        raise ParameterError("must be 'asc' or 'desc'", "order")
+    return order != "asc"
