@@ -36,7 +36,7 @@ from api.routers import (
     webhooks,
     workers,
 )
-from api.routers.anthropic import messages
+from api.routers.anthropic import message_batches, messages
 from api.routers.openai import (
     batches,
     chat_completions,
@@ -53,6 +53,7 @@ Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 _GATEWAY = (
     chat_completions.router,
     messages.router,
+    message_batches.router,
     responses.router,
     embeddings.router,
     files.router,

@@ -29,6 +29,8 @@ from utilities.cosmos_connector import Document
 WINDOW_SECONDS: Final = 86_400
 # As Anthropic keeps results.
 RESULT_SECONDS: Final = 29 * 86_400
+# A status that this vendor's interface does not have.
+_LOOKS_IN_PROGRESS = (Vendor.ANTHROPIC, BatchStatus.FINALIZING)
 _CANCELABLE = (BatchStatus.VALIDATING, BatchStatus.IN_PROGRESS)
 
 
@@ -120,6 +122,9 @@ class BatchService:
         while True:
             batch = await self.get(client_id, vendor, shown)
             if batch.status is BatchStatus.CANCELLING:
+                return batch
+            if (batch.vendor, batch.status) == _LOOKS_IN_PROGRESS:
+                # There is nothing left to be cancelled.
                 return batch
             if batch.status not in _CANCELABLE:
                 raise ConflictError(
