@@ -8,6 +8,7 @@ import pytest
 from openai import OpenAI
 
 from provider_simulator.running import Simulator
+from tests.support.api_user import ADMIN
 from tests.support.batch_user import (
     CHAT,
     begin,
@@ -19,6 +20,7 @@ from tests.support.batch_user import (
     upload,
 )
 from tests.support.gateway_user import GatewayUser
+from tests.support.timing import elapsed_seconds, is_within
 from tests.support.waiting import eventually
 
 
@@ -337,3 +339,76 @@ def test_a_batch_that_is_cancelled_keeps_its_answers(
     # Nothing is called any more, and a second time it is refused.
     with pytest.raises(openai.ConflictError):
         client.batches.cancel(batch.id)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "asked"),
+    [
+        pytest.param("/v1/responses", {"input": "Say hello."}, id="responses"),
+        pytest.param("/v1/embeddings", {"input": ["a", "b"]}, id="embeddings"),
+    ],
+)
+def test_other_endpoints_have_their_own_answers(
+    client: OpenAI, gpt: str, claude: str, endpoint: Any, asked: Any
+) -> None:
+    models = [gpt, claude] if "responses" in endpoint else [gpt]
+    rows = [
+        {
+            "custom_id": f"r{number}",
+            "method": "POST",
+            "url": endpoint,
+            "body": {"model": model, **asked},
+        }
+        for number, model in enumerate(models)
+    ]
+    done = ended(client, begin(client, rows, endpoint))
+    assert done.endpoint == endpoint
+    found = content_of(client, done.output_file_id)
+    assert len(found) == len(models), content_of(client, done.error_file_id)
+    for each in found:
+        body = each["response"]["body"]
+        if endpoint == "/v1/responses":
+            response = openai.types.responses.Response.model_validate(body)
+            assert response.output_text
+        else:
+            vectors = openai.types.CreateEmbeddingResponse.model_validate(body)
+            assert len(vectors.data) == 2
+
+
+def test_lines_may_name_routes(
+    user: GatewayUser, client: OpenAI, gpt: str, claude: str
+) -> None:
+    name = f"route-{gpt}"
+    body = {"name": name, "targets": [{"model": gpt}, {"model": claude}]}
+    user.request("POST", "/routes", 201, json=body, headers=ADMIN)
+    done = ended(client, begin(client, [line("a", name), line("b", gpt)]))
+    assert done.status == "completed"
+    assert len(content_of(client, done.output_file_id)) == 2
+    assert done.model is None
+
+
+@pytest.mark.timing
+def test_fifty_thousand_lines_are_checked_in_seconds(
+    client: OpenAI, gpt: str
+) -> None:
+    rows = [
+        line(f"r{i}", gpt if i % 5 else "none", "word " * 60)
+        for i in range(50_000)
+    ]
+    content = lines_of(rows)
+
+    def check() -> float:
+        def work() -> None:
+            failed = ended(client, begin(client, content), seconds=60)
+            assert failed.errors is not None
+            data = failed.errors.data or []
+            assert len(data) == 1001
+            assert str(data[-1].message).endswith(", 49991, 49996")
+
+        return elapsed_seconds(work)
+
+    assert is_within(5.0, check)
+    too_many = ended(client, begin(client, content + lines_of(rows[:1])))
+    assert too_many.errors is not None
+    codes = {each.code for each in too_many.errors.data or []}
+    assert codes == {"model_not_found", "too_many_requests"}

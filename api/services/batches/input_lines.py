@@ -18,7 +18,7 @@ from utilities import payload
 
 MOST_LINES: Final = 50_000
 # Of each kind of mistake, so many are told with words of their own.
-_MOST_TOLD = 200
+_MOST_TOLD = 1000
 _LONGEST_ID = 512
 _LONGEST_NAME = 256
 _MARK = b"\xef\xbb\xbf"
