@@ -79,6 +79,8 @@ class FileRecord(StoredModel):
     status: FileStatus
     made_at: int
     sequence: int
+    # Of the content, once it is there.
+    digest: str = ""
     expires_at: int | None = None
 
 

@@ -13,8 +13,8 @@ from starlette.requests import ClientDisconnect
 from api.core.errors import ParameterError
 from api.dependencies.services import get_services
 from api.models.batch_models import Batch, FileRecord, Vendor
+from api.routers.batch_requests import key_of, limit_of
 from api.routers.gateway_route import HUNG_UP, GatewayRoute
-from api.routers.listing import limit_of
 from api.routers.openai.files import content_of
 from api.services.batches.anthropic_requests import (
     RequestReader,
@@ -69,7 +69,11 @@ async def create_message_batch(
             output_seconds=RESULT_SECONDS,
             total=total,
         ),
+        key_of(request),
     )
+    if batch.input_file_id != source.file_id:
+        # It was begun before; its requests are there already.
+        await services.files.discard(source.file_id)
     return JSONResponse(_shown(request, batch))
 
 

@@ -6,8 +6,8 @@ from fastapi.responses import JSONResponse
 from api.core.errors import NotFoundError, ParameterError
 from api.dependencies.services import get_services
 from api.models.batch_models import FilePurpose, FileRecord, Vendor
+from api.routers.batch_requests import key_of, limit_of
 from api.routers.gateway_route import GatewayRoute, bodies_of
-from api.routers.listing import limit_of
 from api.services.batches.batch_service import NewBatch
 from api.services.batches.openai_shapes import (
     read_batch,
@@ -38,6 +38,7 @@ async def create_batch(request: Request, client: ClientKey) -> Response:
             asked.metadata,
             asked.output_seconds,
         ),
+        key_of(request),
     )
     return JSONResponse(show_batch(batch))
 

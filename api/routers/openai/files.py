@@ -15,8 +15,8 @@ from api.core.errors import ParameterError
 from api.core.multipart import FileBegun, FormField, read_form
 from api.dependencies.services import Services, get_services
 from api.models.batch_models import FilePurpose, FileRecord
+from api.routers.batch_requests import is_newest_first, limit_of
 from api.routers.gateway_route import HUNG_UP, GatewayRoute
-from api.routers.listing import is_newest_first, limit_of
 from api.services.batches.file_service import (
     DEFAULT_SECONDS,
     FileService,

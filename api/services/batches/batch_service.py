@@ -1,10 +1,16 @@
 """Batches of both vendors: made, listed, cancelled, removed."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from api.core.errors import ConflictError, NotFoundError, RuleError
+from api.core.errors import (
+    ConflictError,
+    NotFoundError,
+    ParameterError,
+    RuleError,
+)
 from api.models.batch_models import (
     PREFIXES,
     Batch,
@@ -24,7 +30,7 @@ from api.services.batches.paging import (
 from llm_sdks.forwarding import Interface
 from utilities import payload
 from utilities.clock import Clock, now_ms
-from utilities.cosmos_connector import Document
+from utilities.cosmos_connector import Document, DuplicateKeyError, ObjectId
 
 WINDOW_SECONDS: Final = 86_400
 # As Anthropic keeps results.
@@ -57,8 +63,16 @@ class BatchService:
         self._files = files
         self._clock = clock
 
-    async def create(self, client_id: str, new: NewBatch) -> Batch:
-        """Store a batch; it is worked on soon."""
+    async def create(
+        self, client_id: str, new: NewBatch, key: str | None = None
+    ) -> Batch:
+        """Store a batch; it is worked on soon.
+
+        The same `key` again answers the first one.
+
+        Raises:
+            ParameterError: that one is another batch.
+        """
         now = self._clock()
         document: Document = {
             **new_document(
@@ -73,9 +87,28 @@ class BatchService:
             "outputSeconds": new.output_seconds,
             "total": new.total,
         }
+        if key is not None:
+            document["_id"] = _id_of(client_id, new.vendor, key)
         if new.notes is not None:
             document["notes"] = payload.dump(dict(new.notes))
-        return await self._store.add(document)
+        try:
+            return await self._store.add(document)
+        except DuplicateKeyError:
+            first = await self._store.get(str(document["_id"]))
+            if first is None:
+                raise
+        await self._check_same(first, new)
+        return first
+
+    async def _check_same(self, first: Batch, new: NewBatch) -> None:
+        source = await self._files.of_id(first.input_file_id)
+        digest = new.input_file.digest
+        is_other = source is not None and source.digest != digest
+        if is_other or first.interface != new.interface:
+            raise ParameterError(
+                "This Idempotency-Key was used for another batch",
+                "Idempotency-Key",
+            )
 
     async def get(self, client_id: str, vendor: Vendor, shown: str) -> Batch:
         """Return one of a client's batches.
@@ -167,6 +200,12 @@ class BatchService:
         if found is None:
             raise NotFoundError(f"Results of the batch {shown[:100]!r} were")
         return found
+
+
+def _id_of(client_id: str, vendor: Vendor, key: str) -> ObjectId:
+    text = f"batch\x00{client_id}\x00{vendor}\x00{key}"
+    digest = hashlib.sha256(text.encode(errors="replace"))
+    return ObjectId(digest.digest()[:12])
 
 
 def shown_batch_id(batch: Batch) -> str:

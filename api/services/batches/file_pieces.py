@@ -37,6 +37,12 @@ class PieceWriter:
     def __post_init__(self) -> None:
         """Begin with nothing."""
         self._waiting = bytearray()
+        self._digest = hashlib.sha256()
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of what is stored, in hexadecimal digits."""
+        return self._digest.hexdigest()
 
     async def add(self, content: bytes) -> None:
         """Take the next bytes."""
@@ -53,7 +59,7 @@ class PieceWriter:
             self._waiting.clear()
 
     async def _store(self, content: bytes) -> None:
-        text = await asyncio.to_thread(_packed, content)
+        text = await asyncio.to_thread(_packed, content, self._digest)
         piece: Document = {
             "_id": _id_of(self.file_id, self.pieces),
             "clientId": self.client_id,
@@ -80,7 +86,8 @@ async def read_pieces(
         yield await asyncio.to_thread(_unpacked, found["content"])
 
 
-def _packed(content: bytes) -> str:
+def _packed(content: bytes, digest: "hashlib._Hash") -> str:
+    digest.update(content)
     return base64.b64encode(zlib.compress(content, _LEVEL)).decode()
 
 

@@ -106,6 +106,7 @@ class FileService:
         changes: Document = {
             "size": new.writer.size,
             "pieces": new.writer.pieces,
+            "digest": new.writer.digest,
             "status": FileStatus.PROCESSED,
             "expiresAt": expires_at,
         }

@@ -1,8 +1,10 @@
-"""The query parameters of the vendors' lists."""
+"""What the vendors' files and batches take beside their bodies."""
+
+from fastapi import Request
 
 from api.core.errors import ParameterError
 
-_MOST_DIGITS = 6
+_MOST_DIGITS, _LONGEST_KEY = 6, 256
 
 
 def limit_of(text: str | None, default: int, most: int) -> int:
@@ -30,3 +32,17 @@ def is_newest_first(order: str | None) -> bool:
     if order not in (None, "asc", "desc"):
         raise ParameterError("must be 'asc' or 'desc'", "order")
     return order != "asc"
+
+
+def key_of(request: Request) -> str | None:
+    """Return the key of a request that may be sent twice, if it has one.
+
+    Raises:
+        ParameterError: it is too long.
+    """
+    key = request.headers.get("idempotency-key") or None
+    if key is not None and len(key) > _LONGEST_KEY:
+        raise ParameterError(
+            f"has at most {_LONGEST_KEY} characters", "Idempotency-Key"
+        )
+    return key
