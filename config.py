@@ -74,6 +74,7 @@ RETENTION_KINDS: Mapping[str, tuple[str, ...]] = {
     "streams": ("completed", "error"),
     "runs": ("COMPLETED", "FAILED", "CANCELLED"),
     "evaluations": ("COMPLETED", "FAILED", "CANCELLED"),
+    "batches": ("completed", "failed", "expired", "cancelled"),
     "deliveries": ("DELIVERED", "FAILED"),
 }
 T = TypeVar("T")

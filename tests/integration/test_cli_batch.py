@@ -52,10 +52,8 @@ def commands(tmp_path: Path) -> Iterator[BatchCommands]:
 
 
 @pytest.fixture
-def given(
-    commands: BatchCommands, user: GatewayUser, server: LiveServer
-) -> BatchCommands:
-    """A running service, and its client."""
+def given(commands: BatchCommands, user: GatewayUser) -> BatchCommands:
+    """Commands of a client of the running service."""
     commands.variables |= {
         "METASYNC_CLIENT_ID": user.client_id,
         "METASYNC_CLIENT_API_KEY": user.key,

@@ -53,7 +53,8 @@ async def create_message_batch(
     )
     source: FileRecord | None = None
     try:
-        source, total = await _receive(request, services.files, new)
+        with services.files.uploading():
+            source, total = await _receive(request, services.files, new)
     except ClientDisconnect:
         # The client has gone and cannot read it.
         return Response(status_code=HUNG_UP)

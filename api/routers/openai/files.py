@@ -53,7 +53,8 @@ async def create_file(request: Request, client: ClientKey) -> Response:
     upload = _Upload(services.files, client.client_id, services.max_file_bytes)
     is_kept = False
     try:
-        record = await upload.receive(request)
+        with services.files.uploading():
+            record = await upload.receive(request)
         is_kept = True
         return JSONResponse(show_file(record))
     except ClientDisconnect:

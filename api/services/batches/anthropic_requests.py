@@ -97,22 +97,32 @@ class RequestScanner:
 
     def _step(self, mark: bytes, before: bytes) -> None:
         """Go into a list or an object, or out of it."""
-        around = bytes(self._kept) + before
         if mark in b"]}":
             self._depth -= 1
             if self._depth == _IN_BODY and self._is_in_list:
-                _check_rest(around)
+                _check_rest(self._around(before))
                 self._is_in_list = False
             self.has_ended = self._depth == 0
             return
         self._depth += 1
         is_list = mark == b"["
-        if self._depth == _IN_BODY and (is_list or around.strip()):
-            raise ParameterError(_NOT_JSON)
-        if self._depth == _IN_LIST and is_list and _is_requests(around):
-            if self._has_list:
-                raise ParameterError("is there twice", "requests")
-            self._is_in_list = self._has_list = self._has_opened = True
+        if self._depth == _IN_BODY:
+            if is_list or self._around(before).strip():
+                raise ParameterError(_NOT_JSON)
+        elif self._depth == _IN_LIST and is_list:
+            self._open_list(before)
+
+    def _open_list(self, before: bytes) -> None:
+        """Begin with the items, if a list is that of the requests."""
+        if not _is_requests(self._around(before)):
+            return
+        if self._has_list:
+            raise ParameterError("is there twice", "requests")
+        self._is_in_list = self._has_list = self._has_opened = True
+
+    def _around(self, before: bytes) -> bytes:
+        """Give what stands before a mark; within an item, it may be long."""
+        return bytes(self._kept) + before
 
     def _keep(self, part: bytes) -> None:
         if self._has_opened:
@@ -151,8 +161,10 @@ def _check_rest(text: bytes) -> None:
 def _is_requests(text: bytes) -> bool:
     """Tell whether the list that begins after a text is `requests`."""
     name, colon, rest = text.rpartition(b":")
-    is_value = bool(colon) and not rest.strip()
-    return is_value and name.rstrip().endswith(_NAME)
+    if not colon or rest.strip() or not name.rstrip().endswith(_NAME):
+        return False
+    # Within a longer name, the quotation mark would be escaped.
+    return not name.rstrip().removesuffix(_NAME).endswith(b"\\")
 
 
 @dataclass

@@ -1,9 +1,10 @@
 """Files: stored while they come in, listed, read, deleted."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from api.core.errors import NotFoundError, TooLargeError
+from api.core.errors import NotFoundError, OverloadedError, TooLargeError
 from api.models.batch_models import (
     FilePurpose,
     FileRecord,
@@ -27,6 +28,9 @@ DEFAULT_SECONDS = 30 * 86_400
 # An upload that takes longer has been given up.
 UPLOAD_SECONDS = 3600
 _LONGEST_NAME = 512
+# Of one process: each has some megabytes of memory, and a thread now and
+# then.
+_MOST_UPLOADS = 16
 
 
 @dataclass
@@ -63,6 +67,24 @@ class FileService:
         self._files = files
         self._pieces = pieces
         self._clock = clock
+        self._uploads = 0
+
+    @contextmanager
+    def uploading(self) -> Iterator[None]:
+        """Count as an upload that is under way.
+
+        Raises:
+            OverloadedError: there are too many of them.
+        """
+        if self._uploads >= _MOST_UPLOADS:
+            raise OverloadedError(
+                "Too many files are being uploaded; try again"
+            )
+        self._uploads += 1
+        try:
+            yield
+        finally:
+            self._uploads -= 1
 
     async def begin(
         self,
