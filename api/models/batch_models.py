@@ -111,7 +111,9 @@ class Batch(StoredModel):
     """A batch; times in ms."""
 
     id_field: ClassVar[str] = "batchId"
-    payload_fields: ClassVar[frozenset[str]] = frozenset({"notes", "errors"})
+    payload_fields: ClassVar[frozenset[str]] = frozenset(
+        {"notes", "errors", "headers"}
+    )
 
     batch_id: str
     client_id: str
@@ -122,6 +124,8 @@ class Batch(StoredModel):
     input_file_id: str
     # What the client has noted on it.
     notes: dict[str, str] | None = None
+    # Those of the request that are part of the vendor's interface.
+    headers: dict[str, str] | None = None
     # How long its files are kept (s).
     output_seconds: int
     # All lines; 0 as long as they are not counted.

@@ -168,8 +168,6 @@ class BatchKeeper(Loop):
         """Remove files that were deleted or have expired."""
         if not await self._turns.take("batch_files", self._swept_every):
             return
-        found = await self._files.removable(_SWEPT_AT_ONCE)
-        in_use = await self._store.are_in_use(found)
-        for file_id in found:
-            if file_id not in in_use:
-                await self._files.discard(file_id)
+        in_use = await self._store.files_in_use()
+        for file_id in await self._files.removable(_SWEPT_AT_ONCE, in_use):
+            await self._files.discard(file_id)

@@ -166,6 +166,7 @@ def asked_of(job: ClaimedJob) -> Asked:
         job.model,
         from_json(raw),
         raw,
+        headers=payload.load(job.request_headers or "{}"),
         request_id=f"req_{job.job_id}",
     )
 

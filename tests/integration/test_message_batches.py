@@ -10,6 +10,7 @@ from anthropic import Anthropic
 from anthropic.types.messages import MessageBatch
 
 from provider_simulator.running import Simulator
+from tests.support.echo_provider import EchoProvider
 from tests.support.gateway_user import GatewayUser
 from tests.support.waiting import eventually
 
@@ -265,3 +266,36 @@ def test_nobody_sees_what_another_client_has(
         )["data"]
         == []
     )
+
+
+def test_beta_headers_go_with_every_request(
+    user: GatewayUser, client: Anthropic, echo: EchoProvider
+) -> None:
+    own = user.model(sdk="Anthropic", endpoint=echo.url, key="PROVIDER-KEY")
+    batch = client.beta.messages.batches.create(
+        requests=[asked("a", own)], betas=["something-2026"]
+    )
+    eventually(lambda: echo.seen, what="the call")
+    (sent,) = echo.seen[0].all("anthropic-beta")
+    assert "something-2026" in sent
+    found = client.beta.messages.batches.retrieve(batch.id)
+    assert found.id == batch.id
+
+
+def test_the_same_key_is_the_same_batch(
+    user: GatewayUser, claude: str
+) -> None:
+    headers = {"x-api-key": user.token, "idempotency-key": "k-1"}
+
+    def post(custom_id: str) -> httpx2.Response:
+        return user.http.post(
+            "/v1/messages/batches",
+            headers=headers,
+            json={"requests": [asked(custom_id, claude)]},
+        )
+
+    first, again, other = post("a"), post("a"), post("b")
+    assert first.json()["id"] == again.json()["id"]
+    assert other.status_code == 400
+    assert "Idempotency-Key" in other.json()["error"]["message"]
+    assert len(list(user.anthropic().messages.batches.list())) == 1

@@ -14,7 +14,11 @@ from api.core.errors import ParameterError
 from api.dependencies.services import get_services
 from api.models.batch_models import Batch, FileRecord, Vendor
 from api.routers.batch_requests import key_of, limit_of
-from api.routers.gateway_route import HUNG_UP, GatewayRoute
+from api.routers.gateway_route import (
+    HUNG_UP,
+    GatewayRoute,
+    headers_of_interface,
+)
 from api.routers.openai.files import content_of
 from api.services.batches.anthropic_requests import (
     RequestReader,
@@ -68,6 +72,7 @@ async def create_message_batch(
             Interface.MESSAGES,
             source,
             output_seconds=RESULT_SECONDS,
+            headers=headers_of_interface(request),
             total=total,
         ),
         key_of(request),

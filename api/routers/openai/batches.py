@@ -7,7 +7,11 @@ from api.core.errors import NotFoundError, ParameterError
 from api.dependencies.services import get_services
 from api.models.batch_models import FilePurpose, FileRecord, Vendor
 from api.routers.batch_requests import key_of, limit_of
-from api.routers.gateway_route import GatewayRoute, bodies_of
+from api.routers.gateway_route import (
+    GatewayRoute,
+    bodies_of,
+    headers_of_interface,
+)
 from api.services.batches.batch_service import NewBatch
 from api.services.batches.openai_shapes import (
     read_batch,
@@ -37,6 +41,7 @@ async def create_batch(request: Request, client: ClientKey) -> Response:
             source,
             asked.metadata,
             asked.output_seconds,
+            headers_of_interface(request),
         ),
         key_of(request),
     )

@@ -37,6 +37,15 @@ WINDOW_SECONDS: Final = 86_400
 RESULT_SECONDS: Final = 29 * 86_400
 # A status that this vendor's interface does not have.
 _LOOKS_IN_PROGRESS = (Vendor.ANTHROPIC, BatchStatus.FINALIZING)
+# A batch may have a megabyte of errors, and a page has many batches.
+_LISTED = [
+    "_metadata",
+    *(
+        str(each.alias)
+        for name, each in Batch.model_fields.items()
+        if name not in {"errors", "metadata"}
+    ),
+]
 _CANCELABLE = (BatchStatus.VALIDATING, BatchStatus.IN_PROGRESS)
 
 
@@ -49,6 +58,8 @@ class NewBatch:
     input_file: FileRecord
     notes: Mapping[str, str] | None = None
     output_seconds: int = DEFAULT_SECONDS
+    # Of the request, those that are part of the vendor's interface.
+    headers: Mapping[str, str] | None = None
     # How many lines there are, if they have been counted.
     total: int = 0
 
@@ -87,6 +98,8 @@ class BatchService:
             "outputSeconds": new.output_seconds,
             "total": new.total,
         }
+        if new.headers:
+            document["headers"] = payload.dump(dict(new.headers))
         if key is not None:
             document["_id"] = _id_of(client_id, new.vendor, key)
         if new.notes is not None:
@@ -129,7 +142,7 @@ class BatchService:
     async def page(
         self, client_id: str, vendor: Vendor, window: Window
     ) -> Listed[Batch]:
-        """List a client's batches, the newest first.
+        """List a client's batches, the newest first, without their errors.
 
         Raises:
             ParameterError: the id that it is to begin with is none of them.
@@ -139,6 +152,7 @@ class BatchService:
             {"clientId": client_id, "vendor": vendor},
             window,
             PREFIXES[vendor],
+            _LISTED,
         )
         items = [Batch.from_document(each) for each in found.items]
         return Listed(items, found.has_more)

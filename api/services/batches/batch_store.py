@@ -15,7 +15,13 @@ from api.models.job_status import JobStatus
 from api.services.batches.line_jobs import LINE_FIELDS, batch_key, line_id
 from api.services.shared.endings import EndingKind, Endings
 from utilities.clock import Clock, now_ms
-from utilities.cosmos_connector import Document, Documents, ObjectId
+from utilities.cosmos_connector import (
+    BulkWriteError,
+    Document,
+    Documents,
+    ObjectId,
+    is_transient,
+)
 from utilities.signals import WORKERS_CHANGED, Signals
 
 # There is a new batch, or one is cancelled.
@@ -133,10 +139,19 @@ class BatchStore:
         )
 
     async def insert_lines(self, documents: Sequence[Document]) -> None:
-        """Store lines as jobs; those that are there stay as they are."""
+        """Store lines as jobs; those that are there stay as they are.
+
+        A line that the server refuses, for its size say, becomes no job:
+        its result says so.
+        """
         for start in range(0, len(documents), _INSERTED_AT_ONCE):
             block = documents[start : start + _INSERTED_AT_ONCE]
-            await self._jobs.insert_many(block)
+            try:
+                await self._jobs.insert_many(block)
+            except BulkWriteError as error:
+                if is_transient(error):
+                    raise
+                log.warning("batch_lines_refused", batchKey=_key_of(block))
 
     async def statuses(self, batch: Batch) -> Mapping[JobStatus, int]:
         """Count a batch's jobs by status."""
@@ -160,12 +175,9 @@ class BatchStore:
         found = await self.documents.find(where, fields=["clientId"])
         return {each["clientId"] for each in found}
 
-    async def are_in_use(self, file_ids: Sequence[str]) -> set[str]:
-        """Return those files that batches still read."""
-        where = {
-            "inputFileId": {"$in": list(file_ids)},
-            "status": {"$in": list(OPEN)},
-        }
+    async def files_in_use(self) -> set[str]:
+        """Return the files that batches still read."""
+        where = {"status": {"$in": list(OPEN)}}
         found = await self.documents.find(where, fields=["inputFileId"])
         return {each["inputFileId"] for each in found}
 
@@ -175,6 +187,10 @@ class BatchStore:
         while await self._jobs.erase_some(where, _INSERTED_AT_ONCE):
             pass
         await self.documents.erase({"_id": ObjectId(batch.batch_id)})
+
+
+def _key_of(lines: Sequence[Document]) -> str:
+    return str(lines[0].get("batchKey"))
 
 
 def ended_well(counts: Mapping[JobStatus, int]) -> int:

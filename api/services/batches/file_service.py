@@ -1,6 +1,6 @@
 """Files: stored while they come in, listed, read, deleted."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -198,13 +198,21 @@ class FileService:
         """Yield a file's content."""
         return read_pieces(self._pieces, record.file_id, record.pieces)
 
-    async def removable(self, limit: int) -> list[str]:
-        """Return ids of files that were deleted or have expired."""
+    async def removable(
+        self, limit: int, in_use: Collection[str]
+    ) -> list[str]:
+        """Return ids of files that were deleted or have expired.
+
+        Those that are `in_use` stay for now.
+        """
+        left: Document = {"_id": {"$nin": [ObjectId(each) for each in in_use]}}
         due = {"expiresAt": {"$gt": 0, "$lte": self._clock()}}
         deleted = {"status": {"$eq": FileStatus.DELETED}}
         found: list[str] = []
         for where in (deleted, due):
-            rows = await self._files.find(where, limit=limit, fields=["_id"])
+            rows = await self._files.find(
+                {**where, **left}, limit=limit, fields=["_id"]
+            )
             found += [str(each["_id"]) for each in rows]
         return list(dict.fromkeys(found))
 

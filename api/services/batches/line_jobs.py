@@ -59,6 +59,8 @@ def line_documents(
         "rank": rank,
         REVISION: 0,
     }
+    if batch.headers:
+        common["requestHeaders"] = payload.dump(batch.headers)
     return [
         {
             **common,

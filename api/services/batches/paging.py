@@ -45,9 +45,13 @@ def object_id_of(shown: str, prefix: str) -> ObjectId | None:
 
 
 async def listed(
-    documents: Documents, where: Filter, window: Window, prefix: str
+    documents: Documents,
+    where: Filter,
+    window: Window,
+    prefix: str,
+    fields: Sequence[str] | None = None,
 ) -> Listed[Document]:
-    """Read a part of a list.
+    """Read a part of a list; with `fields`, no others of the documents.
 
     Raises:
         ParameterError: it has no thing with the id that is named.
@@ -65,6 +69,7 @@ async def listed(
         query,
         sort=[("sequence", -1 if descending else 1)],
         limit=window.limit + 1,
+        fields=fields,
     )
     items = found[: window.limit]
     if backwards:

@@ -29,7 +29,9 @@ _CANCELED = (
     "batch_cancelled",
     "This request was cancelled before it was answered.",
 )
-_GONE = Problem(500, "The request was deleted before it was answered")
+_GONE = Problem(
+    500, "The request was deleted, or could not be stored, before it was run"
+)
 
 
 class Ending(StrEnum):

@@ -95,6 +95,8 @@ class ClaimedJob:
     # Of a batch's line: the interface that its request is for; the request
     # is then `request_json`.
     interface: str | None = None
+    # The headers that go with it, as JSON.
+    request_headers: str | None = None
     # Takes what the calls of this try are charged with.
     bill: Bill = field(default_factory=Bill, compare=False)
     # Takes the targets of routes that this try has asked in vain.
@@ -160,6 +162,7 @@ class ClaimedJob:
             retry_on_invalid=document.get("retryOnInvalid"),
             unusable=document.get("unusableAnswers"),
             interface=document.get("interface"),
+            request_headers=document.get("requestHeaders"),
         )
 
 
@@ -322,6 +325,7 @@ _OPTIONAL: Mapping[str, type] = {
     "retryOnInvalid": str,
     "unusableAnswers": str,
     "interface": str,
+    "requestHeaders": str,
 }
 
 
