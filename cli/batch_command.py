@@ -15,14 +15,14 @@ from rich.console import Console
 from cli import setup
 from cli.batch_input import BatchInput, read_input
 from cli.batch_results import Results, read_results, rewritten
-from cli.batch_run import Display, Tally
 from cli.batch_service import BatchApi, BatchState, batch_api, save_results
 from cli.display import progress_display, summary_table
 from cli.errors import CommandError, reason
+from cli.model_settings import check_model, model_variables
 from cli.private_instance import private_instance
 from cli.rest_client import RestClient, ServerRefusedError
-from cli.run_command import check_model, model_variables
 from cli.service_access import given_client
+from cli.tally import Display, Tally
 from cli.terminal import one_line, say
 
 _FIRST_POLL, _LAST_POLL = 0.2, 2.0

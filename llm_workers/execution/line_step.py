@@ -146,7 +146,7 @@ class LineStep:
                 leaves_filtered=target.leaves_filtered,
             )(kept)
         except ParameterError as error:
-            if not target.is_of_route:
+            if not target.route:
                 raise
             # Another model of the route may be able to.
             unsuitable = UnsuitableTargetError(str(error))

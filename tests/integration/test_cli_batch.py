@@ -10,10 +10,10 @@ import httpx2
 import pytest
 
 from provider_simulator.running import Simulator
-from tests.integration.test_cli_run import Commands, Ended
 from tests.support.batch_user import line, lines_of, read_lines
 from tests.support.gateway_user import GatewayUser
 from tests.support.live_server import LiveServer
+from tests.support.run_commands import Commands, Ended
 from tests.support.waiting import eventually
 
 KEY = "sk-of-the-user"
