@@ -96,6 +96,9 @@ def test_the_example_of_the_documentation(
     assert done.usage is not None
     assert done.usage.total_tokens > 0
     assert counts_of_jobs(user, batch) == {"PROCESSED": 2}
+    (usage,) = user.get("/usage", groupBy="operation")["groups"]
+    assert usage["operation"] == "batch-line"
+    assert usage["totalTokens"] == done.usage.total_tokens
 
 
 def test_a_line_that_fails_is_told_in_the_error_file(
@@ -412,3 +415,55 @@ def test_fifty_thousand_lines_are_checked_in_seconds(
     assert too_many.errors is not None
     codes = {each.code for each in too_many.errors.data or []}
     assert codes == {"model_not_found", "too_many_requests"}
+
+
+def test_lines_wait_for_the_budget_of_their_client(
+    user: GatewayUser, client: OpenAI, simulator: Simulator
+) -> None:
+    priced = user.model(
+        sdk="OpenAI",
+        endpoint=simulator.base_urls["OpenAI"],
+        key="PROVIDER-KEY",
+        cost={"tokens": 1, "currency": "USD", "input": 1.0, "output": 1.0},
+    )
+    user.settings(budget={"amount": 1, "period": "total"})
+    eventually(lambda: user.get("/budgets"))
+    batch = begin(client, [line(f"r{i}", priced) for i in range(3)])
+
+    def all_wait() -> bool:
+        found = user.get("/jobs")
+        kinds = [(each["waitingFor"] or {}).get("kind") for each in found]
+        return kinds == ["BUDGET"] * 3
+
+    eventually(all_wait)
+    assert client.batches.retrieve(batch.id).status == "in_progress"
+    assert simulator.stats()["requests"] == 0
+    client.batches.cancel(batch.id)
+    done = ended(client, batch)
+    assert done.request_counts is not None
+    assert done.request_counts.failed == 3
+    assert simulator.stats()["requests"] == 0
+
+
+def test_lines_of_a_disabled_client_do_not_run(
+    user: GatewayUser, client: OpenAI, gpt: str, simulator: Simulator
+) -> None:
+    simulator.configure(latency_ms=400)
+    batch = begin(client, [line(f"r{i}", gpt) for i in range(600)])
+    eventually(lambda: simulator.stats()["requests"] > 0)
+    path = f"/clients/{user.client_id}/toggle"
+    user.request("POST", path, 200, headers=ADMIN)
+    calls = simulator.stats()["requests"]
+
+    def is_quiet() -> bool:
+        nonlocal calls
+        before, calls = calls, simulator.stats()["requests"]
+        return before == calls
+
+    eventually(is_quiet)
+    assert calls < 600
+    user.request("POST", path, 200, headers=ADMIN)
+    simulator.configure(latency_ms=0)
+    done = ended(client, batch, seconds=60)
+    assert done.status == "completed"
+    assert len(content_of(client, done.output_file_id)) == 600
