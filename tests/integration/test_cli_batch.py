@@ -169,6 +169,29 @@ def test_a_command_that_was_stopped_goes_on(
     assert len(list(user.openai().batches.list())) == 1
 
 
+def test_a_private_instance_that_was_killed_goes_on(
+    commands: BatchCommands, simulator: Simulator
+) -> None:
+    simulator.configure(latency_ms=1000)
+    commands.variables |= {"OPENAI_API_KEY": KEY, "BATCH_CONCURRENCY": "5"}
+    commands.write([line(f"r{i}", "gpt", f"say r{i}.") for i in range(30)])
+    options = ("--endpoint", simulator.base_urls["OpenAI"])
+    process = commands.start(*commands.arguments(*options))
+    eventually(lambda: simulator.stats()["requests"] >= 10, seconds=40)
+    process.kill()
+    commands.ended(process)
+    simulator.configure(latency_ms=0)
+    ended = commands.batch(*options)
+    assert ended.status == 0, ended.output
+    assert "Going on with batch_" in ended.output
+    assert {each["custom_id"] for each in commands.rows()} == {
+        f"r{i}" for i in range(30)
+    }
+    # Answers that were stored were not asked for again.
+    assert simulator.stats()["requests"] < 60
+    assert commands.files() == {"in.jsonl", "out.jsonl"}
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

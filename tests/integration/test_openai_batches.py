@@ -143,6 +143,8 @@ def test_every_wrong_line_is_named_by_its_number(
         line("f", "no-such-model"),
         {**line("g", gpt), "custom_id": 7},
         {"method": "POST"},
+        line("i", "m\x00"),
+        line("j\x00", gpt),
     ]
     content = lines_of(rows) + b"{]\n\n" + deep + b"\xff\xfe\n"
     failed = ended(client, begin(client, content))
@@ -159,9 +161,11 @@ def test_every_wrong_line_is_named_by_its_number(
         (6, "model_not_found"),
         (7, "invalid_custom_id"),
         (8, "missing_required_parameter"),
-        (9, "invalid_json_line"),
+        (9, "model_not_found"),
+        (10, "invalid_custom_id"),
         (11, "invalid_json_line"),
-        (12, "invalid_json_line"),
+        (13, "invalid_json_line"),
+        (14, "invalid_json_line"),
     ]
     assert all(each.message for each in data)
 
@@ -169,6 +173,7 @@ def test_every_wrong_line_is_named_by_its_number(
 def test_files_are_typed_listed_and_deleted(client: OpenAI, gpt: str) -> None:
     content = lines_of([line("ü", gpt)]) + b"\xff not text"
     made = [upload(client, content) for _ in range(5)]
+    assert client.files.wait_for_processing(made[0].id) == made[0]
     first = made[0]
     assert (first.object, first.bytes) == ("file", len(content))
     assert (first.purpose, first.status) == ("batch", "processed")
@@ -458,7 +463,7 @@ def test_lines_of_a_disabled_client_do_not_run(
     def is_quiet() -> bool:
         nonlocal calls
         before, calls = calls, simulator.stats()["requests"]
-        return before == calls
+        return bool(before == calls)
 
     eventually(is_quiet)
     assert calls < 600

@@ -15,12 +15,12 @@ from pydantic_core import from_json, to_json
 from api.core.errors import ParameterError, TooLargeError
 from api.core.request_body import check_values
 from api.models.job_fields import REQUEST_BYTES_LIMIT
+from api.services.batches.input_lines import is_model_name
 from utilities import payload
 
 MOST_REQUESTS: Final = 100_000
 MESSAGES: Final = "/v1/messages"
 _ID = re.compile(r"[a-zA-Z0-9_-]{1,64}", re.ASCII)
-_LONGEST_MODEL = 256
 # What ends a stretch of no interest, within a string and outside.
 _IN_STRING = re.compile(rb'["\\]')
 _OUTSIDE = re.compile(rb'["{}\[\]]')
@@ -222,7 +222,7 @@ def _body(params: object, where: str) -> str:
     if not isinstance(params, Mapping):
         raise ParameterError("Field required", where)
     model = params.get("model")
-    if not isinstance(model, str) or not 0 < len(model) <= _LONGEST_MODEL:
+    if not is_model_name(model):
         raise ParameterError("Field required", f"{where}.model")
     if params.get("stream"):
         raise ParameterError(

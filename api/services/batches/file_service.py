@@ -116,9 +116,7 @@ class FileService:
         await self._files.insert_many([record])
         return NewFile(record, self._writer(record))
 
-    async def finish(
-        self, new: NewFile, expires_at: int | None, filename: str | None = None
-    ) -> FileRecord:
+    async def finish(self, new: NewFile, expires_at: int | None) -> FileRecord:
         """Store what is left of a file, and show it.
 
         Raises:
@@ -132,8 +130,6 @@ class FileService:
             "status": FileStatus.PROCESSED,
             "expiresAt": expires_at,
         }
-        if filename is not None:
-            changes["filename"] = filename[:_LONGEST_NAME]
         # Not again: its client may have deleted it since.
         where = {"_id": new.record["_id"], "status": FileStatus.UPLOADING}
         await self._files.update(where, changes)
@@ -229,6 +225,11 @@ class FileService:
         )
 
 
+def _clean(filename: str) -> str:
+    # For some stores, a text ends at a null character.
+    return filename.replace("\x00", "")[:_LONGEST_NAME]
+
+
 def shown_id(file_id: str) -> str:
     """Give a file's id as it is shown."""
     return f"{FILE_PREFIX}{file_id}"
@@ -242,7 +243,7 @@ def _record(
         "clientId": client_id,
         "vendor": vendor,
         "purpose": FilePurpose.BATCH,
-        "filename": filename[:_LONGEST_NAME],
+        "filename": _clean(filename),
         "size": 0,
         "pieces": 0,
         "status": FileStatus.UPLOADING,

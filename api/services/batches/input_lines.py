@@ -299,7 +299,7 @@ def _body_mistake(number: int, body: object) -> Mistake | None:
     model = body.get("model")
     if model is None:
         return _missing(number, "body.model")
-    if not isinstance(model, str) or not 0 < len(model) <= _LONGEST_NAME:
+    if not is_model_name(model):
         return _no_model(str(model)[:_LONGEST_NAME], number)
     if body.get("stream"):
         return Mistake(
@@ -313,7 +313,18 @@ def _body_mistake(number: int, body: object) -> Mistake | None:
 
 def is_custom_id(value: object) -> bool:
     """Tell whether a value can be a request's id."""
-    return isinstance(value, str) and 0 < len(value) <= _LONGEST_ID
+    return _is_text(value, _LONGEST_ID)
+
+
+def is_model_name(value: object) -> bool:
+    """Tell whether a value can be the name of a model."""
+    return _is_text(value, _LONGEST_NAME)
+
+
+def _is_text(value: object, longest: int) -> bool:
+    # For some stores, a text ends at a null character.
+    is_text = isinstance(value, str) and "\x00" not in value
+    return is_text and 0 < len(str(value)) <= longest
 
 
 def _missing(number: int, name: str) -> Mistake:

@@ -107,3 +107,10 @@ def test_wrong_ids_are_refused(custom_id: object) -> None:
     with pytest.raises(ParameterError) as refused:
         RequestReader().line(json.dumps(item).encode())
     assert refused.value.param == "requests.0.custom_id"
+
+
+def test_a_model_has_a_name_that_can_be_stored() -> None:
+    item = {"custom_id": "a", "params": {"model": "m\x00"}}
+    with pytest.raises(ParameterError) as refused:
+        RequestReader().line(json.dumps(item).encode())
+    assert refused.value.param == "requests.0.params.model"
