@@ -2,12 +2,25 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import ClassVar, Final
+from typing import Annotated, ClassVar, Final
 
-from api.models.base import ApiModel, StoredModel
+from pydantic import Field
+
+from api.models.base import ApiModel, StoredModel, is_unset
 
 # The operation of the jobs that are lines of batches.
 BATCH_LINE: Final = "batch-line"
+
+
+LineInterface = Annotated[
+    str | None,
+    Field(
+        exclude_if=is_unset,
+        description="Of a batch's line: the vendor's interface, such as "
+        "`/chat/completions`, whose request is `requestData` and whose answer "
+        "is `responseData`.",
+    ),
+]
 
 
 class Vendor(StrEnum):

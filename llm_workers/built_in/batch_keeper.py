@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 
 import structlog
@@ -25,8 +26,9 @@ _EVERY_SECONDS = 1.0
 _SOONEST_SECONDS = 0.1
 # What has failed is tried again.
 _AGAIN_SECONDS = 1.0
-# Batches that are worked on at once.
-_AT_ONCE = 8
+# Batches that are worked on at once, in all and of one client: those of one
+# cannot keep the others waiting.
+_AT_ONCE, _OF_CLIENT = 8, 2
 _SWEPT_EVERY = 60.0
 _SWEPT_AT_ONCE = 100
 
@@ -58,8 +60,11 @@ class BatchKeeper(Loop):
         self._process_id = process_id
         self._swept_every = swept_every
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        # How many of these are of a client.
+        self._at_work: Counter[str] = Counter()
         # By batch: its status at the last look, and when to look again.
         self._seen: dict[str, tuple[str, float]] = {}
+        self._complaints: dict[str, str] = {}
         self._next_sweep = 0.0
 
     async def run(self) -> None:
@@ -74,7 +79,7 @@ class BatchKeeper(Loop):
             self._signals.subscribe(topic, listener)
         try:
             while not self.stopping:
-                await self._safely(self._round)
+                await self._safely("", self._round)
                 await self.pause(self._seconds_left())
                 # News may come all the time.
                 await self.rest(_SOONEST_SECONDS)
@@ -97,24 +102,38 @@ class BatchKeeper(Loop):
         batches = await self._store.open()
         ids = {each.batch_id for each in batches}
         self._seen = {k: v for k, v in self._seen.items() if k in ids}
+        for gone in self._complaints.keys() - ids - {""}:
+            del self._complaints[gone]
         now = time.monotonic()
-        for batch in batches:
-            status, due = self._seen.get(batch.batch_id, ("", 0.0))
-            is_due = now >= due or status != batch.status
-            is_free = len(self._tasks) < _AT_ONCE
-            if is_due and is_free and batch.batch_id not in self._tasks:
+        # Those that have waited for longest first.
+        for batch in sorted(batches, key=self._due):
+            status = self._seen.get(batch.batch_id, ("", 0.0))[0]
+            is_due = now >= self._due(batch) or status != batch.status
+            if is_due and self._has_room(batch):
                 self._begin(batch)
         if now >= self._next_sweep:
             self._next_sweep = now + self._swept_every
             await self._sweep()
 
+    def _due(self, batch: Batch) -> float:
+        return self._seen.get(batch.batch_id, ("", 0.0))[1]
+
+    def _has_room(self, batch: Batch) -> bool:
+        """Tell whether a batch may be worked on beside the others."""
+        if batch.batch_id in self._tasks or len(self._tasks) >= _AT_ONCE:
+            return False
+        return self._at_work[batch.client_id] < _OF_CLIENT
+
     def _begin(self, batch: Batch) -> None:
         task = asyncio.create_task(self._work(batch))
         self._tasks[batch.batch_id] = task
+        self._at_work[batch.client_id] += 1
         self._seen[batch.batch_id] = batch.status, 0.0
 
         def ended(_: asyncio.Task[None]) -> None:
             del self._tasks[batch.batch_id]
+            self._at_work[batch.client_id] -= 1
+            self._at_work += Counter()
             self.wake()
 
         task.add_done_callback(ended)
@@ -128,7 +147,7 @@ class BatchKeeper(Loop):
             if taken is not None:
                 wait = await self._advance(taken)
 
-        await self._safely(advance)
+        await self._safely(batch.batch_id, advance)
         self._seen[batch.batch_id] = batch.status, time.monotonic() + wait
 
     async def _advance(self, batch: Batch) -> float:
@@ -152,17 +171,21 @@ class BatchKeeper(Loop):
             except StoreError as error:
                 log.info("batch_not_kept", error=type(error).__name__)
 
-    async def _safely(self, action: Callable[[], Awaitable[None]]) -> None:
+    async def _safely(
+        self, what: str, action: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Do something for `what`, a batch or all of them."""
         try:
             await action()
         except StoreError as error:
             log.warning("batches_wait", error=type(error).__name__)
         except Exception as error:
             # One batch must not keep the others from going on.
-            log.exception("batch_defect")
-            self.complaint = f"unexpected {type(error).__name__}"
+            log.exception("batch_defect", batchId=what)
+            self._complaints[what] = f"unexpected {type(error).__name__}"
         else:
-            self.complaint = None
+            self._complaints.pop(what, None)
+        self.complaint = next(iter(self._complaints.values()), None)
 
     async def _sweep(self) -> None:
         """Remove files that were deleted or have expired."""

@@ -13,7 +13,6 @@ from collections.abc import Collection, Iterable, Sequence
 import structlog
 
 from api.models.attempt_models import AttemptEnd
-from api.models.batch_models import BATCH_LINE
 from api.models.job_fields import ServiceClass
 from api.models.job_status import JobStatus
 from api.models.worker_models import WorkerConfig
@@ -241,8 +240,7 @@ class JobQueue:
             {"_id": each.job.job_id, "clientId": each.job.client_id}
             for each in results
             if not isinstance(each.outcome, Requeued)
-            # Of a batch, the end of all its lines is told.
-            and each.job.operation != BATCH_LINE
+            and each.job.tells_its_end
         )
         now = self._clock()
         if self._settling is None:

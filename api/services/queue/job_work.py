@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
+from api.models.batch_models import BATCH_LINE
 from api.models.charge import Bill
 from api.models.conversation_models import ASKED_AS_JSON
 from api.models.job_fields import ServiceClass
@@ -101,6 +102,11 @@ class ClaimedJob:
     bill: Bill = field(default_factory=Bill, compare=False)
     # Takes the targets of routes that this try has asked in vain.
     tries: Tries = field(default_factory=Tries, compare=False)
+
+    @property
+    def tells_its_end(self) -> bool:
+        """Whether webhooks are told: of a batch, not of its lines."""
+        return self.operation != BATCH_LINE
 
     @property
     def run_id(self) -> str | None:
