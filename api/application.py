@@ -53,13 +53,13 @@ Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 _GATEWAY = (
     chat_completions.router,
     messages.router,
-    message_batches.router,
     responses.router,
     embeddings.router,
-    files.router,
-    batches.router,
     openai_models.router,
     proxy.router,
+    message_batches.router,
+    files.router,
+    batches.router,
 )
 # In this order the interface's description shows them.
 _ROUTERS = (

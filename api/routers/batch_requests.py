@@ -1,8 +1,10 @@
 """What the vendors' files and batches take beside their bodies."""
 
+from collections.abc import AsyncIterator
+
 from fastapi import Request
 
-from api.core.errors import ParameterError
+from api.core.errors import ParameterError, TooLargeError
 
 _MOST_DIGITS, _LONGEST_KEY = 6, 256
 
@@ -46,3 +48,19 @@ def key_of(request: Request) -> str | None:
             f"has at most {_LONGEST_KEY} characters", "Idempotency-Key"
         )
     return key
+
+
+async def bounded(
+    chunks: AsyncIterator[bytes], most: int
+) -> AsyncIterator[bytes]:
+    """Yield a body as it comes, whatever it is made of.
+
+    Raises:
+        TooLargeError: it has more bytes than it may.
+    """
+    size = 0
+    async for chunk in chunks:
+        size += len(chunk)
+        if size > most:
+            raise TooLargeError(f"The limit is {most} bytes a request")
+        yield chunk

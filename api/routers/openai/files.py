@@ -15,7 +15,7 @@ from api.core.errors import ParameterError
 from api.core.multipart import FileBegun, FormField, read_form
 from api.dependencies.services import Services, get_services
 from api.models.batch_models import FilePurpose, FileRecord
-from api.routers.batch_requests import is_newest_first, limit_of
+from api.routers.batch_requests import bounded, is_newest_first, limit_of
 from api.routers.gateway_route import HUNG_UP, GatewayRoute
 from api.services.batches.file_service import (
     DEFAULT_SECONDS,
@@ -34,6 +34,8 @@ from api.services.clients.client_keys import ClientKey
 router = APIRouter(route_class=GatewayRoute, include_in_schema=False)
 
 _MOST_LISTED = 10_000
+# What a form has beside its file.
+_MOST_AROUND = 1024 * 1024
 _PURPOSES = (
     "assistants",
     "batch",
@@ -140,7 +142,8 @@ class _Upload:
             TooLargeError: the file is larger than one may be.
         """
         kind = request.headers.get("content-type", "")
-        await self._read(kind, request.stream())
+        most = self.most_bytes + _MOST_AROUND
+        await self._read(kind, bounded(request.stream(), most))
         if self._new is None:
             raise ParameterError("Missing required parameter: 'file'.", "file")
         seconds = self._seconds()
