@@ -27,6 +27,8 @@ _SUSPENDED = "SUSPENDED"
 _MOST_KEYS = 100
 _FAILED, _CANCELED, _DELETED = "ERROR_PROCESSING", "CANCELED", "DELETED"
 _ENDED = ANSWERED | {_FAILED, _CANCELED, _DELETED}
+# Not what was asked: that may be long, and is known here.
+_READ = "status,responseData,errorData,processingMetrics"
 _ALREADY_SO = (httpx2.codes.BAD_REQUEST, httpx2.codes.CONFLICT)
 
 
@@ -288,7 +290,10 @@ class BatchRun:
 
     def _list(self, status: str) -> list[Json]:
         reference = self._reference()
-        return list(self._api.pages("/jobs", status=status, **reference))
+        pages = self._api.pages(
+            "/jobs", status=status, fields=_READ, **reference
+        )
+        return list(pages)
 
     def _reference(self) -> dict[str, str]:
         return {"clientReference.run": self._requests.run_id}
