@@ -4,6 +4,7 @@ from api.core.login_limits import LoginLimits
 from api.core.scrape_access import ScrapeAccess
 from api.dependencies.services import Services
 from api.models.evaluation_models import EvaluationStatus
+from api.services.batches.batch_service import BatchService
 from api.services.calls.catalog import Catalog
 from api.services.calls.live_stream import StreamLimits
 from api.services.clients.client_service import ClientService
@@ -86,6 +87,8 @@ def build_services(shared: Shared) -> Services:
         ),
         evaluation_results=results,
         evaluation_ends=_evaluation_ends(shared),
+        files=shared.files,
+        batches=BatchService(shared.batch_store, shared.files, shared.clock),
         streams=_streams(shared, models, prompts),
         gateway=_gateway(shared, models, prompts),
         budgets=BudgetService(shared.budget_limits, shared.budget_accounts),
@@ -98,6 +101,7 @@ def build_services(shared: Shared) -> Services:
         scrape_access=_scrape_access(settings, logins),
         login_limits=logins,
         request_limits=_request_limits(shared),
+        max_file_bytes=settings.max_file_bytes,
         admin_api_key=settings.admin_api_key.get_secret_value(),
         docs_user=settings.docs_user,
         docs_secret=settings.docs_secret.get_secret_value(),

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from cli.batch_options import batch_file
 from cli.credentials_options import app as credential_commands
 from cli.errors import CommandError
 from cli.evaluate_options import evaluate_file
@@ -184,6 +185,7 @@ def proxy(
 
 
 app.command(name="run")(run_file)
+app.command(name="batch")(batch_file)
 app.command(name="evaluate")(evaluate_file)
 app.command(name="optimize")(optimize_file)
 app.command(name="report")(report_run)

@@ -7,6 +7,8 @@ from fastapi import Depends, Request
 
 from api.core.login_limits import LoginLimits
 from api.core.scrape_access import ScrapeAccess
+from api.services.batches.batch_service import BatchService
+from api.services.batches.file_service import FileService
 from api.services.clients.client_service import ClientService
 from api.services.datasets.dataset_service import DatasetService
 from api.services.datasets.upload import DatasetUpload
@@ -56,6 +58,8 @@ class Services:
     job_ends: JobEnds
     job_gathering: JobGathering
     job_waiting: JobWaiting
+    files: FileService
+    batches: BatchService
     streams: StreamService
     gateway: GatewayService
     runs: RunService
@@ -74,6 +78,7 @@ class Services:
     scrape_access: ScrapeAccess
     login_limits: LoginLimits
     request_limits: RequestLimits
+    max_file_bytes: int
     admin_api_key: str
     docs_user: str
     docs_secret: str
