@@ -4,6 +4,7 @@ from api.core.login_limits import LoginLimits
 from api.core.scrape_access import ScrapeAccess
 from api.dependencies.services import Services
 from api.models.evaluation_models import EvaluationStatus
+from api.services.access.build import build_access
 from api.services.calls.catalog import Catalog
 from api.services.calls.live_stream import StreamLimits
 from api.services.clients.client_service import ClientService
@@ -93,6 +94,7 @@ def build_services(shared: Shared) -> Services:
         health=_health(shared),
         metrics=shared.metrics,
         scrape_access=_scrape_access(settings, logins),
+        access=build_access(settings),
         login_limits=logins,
         request_limits=_request_limits(shared),
         admin_api_key=settings.admin_api_key.get_secret_value(),

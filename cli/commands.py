@@ -17,6 +17,7 @@ from cli.errors import CommandError
 from cli.evaluate_options import evaluate_file
 from cli.model_options import app as model_commands
 from cli.optimize_options import optimize_file
+from cli.policy_options import app as policy_commands
 from cli.report_options import report_run
 from cli.run_options import run_file
 from cli.simulate import simulate
@@ -176,6 +177,7 @@ app.command(name="logs")(show_log)
 app.command(name="top")(watch)
 app.add_typer(model_commands)
 app.add_typer(credential_commands)
+app.add_typer(policy_commands)
 
 
 @app.command(name="demo")

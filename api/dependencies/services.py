@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 
 from api.core.login_limits import LoginLimits
 from api.core.scrape_access import ScrapeAccess
+from api.services.access.access_service import AccessService
 from api.services.clients.client_service import ClientService
 from api.services.datasets.dataset_service import DatasetService
 from api.services.datasets.upload import DatasetUpload
@@ -70,6 +71,7 @@ class Services:
     health: HealthService
     metrics: MetricsService
     scrape_access: ScrapeAccess
+    access: AccessService
     login_limits: LoginLimits
     request_limits: RequestLimits
     admin_api_key: str
