@@ -180,7 +180,9 @@ def create_app(application: Application, *, run_workers: bool) -> FastAPI:
             stack.push_async_callback(services.gateway.stop)
             parts = application.workers() if run_workers else ()
             await stack.enter_async_context(
-                shared.parts.running(*application.helpers(), *parts)
+                shared.parts.running(
+                    *application.helpers(), *shared.audit.background, *parts
+                )
             )
             yield
 

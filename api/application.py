@@ -10,12 +10,14 @@ from api.core.openapi import install_openapi
 from api.core.request_body import BodyLimits, RequestBodies
 from api.dependencies.callers import GUARDS
 from api.dependencies.services import Services
+from api.middleware.audit import AuditMiddleware
 from api.middleware.correlation import correlation_middleware
 from api.middleware.error_boundary import ErrorBoundaryMiddleware
 from api.middleware.failed_logins import FailedLoginsMiddleware
 from api.middleware.http_metrics import HttpMetricsMiddleware
 from api.middleware.request_quota import RequestQuotaMiddleware
 from api.routers import (
+    audit,
     budgets,
     clients,
     datasets,
@@ -68,6 +70,7 @@ _ROUTERS = (
     budgets.router,
     workers.router,
     webhooks.router,
+    audit.router,
     health.router,
     metrics.router,
     docs.router,
@@ -125,6 +128,8 @@ def new_app(
         FailedLoginsMiddleware, observer=services.metrics.observer
     )
     app.add_middleware(RequestQuotaMiddleware)
+    if services.audit_log is not None:
+        app.add_middleware(AuditMiddleware, audit=services.audit_log)
     app.add_middleware(correlation_middleware)
     app.add_middleware(
         HttpMetricsMiddleware, observer=services.metrics.observer

@@ -95,6 +95,8 @@ def build_services(shared: Shared) -> Services:
         metrics=shared.metrics,
         scrape_access=_scrape_access(settings, logins),
         access=build_access(settings),
+        audit=shared.audit.service,
+        audit_log=shared.audit.log,
         login_limits=logins,
         request_limits=_request_limits(shared),
         admin_api_key=settings.admin_api_key.get_secret_value(),

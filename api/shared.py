@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from api.services.access.audit.build import AuditParts, build_audit
 from api.services.calls.live_calls import LiveCalls
 from api.services.calls.model_access import ModelAccess
 from api.services.calls.routing.choosing import Choosing
@@ -89,6 +90,13 @@ class Shared:
             self.metrics.observer,
             pepper=settings.api_key_pepper.get_secret_value(),
             allow_private=settings.webhook_allow_private,
+        )
+
+    @cached_property
+    def audit(self) -> AuditParts:
+        """What records who has changed what."""
+        return build_audit(
+            self.documents, self.clock, self.settings, self.process_id
         )
 
     @cached_property

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from cli.audit_options import app as audit_commands
 from cli.credentials_options import app as credential_commands
 from cli.errors import CommandError
 from cli.evaluate_options import evaluate_file
@@ -178,6 +179,7 @@ app.command(name="top")(watch)
 app.add_typer(model_commands)
 app.add_typer(credential_commands)
 app.add_typer(policy_commands)
+app.add_typer(audit_commands)
 
 
 @app.command(name="demo")

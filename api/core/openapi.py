@@ -144,6 +144,11 @@ _TAGS = (
         "Receivers that are told when jobs and runs end.",
     ),
     (
+        "audit",
+        "Entry",
+        "Who has changed what, and what was refused.",
+    ),
+    (
         "health",
         "Probe",
         "Checks and metrics for load balancers, people and Prometheus.",

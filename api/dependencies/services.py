@@ -8,6 +8,8 @@ from fastapi import Depends, Request
 from api.core.login_limits import LoginLimits
 from api.core.scrape_access import ScrapeAccess
 from api.services.access.access_service import AccessService
+from api.services.access.audit.audit_log import AuditLog
+from api.services.access.audit.audit_service import AuditService
 from api.services.clients.client_service import ClientService
 from api.services.datasets.dataset_service import DatasetService
 from api.services.datasets.upload import DatasetUpload
@@ -72,6 +74,8 @@ class Services:
     metrics: MetricsService
     scrape_access: ScrapeAccess
     access: AccessService
+    audit: AuditService
+    audit_log: AuditLog | None
     login_limits: LoginLimits
     request_limits: RequestLimits
     admin_api_key: str
@@ -217,6 +221,11 @@ def get_metrics_service(services: AllServices) -> MetricsService:
     return services.metrics
 
 
+def get_audit_service(services: AllServices) -> AuditService:
+    """Return what finds entries of the audit."""
+    return services.audit
+
+
 Clients = Annotated[ClientService, Depends(get_client_service)]
 Models = Annotated[ModelService, Depends(get_model_service)]
 Routes = Annotated[RouteService, Depends(get_route_service)]
@@ -241,4 +250,5 @@ Workers = Annotated[WorkerService, Depends(get_worker_service)]
 Webhooks = Annotated[WebhookService, Depends(get_webhook_service)]
 Erasures = Annotated[ErasureService, Depends(get_erasure_service)]
 Health = Annotated[HealthService, Depends(get_health_service)]
+Audit = Annotated[AuditService, Depends(get_audit_service)]
 Metrics = Annotated[MetricsService, Depends(get_metrics_service)]

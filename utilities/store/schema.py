@@ -272,6 +272,15 @@ async def _indexes_of_routes(database: Database) -> None:
     await database["routes"].create_index([("liveKey", 1)], unique=True)
 
 
+async def _indexes_of_audit(database: Database) -> None:
+    entries = database["audit_entries"]
+    # To list, by who and what about; to verify.
+    await entries.create_index([("at", 1)])
+    await entries.create_index([("actor", 1), ("at", 1)])
+    await entries.create_index([("target", 1), ("at", 1)])
+    await entries.create_index([("chain", 1), ("number", 1)])
+
+
 STEPS: tuple[Step, ...] = (
     _first_indexes,
     _indexes_of_streams,
@@ -290,6 +299,7 @@ STEPS: tuple[Step, ...] = (
     _indexes_of_ranks,
     _indexes_of_run_waves,
     _indexes_of_routes,
+    _indexes_of_audit,
 )
 
 
