@@ -18,6 +18,7 @@ from api.middleware.http_metrics import HttpMetricsMiddleware
 from api.middleware.request_quota import RequestQuotaMiddleware
 from api.routers import (
     audit,
+    auth,
     budgets,
     clients,
     datasets,
@@ -71,6 +72,7 @@ _ROUTERS = (
     workers.router,
     webhooks.router,
     audit.router,
+    auth.router,
     health.router,
     metrics.router,
     docs.router,

@@ -2,6 +2,7 @@
 
 from api.core.login_limits import LoginLimits
 from api.core.scrape_access import ScrapeAccess
+from api.dependencies.browser_cookies import Cookies
 from api.dependencies.services import Services
 from api.models.evaluation_models import EvaluationStatus
 from api.services.access.build import build_access
@@ -94,7 +95,8 @@ def build_services(shared: Shared) -> Services:
         health=_health(shared),
         metrics=shared.metrics,
         scrape_access=_scrape_access(settings, logins),
-        access=build_access(settings),
+        access=build_access(settings, documents, shared.clock),
+        cookies=_cookies(settings),
         audit=shared.audit.service,
         audit_log=shared.audit.log,
         login_limits=logins,
@@ -103,6 +105,10 @@ def build_services(shared: Shared) -> Services:
         docs_user=settings.docs_user,
         docs_secret=settings.docs_secret.get_secret_value(),
     )
+
+
+def _cookies(settings: Settings) -> Cookies | None:
+    return Cookies(settings.public_url) if settings.public_url else None
 
 
 def _clients(shared: Shared, workers: WorkerService) -> ClientService:

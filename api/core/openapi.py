@@ -8,7 +8,7 @@ any such path can answer, the headers of the answers.
 import copy
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fastapi import FastAPI
@@ -83,6 +83,8 @@ BY_ANYONE_KNOWN = Access(
     ],
     by_roles=True,
 )
+# The policy is not asked.
+BY_ANYBODY = replace(BY_ANYONE_KNOWN, by_roles=False)
 BY_SCRAPER = Access(
     [[_METRICS], [_ADMIN]],
     [scrape_access.NEEDED, scrape_access.WRONG_TOKEN, _WRONG_ADMIN],
@@ -143,6 +145,7 @@ _TAGS = (
         "Webhook",
         "Receivers that are told when jobs and runs end.",
     ),
+    ("sign-in", "Session", "Sign in and out with a browser."),
     (
         "audit",
         "Entry",

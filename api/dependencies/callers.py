@@ -102,18 +102,34 @@ async def verify_client_auth(sender: ASender) -> Caller:
     return caller
 
 
-def _acting(sender: Sender) -> Caller:
-    identity = sender.identity
+async def verify_anybody(sender: ASender) -> Identity:
+    """Return who is calling, whatever that somebody may do.
+
+    Raises:
+        AuthenticationError: there is no credential.
+    """
+    identity = identity_of_sender(sender)
     if identity is None:
-        caller = Caller(sender.client_id, sender.is_admin)
-        identity = (
-            administrator()
-            if sender.is_admin
-            else client_itself(str(sender.client_id))
-        )
-    else:
-        caller = caller_of(identity, sender.client_id)
+        raise AuthenticationError(EITHER_IS_NEEDED)
     sender.request.state.identity = identity
+    return identity
+
+
+def identity_of_sender(sender: Sender) -> Identity | None:
+    """Return who a sender is, also by a key; None is nobody."""
+    if sender.identity is not None:
+        return sender.identity
+    if sender.is_admin:
+        return administrator()
+    return client_itself(sender.client_id) if sender.client_id else None
+
+
+def _acting(sender: Sender) -> Caller:
+    if sender.identity is None:
+        caller = Caller(sender.client_id, sender.is_admin)
+    else:
+        caller = caller_of(sender.identity, sender.client_id)
+    sender.request.state.identity = identity_of_sender(sender)
     current_actor.set(caller.name)
     return caller
 
@@ -192,6 +208,7 @@ BEFORE_BODY: tuple[Guard, ...] = (
     verify_admin_api_key,
     verify_caller,
     verify_client_auth,
+    verify_anybody,
 )
 
 # What the interface's description says of those who depend on each.
@@ -199,8 +216,10 @@ GUARDS: openapi.Guards = {
     verify_admin_api_key: openapi.BY_ADMIN,
     verify_caller: openapi.BY_ANYONE_KNOWN,
     verify_client_auth: openapi.BY_CLIENT,
+    verify_anybody: openapi.BY_ANYBODY,
     verify_scraper: openapi.BY_SCRAPER,
 }
 
+Anybody = Annotated[Identity, Depends(verify_anybody)]
 AnyCaller = Annotated[Caller, Depends(verify_caller)]
 ClientCaller = Annotated[Caller, Depends(verify_client_auth)]

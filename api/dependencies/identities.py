@@ -28,6 +28,7 @@ async def optional_identity(
 
     Raises:
         AuthenticationError: a token came, and it is wrong.
+        ForbiddenError: another site's page may have caused the request.
         TooManyFailedLoginsError: wrong ones, as many times before.
     """
     # A request with a body was checked before its body was read.
@@ -50,12 +51,32 @@ async def identify(
         return None
     token = _bearer_of(connection)
     if token is None:
-        return None
+        return await _by_cookie(connection, services)
     try:
         return await services.access.by_bearer(token)
     except WrongKeyError:
         services.login_limits.failed(address_of(connection.scope))
         raise
+
+
+async def _by_cookie(
+    connection: HTTPConnection, services: Services
+) -> Identity | None:
+    """Return whose session the browser has.
+
+    Raises:
+        SessionEndedError: nobody's any more.
+        ForbiddenError: another site's page may have caused the request.
+    """
+    cookies, sessions = services.cookies, services.access.sessions
+    if cookies is None:
+        return None
+    secret = connection.cookies.get(cookies.session)
+    if secret is None:
+        return None
+    identity = await services.access.by_session(secret)
+    cookies.check_site(connection, sessions, secret)
+    return identity
 
 
 def _bearer_of(connection: HTTPConnection) -> str | None:

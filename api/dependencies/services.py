@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 
 from api.core.login_limits import LoginLimits
 from api.core.scrape_access import ScrapeAccess
+from api.dependencies.browser_cookies import Cookies
 from api.services.access.access_service import AccessService
 from api.services.access.audit.audit_log import AuditLog
 from api.services.access.audit.audit_service import AuditService
@@ -74,6 +75,8 @@ class Services:
     metrics: MetricsService
     scrape_access: ScrapeAccess
     access: AccessService
+    # None: nobody signs in with a browser.
+    cookies: Cookies | None
     audit: AuditService
     audit_log: AuditLog | None
     login_limits: LoginLimits

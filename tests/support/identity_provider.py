@@ -64,6 +64,9 @@ class IdentityProvider:
     fetches: int = 0
     is_down: bool = False
     metadata: Json = field(default_factory=dict)
+    # What the next code is exchanged for, and who has asked.
+    tokens: Json = field(default_factory=dict)
+    asked: list[tuple[str, Json]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.keys = [self.key.public()]
@@ -89,6 +92,9 @@ class IdentityProvider:
         found = {
             "issuer": self.issuer,
             "jwks_uri": f"{self.issuer}/jwks",
+            "authorization_endpoint": f"{self.issuer}/authorize?own=1",
+            "token_endpoint": f"{self.issuer}/token",
+            "end_session_endpoint": f"{self.issuer}/end",
             **self.metadata,
         }
         return web.json_response(found)
@@ -100,6 +106,16 @@ class IdentityProvider:
             raise web.HTTPInternalServerError
         return web.json_response({"keys": self.keys})
 
+    async def exchange(self, request: web.Request) -> web.Response:
+        """Exchange a code for what the test wants."""
+        form = {
+            name: str(text) for name, text in (await request.post()).items()
+        }
+        self.asked.append((request.headers.get("Authorization", ""), form))
+        return web.json_response(
+            self.tokens, status=200 if self.tokens else 400
+        )
+
 
 @contextmanager
 def identity_provider() -> Iterator[IdentityProvider]:
@@ -107,6 +123,7 @@ def identity_provider() -> Iterator[IdentityProvider]:
     provider, app = IdentityProvider(), web.Application()
     app.router.add_get("/.well-known/openid-configuration", provider.discovery)
     app.router.add_get("/jwks", provider.jwks)
+    app.router.add_post("/token", provider.exchange)
     with served(app) as url:
         provider.issuer = url
         yield provider

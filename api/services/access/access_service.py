@@ -1,11 +1,14 @@
 """Turns credentials into identities, and decides what each may do."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from api.services.access.claims import ClaimNames, identity_of
+from api.core.errors import NotFoundError
+from api.services.access.claims import ClaimNames, Claims, identity_of
 from api.services.access.identity import Identity, SignedInBy
 from api.services.access.jwt_check import TokenCheck, WrongTokenError
 from api.services.access.policy import Decision, Policy
+from api.services.access.sessions import Sessions
+from api.services.access.sign_in import SignIn
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +26,26 @@ class AccessService:
         self,
         policy: Policy,
         names: ClaimNames,
+        sessions: Sessions,
         bearers: BearerTokens | None = None,
+        sign_in: SignIn | None = None,
     ) -> None:
         self.policy = policy
+        self.sessions = sessions
         self._names = names
         self._bearers = bearers
+        self._sign_in = sign_in
+
+    @property
+    def sign_in(self) -> SignIn:
+        """The way to sign in with a browser.
+
+        Raises:
+            NotFoundError: no provider is set up for it.
+        """
+        if self._sign_in is None:
+            raise NotFoundError("Sign-in")
+        return self._sign_in
 
     async def by_bearer(self, token: str) -> Identity:
         """Return whose token this is.
@@ -42,6 +60,23 @@ class AccessService:
             token, self._bearers.audience
         )
         return identity_of(claims, self.policy, self._names, SignedInBy.BEARER)
+
+    async def by_session(self, secret: str) -> Identity:
+        """Return whose session this is.
+
+        Raises:
+            SessionEndedError: it is nobody's, or has ended.
+        """
+        session = await self.sessions.find(secret)
+        # The policy may have other roles by now.
+        known = session.identity.roles & self.policy.roles.keys()
+        return replace(session.identity, roles=known)
+
+    def signed_in(self, claims: Claims) -> Identity:
+        """Return who has signed in with a browser."""
+        return identity_of(
+            claims, self.policy, self._names, SignedInBy.SESSION
+        )
 
     def decide(self, identity: Identity, method: str, path: str) -> Decision:
         """Decide about a request to the HTTP interface."""
