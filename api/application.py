@@ -16,6 +16,7 @@ from api.middleware.error_boundary import ErrorBoundaryMiddleware
 from api.middleware.failed_logins import FailedLoginsMiddleware
 from api.middleware.http_metrics import HttpMetricsMiddleware
 from api.middleware.request_quota import RequestQuotaMiddleware
+from api.middleware.security_headers import SecurityHeadersMiddleware
 from api.routers import (
     audit,
     auth,
@@ -136,6 +137,7 @@ def new_app(
     app.add_middleware(
         HttpMetricsMiddleware, observer=services.metrics.observer
     )
+    app.add_middleware(SecurityHeadersMiddleware)
     for router in (*_GATEWAY, *_ROUTERS):
         app.include_router(router)
     install_openapi(app, GUARDS)
