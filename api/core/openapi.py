@@ -85,6 +85,12 @@ BY_ANYONE_KNOWN = Access(
 )
 # The policy is not asked.
 BY_ANYBODY = replace(BY_ANYONE_KNOWN, by_roles=False)
+BY_PERSON = Access(
+    [[_ADMIN], [_SIGNED_IN]],
+    [_NOBODY, _WRONG_ADMIN, _WRONG_BEARER],
+    is_limited=False,
+    by_roles=True,
+)
 BY_SCRAPER = Access(
     [[_METRICS], [_ADMIN]],
     [scrape_access.NEEDED, scrape_access.WRONG_TOKEN, _WRONG_ADMIN],
@@ -146,6 +152,7 @@ _TAGS = (
         "Receivers that are told when jobs and runs end.",
     ),
     ("sign-in", "Session", "Sign in and out with a browser."),
+    ("tokens", "Token", "Access tokens of people and services."),
     (
         "audit",
         "Entry",

@@ -12,7 +12,11 @@ from fastapi import Depends, Request
 from starlette.datastructures import Headers
 
 from api.core import openapi
-from api.core.errors import AuthenticationError, InvalidRequestError
+from api.core.errors import (
+    AuthenticationError,
+    ForbiddenError,
+    InvalidRequestError,
+)
 from api.dependencies.admin_auth import IsAdmin, optional_admin_auth
 from api.dependencies.client_auth import SomeClient, optional_client_auth
 from api.dependencies.identities import SomeIdentity, optional_identity
@@ -25,6 +29,7 @@ from api.dependencies.scrape_auth import verify_scraper
 from api.dependencies.services import get_services
 from api.services.access.identity import (
     Identity,
+    SignedInBy,
     administrator,
     client_itself,
 )
@@ -112,6 +117,22 @@ async def verify_anybody(sender: ASender) -> Identity:
     if identity is None:
         raise AuthenticationError(EITHER_IS_NEEDED)
     sender.request.state.identity = identity
+    return identity
+
+
+async def verify_person(sender: ASender) -> Identity:
+    """Return who is calling: not a client, and allowed by the policy.
+
+    Raises:
+        AuthenticationError: there is no credential.
+        ForbiddenError: a client calls, or somebody who may not do this.
+    """
+    identity = await verify_anybody(sender)
+    if identity.by is SignedInBy.CLIENT_KEY:
+        raise ForbiddenError("This needs a sign-in, or the Admin API key")
+    if sender.identity is not None:
+        check_policy(sender.request, identity)
+    current_actor.set(identity.actor)
     return identity
 
 
@@ -209,6 +230,7 @@ BEFORE_BODY: tuple[Guard, ...] = (
     verify_caller,
     verify_client_auth,
     verify_anybody,
+    verify_person,
 )
 
 # What the interface's description says of those who depend on each.
@@ -217,9 +239,11 @@ GUARDS: openapi.Guards = {
     verify_caller: openapi.BY_ANYONE_KNOWN,
     verify_client_auth: openapi.BY_CLIENT,
     verify_anybody: openapi.BY_ANYBODY,
+    verify_person: openapi.BY_PERSON,
     verify_scraper: openapi.BY_SCRAPER,
 }
 
 Anybody = Annotated[Identity, Depends(verify_anybody)]
+Person = Annotated[Identity, Depends(verify_person)]
 AnyCaller = Annotated[Caller, Depends(verify_caller)]
 ClientCaller = Annotated[Caller, Depends(verify_client_auth)]

@@ -1,4 +1,4 @@
-"""Removes what has ended: sessions."""
+"""Removes what has ended: sessions and tokens."""
 
 from api.services.access.access_service import AccessService
 from utilities.tasks import Loop
@@ -21,4 +21,5 @@ class AccessKeeper(Loop):
         self.attach()
         while not self.stopping:
             await self._access.sessions.remove_ended()
+            await self._access.tokens.remove_ended()
             await self.pause(_EVERY_SECONDS)

@@ -9,6 +9,7 @@ from api.services.access.jwt_check import TokenCheck, WrongTokenError
 from api.services.access.policy import Decision, Policy
 from api.services.access.sessions import Sessions
 from api.services.access.sign_in import SignIn
+from api.services.access.tokens import PREFIX, AccessTokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +28,13 @@ class AccessService:
         policy: Policy,
         names: ClaimNames,
         sessions: Sessions,
+        tokens: AccessTokens,
         bearers: BearerTokens | None = None,
         sign_in: SignIn | None = None,
     ) -> None:
         self.policy = policy
         self.sessions = sessions
+        self.tokens = tokens
         self._names = names
         self._bearers = bearers
         self._sign_in = sign_in
@@ -54,6 +57,8 @@ class AccessService:
             WrongKeyError: it is nobody's.
             ProviderUnavailableError: it cannot be checked now.
         """
+        if token.startswith(PREFIX):
+            return await self.tokens.find(token)
         if self._bearers is None:
             raise WrongTokenError
         claims = await self._bearers.check.claims_of(

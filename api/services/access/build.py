@@ -10,6 +10,7 @@ from api.services.access.provider_keys import ProviderKeys, new_http
 from api.services.access.sealed import Sealer
 from api.services.access.sessions import SESSIONS, Sessions, SessionTimes
 from api.services.access.sign_in import AtProvider, SignIn
+from api.services.access.tokens import TOKENS, AccessTokens
 from config import Settings
 from utilities.clock import Clock
 from utilities.cosmos_connector import Documents
@@ -40,10 +41,12 @@ def build_access(
     us, sign_in = _at_provider(settings), None
     if provider is not None and check is not None and us is not None:
         sign_in = SignIn(provider, check, us, sealer, new_http)
+    policy = load_policy(settings.access_policy)
     return AccessService(
-        load_policy(settings.access_policy),
+        policy,
         claim_names(settings),
         Sessions(documents(SESSIONS), times, pepper, sealer, clock),
+        AccessTokens(documents(TOKENS), policy, pepper, clock),
         _bearers(settings, check),
         sign_in,
     )

@@ -16,6 +16,7 @@ class SignedInBy(StrEnum):
     CLIENT_KEY = "clientKey"
     BEARER = "bearer"
     TOKEN = "token"  # noqa: S105 - a name
+    SERVICE = "serviceToken"
     SESSION = "session"
 
 
@@ -49,7 +50,10 @@ class Identity:
         Subjects are a provider's to choose: one that is called `admin` is
         not taken for the administrator.
         """
-        return self.subject if self.is_key else f"user:{self.subject}"
+        if self.is_key:
+            return self.subject
+        kind = "service" if self.by is SignedInBy.SERVICE else "user"
+        return f"{kind}:{self.subject}"
 
     def may_act_for(self, client_id: str) -> bool:
         """Tell whether this client is within its scope."""
