@@ -68,6 +68,8 @@ class Item:
     size: int
     fields: Fields = field(default_factory=dict)
     file: str | None = None
+    # Where the answer stands that the label is compared with.
+    answer_field: str | None = None
 
 
 def read_items(
@@ -75,6 +77,7 @@ def read_items(
     question: Question,
     *,
     label_field: str | None = None,
+    answer_field: str | None = None,
     kind: Kind | None = None,
 ) -> list[Item]:
     """Read and check everything before anything is submitted.
@@ -103,7 +106,7 @@ def read_items(
     check_templates(
         question.templates, [(each.line, each.fields) for each in rows]
     )
-    return _items(rows, question, label_field)
+    return _items(rows, question, label_field, answer_field)
 
 
 def _named(sources: Sequence[Path]) -> str:
@@ -148,7 +151,10 @@ def _check_label_field(
 
 
 def _items(
-    rows: Iterable[InputRow], question: Question, label: str | None
+    rows: Iterable[InputRow],
+    question: Question,
+    label: str | None,
+    answer_field: str | None,
 ) -> list[Item]:
     seen: Counter[tuple[str | None, str]] = Counter()
     items = []
@@ -170,6 +176,7 @@ def _items(
                 size,
                 row.fields,
                 row.file,
+                answer_field,
             )
         )
     return items
