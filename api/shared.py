@@ -96,7 +96,11 @@ class Shared:
     def audit(self) -> AuditParts:
         """What records who has changed what."""
         return build_audit(
-            self.documents, self.clock, self.settings, self.process_id
+            self.documents,
+            self.clock,
+            self.settings,
+            self.process_id,
+            self.metrics.observer,
         )
 
     @cached_property

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from typer.testing import CliRunner
 
 from api.services.access.audit.audit_log import (
     CHAINS,
@@ -22,6 +23,7 @@ from api.services.access.audit.journal import Journal
 from api.services.access.audit.verification import Verifier
 from api.services.shared.date_range import TimeRange
 from api.services.shared.paging import PageRequest
+from cli.commands import app
 from tests.support.api_user import ADMIN, ApiUser, Json, unique
 from tests.support.live_server import live_server, make_settings
 from tests.support.processes import service_process
@@ -526,3 +528,31 @@ class TestWriter:
         place.directory.write_text("no directory")
         await place.write("one", event(1))
         assert await place.targets() == ["t1"]
+
+
+def test_the_command_line_verifies_it(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = make_settings(tmp_path)
+    with (
+        live_server(settings, database, {}, run_workers=False) as running,
+        httpx2.Client(base_url=running.url, timeout=60) as client,
+    ):
+        ApiUser(client)
+        found(client, action="POST /clients")
+    for name, value in {
+        "ADMIN_API_KEY": "a",
+        "API_KEY_PEPPER": "the-pepper",
+        "DOCS_SECRET": "d",
+        "DB_CONNECTION_STRING": database,
+        "DB_NAME": settings.db_name,
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["audit", "verify"])
+    assert result.exit_code == 0, result.output
+    assert "2 entries in 1 chains: unchanged" in result.output
+    monkeypatch.setenv("API_KEY_PEPPER", "another")
+    result = CliRunner().invoke(app, ["audit", "verify"])
+    assert result.exit_code == 1
+    assert "it was changed" in result.output

@@ -23,6 +23,7 @@ from api.services.access.audit.events import (
     put_together,
 )
 from api.services.access.audit.journal import Journal
+from api.services.monitoring.observer import NOBODY, Observer
 from utilities.clock import Clock, now_ms
 from utilities.cosmos_connector import (
     Document,
@@ -61,9 +62,15 @@ class AuditLog:
     `listen` gets those that are, such as what sends them on.
     """
 
-    def __init__(self, journal: Journal, clock: Clock = now_ms) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        clock: Clock = now_ms,
+        observer: Observer = NOBODY,
+    ) -> None:
         self._journal = journal
         self._clock = clock
+        self._observer = observer
         self._events: list[Event] = []
         # Segments that wait: their files, and their events.
         self.waiting: deque[tuple[Path, list[Event]]] = deque()
@@ -75,6 +82,7 @@ class AuditLog:
         """Take an event; returns at once and never raises."""
         if self._held >= MOST_EVENTS:
             self.counts.lost += 1
+            self._observer.audited("lost", 1)
             self._not_told += 1
             if self._not_told == 1:
                 log.error("audit_full", held=self._held)
@@ -101,6 +109,7 @@ class AuditLog:
         path, events = self.waiting.popleft()
         self._held -= len(events)
         self.counts.stored += len(events)
+        self._observer.audited("stored", len(events))
         self._journal.remove(path)
 
     def of_service(self, action: str, outcome: str, reason: str) -> Event:

@@ -12,6 +12,8 @@ from api.services.access.audit.audit_log import (
 from api.services.access.audit.audit_service import AuditService
 from api.services.access.audit.chain import chain_key
 from api.services.access.audit.journal import Journal
+from api.services.access.audit.syslog import SyslogSender, SyslogServer
+from api.services.monitoring.observer import Observer
 from config import Settings
 from utilities.clock import Clock
 from utilities.cosmos_connector import Documents
@@ -34,6 +36,7 @@ def build_audit(
     clock: Clock,
     settings: Settings,
     process_id: str,
+    observer: Observer,
 ) -> AuditParts:
     """Make what records, stores and finds entries."""
     entries = documents(ENTRIES)
@@ -41,7 +44,11 @@ def build_audit(
     if not settings.audit_log:
         return AuditParts(service)
     journal = Journal(settings.data_dir / FOLDER, process_id)
-    log = AuditLog(journal, clock)
+    log = AuditLog(journal, clock, observer)
+    senders = []
+    if settings.audit_syslog is not None:
+        server = SyslogServer.of_url(settings.audit_syslog)
+        senders.append(SyslogSender(server, observer))
     writer = AuditWriter(
         log,
         journal,
@@ -49,5 +56,6 @@ def build_audit(
         documents(CHAINS),
         chain=process_id,
         key=chain_key(settings.api_key_pepper.get_secret_value()),
+        listeners=[sender.take for sender in senders],
     )
-    return AuditParts(service, log, (writer,))
+    return AuditParts(service, log, (writer, *senders))
