@@ -54,8 +54,8 @@ async def optional_client_auth(
     if not hasattr(request.state, "client_id"):
         client = _one_of(sent_id, id_hyphenated)
         key = _one_of(sent_key, key_hyphenated)
-        if identity is not None and client is not None:
-            request.state.client_id = await _acted_for(
+        if identity is not None:
+            request.state.client_id = client and await _acted_for(
                 services.clients, identity, client
             )
         else:

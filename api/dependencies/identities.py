@@ -32,9 +32,9 @@ async def optional_identity(
         TooManyFailedLoginsError: wrong ones, as many times before.
     """
     # A request with a body was checked before its body was read.
-    if not hasattr(request.state, "signed_in"):
-        request.state.signed_in = await identify(request, services)
-    known: Identity | None = request.state.signed_in
+    if not hasattr(request.state, "proved_identity"):
+        request.state.proved_identity = await identify(request, services)
+    known: Identity | None = request.state.proved_identity
     return known
 
 

@@ -4,12 +4,14 @@ The audit's middleware starts a trail; whatever writes to the store notes
 what it has written. Without a trail, in workers for example, a note costs
 one look at a context variable.
 
-No secret and no text of a client's work is noted: of those, the length and
-a digest are, which show that something has changed.
+No secret is noted, and no word of a client, which may have to be erased one
+day: of those, the length and a digest are, which show that something has
+changed.
 """
 
-import hashlib
+import hmac
 import re
+import secrets
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -29,12 +31,13 @@ _SECRET_WORDS = frozenset(
     {"key", "keys", "secret", "token", "password", "digest", "salt"}
     | {"credential", "credentials", "authorization", "cookie"}
 )
-# What clients and models have written.
-_CONTENT = frozenset(
-    {"prompt", "requestData", "responseData", "errorData", "evalResult"}
-    | {"messages", "variables", "clientReference", "text", "items"}
-    | {"system", "userPrompt", "description", "checkpoint", "conversation"}
-)
+# Made by the operator; the words of all others are a client's.
+_OF_THE_OPERATOR = frozenset({"Model", "Route", "Token"})
+# Of a client: numbers, with names of ours.
+_LIMITS = frozenset({"limits", "budget", "gateway", "retentionDays"})
+_STATES = frozenset({"status", "clientId"})
+# Another one in each process.
+_KEY = secrets.token_bytes(32)
 
 Shown = Any
 
@@ -72,7 +75,7 @@ current_trail: ContextVar[Trail | None] = ContextVar(
 def note_made(kind: str, document: Mapping[str, Any]) -> None:
     """Note a thing that was made."""
     if (trail := _open_trail(kind)) is not None:
-        after = _shown_fields(document, document.keys())
+        after = _shown_fields(kind, document, document.keys())
         _add(trail, Change("made", kind, str(document["_id"]), {}, after))
 
 
@@ -89,8 +92,8 @@ def note_changed(
             "changed",
             kind,
             str(before["_id"]),
-            _shown_fields(before, names),
-            _shown_fields(changes, names),
+            _shown_fields(kind, before, names),
+            _shown_fields(kind, changes, names),
         ),
     )
 
@@ -98,7 +101,7 @@ def note_changed(
 def note_deleted(kind: str, document: Mapping[str, Any]) -> None:
     """Note a thing that was deleted."""
     if (trail := _open_trail(kind)) is not None:
-        before = _shown_fields(document, document.keys())
+        before = _shown_fields(kind, document, document.keys())
         _add(trail, Change("deleted", kind, str(document["_id"]), before))
 
 
@@ -126,24 +129,39 @@ def _add(trail: Trail, change: Change) -> None:
 
 
 def _shown_fields(
-    document: Mapping[str, Any], names: Iterable[str]
+    kind: str, document: Mapping[str, Any], names: Iterable[str]
 ) -> dict[str, Shown]:
     parts = [0]
+    is_clients = kind not in _OF_THE_OPERATOR
     return {
-        name: _shown(name, document.get(name), parts, 0)
+        name: _shown_of_client(name, document.get(name), parts)
+        if is_clients
+        else _shown(name, document.get(name), parts, 0)
         for name in names
         if name not in _INTERNAL
     }
 
 
-def _shown(name: str, value: Any, parts: list[int], depth: int) -> Shown:  # noqa: ANN401 - any value of the store
+def _shown_of_client(name: str, value: Any, parts: list[int]) -> Shown:  # noqa: ANN401 - any value of the store
+    """Show no word that a client has chosen: it may have to be erased."""
+    if name in _LIMITS or _is_number(value):
+        return _shown(name, value, parts, 0)
+    if _is_secret(name):
+        return HIDDEN
+    if name in _STATES and isinstance(value, str):
+        return value[:_LONGEST_TEXT]
+    text = value if isinstance(value, str) else str(value)
+    return _digest_of(text)
+
+
+def _shown(name: str, value: Any, parts: list[int], depth: int) -> Shown:  # noqa: ANN401 - as above
     parts[0] += 1
-    if value is None or isinstance(value, bool | int | float):
+    if _is_number(value):
         return value
     if _is_secret(name):
         return HIDDEN
     if isinstance(value, str):
-        return _shown_text(name, value)
+        return _shown_text(value)
     return _shown_parts(name, value, parts, depth)
 
 
@@ -153,7 +171,7 @@ def _shown_parts(
     parts: list[int],
     depth: int,
 ) -> Shown:
-    if name in _CONTENT or depth >= _DEEPEST or parts[0] > _MOST_PARTS:
+    if depth >= _DEEPEST or parts[0] > _MOST_PARTS:
         return {"omitted": type(value).__name__}
     if isinstance(value, Mapping):
         return {
@@ -168,17 +186,25 @@ def _shown_parts(
     return str(value)[:_LONGEST_TEXT]
 
 
+def _is_number(value: object) -> bool:
+    return value is None or isinstance(value, bool | int | float)
+
+
 def _is_secret(name: str) -> bool:
     return any(word.lower() in _SECRET_WORDS for word in _WORDS.findall(name))
 
 
-def _shown_text(name: str, text: str) -> Shown:
+def _shown_text(text: str) -> Shown:
     if text.startswith(("http://", "https://")):
         text = _without_secrets(text)
-    if name not in _CONTENT and len(text) <= _LONGEST_TEXT:
-        return text
-    digest = hashlib.sha256(text.encode(errors="replace")).hexdigest()
-    return {"length": len(text), "sha256": digest[:16]}
+    return text if len(text) <= _LONGEST_TEXT else _digest_of(text)
+
+
+def _digest_of(text: str) -> Shown:
+    """Tell texts apart, and nothing else: the key is never stored."""
+    raw = text.encode(errors="replace")
+    digest = hmac.digest(_KEY, raw, "sha256").hex()
+    return {"length": len(text), "digest": digest[:16]}
 
 
 def _without_secrets(address: str) -> str:

@@ -29,7 +29,7 @@ def trail() -> Iterator[Trail]:
 
 
 def after(trail: Trail, **fields: Any) -> Any:
-    note_made("Thing", {"_id": 1, **fields})
+    note_made("Model", {"_id": 1, **fields})
     return trail.changes[-1].after
 
 
@@ -59,14 +59,23 @@ def test_what_is_no_secret_is_shown(trail: Trail) -> None:
     assert after(trail, **fields) == fields
 
 
-@pytest.mark.parametrize("name", ["prompt", "requestData", "text"])
-def test_texts_of_clients_are_digests(trail: Trail, name: str) -> None:
-    shown = after(trail, **{name: "private"})[name]
-    assert shown.keys() == {"length", "sha256"}
-    other = after(trail, **{name: "another"})[name]
-    assert other["sha256"] != shown["sha256"]
-    nested = after(trail, **{name: {"a": "private"}, "b": {name: "private"}})
-    assert "private" not in str(nested)
+@pytest.mark.parametrize("kind", ["Prompt", "Job", "Client", "Webhook"])
+def test_words_of_clients_are_digests(trail: Trail, kind: str) -> None:
+    def noted(**fields: Any) -> Any:
+        note_made(kind, {"_id": 1, **fields})
+        return trail.changes[-1].after
+
+    shown = noted(name="private", status="DRAFT", clientId="c", count=3)
+    assert shown["name"].keys() == {"length", "digest"}
+    assert (shown["status"], shown["clientId"]) == ("DRAFT", "c")
+    assert shown["count"] == 3
+    assert noted(name="another")["name"] != shown["name"]
+    assert noted(name="private")["name"] == shown["name"]
+    deep = noted(data={"private": ["private"]}, items=["private"])
+    assert "private" not in str(deep)
+    assert noted(limits={"requestsPerMinute": 5})["limits"] == {
+        "requestsPerMinute": 5
+    }
 
 
 @pytest.mark.parametrize(
@@ -126,7 +135,8 @@ _VALUES = st.recursive(
 def test_any_document_becomes_json(fields: dict[str, Any]) -> None:
     token = current_trail.set(made := Trail())
     try:
-        note_made("Thing", {**fields, "_id": 1})
+        note_made("Model", {**fields, "_id": 1})
+        note_made("Prompt", {**fields, "_id": 1})
     finally:
         current_trail.reset(token)
-    assert to_json(made.changes[0].after)
+    assert to_json([each.after for each in made.changes])
