@@ -13,7 +13,7 @@ from typing import Annotated, Literal, Self, TypeVar
 
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from utilities.key_variables import (
     DEFAULT,
@@ -25,6 +25,7 @@ from utilities.key_variables import (
     key_variable,
     listed,
 )
+from utilities.sign_in_settings import SignInSettings
 
 __all__ = [
     "DEFAULT_KEY_PREFIXES",
@@ -53,6 +54,7 @@ OWN_SECRETS = frozenset(
         "DB_CONNECTION_STRING",
         "DOCS_SECRET",
         "METRICS_TOKEN",
+        "OIDC_CLIENT_SECRET",
     }
 )
 
@@ -128,7 +130,7 @@ class RefusedModelKeyError(MissingModelKeyError):
         self.variable = variable
 
 
-class Settings(BaseSettings):
+class Settings(SignInSettings):
     """Everything an operator can set; `docs/configuration.md` explains it.
 
     Each field is read from the upper-case environment variable of the same
@@ -303,11 +305,12 @@ def _check_text(env_file: Path) -> None:
 def _explain(error: ValidationError) -> str:
     missing, wrong = [], []
     for problem in error.errors(include_input=False, include_url=False):
-        variable = str(problem["loc"][0]).upper()
+        variable = str(next(iter(problem["loc"]), "")).upper()
         if problem["type"] == "missing":
             missing.append(variable)
         else:
-            wrong.append(f"{variable}: {problem['msg']}")
+            # Those of several settings together name them themselves.
+            wrong.append(f"{variable}: {problem['msg']}".removeprefix(": "))
     lines = []
     if missing:
         lines.append(f"Not set: {', '.join(missing)}. {_HOW_TO_MAKE}")

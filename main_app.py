@@ -27,6 +27,7 @@ from api.build import build_services
 from api.core.http_server import bound_sockets, server_config
 from api.core.logging import configure_logging
 from api.dependencies.services import Services
+from api.services.access.access_keeper import AccessKeeper
 from api.services.calls.live_calls import LiveCalls
 from api.services.calls.routing.route_book import RouteWatcher
 from api.services.limits.budget_service import BudgetKeeper
@@ -185,7 +186,12 @@ def create_app(application: Application, *, run_workers: bool) -> FastAPI:
             stack.push_async_callback(services.gateway.stop)
             parts = application.workers() if run_workers else ()
             await stack.enter_async_context(
-                shared.parts.running(*application.helpers(), *parts)
+                shared.parts.running(
+                    *application.helpers(),
+                    *shared.audit.background,
+                    AccessKeeper(services.access),
+                    *parts,
+                )
             )
             yield
 

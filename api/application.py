@@ -10,12 +10,16 @@ from api.core.openapi import install_openapi
 from api.core.request_body import BodyLimits, RequestBodies
 from api.dependencies.callers import GUARDS
 from api.dependencies.services import Services
+from api.middleware.audit import AuditMiddleware
 from api.middleware.correlation import correlation_middleware
 from api.middleware.error_boundary import ErrorBoundaryMiddleware
 from api.middleware.failed_logins import FailedLoginsMiddleware
 from api.middleware.http_metrics import HttpMetricsMiddleware
 from api.middleware.request_quota import RequestQuotaMiddleware
+from api.middleware.security_headers import SecurityHeadersMiddleware
 from api.routers import (
+    audit,
+    auth,
     budgets,
     clients,
     datasets,
@@ -32,6 +36,7 @@ from api.routers import (
     routes,
     runs,
     streams,
+    tokens,
     usage,
     webhooks,
     workers,
@@ -77,6 +82,9 @@ _ROUTERS = (
     budgets.router,
     workers.router,
     webhooks.router,
+    audit.router,
+    auth.router,
+    tokens.router,
     health.router,
     metrics.router,
     docs.router,
@@ -134,10 +142,13 @@ def new_app(
         FailedLoginsMiddleware, observer=services.metrics.observer
     )
     app.add_middleware(RequestQuotaMiddleware)
+    if services.audit_log is not None:
+        app.add_middleware(AuditMiddleware, audit=services.audit_log)
     app.add_middleware(correlation_middleware)
     app.add_middleware(
         HttpMetricsMiddleware, observer=services.metrics.observer
     )
+    app.add_middleware(SecurityHeadersMiddleware)
     for router in (*_GATEWAY, *_ROUTERS):
         app.include_router(router)
     install_openapi(app, GUARDS)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from api.services.access.audit.build import AuditParts, build_audit
 from api.services.batches.batch_store import BatchStore
 from api.services.batches.file_service import FileService
 from api.services.calls.live_calls import LiveCalls
@@ -91,6 +92,17 @@ class Shared:
             self.metrics.observer,
             pepper=settings.api_key_pepper.get_secret_value(),
             allow_private=settings.webhook_allow_private,
+        )
+
+    @cached_property
+    def audit(self) -> AuditParts:
+        """What records who has changed what."""
+        return build_audit(
+            self.documents,
+            self.clock,
+            self.settings,
+            self.process_id,
+            self.metrics.observer,
         )
 
     @cached_property

@@ -7,6 +7,10 @@ from fastapi import Depends, Request
 
 from api.core.login_limits import LoginLimits
 from api.core.scrape_access import ScrapeAccess
+from api.dependencies.browser_cookies import Cookies
+from api.services.access.access_service import AccessService
+from api.services.access.audit.audit_log import AuditLog
+from api.services.access.audit.audit_service import AuditService
 from api.services.batches.batch_service import BatchService
 from api.services.batches.file_service import FileService
 from api.services.clients.client_service import ClientService
@@ -76,6 +80,11 @@ class Services:
     health: HealthService
     metrics: MetricsService
     scrape_access: ScrapeAccess
+    access: AccessService
+    # None: nobody signs in with a browser.
+    cookies: Cookies | None
+    audit: AuditService
+    audit_log: AuditLog | None
     login_limits: LoginLimits
     request_limits: RequestLimits
     max_file_bytes: int
@@ -227,6 +236,11 @@ def get_metrics_service(services: AllServices) -> MetricsService:
     return services.metrics
 
 
+def get_audit_service(services: AllServices) -> AuditService:
+    """Return what finds entries of the audit."""
+    return services.audit
+
+
 Clients = Annotated[ClientService, Depends(get_client_service)]
 Models = Annotated[ModelService, Depends(get_model_service)]
 Routes = Annotated[RouteService, Depends(get_route_service)]
@@ -252,4 +266,5 @@ Workers = Annotated[WorkerService, Depends(get_worker_service)]
 Webhooks = Annotated[WebhookService, Depends(get_webhook_service)]
 Erasures = Annotated[ErasureService, Depends(get_erasure_service)]
 Health = Annotated[HealthService, Depends(get_health_service)]
+Audit = Annotated[AuditService, Depends(get_audit_service)]
 Metrics = Annotated[MetricsService, Depends(get_metrics_service)]

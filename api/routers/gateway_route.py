@@ -44,6 +44,9 @@ _STREAM_HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 class GatewayRoute(APIRoute):
     """A path of a vendor's interface: the client is known, no more."""
 
+    # It changes nothing that the audit records.
+    only_calls = True
+
     def get_route_handler(self) -> _Handler:
         """Give what answers a request."""
         endpoint = cast("_Endpoint", self.endpoint)

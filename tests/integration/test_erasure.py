@@ -183,8 +183,12 @@ def test_nothing_of_an_erased_client_is_left_in_any_file(
     assert done["removed"]["jobs"] >= 60
     assert database.stat().st_size < size
     assert other.get(f"/prompts/{kept}")["prompt"] == "Another client's."
-    # What was spent is kept, without the client's words.
-    assert left_of(forgetful, user.client_id) == {"erasures", "ledger"}
+    # What was spent and done is kept, without the client's words.
+    assert left_of(forgetful, user.client_id) == {
+        "audit_entries",
+        "erasures",
+        "ledger",
+    }
     with connected(forgetful) as tables:
         counters = list(tables["ledger"].find({"clientId": user.client_id}))
     assert {each["operation"] for each in counters} == {"(erased)"}
