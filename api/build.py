@@ -2,8 +2,11 @@
 
 from api.core.login_limits import LoginLimits
 from api.core.scrape_access import ScrapeAccess
+from api.dependencies.browser_cookies import Cookies
 from api.dependencies.services import Services
 from api.models.evaluation_models import EvaluationStatus
+from api.services.access.build import build_access
+from api.services.batches.batch_service import BatchService
 from api.services.calls.catalog import Catalog
 from api.services.calls.live_stream import StreamLimits
 from api.services.clients.client_service import ClientService
@@ -19,6 +22,7 @@ from api.services.jobs.job_bulk import JobBulk
 from api.services.jobs.job_cancel import JobCancel
 from api.services.jobs.job_ends import JobEnds
 from api.services.jobs.job_errors import JobErrors
+from api.services.jobs.job_gathering import JobGathering
 from api.services.jobs.job_service import JobService
 from api.services.jobs.job_waiting import JobWaiting
 from api.services.jobs.stored_jobs import stored_jobs
@@ -55,6 +59,7 @@ def build_services(shared: Shared) -> Services:
     datasets, bulk = _datasets(shared), _job_bulk(shared)
     results = ResultStore(documents("evaluation_results"))
     logins = LoginLimits(settings.failed_logins_per_minute)
+    job_ends = JobEnds(documents("jobs"), shared.signals)
     return Services(
         clients=_clients(shared, workers),
         models=models,
@@ -67,8 +72,9 @@ def build_services(shared: Shared) -> Services:
         answer_jobs=_answer_jobs(shared),
         job_cancel=_job_cancel(shared),
         job_bulk=bulk,
-        job_ends=JobEnds(documents("jobs"), shared.signals),
         job_errors=JobErrors(documents("jobs")),
+        job_ends=job_ends,
+        job_gathering=JobGathering(documents("jobs"), job_ends),
         job_waiting=_job_waiting(shared, models, health),
         runs=_runs(shared, models, prompts, jobs, datasets),
         datasets=datasets,
@@ -85,6 +91,8 @@ def build_services(shared: Shared) -> Services:
         ),
         evaluation_results=results,
         evaluation_ends=_evaluation_ends(shared),
+        files=shared.files,
+        batches=BatchService(shared.batch_store, shared.files, shared.clock),
         streams=_streams(shared, models, prompts),
         gateway=_gateway(shared, models, prompts),
         budgets=BudgetService(shared.budget_limits, shared.budget_accounts),
@@ -96,12 +104,21 @@ def build_services(shared: Shared) -> Services:
         health=_health(shared),
         metrics=shared.metrics,
         scrape_access=_scrape_access(settings, logins),
+        access=build_access(settings, documents, shared.clock),
+        cookies=_cookies(settings),
+        audit=shared.audit.service,
+        audit_log=shared.audit.log,
         login_limits=logins,
         request_limits=_request_limits(shared),
+        max_file_bytes=settings.max_file_bytes,
         admin_api_key=settings.admin_api_key.get_secret_value(),
         docs_user=settings.docs_user,
         docs_secret=settings.docs_secret.get_secret_value(),
     )
+
+
+def _cookies(settings: Settings) -> Cookies | None:
+    return Cookies(settings.public_url) if settings.public_url else None
 
 
 def _clients(shared: Shared, workers: WorkerService) -> ClientService:

@@ -8,6 +8,12 @@ from starlette.requests import HTTPConnection
 
 from api.core.login_limits import LoginLimits
 from api.core.scrape_access import ScrapeAccess
+from api.dependencies.browser_cookies import Cookies
+from api.services.access.access_service import AccessService
+from api.services.access.audit.audit_log import AuditLog
+from api.services.access.audit.audit_service import AuditService
+from api.services.batches.batch_service import BatchService
+from api.services.batches.file_service import FileService
 from api.services.clients.client_service import ClientService
 from api.services.datasets.dataset_service import DatasetService
 from api.services.datasets.upload import DatasetUpload
@@ -19,6 +25,7 @@ from api.services.jobs.job_bulk import JobBulk
 from api.services.jobs.job_cancel import JobCancel
 from api.services.jobs.job_ends import JobEnds
 from api.services.jobs.job_errors import JobErrors
+from api.services.jobs.job_gathering import JobGathering
 from api.services.jobs.job_service import JobService
 from api.services.jobs.job_waiting import JobWaiting
 from api.services.keeping.erasure import ErasureService
@@ -57,7 +64,10 @@ class Services:
     job_cancel: JobCancel
     job_ends: JobEnds
     job_errors: JobErrors
+    job_gathering: JobGathering
     job_waiting: JobWaiting
+    files: FileService
+    batches: BatchService
     streams: StreamService
     gateway: GatewayService
     runs: RunService
@@ -75,8 +85,14 @@ class Services:
     health: HealthService
     metrics: MetricsService
     scrape_access: ScrapeAccess
+    access: AccessService
+    # None: nobody signs in with a browser.
+    cookies: Cookies | None
+    audit: AuditService
+    audit_log: AuditLog | None
     login_limits: LoginLimits
     request_limits: RequestLimits
+    max_file_bytes: int
     admin_api_key: str
     docs_user: str
     docs_secret: str
@@ -161,6 +177,11 @@ def get_job_errors(services: AllServices) -> JobErrors:
     return services.job_errors
 
 
+def get_job_gathering(services: AllServices) -> JobGathering:
+    """Return what waits for many jobs."""
+    return services.job_gathering
+
+
 def get_job_waiting(services: AllServices) -> JobWaiting:
     """Return what knows why jobs wait."""
     return services.job_waiting
@@ -236,6 +257,11 @@ def get_metrics_service(services: AllServices) -> MetricsService:
     return services.metrics
 
 
+def get_audit_service(services: AllServices) -> AuditService:
+    """Return what finds entries of the audit."""
+    return services.audit
+
+
 Clients = Annotated[ClientService, Depends(get_client_service)]
 Models = Annotated[ModelService, Depends(get_model_service)]
 Routes = Annotated[RouteService, Depends(get_route_service)]
@@ -248,6 +274,7 @@ Bulk = Annotated[JobBulk, Depends(get_job_bulk)]
 Canceling = Annotated[JobCancel, Depends(get_job_cancel)]
 Ends = Annotated[JobEnds, Depends(get_job_ends)]
 Failures = Annotated[JobErrors, Depends(get_job_errors)]
+Gathering = Annotated[JobGathering, Depends(get_job_gathering)]
 Waiting = Annotated[JobWaiting, Depends(get_job_waiting)]
 Streams = Annotated[StreamService, Depends(get_stream_service)]
 Runs = Annotated[RunService, Depends(get_run_service)]
@@ -262,4 +289,5 @@ Workers = Annotated[WorkerService, Depends(get_worker_service)]
 Webhooks = Annotated[WebhookService, Depends(get_webhook_service)]
 Erasures = Annotated[ErasureService, Depends(get_erasure_service)]
 Health = Annotated[HealthService, Depends(get_health_service)]
+Audit = Annotated[AuditService, Depends(get_audit_service)]
 Metrics = Annotated[MetricsService, Depends(get_metrics_service)]

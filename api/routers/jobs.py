@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Response
+from pydantic_core import to_json
 
 from api.core.problems import overtaken, problems
 from api.dependencies.callers import AnyCaller, ClientCaller
@@ -14,6 +15,7 @@ from api.dependencies.services import (
     Canceling,
     Ends,
     Failures,
+    Gathering,
     Jobs,
     Waiting,
 )
@@ -27,11 +29,13 @@ from api.models.job_update_models import (
     JobStatusUpdate,
     JobUpdate,
 )
-from api.routers.pages import PageQuery, answer, long_list
+from api.models.job_wait_models import JobsEnded, JobsWait
+from api.routers.pages import PageQuery, answer, long_list, written
 from api.routers.reference_query import ReferenceQuery
 from api.routers.resource_route import ResourceRoute
 from api.services.jobs.job_filter import JobFilter
 from api.services.jobs.job_view import JobView
+from api.services.shared.audit_trail import note_ids
 from api.services.shared.date_range import read_range
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=ResourceRoute)
@@ -84,6 +88,14 @@ class JobOrder(StrEnum):
     NEWEST_FIRST = "-createdAt"
 
 
+ShownFields = Annotated[
+    str | None,
+    Query(
+        description="The fields to be shown, with commas between them; "
+        "`jobId` always is.",
+        examples=["status,errorData"],
+    ),
+]
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -138,14 +150,7 @@ def job_filter(
 
 
 def job_view(
-    fields: Annotated[
-        str | None,
-        Query(
-            description="The fields to be shown, with commas between them; "
-            "`jobId` always is.",
-            examples=["status,errorData"],
-        ),
-    ] = None,
+    fields: ShownFields = None,
     sort: Annotated[
         JobOrder,
         Query(description="`-createdAt`: the newest job comes first."),
@@ -175,7 +180,9 @@ async def create_job(
     idempotency_key: IdempotencyKey = None,
 ) -> Job:
     """Queue a job; an idle worker starts it at once."""
-    return await jobs.create(request, caller, idempotency_key)
+    made = await jobs.create(request, caller, idempotency_key)
+    note_ids("Job", [made.job_id], 1)
+    return made
 
 
 @router.get(
@@ -240,10 +247,13 @@ async def create_jobs(
     jobs: Jobs,
     caller: ClientCaller,
     idempotency_key: IdempotencyKey = None,
+    fields: ShownFields = None,
 ) -> Response:
     """Queue many jobs, or none if one of them is invalid."""
-    made = await jobs.create_batch(request.jobs, caller, idempotency_key)
-    return await long_list(made, 201)
+    view = JobView.of_text(fields)
+    made = await jobs.create_batch(request.jobs, caller, idempotency_key, view)
+    note_ids("Job", (job.job_id for job in made), len(made))
+    return await long_list(made, 201, view.shown)
 
 
 @router.patch(
@@ -268,6 +278,7 @@ async def delete_jobs(
 ) -> None:
     """Delete many jobs, or none if an id is unknown."""
     await jobs.delete_batch(request.job_ids, caller)
+    note_ids("Job", request.job_ids, len(request.job_ids))
 
 
 @router.post("/cancel", responses=problems({400: _BAD_STATUS}))
@@ -290,6 +301,24 @@ async def retry_jobs(
     If fewer were changed than matched, the same request goes on.
     """
     return await bulk.retry(request, caller)
+
+
+@router.post("/wait", response_model=JobsEnded)
+async def wait_for_jobs(
+    request: JobsWait, gathering: Gathering, caller: AnyCaller
+) -> Response:
+    """Return which of some jobs have ended, once there is one.
+
+    Nothing is changed. To wait for all, send those that are left again.
+    """
+    view = JobView.of_names(request.fields, ("body", "fields"))
+    found = await gathering.gather(request.job_ids, caller, view, request.wait)
+    rest = {"unknown": list(found.unknown), "waiting": found.waiting}
+    body = b'{"jobs":%s,%s' % (
+        await written(found.jobs, view.shown),
+        to_json(rest)[1:],
+    )
+    return Response(body, media_type="application/json")
 
 
 @router.get("/{job_id}")

@@ -20,7 +20,7 @@ from api.core.errors import (
     RuleError,
     TooManyRequestsError,
 )
-from api.dependencies.callers import caller_of, still_known
+from api.dependencies.callers import key_caller_of, still_known
 from api.dependencies.services import Services, services_of
 from api.dependencies.signed_in import has_key
 from api.services.live.hub import Ended, Watcher, WatchingEndedError
@@ -59,7 +59,7 @@ async def web(socket: WebSocket) -> None:
     """Answer packages, and send events, until either side ends."""
     try:
         _check_site(socket)
-        caller = await caller_of(socket)
+        caller = await key_caller_of(socket)
     except MetasyncError as error:
         detail = {"detail": str(error)}
         refusal = JSONResponse(detail, status_of(error))

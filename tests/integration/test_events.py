@@ -7,19 +7,19 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from api.models.live_models import Topic
 from api.services.live.hub import Ended
 from api.services.live.live_event import LiveEvent
 from api.web import socket as web_socket
-from api.web.handlers import new_registry
 from tests.support.api_user import ADMIN, ApiUser, Json
 from tests.support.live_server import LiveServer, live_server, make_settings
 from tests.support.waiting import eventually
@@ -73,6 +73,9 @@ class Listener:
             what=f"{event_type} {data}",
         )
 
+    def has(self, count: int) -> bool:
+        return len(self.events) >= count
+
     def close(self) -> None:
         self._http.close()
 
@@ -109,13 +112,16 @@ def ask(
             return answer
 
 
-def next_event(connection: ClientConnection, event_type: str) -> Json:
-    while True:
-        answer = json.loads(connection.recv(15))
-        if answer["pkg_id"] == "event":
-            event: Json = answer["data"]
-            if event["type"] == event_type:
-                return event
+def closed_after(
+    connection: ClientConnection, messages: list[str | bytes]
+) -> int | None:
+    """Send, and return the code with which the connection is closed."""
+    with contextlib.suppress(ConnectionClosed):
+        for message in messages:
+            connection.send(message)
+        while True:
+            connection.recv(10)
+    return connection.close_code
 
 
 def test_ends_of_jobs_and_batches_are_told(
@@ -229,7 +235,7 @@ def test_who_does_not_read_harms_nobody(server: LiveServer) -> None:
             ]
             publish(server, block)
             eventually(
-                lambda n=number: len(listener.events) >= 100 * (n + 1),
+                partial(listener.has, 100 * (number + 1)),
                 what="the events of who reads",
             )
         assert [each._ended for each in watching].count(Ended.SLOW) == 1
@@ -272,153 +278,3 @@ def test_connections_of_a_user_are_limited(
         # Others may.
         with connected(few, ApiUser(http).headers) as other:
             assert ask(other, "system.ping")["status_code"] == 200
-
-
-def test_packages_are_answered_by_their_handlers(
-    server: LiveServer, user: ApiUser
-) -> None:
-    model, prompt = user.model(), user.prompt()
-    jobs = [user.job(model, prompt)["jobId"] for _ in range(5)]
-    with connected(server, user.headers) as connection:
-        found = ask(connection, "jobs.list", page=2, per_page=2)
-        assert [each["jobId"] for each in found["data"]] == jobs[2:4]
-        assert found["meta"] == {"page": 2, "per_page": 2, "more": True}
-        one = ask(connection, "jobs.get", jobId=jobs[0])["data"]
-        assert one["waitingFor"]["kind"] == "NO_WORKER"
-        counted = ask(
-            connection,
-            "jobs.cancelAll",
-            filter={"operation": "test"},
-            dryRun=True,
-        )
-        assert counted["data"] == {"matched": 5, "changed": 0}
-        gone = ask(connection, "jobs.cancel", jobId=jobs[0])
-        assert gone["data"]["status"] == "CANCELED"
-        assert ask(connection, "jobs.summary")["data"]["PENDING"] == 4
-        lost = ask(connection, "jobs.get", jobId="0" * 24)
-        assert (lost["status_code"], lost["data"]) == (
-            404,
-            {"detail": "Job not found"},
-        )
-
-
-@pytest.mark.parametrize(
-    ("text", "status"),
-    [
-        ("no JSON", 400),
-        ("[]", 400),
-        ('{"pkg_id":"system.ping"}', 400),
-        ('{"pkg_id":"x","req_id":1}', 404),
-        ('{"pkg_id":"clients.list","req_id":1}', 403),
-        ('{"pkg_id":"models.resume","req_id":1,"data":{"model_id":"x"}}', 403),
-        ('{"pkg_id":"jobs.get","req_id":1}', 422),
-        ('{"pkg_id":"jobs.get","req_id":1,"data":{"jobId":"x","y":1}}', 422),
-        ('{"pkg_id":"jobs.get","req_id":1,"data":{"jobId":"x"}}', 404),
-        ('{"pkg_id":"jobs.list","req_id":1,"data":{"per_page":9999}}', 422),
-        ('{"pkg_id":"usage.get","req_id":1,"data":{"from":"x"}}', 400),
-        ('{"pkg_id":"system.ping","req_id":"a","data":{}}', 200),
-    ],
-    ids=lambda value: str(value)[:40],
-)
-def test_wrong_packages_are_told_so(
-    server: LiveServer, user: ApiUser, text: str, status: int
-) -> None:
-    with connected(server, user.headers) as connection:
-        connection.send(text)
-        answer = json.loads(connection.recv(10))
-        assert answer["status_code"] == status
-        # The connection goes on.
-        assert ask(connection, "system.ping")["status_code"] == 200
-
-
-def test_every_package_has_a_schema(server: LiveServer) -> None:
-    with connected(server, HYPHENATED) as connection:
-        listed = ask(connection, "system.handlers")["data"]
-    assert listed == new_registry().described()
-    assert all(each["data"]["type"] == "object" for each in listed)
-
-
-def test_only_an_admin_may_use_what_is_the_admins(
-    server: LiveServer, user: ApiUser
-) -> None:
-    """Negative control of the roles: the same packages, another caller."""
-    with connected(server, HYPHENATED) as connection:
-        assert ask(connection, "clients.list")["status_code"] == 200
-    hidden = user.prompt()
-    stranger = ApiUser(user.http)
-    with connected(server, stranger.headers) as connection:
-        found = ask(connection, "prompts.get", promptId=hidden)
-        assert found["status_code"] == 404
-
-
-def test_events_come_to_a_subscription(
-    server: LiveServer, user: ApiUser
-) -> None:
-    with connected(server, user.headers) as connection:
-        made = ask(connection, "events.subscribe", topics=["worker"])
-        name = made["data"]["subscription"]
-        worker_id = user.worker()
-        event = next_event(connection, "worker.changed")
-        assert event["data"]["workerId"] == worker_id
-        ended = ask(connection, "events.unsubscribe", subscription=name)
-        assert ended["status_code"] == 200
-        again = ask(connection, "events.unsubscribe", subscription=name)
-        assert again["status_code"] == 404
-
-
-def refusal(server: LiveServer, headers: dict[str, str], **more: Any) -> int:
-    """Return the status that a connection is refused with."""
-    try:
-        with connected(server, headers, **more):
-            return 101
-    except InvalidStatus as error:
-        return int(error.response.status_code)
-
-
-def test_other_sites_pages_cannot_connect(server: LiveServer) -> None:
-    with httpx2.Client(base_url=server.url) as http:
-        http.post(
-            "/console/session", json={"key": ADMIN["admin_api_key"]}
-        ).raise_for_status()
-        (cookie,) = [f"{k}={v}" for k, v in http.cookies.items()]
-    headers = {"Cookie": cookie}
-    assert refusal(server, headers, origin="https://evil.example") == 403
-    # Negative control: the console's own page may.
-    with connected(server, headers, origin=server.url) as connection:
-        assert ask(connection, "clients.list")["status_code"] == 200
-    assert refusal(server, {}) == 401
-    assert refusal(server, {"Cookie": "metasync_session=x"}) == 401
-    assert refusal(server, {"admin-api-key": "wrong"}) == 401
-
-
-def closed_after(
-    connection: ClientConnection, messages: list[str | bytes]
-) -> int | None:
-    """Send, and return the code with which the connection is closed."""
-    with contextlib.suppress(ConnectionClosed):
-        for message in messages:
-            connection.send(message)
-        while True:
-            connection.recv(10)
-    return connection.close_code
-
-
-@pytest.mark.parametrize(
-    ("messages", "code"),
-    [
-        ([json.dumps({"pkg_id": "system.ping", "req_id": 1})] * 500, 1008),
-        ([b"binary"], 1008),
-        (["x" * 2_000_000], 1009),
-    ],
-    ids=["flood", "binary", "large"],
-)
-def test_messages_are_limited(
-    server: LiveServer,
-    user: ApiUser,
-    messages: list[str | bytes],
-    code: int,
-) -> None:
-    with connected(server, user.headers) as connection:
-        assert closed_after(connection, messages) == code
-    with connected(server, user.headers) as connection:
-        assert ask(connection, "system.ping")["status_code"] == 200

@@ -121,9 +121,13 @@ class Hub:
     def callers(self) -> set[str | None]:
         """The clients whose queues are watched; None: an administrator's."""
         return {
-            None if each.wanted.caller.is_admin else each.wanted.caller.name
-            for each in self._watchers
-            if Topic.QUEUE in each.wanted.topics
+            None if caller.is_admin else caller.client_id
+            for caller, topics in (
+                (each.wanted.caller, each.wanted.topics)
+                for each in self._watchers
+            )
+            # Of several clients there is no sum.
+            if Topic.QUEUE in topics and (caller.is_admin or caller.client_id)
         }
 
     def enter(self, user: str) -> None:

@@ -94,6 +94,8 @@ class Wanted:
             return event.topic is not Topic.QUEUE or event.for_admins
         if event.client_id is None:
             return not event.for_admins
+        if self.caller.clients is not None and self.caller.client_id is None:
+            return event.client_id in self.caller.clients
         return event.client_id == self.caller.client_id
 
     def _is_of_client(self, event: LiveEvent) -> bool:
