@@ -83,7 +83,7 @@ coverage: $(READY) $(VENV)/mongoeco/.ready ## The same with coverage, half as lo
 	@$(PYTEST) $(OTHERS) $(AT_ONCE) --cov --cov-append --cov-report=term:skip-covered \
 		--cov-fail-under=90
 
-test-long: $(READY) $(VENV)/judges/.ready ## Run the long tests: the Bruno collection, a small chaos, invariants with many examples
+test-long: $(READY) $(VENV)/judges/.ready $(VENV)/oidc/.ready ## Run the long tests: the Bruno collection, a small chaos, invariants with many examples
 	@$(INSTALL) -r requirements-browser.lock 2>$(VENV)/browser.log || \
 		echo "No browser can be driven: what opens pages is left out. ($(VENV)/browser.log)"
 	$(call run_tests,-m "long or (hypothesis and not timing)" \
@@ -145,6 +145,14 @@ $(VENV)/judges/.ready: $(READY)
 		{ rm -rf $(@D)/bin/python; \
 		echo "LangChain and LiteLLM could not be installed; their tests are left out."; }
 	@mkdir -p $(@D) && touch $@
+
+# A certified identity provider from npm; its tests are left out without.
+$(VENV)/oidc/.ready:
+	@mkdir -p $(@D)
+	@npm install --silent --no-audit --no-fund --prefix $(@D) \
+		oidc-provider@9.13.3 >$(VENV)/oidc.log 2>&1 || \
+		echo "oidc-provider could not be installed; its tests are left out."
+	@touch $@
 
 judges: $(VENV)/judges/.ready ## Test the gateway with LangChain's and LiteLLM's clients
 	@$(PYTEST) -m long tests/integration/test_judges.py

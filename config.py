@@ -13,7 +13,7 @@ from typing import Annotated, Literal, Self, TypeVar
 
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from utilities.key_variables import (
     DEFAULT,
@@ -25,6 +25,7 @@ from utilities.key_variables import (
     key_variable,
     listed,
 )
+from utilities.sign_in_settings import SignInSettings
 
 __all__ = [
     "DEFAULT_KEY_PREFIXES",
@@ -53,6 +54,7 @@ OWN_SECRETS = frozenset(
         "DB_CONNECTION_STRING",
         "DOCS_SECRET",
         "METRICS_TOKEN",
+        "OIDC_CLIENT_SECRET",
     }
 )
 
@@ -74,6 +76,7 @@ RETENTION_KINDS: Mapping[str, tuple[str, ...]] = {
     "streams": ("completed", "error"),
     "runs": ("COMPLETED", "FAILED", "CANCELLED"),
     "evaluations": ("COMPLETED", "FAILED", "CANCELLED"),
+    "batches": ("completed", "failed", "expired", "cancelled"),
     "deliveries": ("DELIVERED", "FAILED"),
 }
 T = TypeVar("T")
@@ -127,7 +130,7 @@ class RefusedModelKeyError(MissingModelKeyError):
         self.variable = variable
 
 
-class Settings(BaseSettings):
+class Settings(SignInSettings):
     """Everything an operator can set; `docs/configuration.md` explains it.
 
     Each field is read from the upper-case environment variable of the same
@@ -166,6 +169,7 @@ class Settings(BaseSettings):
     gateway_max_request_bytes: Annotated[int, Field(ge=1024)] = (
         64 * 1024 * 1024
     )
+    max_file_bytes: Annotated[int, Field(ge=1024)] = 200 * 1024 * 1024
     max_dataset_bytes: Annotated[int, Field(ge=1024)] = 256 * 1024 * 1024
     max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = 4096
     max_connections_per_address: Annotated[int, Field(ge=0, le=1_000_000)] = (
@@ -190,6 +194,7 @@ class Settings(BaseSettings):
 
     poll_interval: Annotated[int, Field(ge=1, le=3600)] = 10
     max_items_per_batch: Annotated[int, Field(ge=1, le=1000)] = 50
+    batch_concurrency: Annotated[int, Field(ge=1, le=1000)] = 200
     num_llm_workers: Annotated[int, Field(ge=0, le=1000)] = 10
     lease_seconds: Annotated[float, Field(ge=1, le=3600)] = 30
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 5
@@ -300,11 +305,12 @@ def _check_text(env_file: Path) -> None:
 def _explain(error: ValidationError) -> str:
     missing, wrong = [], []
     for problem in error.errors(include_input=False, include_url=False):
-        variable = str(problem["loc"][0]).upper()
+        variable = str(next(iter(problem["loc"]), "")).upper()
         if problem["type"] == "missing":
             missing.append(variable)
         else:
-            wrong.append(f"{variable}: {problem['msg']}")
+            # Those of several settings together name them themselves.
+            wrong.append(f"{variable}: {problem['msg']}".removeprefix(": "))
     lines = []
     if missing:
         lines.append(f"Not set: {', '.join(missing)}. {_HOW_TO_MAKE}")

@@ -27,6 +27,7 @@ from api.build import build_services
 from api.core.http_server import bound_sockets, server_config
 from api.core.logging import configure_logging
 from api.dependencies.services import Services
+from api.services.access.access_keeper import AccessKeeper
 from api.services.calls.live_calls import LiveCalls
 from api.services.calls.routing.route_book import RouteWatcher
 from api.services.limits.budget_service import BudgetKeeper
@@ -41,7 +42,11 @@ from config import ModelKeys, Settings, SettingsError
 from llm_optimizers.build import build_run_orchestrator
 from llm_optimizers.evaluation.build import build_evaluation_runner
 from llm_optimizers.report.build import build_run_reports
-from llm_workers.build import build_worker_parts, build_workers
+from llm_workers.build import (
+    build_batch_keeper,
+    build_worker_parts,
+    build_workers,
+)
 from llm_workers.results.spool import Spool, new_process_id
 from llm_workers.supervisor.health_reporter import HealthReporter
 from llm_workers.supervisor.worker_thread import WorkerParts
@@ -94,6 +99,7 @@ class Application:
         shared, services = self.shared, self.services
         main = (
             *build_workers(shared, self.worker_parts),
+            build_batch_keeper(shared, services),
             build_run_orchestrator(shared, services),
             build_evaluation_runner(shared, services),
         )
@@ -180,7 +186,12 @@ def create_app(application: Application, *, run_workers: bool) -> FastAPI:
             stack.push_async_callback(services.gateway.stop)
             parts = application.workers() if run_workers else ()
             await stack.enter_async_context(
-                shared.parts.running(*application.helpers(), *parts)
+                shared.parts.running(
+                    *application.helpers(),
+                    *shared.audit.background,
+                    AccessKeeper(services.access),
+                    *parts,
+                )
             )
             yield
 

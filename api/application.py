@@ -10,12 +10,16 @@ from api.core.openapi import install_openapi
 from api.core.request_body import BodyLimits, RequestBodies
 from api.dependencies.callers import GUARDS
 from api.dependencies.services import Services
+from api.middleware.audit import AuditMiddleware
 from api.middleware.correlation import correlation_middleware
 from api.middleware.error_boundary import ErrorBoundaryMiddleware
 from api.middleware.failed_logins import FailedLoginsMiddleware
 from api.middleware.http_metrics import HttpMetricsMiddleware
 from api.middleware.request_quota import RequestQuotaMiddleware
+from api.middleware.security_headers import SecurityHeadersMiddleware
 from api.routers import (
+    audit,
+    auth,
     budgets,
     clients,
     datasets,
@@ -32,12 +36,19 @@ from api.routers import (
     routes,
     runs,
     streams,
+    tokens,
     usage,
     webhooks,
     workers,
 )
-from api.routers.anthropic import messages
-from api.routers.openai import chat_completions, embeddings, responses
+from api.routers.anthropic import message_batches, messages
+from api.routers.openai import (
+    batches,
+    chat_completions,
+    embeddings,
+    files,
+    responses,
+)
 from api.routers.openai import models as openai_models
 from config import VERSION, Settings
 
@@ -51,6 +62,9 @@ _GATEWAY = (
     embeddings.router,
     openai_models.router,
     proxy.router,
+    message_batches.router,
+    files.router,
+    batches.router,
 )
 # In this order the interface's description shows them.
 _ROUTERS = (
@@ -68,6 +82,9 @@ _ROUTERS = (
     budgets.router,
     workers.router,
     webhooks.router,
+    audit.router,
+    auth.router,
+    tokens.router,
     health.router,
     metrics.router,
     docs.router,
@@ -125,10 +142,13 @@ def new_app(
         FailedLoginsMiddleware, observer=services.metrics.observer
     )
     app.add_middleware(RequestQuotaMiddleware)
+    if services.audit_log is not None:
+        app.add_middleware(AuditMiddleware, audit=services.audit_log)
     app.add_middleware(correlation_middleware)
     app.add_middleware(
         HttpMetricsMiddleware, observer=services.metrics.observer
     )
+    app.add_middleware(SecurityHeadersMiddleware)
     for router in (*_GATEWAY, *_ROUTERS):
         app.include_router(router)
     install_openapi(app, GUARDS)

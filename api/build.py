@@ -2,8 +2,11 @@
 
 from api.core.login_limits import LoginLimits
 from api.core.scrape_access import ScrapeAccess
+from api.dependencies.browser_cookies import Cookies
 from api.dependencies.services import Services
 from api.models.evaluation_models import EvaluationStatus
+from api.services.access.build import build_access
+from api.services.batches.batch_service import BatchService
 from api.services.calls.catalog import Catalog
 from api.services.calls.live_stream import StreamLimits
 from api.services.clients.client_service import ClientService
@@ -86,6 +89,8 @@ def build_services(shared: Shared) -> Services:
         ),
         evaluation_results=results,
         evaluation_ends=_evaluation_ends(shared),
+        files=shared.files,
+        batches=BatchService(shared.batch_store, shared.files, shared.clock),
         streams=_streams(shared, models, prompts),
         gateway=_gateway(shared, models, prompts),
         budgets=BudgetService(shared.budget_limits, shared.budget_accounts),
@@ -96,12 +101,21 @@ def build_services(shared: Shared) -> Services:
         health=_health(shared),
         metrics=shared.metrics,
         scrape_access=_scrape_access(settings, logins),
+        access=build_access(settings, documents, shared.clock),
+        cookies=_cookies(settings),
+        audit=shared.audit.service,
+        audit_log=shared.audit.log,
         login_limits=logins,
         request_limits=_request_limits(shared),
+        max_file_bytes=settings.max_file_bytes,
         admin_api_key=settings.admin_api_key.get_secret_value(),
         docs_user=settings.docs_user,
         docs_secret=settings.docs_secret.get_secret_value(),
     )
+
+
+def _cookies(settings: Settings) -> Cookies | None:
+    return Cookies(settings.public_url) if settings.public_url else None
 
 
 def _clients(shared: Shared, workers: WorkerService) -> ClientService:

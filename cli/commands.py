@@ -12,11 +12,14 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from cli.audit_options import app as audit_commands
+from cli.batch_options import batch_file
 from cli.credentials_options import app as credential_commands
 from cli.errors import CommandError
 from cli.evaluate_options import evaluate_file
 from cli.model_options import app as model_commands
 from cli.optimize_options import optimize_file
+from cli.policy_options import app as policy_commands
 from cli.report_options import report_run
 from cli.run_options import run_file
 from cli.session import run_in_session
@@ -184,6 +187,7 @@ def proxy(
 
 
 app.command(name="run")(run_file)
+app.command(name="batch")(batch_file)
 app.command(name="evaluate")(evaluate_file)
 app.command(name="optimize")(optimize_file)
 app.command(name="report")(report_run)
@@ -192,6 +196,8 @@ app.command(name="logs")(show_log)
 app.command(name="top")(watch)
 app.add_typer(model_commands)
 app.add_typer(credential_commands)
+app.add_typer(policy_commands)
+app.add_typer(audit_commands)
 
 
 @app.command(name="demo")

@@ -193,12 +193,22 @@ class Documents:
         return await retrying(operation)
 
     async def find_all(
-        self, where: Filter, fields: Sequence[str] | None = None
+        self,
+        where: Filter,
+        fields: Sequence[str] | None = None,
+        *,
+        sort: Sort = (),
+        limit: int = 0,
     ) -> list[Document]:
         """Return the documents that match, also deleted ones."""
-        return await retrying(
-            lambda: self.raw.find(where, fields).batch_size(_BATCH).to_list()
-        )
+
+        async def operation() -> list[Document]:
+            cursor = self.raw.find(where, fields)
+            if sort:
+                cursor = cursor.sort(list(sort))
+            return await cursor.limit(limit).batch_size(_BATCH).to_list()
+
+        return await retrying(operation)
 
     async def aggregate(
         self, where: Filter, stages: Sequence[Document]

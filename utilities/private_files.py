@@ -9,7 +9,10 @@ import structlog
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 # What we make in a data directory; the rest of it is not ours.
-_OURS = ("metasync.*", "database.*", "db", "db/*", "spool", "spool/**/*")
+_OURS = (
+    *("metasync.*", "database.*", "db", "db/*"),
+    *("spool", "spool/**/*", "audit", "audit/*"),
+)
 
 log = structlog.get_logger(__name__)
 

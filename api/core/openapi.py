@@ -8,7 +8,7 @@ any such path can answer, the headers of the answers.
 import copy
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fastapi import FastAPI
@@ -33,12 +33,16 @@ class Access:
     needs_database: bool = True
     # Whether clients' requests are counted.
     is_limited: bool = True
+    # Whether the policy is asked about whoever has signed in.
+    by_roles: bool = False
 
 
 _ADMIN, _CLIENT, _KEY = "adminApiKey", "clientId", "clientApiKey"
-_METRICS = "metricsToken"
+_METRICS, _SIGNED_IN = "metricsToken", "signedIn"
 _WRONG_CLIENT = "Invalid client credentials"
 _WRONG_ADMIN = "Invalid admin API key"
+_WRONG_BEARER = "Invalid bearer token"
+_BY_ROLES = "Your roles do not allow this; the Admin API key does"
 _NO_KEY = "Client API key is required"
 _NOBODY = (
     "Client authentication (Client ID and API key) or admin API key is "
@@ -46,22 +50,46 @@ _NOBODY = (
 )
 
 BY_ADMIN = Access(
-    [[_ADMIN]],
-    ["Admin API key is required", _WRONG_ADMIN],
+    [[_ADMIN], [_SIGNED_IN]],
+    ["Admin API key is required", _WRONG_ADMIN, _WRONG_BEARER],
     is_limited=False,
+    by_roles=True,
 )
 BY_CLIENT = Access(
-    [[_CLIENT, _KEY], [_ADMIN, _CLIENT]],
-    ["Client ID is required", _NO_KEY, _WRONG_CLIENT, _WRONG_ADMIN],
+    [[_CLIENT, _KEY], [_ADMIN, _CLIENT], [_SIGNED_IN], [_SIGNED_IN, _CLIENT]],
+    [
+        "Client ID is required",
+        _NO_KEY,
+        _WRONG_CLIENT,
+        _WRONG_ADMIN,
+        _WRONG_BEARER,
+    ],
+    by_roles=True,
 )
 BY_ANYONE_KNOWN = Access(
-    [[_CLIENT, _KEY], [_ADMIN], [_ADMIN, _CLIENT]],
+    [
+        [_CLIENT, _KEY],
+        [_ADMIN],
+        [_ADMIN, _CLIENT],
+        [_SIGNED_IN],
+        [_SIGNED_IN, _CLIENT],
+    ],
     [
         _NOBODY,
         _NO_KEY,
         _WRONG_CLIENT,
         _WRONG_ADMIN,
+        _WRONG_BEARER,
     ],
+    by_roles=True,
+)
+# The policy is not asked.
+BY_ANYBODY = replace(BY_ANYONE_KNOWN, by_roles=False)
+BY_PERSON = Access(
+    [[_ADMIN], [_SIGNED_IN]],
+    [_NOBODY, _WRONG_ADMIN, _WRONG_BEARER],
+    is_limited=False,
+    by_roles=True,
 )
 BY_SCRAPER = Access(
     [[_METRICS], [_ADMIN]],
@@ -85,6 +113,12 @@ _BEARER = {
     "scheme": "bearer",
     "description": "`METRICS_TOKEN`, for Prometheus. No credential is needed "
     "if `METRICS_PUBLIC` is set.",
+}
+_TOKEN_SCHEME = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "A JWT of the identity provider, or a token of "
+    "`POST /tokens`. With `client_id`, for that client.",
 }
 _HYPHENS = (
     " `{}` is accepted too, for proxies that drop names with underscores."
@@ -117,6 +151,13 @@ _TAGS = (
         "Webhook",
         "Receivers that are told when jobs and runs end.",
     ),
+    ("sign-in", "Session", "Sign in and out with a browser."),
+    ("tokens", "Token", "Access tokens of people and services."),
+    (
+        "audit",
+        "Entry",
+        "Who has changed what, and what was refused.",
+    ),
     (
         "health",
         "Probe",
@@ -133,7 +174,8 @@ of workers, and improves prompts in loops that run on the same queue.
 
 **Authentication**: the headers `client_id` and `client_api_key`, or
 `admin_api_key`. Every credential that is sent must be valid. Objects of other
-clients are answered like objects that do not exist.
+clients are answered like objects that do not exist. Without these, whoever
+has signed in, or sends a bearer token, may do what the roles allow.
 
 **Unknown** fields and query parameters are refused: 422, with the nearest
 known name. Free-form objects, such as `requestData`, may have any names.
@@ -223,7 +265,7 @@ def _completed(
             "description": text + _HYPHENS.format(header.replace("_", "-")),
         }
         for name, (header, text) in _SCHEMES.items()
-    } | {_METRICS: _BEARER}
+    } | {_METRICS: _BEARER, _SIGNED_IN: _TOKEN_SCHEME}
     components["headers"] = {
         name: {"description": text, "schema": {"type": "string"}}
         for name, text in _HEADERS.items()
@@ -279,6 +321,8 @@ def _common_errors(
     parameters = operation.get("parameters", ())
     has_body = "requestBody" in operation
     errors: dict[int, Sequence[str]] = {401: access.refusals}
+    if access.by_roles:
+        errors[403] = [_BY_ROLES]
     if has_body:
         errors |= {400: [_NO_REQUEST], 413: [_TOO_LARGE]}
     if any(parameter["name"] == "cursor" for parameter in parameters):

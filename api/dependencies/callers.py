@@ -5,55 +5,152 @@ one is never treated as none.
 """
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
 from starlette.datastructures import Headers
 
 from api.core import openapi
-from api.core.errors import AuthenticationError, InvalidRequestError
+from api.core.errors import (
+    AuthenticationError,
+    ForbiddenError,
+    InvalidRequestError,
+)
 from api.dependencies.admin_auth import IsAdmin, optional_admin_auth
 from api.dependencies.client_auth import SomeClient, optional_client_auth
+from api.dependencies.identities import SomeIdentity, optional_identity
+from api.dependencies.permissions import (
+    caller_of,
+    check_all_clients,
+    check_policy,
+)
 from api.dependencies.scrape_auth import verify_scraper
 from api.dependencies.services import get_services
+from api.services.access.identity import (
+    Identity,
+    SignedInBy,
+    administrator,
+    client_itself,
+)
 from api.services.shared.caller import EITHER_IS_NEEDED, Caller
 from utilities.cosmos_connector import current_actor
 
 
-async def verify_admin_api_key(is_admin: IsAdmin, client: SomeClient) -> None:
-    """Let only the administrator through.
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """What a request's credentials have shown, before any path is asked.
+
+    `client_id` is the client that asks, or that is asked for.
+    """
+
+    request: Request
+    is_admin: bool
+    identity: Identity | None
+    client_id: str | None
+
+
+async def sender_of(
+    request: Request,
+    is_admin: IsAdmin,
+    identity: SomeIdentity,
+    client: SomeClient,
+) -> Sender:
+    """Put together what the credentials have shown."""
+    return Sender(request, is_admin, identity, client)
+
+
+ASender = Annotated[Sender, Depends(sender_of)]
+
+
+async def verify_admin_api_key(sender: ASender) -> None:
+    """Let only the administrator through, or whom the policy lets.
 
     Raises:
         AuthenticationError: no key came, or a wrong one.
+        ForbiddenError: whoever has signed in may not do this.
     """
-    if not is_admin:
+    if sender.identity is not None:
+        check_policy(sender.request, sender.identity)
+        check_all_clients(sender.request, sender.identity)
+    elif not sender.is_admin:
         raise AuthenticationError("Admin API key is required")
-    _acting(Caller(client, is_admin))
+    _acting(sender)
 
 
-async def verify_caller(is_admin: IsAdmin, client: SomeClient) -> Caller:
-    """Return who is calling: a client, the administrator, or both.
+async def verify_caller(sender: ASender) -> Caller:
+    """Return who is calling: a client, the administrator, or a person.
+
+    Raises:
+        AuthenticationError: there is no credential.
+        ForbiddenError: whoever has signed in may not do this.
+    """
+    if sender.identity is not None:
+        check_policy(sender.request, sender.identity)
+    elif not sender.is_admin and sender.client_id is None:
+        raise AuthenticationError(EITHER_IS_NEEDED)
+    return _acting(sender)
+
+
+async def verify_client_auth(sender: ASender) -> Caller:
+    """Let only a client through, or somebody for a client.
+
+    Raises:
+        AuthenticationError: no client is named.
+        ForbiddenError: whoever has signed in may not do this.
+    """
+    if sender.identity is not None:
+        check_policy(sender.request, sender.identity)
+    caller = _acting(sender)
+    if caller.client_id is None:
+        raise AuthenticationError("Client ID is required")
+    return caller
+
+
+async def verify_anybody(sender: ASender) -> Identity:
+    """Return who is calling, whatever that somebody may do.
 
     Raises:
         AuthenticationError: there is no credential.
     """
-    if not is_admin and client is None:
+    identity = identity_of_sender(sender)
+    if identity is None:
         raise AuthenticationError(EITHER_IS_NEEDED)
-    return _acting(Caller(client, is_admin))
+    sender.request.state.identity = identity
+    return identity
 
 
-async def verify_client_auth(is_admin: IsAdmin, client: SomeClient) -> Caller:
-    """Let only a client through, or the administrator for a named one.
+async def verify_person(sender: ASender) -> Identity:
+    """Return who is calling: not a client, and allowed by the policy.
 
     Raises:
-        AuthenticationError: no client is named.
+        AuthenticationError: there is no credential.
+        ForbiddenError: a client calls, or somebody who may not do this.
     """
-    if client is None:
-        raise AuthenticationError("Client ID is required")
-    return _acting(Caller(client, is_admin))
+    identity = await verify_anybody(sender)
+    if identity.by is SignedInBy.CLIENT_KEY:
+        raise ForbiddenError("This needs a sign-in, or the Admin API key")
+    if sender.identity is not None:
+        check_policy(sender.request, identity)
+    current_actor.set(identity.actor)
+    return identity
 
 
-def _acting(caller: Caller) -> Caller:
+def identity_of_sender(sender: Sender) -> Identity | None:
+    """Return who a sender is, also by a key; None is nobody."""
+    if sender.identity is not None:
+        return sender.identity
+    if sender.is_admin:
+        return administrator()
+    return client_itself(sender.client_id) if sender.client_id else None
+
+
+def _acting(sender: Sender) -> Caller:
+    if sender.identity is None:
+        caller = Caller(sender.client_id, sender.is_admin)
+    else:
+        caller = caller_of(sender.identity, sender.client_id)
+    sender.request.state.identity = identity_of_sender(sender)
     current_actor.set(caller.name)
     return caller
 
@@ -92,7 +189,7 @@ def refuse_contradictions(headers: Headers) -> None:
         )
 
 
-Guard = Callable[[bool, str | None], Awaitable[Any]]
+Guard = Callable[[Sender], Awaitable[Any]]
 
 
 async def check_before_body(request: Request, guards: list[Guard]) -> None:
@@ -111,17 +208,20 @@ async def check_before_body(request: Request, guards: list[Guard]) -> None:
         headers.get("admin_api_key"),
         headers.get("admin-api-key"),
     )
+    identity = await optional_identity(request, services)
     client = await optional_client_auth(
         request,
         services,
         is_admin,
+        identity,
         headers.get("client_id"),
         headers.get("client_api_key"),
         headers.get("client-id"),
         headers.get("client-api-key"),
     )
+    sender = Sender(request, is_admin, identity, client)
     for guard in guards:
-        await guard(is_admin, client)
+        await guard(sender)
 
 
 # Which of the guards below stand before paths with a body.
@@ -129,6 +229,8 @@ BEFORE_BODY: tuple[Guard, ...] = (
     verify_admin_api_key,
     verify_caller,
     verify_client_auth,
+    verify_anybody,
+    verify_person,
 )
 
 # What the interface's description says of those who depend on each.
@@ -136,8 +238,12 @@ GUARDS: openapi.Guards = {
     verify_admin_api_key: openapi.BY_ADMIN,
     verify_caller: openapi.BY_ANYONE_KNOWN,
     verify_client_auth: openapi.BY_CLIENT,
+    verify_anybody: openapi.BY_ANYBODY,
+    verify_person: openapi.BY_PERSON,
     verify_scraper: openapi.BY_SCRAPER,
 }
 
+Anybody = Annotated[Identity, Depends(verify_anybody)]
+Person = Annotated[Identity, Depends(verify_person)]
 AnyCaller = Annotated[Caller, Depends(verify_caller)]
 ClientCaller = Annotated[Caller, Depends(verify_client_auth)]

@@ -12,7 +12,9 @@ from api.core.errors import (
     WrongKeyError,
 )
 from api.dependencies.admin_auth import IsAdmin
+from api.dependencies.identities import SomeIdentity
 from api.dependencies.services import AllServices, Services
+from api.services.access.identity import Identity
 from api.services.clients.client_keys import ClientKey
 from api.services.clients.client_service import (
     WRONG_CREDENTIALS,
@@ -30,6 +32,7 @@ async def optional_client_auth(
     request: Request,
     services: AllServices,
     is_admin: IsAdmin,
+    identity: SomeIdentity,
     sent_id: Annotated[str | None, _header("client_id")] = None,
     sent_key: Annotated[str | None, _header("client_api_key")] = None,
     id_hyphenated: Annotated[
@@ -39,10 +42,11 @@ async def optional_client_auth(
         str | None, _header("client-api-key", shown=False)
     ] = None,
 ) -> str | None:
-    """Return the client that asks, or for which the administrator asks.
+    """Return the client that asks, or for which somebody else asks.
 
     Raises:
         AuthenticationError: credentials came, and they are wrong or half.
+        NotFoundError: the client is not within the scope of who asks.
         TooManyFailedLoginsError: wrong ones, as many times before.
         TooManyRequestsError: the client has used up its limit.
     """
@@ -50,9 +54,14 @@ async def optional_client_auth(
     if not hasattr(request.state, "client_id"):
         client = _one_of(sent_id, id_hyphenated)
         key = _one_of(sent_key, key_hyphenated)
-        request.state.client_id = await _checked(
-            request, services, client, key, is_admin=is_admin
-        )
+        if identity is not None:
+            request.state.client_id = client and await _acted_for(
+                services.clients, identity, client
+            )
+        else:
+            request.state.client_id = await _checked(
+                request, services, client, key, is_admin=is_admin
+            )
     known: str | None = request.state.client_id
     return known
 
@@ -77,6 +86,23 @@ async def _checked(
     if not is_admin:
         raise AuthenticationError("Client API key is required")
     return await _known(services.clients, client)
+
+
+async def _acted_for(
+    clients: ClientService, identity: Identity, client_id: str
+) -> str:
+    """Return the client that somebody who signed in asks for.
+
+    Raises:
+        NotFoundError: there is none, or not for this person.
+    """
+    if not identity.may_act_for(client_id):
+        raise NotFoundError("Client")
+    try:
+        return await _known(clients, client_id)
+    except AuthenticationError:
+        # No credential is wrong: the same answer as for another's client.
+        raise NotFoundError("Client") from None
 
 
 async def authenticated(

@@ -7,6 +7,12 @@ from fastapi import Depends, Request
 
 from api.core.login_limits import LoginLimits
 from api.core.scrape_access import ScrapeAccess
+from api.dependencies.browser_cookies import Cookies
+from api.services.access.access_service import AccessService
+from api.services.access.audit.audit_log import AuditLog
+from api.services.access.audit.audit_service import AuditService
+from api.services.batches.batch_service import BatchService
+from api.services.batches.file_service import FileService
 from api.services.clients.client_service import ClientService
 from api.services.datasets.dataset_service import DatasetService
 from api.services.datasets.upload import DatasetUpload
@@ -56,6 +62,8 @@ class Services:
     job_ends: JobEnds
     job_gathering: JobGathering
     job_waiting: JobWaiting
+    files: FileService
+    batches: BatchService
     streams: StreamService
     gateway: GatewayService
     runs: RunService
@@ -72,8 +80,14 @@ class Services:
     health: HealthService
     metrics: MetricsService
     scrape_access: ScrapeAccess
+    access: AccessService
+    # None: nobody signs in with a browser.
+    cookies: Cookies | None
+    audit: AuditService
+    audit_log: AuditLog | None
     login_limits: LoginLimits
     request_limits: RequestLimits
+    max_file_bytes: int
     admin_api_key: str
     docs_user: str
     docs_secret: str
@@ -222,6 +236,11 @@ def get_metrics_service(services: AllServices) -> MetricsService:
     return services.metrics
 
 
+def get_audit_service(services: AllServices) -> AuditService:
+    """Return what finds entries of the audit."""
+    return services.audit
+
+
 Clients = Annotated[ClientService, Depends(get_client_service)]
 Models = Annotated[ModelService, Depends(get_model_service)]
 Routes = Annotated[RouteService, Depends(get_route_service)]
@@ -247,4 +266,5 @@ Workers = Annotated[WorkerService, Depends(get_worker_service)]
 Webhooks = Annotated[WebhookService, Depends(get_webhook_service)]
 Erasures = Annotated[ErasureService, Depends(get_erasure_service)]
 Health = Annotated[HealthService, Depends(get_health_service)]
+Audit = Annotated[AuditService, Depends(get_audit_service)]
 Metrics = Annotated[MetricsService, Depends(get_metrics_service)]

@@ -44,6 +44,9 @@ _STREAM_HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 class GatewayRoute(APIRoute):
     """A path of a vendor's interface: the client is known, no more."""
 
+    # It changes nothing that the audit records.
+    only_calls = True
+
     def get_route_handler(self) -> _Handler:
         """Give what answers a request."""
         endpoint = cast("_Endpoint", self.endpoint)
@@ -169,12 +172,13 @@ def _asked(
         bytes(raw),
         stream_of(body),
         max_wait(request, client),
-        _headers(request),
+        headers_of_interface(request),
         correlation_id.get() or "",
     )
 
 
-def _headers(request: Request) -> dict[str, str]:
+def headers_of_interface(request: Request) -> dict[str, str]:
+    """Return the headers that are part of the vendors' interfaces."""
     found: dict[str, str] = {}
     for raw, value in request.headers.raw:
         if raw in _HANDED_ON:

@@ -33,6 +33,7 @@ from api.routers.reference_query import ReferenceQuery
 from api.routers.resource_route import ResourceRoute
 from api.services.jobs.job_filter import JobFilter
 from api.services.jobs.job_view import JobView
+from api.services.shared.audit_trail import note_ids
 from api.services.shared.date_range import read_range
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=ResourceRoute)
@@ -172,7 +173,9 @@ async def create_job(
     idempotency_key: IdempotencyKey = None,
 ) -> Job:
     """Queue a job; an idle worker starts it at once."""
-    return await jobs.create(request, caller, idempotency_key)
+    made = await jobs.create(request, caller, idempotency_key)
+    note_ids("Job", [made.job_id], 1)
+    return made
 
 
 @router.get(
@@ -230,6 +233,7 @@ async def create_jobs(
     """Queue many jobs, or none if one of them is invalid."""
     view = JobView.of_text(fields)
     made = await jobs.create_batch(request.jobs, caller, idempotency_key, view)
+    note_ids("Job", (job.job_id for job in made), len(made))
     return await long_list(made, 201, view.shown)
 
 
@@ -255,6 +259,7 @@ async def delete_jobs(
 ) -> None:
     """Delete many jobs, or none if an id is unknown."""
     await jobs.delete_batch(request.job_ids, caller)
+    note_ids("Job", request.job_ids, len(request.job_ids))
 
 
 @router.post("/cancel", responses=problems({400: _BAD_STATUS}))

@@ -44,6 +44,9 @@ _METHODS = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"]
 class ProxyRoute(APIRoute):
     """A path of the proxy: the client is known, no more."""
 
+    # It changes nothing that the audit records.
+    only_calls = True
+
     def get_route_handler(self) -> Any:  # noqa: ANN401 - as FastAPI's
         """Give what answers a request."""
         endpoint = cast("Any", self.endpoint)

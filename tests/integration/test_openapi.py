@@ -129,12 +129,17 @@ def test_an_operation_says_who_may_call(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("POST /clients", [{"adminApiKey"}]),
-        ("GET /workers/overview", [{"adminApiKey"}]),
+        ("POST /clients", [{"adminApiKey"}, {"signedIn"}]),
+        ("GET /workers/overview", [{"adminApiKey"}, {"signedIn"}]),
         ("GET /metrics", [{"metricsToken"}, {"adminApiKey"}]),
         (
             "POST /jobs",
-            [{"clientId", "clientApiKey"}, {"adminApiKey", "clientId"}],
+            [
+                {"clientId", "clientApiKey"},
+                {"adminApiKey", "clientId"},
+                {"signedIn"},
+                {"signedIn", "clientId"},
+            ],
         ),
         (
             "GET /models",
@@ -142,6 +147,8 @@ def test_an_operation_says_who_may_call(name: str) -> None:
                 {"clientId", "clientApiKey"},
                 {"adminApiKey"},
                 {"adminApiKey", "clientId"},
+                {"signedIn"},
+                {"signedIn", "clientId"},
             ],
         ),
     ],

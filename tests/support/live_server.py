@@ -42,14 +42,14 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def _listener() -> socket.socket:
+def _listener(port: int) -> socket.socket:
     """Bind at once: a port that was free a moment ago may be taken.
 
     The protocol is named because asyncio only then sends small answers
     without a delay of 40 ms.
     """
     listener = socket.socket(proto=socket.IPPROTO_TCP)
-    listener.bind(("127.0.0.1", 0))
+    listener.bind(("127.0.0.1", port))
     return listener
 
 
@@ -68,11 +68,12 @@ def live_server(
     keys: Mapping[str, str],
     *,
     run_workers: bool = True,
+    port: int = 0,
 ) -> Iterator[LiveServer]:
-    """Serve in a thread until the block ends."""
+    """Serve in a thread until the block ends; port 0 is any free one."""
     application = main_app.build(settings, ModelKeys(keys), connection_string)
     app = main_app.create_app(application, run_workers=run_workers)
-    listener = _listener()
+    listener = _listener(port)
     port = int(listener.getsockname()[1])
     settings = settings.model_copy(update={"port": port})
     server = uvicorn.Server(server_config(app, settings))

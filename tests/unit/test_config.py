@@ -236,6 +236,8 @@ def test_the_defaults_are_those_of_the_documentation(
         "retention_days": {},
         "poll_interval": 10,
         "max_items_per_batch": 50,
+        "batch_concurrency": 200,
+        "max_file_bytes": 200 * 1024 * 1024,
         "num_llm_workers": 10,
         "lease_seconds": 30.0,
         "max_attempts": 5,
@@ -247,6 +249,23 @@ def test_the_defaults_are_those_of_the_documentation(
         "stop_grace_seconds": 5.0,
         "log_level": "INFO",
         "log_format": None,
+        "access_policy": None,
+        "public_url": None,
+        "oidc_issuer": None,
+        "oidc_audience": None,
+        "oidc_client_id": None,
+        "oidc_client_secret": None,
+        "oidc_scopes": "openid profile email",
+        "oidc_algorithms": "RS256,PS256,ES256,EdDSA",
+        "oidc_roles_claim": "roles",
+        "oidc_clients_claim": "clients",
+        "oidc_name_claim": "preferred_username",
+        "oidc_leeway_seconds": 60.0,
+        "oidc_allow_http": False,
+        "session_hours": 12.0,
+        "session_idle_minutes": 120.0,
+        "audit_log": True,
+        "audit_syslog": None,
     }
 
 
@@ -632,3 +651,39 @@ def test_an_address_of_another_database_is_told(
     assert "DB_CONNECTION_STRING" in told
     assert "mongodb://" in told
     assert "hush" not in told
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"OIDC_AUDIENCE": "a"}, "OIDC_ISSUER is needed"),
+        (
+            {"OIDC_ISSUER": "https://id.example", "OIDC_CLIENT_ID": "a"},
+            "PUBLIC_URL is needed",
+        ),
+        ({"OIDC_ISSUER": "http://id.example"}, "OIDC_ALLOW_HTTP"),
+        ({"OIDC_ISSUER": "https://id.example?x=1"}, "no query"),
+        ({"OIDC_ALGORITHMS": "RS256,HS256"}, "with a public key"),
+        ({"OIDC_ALGORITHMS": "none"}, "must be of"),
+        ({"OIDC_ALGORITHMS": "RS257"}, "must be of"),
+        ({"PUBLIC_URL": "javascript:alert(1)"}, "must be an address"),
+        ({"PUBLIC_URL": "https://u:p@m.example"}, "without user"),
+        ({"AUDIT_SYSLOG": "http://log.example"}, "udp://host:port"),
+    ],
+    ids=range(10),
+)
+def test_settings_of_sign_in_that_do_not_fit(
+    environment: Environment, variables: dict[str, str], words: str
+) -> None:
+    set_all(environment, **variables)
+    with pytest.raises(SettingsError, match=re.escape(words)):
+        Settings.load()
+
+
+@pytest.mark.parametrize(
+    "issuer",
+    ["https://id.example/realms/x", "http://localhost:1", "http://127.0.0.1"],
+)
+def test_issuers_that_are_taken(environment: Environment, issuer: str) -> None:
+    set_all(environment, OIDC_ISSUER=issuer)
+    assert Settings.load().oidc_issuer == issuer

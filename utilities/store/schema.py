@@ -272,6 +272,30 @@ async def _indexes_of_routes(database: Database) -> None:
     await database["routes"].create_index([("liveKey", 1)], unique=True)
 
 
+async def _indexes_of_vendor_batches(database: Database) -> None:
+    for name in ("files", "batches"):
+        await database[name].create_index([("clientId", 1), ("sequence", 1)])
+        await database[name].create_index([("status", 1), ("sequence", 1)])
+    await database["files"].create_index([("expiresAt", 1)])
+    await database["file_pieces"].create_index([("fileId", 1)])
+    await database["file_pieces"].create_index([("clientId", 1)])
+
+
+async def _indexes_of_audit(database: Database) -> None:
+    entries = database["audit_entries"]
+    # To list, by who and what about; to verify.
+    await entries.create_index([("at", 1)])
+    await entries.create_index([("actor", 1), ("at", 1)])
+    await entries.create_index([("target", 1), ("at", 1)])
+    await entries.create_index([("chain", 1), ("number", 1)])
+
+
+async def _indexes_of_access(database: Database) -> None:
+    for name in ("access_sessions", "access_tokens"):
+        await database[name].create_index([("digest", 1)], unique=True)
+        await database[name].create_index([("expiresAt", 1)])
+
+
 STEPS: tuple[Step, ...] = (
     _first_indexes,
     _indexes_of_streams,
@@ -290,6 +314,9 @@ STEPS: tuple[Step, ...] = (
     _indexes_of_ranks,
     _indexes_of_run_waves,
     _indexes_of_routes,
+    _indexes_of_vendor_batches,
+    _indexes_of_audit,
+    _indexes_of_access,
 )
 
 

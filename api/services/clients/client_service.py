@@ -15,6 +15,7 @@ from api.models.client_models import (
 )
 from api.models.limit_models import CallLimits
 from api.services.clients.client_keys import ClientKey, ClientKeys
+from api.services.shared.audit_trail import note_deleted
 from api.services.shared.paging import Page, PageRequest, fetch_page
 from api.services.shared.repository import Repository
 from api.services.workers.worker_service import WorkerService
@@ -108,10 +109,14 @@ class ClientService:
 
     async def delete(self, client_id: str) -> None:
         """Delete the client: its key and its workers end for good."""
-        deleted = await self._documents.soft_delete({"clientId": client_id})
+        where = {"clientId": client_id}
+        before = await self._documents.find_one(where)
+        deleted = await self._documents.soft_delete(where)
         self._keys.forget(client_id)
         if not deleted:
             raise NotFoundError("Client")
+        if before is not None:
+            note_deleted("Client", before)
         await self._workers.stop_all_of(client_id)
 
     async def authenticate(self, client_id: str, api_key: str) -> ClientKey:

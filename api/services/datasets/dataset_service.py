@@ -16,6 +16,7 @@ from api.services.datasets import blocks
 from api.services.datasets.blocks import BlockIndex, BlockWriter
 from api.services.datasets.job_items import JobItems
 from api.services.datasets.split import Split, split
+from api.services.shared.audit_trail import note_made
 from api.services.shared.caller import Caller
 from api.services.shared.paging import Page, PageRequest, fetch_page
 from api.services.shared.repository import REVISION, Repository
@@ -91,6 +92,7 @@ class DatasetService:
         except BaseException:
             await self._erase_items(str(dataset_id))
             raise
+        note_made("Dataset", document)
         return Dataset.from_document(document)
 
     async def page(

@@ -20,6 +20,7 @@ from typing import Any
 
 from api.core.errors import ConflictError, RuleError
 from api.models.job_status import ENDS, JobStatus
+from api.services.shared import audit_trail
 from api.services.shared.repository import REVISION, revision_of
 from utilities.cosmos_connector import (
     Document,
@@ -99,6 +100,11 @@ class BatchChange:
                 "nothing was changed"
             )
         await self._update(self._applied)
+        for each in self._planned[: audit_trail.MOST_CHANGES]:
+            audit_trail.note_changed("Job", each.before, each.changes)
+        more = self._planned[audit_trail.MOST_CHANGES :]
+        ids = (each.before["_id"] for each in more)
+        audit_trail.note_ids("Job", ids, len(more))
         return await self._still_marked()
 
     async def free(self, ids: Sequence[ObjectId]) -> None:

@@ -23,6 +23,7 @@ from api.services.jobs.job_filter import JobFilter
 from api.services.queue.cancellations import Cancellations
 from api.services.queue.job_work import RUN_OPERATIONS
 from api.services.queue.queue_order import Aging
+from api.services.shared.audit_trail import note_ids
 from api.services.shared.caller import Caller
 from api.services.shared.date_range import read_range
 from api.services.shared.endings import NO_ENDINGS, Endings
@@ -192,6 +193,7 @@ class JobBulk:
             for job, change in changed_jobs
         ]
         changed = await self._documents.update_each(updates)
+        note_ids("Job", (job["_id"] for job in jobs), changed)
         if jobs[0]["status"] == JobStatus.PROCESSING:
             await self._cancellations.tell(job["_id"] for job in jobs)
         self._announce(jobs)

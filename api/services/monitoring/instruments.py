@@ -116,6 +116,10 @@ class Instruments(Observer):
         """Count what retention has removed."""
         self._removed.labels(kind).inc(count)
 
+    def audited(self, outcome: str, count: int) -> None:
+        """Count events of the audit."""
+        self._audited.labels(outcome).inc(count)
+
     def login_failed(self) -> None:
         """Count a request without a right credential."""
         self._failed_logins.inc()
@@ -243,6 +247,14 @@ class Instruments(Observer):
             "Documents that were removed because of their age",
             ("kind",),
         )
+        self._audited = self._counter(
+            "audit_events",
+            "Events of the audit, by what became of them: stored, lost, "
+            "sent, notSent",
+            ("outcome",),
+        )
+        for outcome in ("stored", "lost"):
+            self._audited.labels(outcome)
 
     def _counter(
         self, name: str, text: str, labels: Sequence[str] = ()

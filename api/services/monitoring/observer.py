@@ -67,6 +67,9 @@ class Observer:
     def removed(self, kind: str, count: int) -> None:
         """Retention has removed documents of a kind."""
 
+    def audited(self, outcome: str, count: int) -> None:
+        """Events of the audit were stored, sent, or lost."""
+
     def login_failed(self) -> None:
         """A request had no credential, or a wrong one."""
 

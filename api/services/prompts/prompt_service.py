@@ -16,6 +16,7 @@ from api.services.prompts.version_counters import (
     whole_number,
 )
 from api.services.shared import sharing
+from api.services.shared.audit_trail import note_made
 from api.services.shared.caller import Caller
 from api.services.shared.paging import Page, PageRequest, fetch_page
 from api.services.shared.repository import REVISION, Repository
@@ -132,6 +133,7 @@ class PromptService:
                 await self._versions.forget(name)
                 raise
             else:
+                note_made("Prompt", stored)
                 return self._prompts.read(stored)
         raise ConflictError(
             "Too many versions of this prompt are being added; try again"

@@ -24,6 +24,7 @@ from api.services.prompts.prompt_service import PromptService
 from api.services.runs import dataset_runs, run_limits, stored_runs
 from api.services.runs.run_jobs import RunJobs
 from api.services.runs.run_waves import RunWaves
+from api.services.shared.audit_trail import note_changed
 from api.services.shared.caller import Caller
 from api.services.shared.endings import NO_ENDINGS, EndingKind, Endings
 from api.services.shared.paging import Page, PageRequest, fetch_page
@@ -321,7 +322,11 @@ class RunService:
             changes["finishReason"] = FinishReason.CANCELLED
             await self._expect_end(run.client_id, ObjectId(run.run_id))
         document = await self._documents.update(_as_seen(run), changes)
-        return None if document is None else Run.from_document(document)
+        if document is None:
+            return None
+        before = {"_id": run.run_id, "status": run.status}
+        note_changed("Run", before, {"status": target})
+        return Run.from_document(document)
 
     async def _expect_end(self, client_id: object, run_id: ObjectId) -> None:
         """Note a run that is about to end, for those who must be told."""

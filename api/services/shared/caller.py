@@ -14,14 +14,23 @@ EITHER_IS_NEEDED = (
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A client, the administrator, or the administrator for a client."""
+    """A client, the administrator, or somebody who acts for clients.
+
+    `is_admin` sees everything. `clients` are those whose things somebody
+    sees who has signed in, if not all; `client_id` is then the one that
+    new things belong to. `subject` is how that person is named.
+    """
 
     client_id: str | None = None
     is_admin: bool = False
+    clients: frozenset[str] | None = None
+    subject: str | None = None
 
     @property
     def name(self) -> str:
         """How `_metadata` names this caller."""
+        if self.subject is not None:
+            return self.subject
         return "admin" if self.is_admin else str(self.client_id)
 
     @property
@@ -32,14 +41,18 @@ class Caller:
     @property
     def own(self) -> Filter:
         """Filter for what is the caller's own; everything, for an admin."""
-        return {} if self.is_admin else {"clientId": self.client_id}
+        if self.is_admin:
+            return {}
+        if self.clients is not None and self.client_id is None:
+            return {"clientId": {"$in": sorted(self.clients)}}
+        return {"clientId": self.client_id}
 
     @property
     def own_or_public(self) -> Filter:
         """Filter for what the caller may read and use."""
         if self.is_admin:
             return {}
-        return {"$or": [{"clientId": self.client_id}, {"isPublic": True}]}
+        return {"$or": [self.own, {"isPublic": True}]}
 
     def require_client(self) -> str:
         """Return the client that new things will belong to.

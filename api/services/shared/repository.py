@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 
 from api.core.errors import ConflictError, NotFoundError, RuleError
 from api.models.base import StoredModel
+from api.services.shared import audit_trail
 from utilities.cosmos_connector import (
     Document,
     Documents,
@@ -90,6 +91,7 @@ class Repository(Generic[S]):
             stored = await self.documents.insert(new)
         except DuplicateKeyError:
             raise self._taken() from None
+        audit_trail.note_made(self._what, stored)
         return self.read(stored)
 
     async def get(self, item_id: str, scope: Filter) -> S:
@@ -153,6 +155,7 @@ class Repository(Generic[S]):
             changes = dict(decide(self.read(found)))
             document = await self._write(found, changes)
             if document is not None:
+                audit_trail.note_changed(self._what, found, changes)
                 return self.read(document)
             lost = found, {**found, **changes}
             await _pause(attempt)
@@ -180,6 +183,7 @@ class Repository(Generic[S]):
                     check(self.read(found))
                 seen = self.as_seen(found)
                 if await self.documents.soft_delete(seen, changes):
+                    audit_trail.note_deleted(self._what, found)
                     return
             await _pause(attempt)
         raise self._changed(found)

@@ -67,7 +67,11 @@ class WebhookService:
             RuleError: its url is refused, or there are too many.
         """
         check_url(request.url, allow_private=self._allow_private)
-        own = {"clientId": caller.client_id}
+        # Without a client, it gets the events of all of them.
+        owner = (
+            caller.client_id if caller.is_admin else caller.require_client()
+        )
+        own = {"clientId": owner}
         listed = await self._documents.find(
             own, limit=MOST_WEBHOOKS, fields=["_id"]
         )

@@ -1,0 +1,1 @@
+"""Who may do what: identities, roles, sign-in, tokens."""

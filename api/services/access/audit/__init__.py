@@ -1,0 +1,1 @@
+"""The audit: who has changed what, and what was refused."""
