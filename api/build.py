@@ -6,6 +6,7 @@ from api.dependencies.browser_cookies import Cookies
 from api.dependencies.services import Services
 from api.models.evaluation_models import EvaluationStatus
 from api.services.access.build import build_access
+from api.services.batches.batch_service import BatchService
 from api.services.calls.catalog import Catalog
 from api.services.calls.live_stream import StreamLimits
 from api.services.clients.client_service import ClientService
@@ -20,6 +21,7 @@ from api.services.jobs.answer_jobs import AnswerJobs
 from api.services.jobs.job_bulk import JobBulk
 from api.services.jobs.job_cancel import JobCancel
 from api.services.jobs.job_ends import JobEnds
+from api.services.jobs.job_gathering import JobGathering
 from api.services.jobs.job_service import JobService
 from api.services.jobs.job_waiting import JobWaiting
 from api.services.jobs.stored_jobs import stored_jobs
@@ -56,6 +58,7 @@ def build_services(shared: Shared) -> Services:
     datasets, bulk = _datasets(shared), _job_bulk(shared)
     results = ResultStore(documents("evaluation_results"))
     logins = LoginLimits(settings.failed_logins_per_minute)
+    job_ends = JobEnds(documents("jobs"), shared.signals)
     return Services(
         clients=_clients(shared, workers),
         models=models,
@@ -68,7 +71,8 @@ def build_services(shared: Shared) -> Services:
         answer_jobs=_answer_jobs(shared),
         job_cancel=_job_cancel(shared),
         job_bulk=bulk,
-        job_ends=JobEnds(documents("jobs"), shared.signals),
+        job_ends=job_ends,
+        job_gathering=JobGathering(documents("jobs"), job_ends),
         job_waiting=_job_waiting(shared, models, health),
         runs=_runs(shared, models, prompts, jobs, datasets),
         datasets=datasets,
@@ -85,6 +89,8 @@ def build_services(shared: Shared) -> Services:
         ),
         evaluation_results=results,
         evaluation_ends=_evaluation_ends(shared),
+        files=shared.files,
+        batches=BatchService(shared.batch_store, shared.files, shared.clock),
         streams=_streams(shared, models, prompts),
         gateway=_gateway(shared, models, prompts),
         budgets=BudgetService(shared.budget_limits, shared.budget_accounts),
@@ -101,6 +107,7 @@ def build_services(shared: Shared) -> Services:
         audit_log=shared.audit.log,
         login_limits=logins,
         request_limits=_request_limits(shared),
+        max_file_bytes=settings.max_file_bytes,
         admin_api_key=settings.admin_api_key.get_secret_value(),
         docs_user=settings.docs_user,
         docs_secret=settings.docs_secret.get_secret_value(),

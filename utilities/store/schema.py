@@ -272,6 +272,15 @@ async def _indexes_of_routes(database: Database) -> None:
     await database["routes"].create_index([("liveKey", 1)], unique=True)
 
 
+async def _indexes_of_vendor_batches(database: Database) -> None:
+    for name in ("files", "batches"):
+        await database[name].create_index([("clientId", 1), ("sequence", 1)])
+        await database[name].create_index([("status", 1), ("sequence", 1)])
+    await database["files"].create_index([("expiresAt", 1)])
+    await database["file_pieces"].create_index([("fileId", 1)])
+    await database["file_pieces"].create_index([("clientId", 1)])
+
+
 async def _indexes_of_audit(database: Database) -> None:
     entries = database["audit_entries"]
     # To list, by who and what about; to verify.
@@ -305,6 +314,7 @@ STEPS: tuple[Step, ...] = (
     _indexes_of_ranks,
     _indexes_of_run_waves,
     _indexes_of_routes,
+    _indexes_of_vendor_batches,
     _indexes_of_audit,
     _indexes_of_access,
 )

@@ -92,20 +92,23 @@ class JobService:
         items: Sequence[Any],
         caller: Caller,
         key: str | None = None,
+        view: JobView = ALL,
     ) -> list[Job]:
         """Queue many jobs, or none if one of them is invalid.
 
         Raises:
             RuleError: names the first wrong item by its index.
         """
-        read = await in_slices(_read_item, enumerate(items))
+        read = await in_slices(
+            lambda item: read_item(JobBatchItem, *item), enumerate(items)
+        )
         client_id = caller.require_client()
         requests = await self._checked(read, client_id)
         keys = await idempotency.of_batch(key, read)
         await self._check_keys(keys, client_id)
         if key is not None:
             requests = [_in_batch(request, key) for request in requests]
-        return await self._insert(requests, keys, client_id)
+        return await self._insert(requests, keys, client_id, view)
 
     async def _checked(
         self, requests: Sequence[JobCreate], client_id: str
@@ -236,6 +239,7 @@ class JobService:
         requests: Sequence[JobCreate],
         keys: Sequence[JobKey | None],
         client_id: str,
+        view: JobView = ALL,
     ) -> list[Job]:
         now = self._clock()
 
@@ -252,7 +256,7 @@ class JobService:
         stored, repeated = await self._documents.insert_many(documents)
         await self._replace_repeated(stored, repeated)
         self._publish({client_id})
-        return await in_slices(Job.from_document, stored)
+        return await in_slices(view.read_whole, stored)
 
     async def _replace_repeated(
         self, stored: list[Document], repeated: Sequence[int]
@@ -392,8 +396,3 @@ def _object_ids(ids: Sequence[str]) -> list[ObjectId]:
         return [object_id(job_id, "Job") for job_id in ids]
     except NotFoundError as error:
         raise RuleError(str(error)) from None
-
-
-def _read_item(numbered: tuple[int, Any]) -> JobBatchItem:
-    index, raw = numbered
-    return read_item(JobBatchItem, index, raw)

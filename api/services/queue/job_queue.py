@@ -240,6 +240,7 @@ class JobQueue:
             {"_id": each.job.job_id, "clientId": each.job.client_id}
             for each in results
             if not isinstance(each.outcome, Requeued)
+            and each.job.tells_its_end
         )
         now = self._clock()
         if self._settling is None:

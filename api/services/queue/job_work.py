@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
+from api.models.batch_models import BATCH_LINE
 from api.models.charge import Bill
 from api.models.conversation_models import ASKED_AS_JSON
 from api.models.job_fields import ServiceClass
@@ -92,10 +93,20 @@ class ClaimedJob:
     # JSON: see `api.models.reask_models`.
     retry_on_invalid: str | None = None
     unusable: str | None = None
+    # Of a batch's line: the interface that its request is for; the request
+    # is then `request_json`.
+    interface: str | None = None
+    # The headers that go with it, as JSON.
+    request_headers: str | None = None
     # Takes what the calls of this try are charged with.
     bill: Bill = field(default_factory=Bill, compare=False)
     # Takes the targets of routes that this try has asked in vain.
     tries: Tries = field(default_factory=Tries, compare=False)
+
+    @property
+    def tells_its_end(self) -> bool:
+        """Whether webhooks are told: of a batch, not of its lines."""
+        return self.operation != BATCH_LINE
 
     @property
     def run_id(self) -> str | None:
@@ -156,6 +167,8 @@ class ClaimedJob:
             parallel_tool_calls=document.get("parallelToolCalls"),
             retry_on_invalid=document.get("retryOnInvalid"),
             unusable=document.get("unusableAnswers"),
+            interface=document.get("interface"),
+            request_headers=document.get("requestHeaders"),
         )
 
 
@@ -317,6 +330,8 @@ _OPTIONAL: Mapping[str, type] = {
     "parallelToolCalls": bool,
     "retryOnInvalid": str,
     "unusableAnswers": str,
+    "interface": str,
+    "requestHeaders": str,
 }
 
 
