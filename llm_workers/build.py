@@ -1,6 +1,7 @@
 """Wires the workers of a process; no I/O happens here."""
 
 from api.dependencies.services import Services
+from api.services.jobs.answer_memory import AnswerMemory
 from api.services.monitoring.observed_queue import ObservedJobQueue
 from api.shared import Shared
 from llm_workers.results.recovery import SpoolRecovery
@@ -19,6 +20,7 @@ def build_worker_parts(
 ) -> WorkerParts:
     """Make what every worker of the process is built from."""
     settings, observer = shared.settings, shared.metrics.observer
+    flights = shared.flights
     return WorkerParts(
         clients=shared.clients,
         queue=ObservedJobQueue(
@@ -31,6 +33,7 @@ def build_worker_parts(
             clock=shared.clock,
             endings=shared.endings,
             bulk_share=settings.bulk_share,
+            flights=flights,
         ),
         models=services.models,
         prompts=services.prompts,
@@ -42,6 +45,8 @@ def build_worker_parts(
         clock=shared.clock,
         routing=shared.routing,
         observer=shared.call_observer,
+        flights=flights,
+        memory=AnswerMemory(shared.documents("jobs")),
     )
 
 

@@ -17,7 +17,8 @@ class Charge:
 
     `input_tokens` includes those read from and written to the provider's
     cache, `output_tokens` those of reasoning. `units` is the cost: see
-    `api.models.cost`.
+    `api.models.cost`. `cached_answers` are jobs that needed no call, since
+    the answer was there: see `JobIntake`.
     """
 
     model: str
@@ -29,6 +30,7 @@ class Charge:
     output_tokens: int = 0
     reasoning_tokens: int = 0
     units: int = 0
+    cached_answers: int = 0
 
     @classmethod
     def of_call(cls, model: str, used: Metrics, *, is_priced: bool) -> Self:
@@ -68,6 +70,7 @@ class Charge:
             self.output_tokens,
             self.reasoning_tokens,
             self.units,
+            self.cached_answers,
         )
 
 

@@ -21,6 +21,7 @@ from api.models.base import (
     example,
     is_unset,
 )
+from api.models.cache_models import CacheFields, StoredCache
 from api.models.conversation_models import (
     ASKED_AS_JSON,
     NOT_MISSING,
@@ -65,7 +66,7 @@ EVALUATION = (
 )
 
 
-class JobCreate(ConversationFields):
+class JobCreate(ConversationFields, CacheFields):
     """`POST /jobs`."""
 
     model_config = example(
@@ -232,7 +233,7 @@ class JobBatchCreate(ApiModel):
     ]
 
 
-class Job(StoredModel, StoredConversation):
+class Job(StoredModel, StoredConversation, StoredCache):
     """A job and its results so far."""
 
     id_field: ClassVar[str] = "jobId"

@@ -29,8 +29,11 @@ from utilities.embedded.plain import (
 
 # Texts, which need no look into lists; there are indexes on most of them.
 _TEXTS = frozenset(
-    {"clientId", "status", "model", "operation", "batchKey", "errorType"}
-)
+    {
+        "clientId", "status", "model", "operation", "batchKey", "errorType",
+        "answerKey",
+    }
+)  # fmt: skip
 _PLAIN_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _WHOLE_OR_ID: tuple[Command, ...] = ({}, {"_id": 1})
 _FIND_OPTIONS = frozenset({"skip", "hint", "min", "max", "collation"})
@@ -163,17 +166,19 @@ def _choice_of_texts(find: Command) -> str | None:
         (
             name
             for name in sorted(_TEXTS & wanted.keys())
-            if _is_choice(wanted[name])
+            if len(_choice(wanted[name]) or ()) > 1
         ),
         None,
     )
 
 
-def _is_choice(wanted: object) -> bool:
+def _choice(wanted: object) -> list[str] | None:
+    """Return the texts of which a field is to be one."""
     match wanted:
         case {"$in": [_, *_] as texts, **others} if not others:
-            return all(isinstance(text, str) for text in texts)
-    return False
+            if all(isinstance(text, str) for text in texts):
+                return list(texts)
+    return None
 
 
 def _merged(collection: Any, find: Command, name: str) -> Sql:  # noqa: ANN401 - as above
@@ -239,6 +244,12 @@ def _condition(helpers: Any, query: Command) -> Sql:  # noqa: ANN401 - as above
     for name in _TEXTS & rest.keys():
         if isinstance(rest[name], str):
             rest[name] = {"$eq": rest[name]}
+        elif (texts := _choice(rest[name])) is not None:
+            # The package looks into lists, which no index serves.
+            del rest[name]
+            places = ", ".join("?" * len(texts))
+            clauses.append(f"{_field(name)} IN ({places})")
+            values += texts
     # As the package's own cursor has it.
     found = helpers._build_simple_where_clause(  # noqa: SLF001 - as above
         convert_bson_to_neo_objectids(rest)

@@ -272,6 +272,11 @@ async def _indexes_of_routes(database: Database) -> None:
     await database["routes"].create_index([("liveKey", 1)], unique=True)
 
 
+async def _index_of_answers(database: Database) -> None:
+    # Sparse, as above: jobs without a cache are not in it.
+    await database["jobs"].create_index([("answerKey", 1)], sparse=True)
+
+
 STEPS: tuple[Step, ...] = (
     _first_indexes,
     _indexes_of_streams,
@@ -290,6 +295,7 @@ STEPS: tuple[Step, ...] = (
     _indexes_of_ranks,
     _indexes_of_run_waves,
     _indexes_of_routes,
+    _index_of_answers,
 )
 
 

@@ -26,6 +26,7 @@ _NOTED = {
         WaitingKind.LIMIT,
         WaitingKind.BUDGET,
         WaitingKind.SUSPENDED,
+        WaitingKind.ANSWER,
     )
 }
 

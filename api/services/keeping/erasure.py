@@ -35,6 +35,7 @@ OWNED: Mapping[str, str] = {
     "webhook_endings": "clientId",
     "webhook_deliveries": "clientId",
     "jobs": "clientId",
+    "answer_flights": "clientId",
     "streams": "clientId",
     "run_waves": "clientId",
     "run_candidates": "clientId",
