@@ -9,11 +9,12 @@ from typing import Protocol
 
 import httpx2
 
+from cli.answers_options import WITHOUT_CACHE, CacheOptions
 from cli.errors import CommandError
 from cli.input_file import Item, Question
+from cli.job_body import job_body
 from cli.rest_client import Json, RestClient, ServerRefusedError
 from cli.results_file import ANSWERED, PROCESSED, ResultsFile, Row, row_of
-from cli.setup import OPERATION
 from utilities import payload
 
 _BLOCK = 500
@@ -35,12 +36,18 @@ _ALREADY_SO = (httpx2.codes.BAD_REQUEST, httpx2.codes.CONFLICT)
 
 @dataclass(frozen=True)
 class Tally:
-    """Where a run stands."""
+    """Where a run stands.
+
+    `kept` rows are in the results already, `remembered` ones are earlier
+    answers to the same questions, `kept_remembered` ones are both.
+    """
 
     total: int
     answered: int = 0
     failed: int = 0
     kept: int = 0
+    remembered: int = 0
+    kept_remembered: int = 0
     labelled: int = 0
     correct: int = 0
     input_tokens: int = 0
@@ -62,6 +69,7 @@ class Tally:
             self,
             answered=self.answered + good,
             failed=self.failed + (not good),
+            remembered=self.remembered + ("cachedFrom" in row),
             labelled=self.labelled + ("correct" in row),
             correct=self.correct + bool(row.get("correct")),
             input_tokens=self.input_tokens + metrics.get("inputTokens", 0),
@@ -76,7 +84,7 @@ def tally_of_kept(items: Sequence[Item], results: ResultsFile) -> Tally:
     tally = Tally(total=len(items), kept=len(results.kept))
     for row in results.kept.values():
         tally = tally.with_row(row)
-    return tally
+    return replace(tally, kept_remembered=tally.remembered)
 
 
 class Display(Protocol):
@@ -116,19 +124,24 @@ class BatchRun:
         results: ResultsFile,
         display: Display,
         *,
+        cache: CacheOptions = WITHOUT_CACHE,
+        salt: str = "",
         fail_fast: bool = False,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         """Take what is asked, and how.
 
-        `fail_fast` ends the run as soon as the model is suspended, where
-        it would wait for the account to be opened again.
+        Runs with another `salt` have jobs of their own. `fail_fast` ends
+        the run as soon as the model is suspended, where it would wait for
+        the account to be opened again.
         """
         self._api = api
         self._question = question
         self._prompt_id = prompt_id
         self._results = results
         self._display = display
+        self._cache = cache
+        self._salt = salt
         self._fail_fast = fail_fast
         self._pause = pause
         self._progress = _Progress()
@@ -191,27 +204,13 @@ class BatchRun:
     def _job(self, item: Item, key_number: int) -> Json:
         job = {
             "id": item.own_id,
-            "operation": OPERATION,
-            "workingPrompts": [self._prompt_id],
-            "model": self._question.model,
-            "temperature": self._question.temperature,
-            **self._question.form,
-            **self._asked(item),
+            **job_body(self._question, self._prompt_id, item, self._cache),
             # Not the line's number: the same line may stand elsewhere in
             # the file of a later run, and is still the same request.
             "clientReference": {"run": self._run_id},
         }
-        return job | {"idempotencyKey": _key(item, key_number, job)}
-
-    def _asked(self, item: Item) -> Json:
-        """Give what a line asks: the one place where it becomes a job's."""
-        question = self._question
-        if not question.is_template:
-            return {"requestData": item.request_data}
-        asked: Json = {"variables": item.request_data}
-        if question.user is not None:
-            asked["messages"] = [{"role": "user", "content": question.user}]
-        return asked
+        salted = {**job, "run": self._salt} if self._salt else job
+        return job | {"idempotencyKey": _key(item, key_number, salted)}
 
     def _wait_for_the_rest(self) -> None:
         wait, silent = _FIRST_POLL_SECONDS, 0.0

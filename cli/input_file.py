@@ -57,7 +57,8 @@ class Item:
     `key` is the same whenever the same line is asked the same question,
     so that nothing is paid for twice. `size` is in bytes as JSON. `fields`
     are all of the line, `request_data` those that the model is shown.
-    `file` is the name of its file if there are several.
+    `file` is the name of its file if there are several. `sample` counts the
+    answers to it, from 0 on, if it gets several.
     """
 
     line: int
@@ -68,6 +69,7 @@ class Item:
     size: int
     fields: Fields = field(default_factory=dict)
     file: str | None = None
+    sample: int | None = None
 
 
 def read_items(

@@ -14,6 +14,8 @@ from pydantic import SecretStr
 from rich.console import Console
 
 from cli import setup
+from cli.answers_memory import take_known
+from cli.answers_options import WITHOUT_CACHE, CacheOptions, run_salt
 from cli.batch_run import BatchRun, Tally, tally_of_kept
 from cli.display import failure_lines, progress_display, summary_table
 from cli.errors import CommandError, reason
@@ -74,6 +76,7 @@ class RunOptions:
     start_worker: bool = False
     try_other_limit_field: bool = False
     fail_fast: bool = False
+    cache: CacheOptions = WITHOUT_CACHE
 
     @property
     def question(self) -> Question:
@@ -113,6 +116,7 @@ def run(options: RunOptions, console: Console) -> int:
         kind=options.kind,
     )
     check_columns(items, options.columns or ())
+    items = options.cache.sampled(items)
     with _alone(options):
         tally, failures = _answer_all(options, items, console)
         if is_table(options.out):
@@ -270,6 +274,10 @@ def _run_batch(
     prompt_id = setup.ensure_prompt(api, options.prompt)
     with ResultsFile(options.rows, items) as results:
         _open(results, console)
+        if options.cache.takes_answers:
+            known = take_known(api, options, prompt_id, items, results)
+            if known:
+                say(console, f"{known:,} rows from memory.")
         with progress_display(console) as display:
             batch = BatchRun(
                 api,
@@ -277,6 +285,8 @@ def _run_batch(
                 prompt_id,
                 results,
                 display,
+                cache=options.cache,
+                salt=run_salt(options.private_directory),
                 fail_fast=options.fail_fast,
             )
             return batch.execute(items)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli.answers_options import Cache, Fresh, Samples, cache_options
 from cli.errors import CommandError
 from cli.session import run_in_session
 from cli.text_file import read_text
@@ -218,6 +219,9 @@ def run_file(
             rich_help_panel=_WITH_SERVER,
         ),
     ] = False,
+    cache: Cache = True,
+    fresh: Fresh = False,
+    samples: Samples = 1,
 ) -> None:
     """Run a prompt over rows; write each answer as soon as it is received.
 
@@ -278,6 +282,7 @@ def run_file(
         start_worker=start_worker,
         try_other_limit_field=limit_field is LimitField.AUTO,
         fail_fast=fail_fast,
+        cache=cache_options(cache=cache, fresh=fresh, samples=samples),
     )
     _run(options)
 

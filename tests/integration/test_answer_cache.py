@@ -290,3 +290,58 @@ def test_templates_are_known_by_what_they_make(asking: Asking) -> None:
         job = asking.ask(**fields, variables=variables)
         assert ("cachedFrom" in job) is known
     assert asking.calls() == 2
+
+
+def rows_asked(asking: Asking, rows: list[Json], **fields: Any) -> Json:
+    body = {"job": asking.body(**fields), "rows": rows}
+    found: Json = asking.user.post("/jobs/answers", body, 200)
+    return found
+
+
+def test_many_rows_are_looked_up_without_jobs(asking: Asking) -> None:
+    first = asking.ask(requestData={"n": 1})
+    rows = [{"n": n} for n in (0, 1, 2, 1)]
+    found = rows_asked(asking, rows)
+    answer = {"jobId": first["jobId"], "responseData": {"a": "b"}}
+    assert found == {"known": 2, "answers": [None, answer, None, answer]}
+    eventually(lambda: asking.cached_answers() == 2, what="the ledger")
+    assert asking.user.get("/jobs/summary")["total"] == 1
+    # Negative control: of another question, nothing is known.
+    assert rows_asked(asking, rows, temperature=1)["known"] == 0
+    assert asking.calls() == 1
+
+
+def test_rows_fill_templates(asking: Asking) -> None:
+    prompt = asking.user.prompt("{{ text }}!")
+    fields: Json = {"workingPrompts": [prompt], "requestData": None}
+    asking.ask(**fields, variables={"text": "a"})
+    rows = [{"text": "a"}, {"text": "b"}, {"txt": "a"}]
+    found = rows_asked(asking, rows, **fields, variables=rows[0])
+    assert [each is not None for each in found["answers"]] == [
+        True,
+        False,
+        False,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        pytest.param({"rows": []}, 422, id="no rows"),
+        pytest.param({"rows": [1]}, 422, id="no object"),
+        pytest.param({"rows": [{}] * 1001}, 422, id="too many"),
+        pytest.param({"job": {"operation": "x"}}, 422, id="no job"),
+        pytest.param({"more": 1}, 422, id="unknown"),
+    ],
+)
+def test_what_cannot_be_looked_up_is_refused(
+    asking: Asking, change: Json, status: int
+) -> None:
+    body = {"job": asking.body(), "rows": [{}], **change}
+    asking.user.post("/jobs/answers", body, status)
+
+
+def test_rows_of_an_unknown_model_are_refused(asking: Asking) -> None:
+    body = {"job": asking.body(model="none"), "rows": [{}]}
+    said = asking.user.post("/jobs/answers", body, 400)
+    assert "model" in said["detail"]

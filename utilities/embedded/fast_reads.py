@@ -37,6 +37,8 @@ _TEXTS = frozenset(
 _PLAIN_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _WHOLE_OR_ID: tuple[Command, ...] = ({}, {"_id": 1})
 _FIND_OPTIONS = frozenset({"skip", "hint", "min", "max", "collation"})
+# Of more fields, whole documents are read sooner.
+_MOST_FIELDS = 20
 # How the package marks an id and a date.
 _MARK, _DATE = '"__neosqlite_', '"$date"'
 # That mark alone, of a document's own id.
@@ -59,12 +61,15 @@ def find_plainly(
         return None
     with suppress(NotPlainError):
         sql, values = selection(collection, find)
-        found = [_document(*row) for row in collection.db.execute(sql, values)]
+        rows = collection.db.execute(sql, values)
+        if names := _fields_alone(find):
+            return [_fields(names, *row) for row in rows]
+        found = [_document(*row) for row in rows]
         if projection in _WHOLE_OR_ID:
             return found
-        names = {"_id", *projection}
+        wanted = {"_id", *projection}
         return [
-            {name: each[name] for name in each if name in names}
+            {name: each[name] for name in each if name in wanted}
             for each in found
         ]
     return None
@@ -154,7 +159,19 @@ def selection(collection: Any, find: Command) -> Sql:  # noqa: ANN401 - as above
 
 
 def _data_column(find: Command) -> str:
+    if names := _fields_alone(find):
+        # As the JSON that they are; nothing where there is no such field.
+        fields = [f"data -> {json_path(name)}" for name in names]
+        return ", ".join([_ID_MARK, *fields])
     return _ID_MARK if find.get("projection") == {"_id": 1} else "data"
+
+
+def _fields_alone(find: Command) -> list[str]:
+    """Name the fields of a command that need not read whole documents."""
+    projection: Command = find.get("projection") or {}
+    names = [name for name in projection if name != "_id"]
+    is_few = len(names) <= _MOST_FIELDS and _choice_of_texts(find) is None
+    return names if is_few else []
 
 
 def _choice_of_texts(find: Command) -> str | None:
@@ -279,6 +296,18 @@ def _beyond_an_id(wanted: object) -> tuple[str, str] | None:
         case {"$lt": ObjectId() as last_id, **others} if not others:
             return "<", str(last_id)
     return None
+
+
+def _fields(
+    names: Sequence[str], stored_id: object, mark: str, *texts: str | None
+) -> Document:
+    document = _document(stored_id, mark)
+    for name, text in zip(names, texts, strict=True):
+        if text is not None:
+            if _MARK in text or _DATE in text:
+                raise NotPlainError
+            document[name] = from_json(text)
+    return document
 
 
 def _document(stored_id: object, data: str) -> Document:

@@ -10,6 +10,7 @@ from api.models.job_status import ENDS, JobStatus, check_transition
 from api.models.job_update_models import JobBatchUpdateItem, JobUpdate
 from api.services.jobs import batch_change, job_documents
 from api.services.jobs.answer_keys import AnswerKeys
+from api.services.jobs.answer_rows import AnswerRows
 from api.services.jobs.batch_change import BatchChange, PlannedChange
 from api.services.jobs.job_documents import Current
 from api.services.jobs.job_filter import JobFilter
@@ -70,17 +71,19 @@ class JobService:
         self._references = JobReferences(models, prompts, flows)
         self._signals = signals
         self._clock = clock
+        keys, accounts = AnswerKeys(models, prompts), accounts or Accounts()
         self._intake = JobIntake(
             documents,
             self._references,
             JobTemplates(prompts),
-            AnswerKeys(models, prompts),
+            keys,
             signals,
             clock=clock,
             endings=endings,
             aging=self._aging,
-            accounts=accounts or Accounts(),
+            accounts=accounts,
         )
+        self.answers = AnswerRows(documents, self._intake, keys, accounts)
 
     async def create(
         self, request: JobCreate, caller: Caller, key: str | None = None
