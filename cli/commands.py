@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from cli.credentials_options import app as credential_commands
+from cli.diff_options import diff_files
 from cli.errors import CommandError
 from cli.evaluate_options import evaluate_file
 from cli.model_options import app as model_commands
@@ -168,6 +169,7 @@ def proxy(
 
 
 app.command(name="run")(run_file)
+app.command(name="diff")(diff_files)
 app.command(name="evaluate")(evaluate_file)
 app.command(name="optimize")(optimize_file)
 app.command(name="report")(report_run)
