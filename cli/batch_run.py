@@ -141,7 +141,8 @@ class BatchRun:
         self._results = results
         self._display = display
         self._cache = cache
-        self._salt = salt
+        # By it, the server need not look at the jobs of other runs.
+        self._batch = {"batchKey": f"run-{salt}"} if salt else {}
         self._fail_fast = fail_fast
         self._pause = pause
         self._progress = _Progress()
@@ -208,9 +209,9 @@ class BatchRun:
             # Not the line's number: the same line may stand elsewhere in
             # the file of a later run, and is still the same request.
             "clientReference": {"run": self._run_id},
+            **self._batch,
         }
-        salted = {**job, "run": self._salt} if self._salt else job
-        return job | {"idempotencyKey": _key(item, key_number, salted)}
+        return job | {"idempotencyKey": _key(item, key_number, job)}
 
     def _wait_for_the_rest(self) -> None:
         wait, silent = _FIRST_POLL_SECONDS, 0.0
@@ -301,7 +302,7 @@ class BatchRun:
         return list(self._api.pages("/jobs", status=status, **reference))
 
     def _reference(self) -> dict[str, str]:
-        return {"clientReference.run": self._run_id}
+        return self._batch or {"clientReference.run": self._run_id}
 
     def _take(self, jobs: Sequence[Json]) -> None:
         """Write down what is ours among these ended jobs."""

@@ -92,7 +92,6 @@ class Remembering:
             answer.response_json,
             Metrics(),
             logprobs_json=answer.logprobs_json,
-            answered_by=answer.answered_by,
             cached_from=answer.job_id,
         )
 

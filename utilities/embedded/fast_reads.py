@@ -315,8 +315,7 @@ def _document(stored_id: object, data: str) -> Document:
     # the same. Other marks are the package's business.
     if data.count(_MARK) != 1 or _DATE in data:
         raise NotPlainError
-    document: Document = {"_id": ObjectId(str(stored_id))}
-    if data.startswith(_MARK):
-        return document
-    loaded: Document = from_json(data)
-    return loaded | document
+    loaded: Document = {} if data.startswith(_MARK) else from_json(data)
+    if loaded and not isinstance(loaded.get("_id"), dict):
+        raise NotPlainError  # the mark is another field's
+    return {**loaded, "_id": ObjectId(str(stored_id))}

@@ -12,7 +12,7 @@ _ANSWERED = frozenset(
     {JobStatus.PROCESSED, JobStatus.CONSUMED, JobStatus.ERROR_CONSUMING}
 )
 _SMALL = (ANSWER_KEY, "status", "clientId", "finishedAt")
-_FIELDS = (*_SMALL, "responseData", "responseLogprobs", "answeredBy")
+_FIELDS = (*_SMALL, "responseData", "responseLogprobs")
 # That of the index, so that no server sorts.
 _ORDER = [(ANSWER_KEY, 1)]
 

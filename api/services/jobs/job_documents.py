@@ -113,7 +113,6 @@ def answered(
     kept = {name: job[name] for name in job if name not in over}
     found = {
         "responseLogprobs": answer.logprobs_json,
-        "answeredBy": answer.answered_by,
         CHARGED: charged,
     }
     return {

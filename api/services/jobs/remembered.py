@@ -17,7 +17,6 @@ class Remembered:
     job_id: str
     response_json: str
     logprobs_json: str | None = None
-    answered_by: str | None = None
 
     @classmethod
     def from_document(cls, document: Document) -> Self:
@@ -26,5 +25,4 @@ class Remembered:
             str(document["_id"]),
             document["responseData"],
             document.get("responseLogprobs"),
-            document.get("answeredBy"),
         )
