@@ -345,3 +345,33 @@ def test_rows_of_an_unknown_model_are_refused(asking: Asking) -> None:
     body = {"job": asking.body(model="none"), "rows": [{}]}
     said = asking.user.post("/jobs/answers", body, 400)
     assert "model" in said["detail"]
+
+
+def test_answers_of_an_evaluation_are_found(asking: Asking) -> None:
+    user = asking.user
+    items = [{"requestData": {"n": n}, "expected": "b"} for n in range(3)]
+    dataset = user.post("/datasets", {"name": "d", "items": items})
+    body = {
+        "datasetId": dataset["datasetId"],
+        "promptIds": [asking.prompt],
+        "models": [asking.model],
+        "metric": {"type": "exact"},
+        "temperature": 0,
+    }
+    evaluation = user.post("/evaluations", body)["evaluationId"]
+    eventually(
+        lambda: user.get(f"/evaluations/{evaluation}")["status"] != "RUNNING",
+        what="the evaluation",
+    )
+    found = asking.ask(requestData={"n": 2})
+    assert found["cachedFrom"]
+    assert asking.calls() == 3
+    # Negative control: without its cache, nobody finds its answers.
+    body = {**body, "temperature": 1, "cache": False}
+    evaluation = user.post("/evaluations", body)["evaluationId"]
+    eventually(
+        lambda: user.get(f"/evaluations/{evaluation}")["status"] != "RUNNING",
+        what="the evaluation",
+    )
+    asking.ask(requestData={"n": 2}, temperature=1)
+    assert asking.calls() == 7

@@ -6,6 +6,7 @@ from dataclasses import replace
 from api.models.metrics import Metrics
 from api.services.jobs.answer_memory import AnswerMemory
 from api.services.keeping.erasure import OWNED
+from api.services.keeping.retention import Retention
 from api.services.queue.flights import FLIGHTS, Flights
 from api.services.queue.job_outcomes import Result
 from api.services.queue.job_work import Claimant, ClaimedJob, Succeeded
@@ -142,3 +143,24 @@ async def test_an_earlier_answer_is_taken_and_counted(store: Store) -> None:
     usage = store.application.services.usage
     report = await usage.report(store.client, TimeRange(), [])
     assert report.total.cached_answers == 3
+
+
+async def test_answers_that_retention_removes_are_not_found(
+    store: Store,
+) -> None:
+    memory = AnswerMemory(documents(store, "jobs"))
+    job = await answered(store, "{}")
+    keys, client_id = [str(job.answer_key)], str(store.client.client_id)
+    assert await memory.find(keys, client_id)  # negative control
+
+    def in_ten_days() -> int:
+        return store.time() + 10 * 24 * 3600 * 1000
+
+    retention = Retention(
+        lambda name: documents(store, name),
+        store.application.clients,
+        {"jobs": 9.0},
+        clock=in_ten_days,
+    )
+    assert (await retention.round())["jobs"] == 1
+    assert await memory.find(keys, client_id) == {}
