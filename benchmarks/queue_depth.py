@@ -26,9 +26,10 @@ from benchmarks.service import (
     simulated_service,
     worker_process,
 )
-from cli.batch_run import BatchRun, Tally
+from cli.batch_run import BatchRun
 from cli.input_file import Question, read_items
 from cli.results_file import ResultsFile
+from cli.tally import Tally
 from utilities.cosmos_connector import ClientManager, Documents
 
 _BLOCK = 200

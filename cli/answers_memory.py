@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any
 
-from cli.answers_options import CacheOptions
-from cli.input_file import Item, Question
-from cli.job_body import job_body
+from rich.console import Console
+
+from cli.input_file import Item
+from cli.job_requests import JobRequests
 from cli.rest_client import Json, RestClient
 from cli.results_file import PROCESSED, ResultsFile, row_of
+from cli.terminal import say
 
 # What the server takes in one request, and well below its limit of bytes.
 _ROWS, _BYTES = 1000, 8 * 1024 * 1024
@@ -17,36 +19,30 @@ _AT_ONCE = 2
 _NOTHING = {"inputTokens": 0, "outputTokens": 0, "totalTokens": 0}
 
 
-class Asking(Protocol):
-    """What all rows of a run have in common."""
-
-    @property
-    def question(self) -> Question:
-        """What is asked."""
-
-    @property
-    def cache(self) -> CacheOptions:
-        """Whether earlier answers are taken."""
-
-
 def take_known(
     api: RestClient,
-    options: Asking,
-    prompt_id: str,
+    requests: JobRequests,
     items: Sequence[Item],
     results: ResultsFile,
-) -> int:
-    """Write the rows down that are known; return how many there were.
+    console: Console,
+) -> None:
+    """Write the rows down that are known, and say how many there were.
 
     The results have them then, as if an earlier run had written them.
 
     Raises:
         CommandError: the server refuses the question, or went away.
     """
+    if known := _take(api, requests.asked, items, results):
+        say(console, f"{known:,} rows from memory.")
 
-    def body_of(item: Item) -> Json:
-        return job_body(options.question, prompt_id, item, options.cache)
 
+def _take(
+    api: RestClient,
+    body_of: Callable[[Item], Json],
+    items: Sequence[Item],
+    results: ResultsFile,
+) -> int:
     waiting = [item for item in items if item.key not in results.kept]
     blocks = list(_blocks(sorted(waiting, key=lambda each: each.sample or 0)))
     threads = ThreadPoolExecutor(_AT_ONCE)

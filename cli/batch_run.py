@@ -1,25 +1,21 @@
 """`metasync run`: every line of a file becomes a job, and an answer."""
 
-import hashlib
-import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 import httpx2
 
-from cli.answers_options import WITHOUT_CACHE, CacheOptions
+from cli.early_stop import AllFailAlikeError, EarlyStop
 from cli.errors import CommandError
 from cli.input_file import Item, Question
-from cli.job_body import job_body
+from cli.job_requests import JobRequests, blocks, in_lines
 from cli.rest_client import Json, RestClient, ServerRefusedError
 from cli.results_file import ANSWERED, PROCESSED, ResultsFile, Row, row_of
-from utilities import payload
+from cli.spending import Spending
+from cli.suspended import told_at_once
+from cli.tally import Display, Tally, row_cost, tally_of_kept
 
-_BLOCK = 500
-# Well below what a server takes in one request.
-_BLOCK_BYTES = 8 * 1024 * 1024
 _FIRST_POLL_SECONDS = 0.1
 _LAST_POLL_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 5.0
@@ -31,70 +27,9 @@ _SUSPENDED = "SUSPENDED"
 _MOST_KEYS = 100
 _FAILED, _CANCELED, _DELETED = "ERROR_PROCESSING", "CANCELED", "DELETED"
 _ENDED = ANSWERED | {_FAILED, _CANCELED, _DELETED}
+# Not what was asked: that may be long, and is known here.
+_READ = "status,responseData,errorData,processingMetrics,cachedFrom"
 _ALREADY_SO = (httpx2.codes.BAD_REQUEST, httpx2.codes.CONFLICT)
-
-
-@dataclass(frozen=True)
-class Tally:
-    """Where a run stands.
-
-    `kept` rows are in the results already, `remembered` ones are earlier
-    answers to the same questions, `kept_remembered` ones are both.
-    """
-
-    total: int
-    answered: int = 0
-    failed: int = 0
-    kept: int = 0
-    remembered: int = 0
-    kept_remembered: int = 0
-    labelled: int = 0
-    correct: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cost: float = 0.0
-    currency: str | None = None
-    seconds: float = 0.0
-
-    @property
-    def ended(self) -> int:
-        """How many lines need no more work."""
-        return self.answered + self.failed
-
-    def with_row(self, row: Row) -> "Tally":
-        """Count one more row."""
-        metrics = row.get("metrics") or {}
-        good = row["status"] == PROCESSED
-        return replace(
-            self,
-            answered=self.answered + good,
-            failed=self.failed + (not good),
-            remembered=self.remembered + ("cachedFrom" in row),
-            labelled=self.labelled + ("correct" in row),
-            correct=self.correct + bool(row.get("correct")),
-            input_tokens=self.input_tokens + metrics.get("inputTokens", 0),
-            output_tokens=self.output_tokens + metrics.get("outputTokens", 0),
-            cost=self.cost + (metrics.get("totalCost") or 0.0),
-            currency=metrics.get("currency") or self.currency,
-        )
-
-
-def tally_of_kept(items: Sequence[Item], results: ResultsFile) -> Tally:
-    """Count what an earlier run has answered."""
-    tally = Tally(total=len(items), kept=len(results.kept))
-    for row in results.kept.values():
-        tally = tally.with_row(row)
-    return replace(tally, kept_remembered=tally.remembered)
-
-
-class Display(Protocol):
-    """Shows people how a run goes."""
-
-    def update(self, tally: Tally) -> None:
-        """Show where it stands."""
-
-    def tell(self, trouble: str) -> None:
-        """Say, once, why nothing comes."""
 
 
 @dataclass
@@ -105,6 +40,38 @@ class _Progress:
     failures: list[Row] = field(default_factory=list)
     # How many failed jobs the server had when they were last read.
     failed_there: int = 0
+
+
+@dataclass(frozen=True)
+class RunRules:
+    """When a run ends, though rows are left.
+
+    `fail_fast` ends it as soon as the model is suspended, where it would
+    wait for the account to be opened again. `skip_failed` leaves the rows
+    alone that failed in an earlier run.
+    """
+
+    fail_fast: bool = False
+    skip_failed: bool = False
+    early_stop: EarlyStop = field(default_factory=EarlyStop)
+    spending: Spending | None = None
+
+
+@dataclass
+class _Silence:
+    """How long to wait before the next look, and for how long nothing came."""
+
+    wait: float = _FIRST_POLL_SECONDS
+    seconds: float = 0.0
+
+    def broken(self) -> None:
+        """Begin anew: something came."""
+        self.wait, self.seconds = _FIRST_POLL_SECONDS, 0.0
+
+    def after(self, pause: float) -> None:
+        """Count a pause in which nothing came."""
+        self.seconds += pause
+        self.wait = min(self.wait * 1.5, _LAST_POLL_SECONDS)
 
 
 class BatchRun:
@@ -124,46 +91,77 @@ class BatchRun:
         results: ResultsFile,
         display: Display,
         *,
-        cache: CacheOptions = WITHOUT_CACHE,
-        salt: str = "",
-        fail_fast: bool = False,
+        requests: JobRequests | None = None,
+        rules: RunRules | None = None,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Take what is asked, and how.
-
-        Runs with another `salt` have jobs of their own. `fail_fast` ends
-        the run as soon as the model is suspended, where it would wait for
-        the account to be opened again.
-        """
+        """Take what is asked, and how."""
         self._api = api
         self._question = question
-        self._prompt_id = prompt_id
         self._results = results
         self._display = display
-        self._cache = cache
-        # By it, the server need not look at the jobs of other runs.
-        self._batch = {"batchKey": f"run-{salt}"} if salt else {}
-        self._fail_fast = fail_fast
+        self._rules = rules or RunRules()
         self._pause = pause
         self._progress = _Progress()
+        self._silence = _Silence()
         self._tally = Tally(total=0)
         self._started = time.monotonic()
-        self._run_id = _run_id(question)
+        self._requests = requests or JobRequests(question, prompt_id)
 
     def execute(self, items: Sequence[Item]) -> tuple[Tally, list[Row]]:
         """Run all items; returns the tally and the rows of the failed.
 
         Raises:
+            AllFailAlikeError: the first rows all failed for one reason.
             CommandError: the server refuses a line, or went away.
         """
         self._tally = tally_of_kept(items, self._results)
         self._show()
+        if self._rules.spending is not None:
+            for row in self._results.kept.values():
+                self._rules.spending.spend(row_cost(row))
         waiting = [i for i in items if i.key not in self._results.kept]
-        for block in _blocks(waiting):
-            self._submit(block)
-            self._fetch_answers()
-        self._wait_for_the_rest()
+        try:
+            self._submit_all(waiting)
+            while self._progress.open:
+                self._look()
+        except AllFailAlikeError:
+            self._cancel_the_rest()
+            raise
         return self._tally, self._progress.failures
+
+    def _submit_all(self, waiting: Sequence[Item]) -> None:
+        """Submit what may be asked; the rest stays unasked."""
+        for block in blocks(waiting):
+            left = block
+            while left:
+                now = self._affordable(left)
+                if now:
+                    self._submit(now)
+                    self._fetch_answers()
+                    left = left[len(now) :]
+                elif self._progress.open:
+                    self._look()
+                else:
+                    return
+
+    def _affordable(self, block: Sequence[Item]) -> Sequence[Item]:
+        """Give as many of the first items as may be asked now."""
+        spending = self._rules.spending
+        if spending is None:
+            return block
+        for number, item in enumerate(block):
+            if not spending.begin(item):
+                return block[:number]
+        return block
+
+    def _cancel_the_rest(self) -> None:
+        """Cancel what waits: it would fail alike."""
+        waiting = {"status": "PENDING", **self._requests.filter}
+        while True:
+            done = self._api.post("/jobs/cancel", {"filter": waiting})
+            if not done["changed"]:
+                return
 
     def _submit(self, block: Sequence[Item], key_number: int = 1) -> None:
         ended, failed, canceled = [], [], []
@@ -177,22 +175,25 @@ class BatchRun:
             if job["status"] in ANSWERED:
                 ended.append(job)
             elif job["status"] == _FAILED:
-                failed.append(job["jobId"])
+                failed.append(job)
         self._take(ended)
-        self._change(failed, "PENDING")
+        if self._rules.skip_failed:
+            self._take(failed, is_news=False)
+        else:
+            self._change([job["jobId"] for job in failed], "PENDING")
         if canceled:
             self._submit(canceled, key_number + 1)
 
     def _post(
         self, block: Sequence[Item], key_number: int
     ) -> list[tuple[Item, Json]]:
-        jobs = [self._job(item, key_number) for item in block]
+        jobs = [self._requests.job(item, key_number) for item in block]
         try:
             made = self._api.post("/jobs/batch", {"jobs": jobs})
         except ServerRefusedError as error:
             conflict = error.status == httpx2.codes.CONFLICT
             if not conflict or key_number > _MOST_KEYS:
-                raise _in_lines(error, block) from None
+                raise in_lines(error, block) from None
             # Somebody deleted the job of one of the lines: it gets another
             # key, as soon as it is found which.
             if len(block) == 1:
@@ -202,40 +203,28 @@ class BatchRun:
             return first + self._post(block[half:], key_number)
         return list(zip(block, made, strict=True))
 
-    def _job(self, item: Item, key_number: int) -> Json:
-        job = {
-            "id": item.own_id,
-            **job_body(self._question, self._prompt_id, item, self._cache),
-            # Not the line's number: the same line may stand elsewhere in
-            # the file of a later run, and is still the same request.
-            "clientReference": {"run": self._run_id},
-            **self._batch,
-        }
-        return job | {"idempotencyKey": _key(item, key_number, job)}
-
-    def _wait_for_the_rest(self) -> None:
-        wait, silent = _FIRST_POLL_SECONDS, 0.0
-        while self._progress.open:
-            before, started = self._tally.ended, time.monotonic()
-            self._fetch_answers()
-            waiting = self._fetch_failures()
-            took = time.monotonic() - started
-            if self._tally.ended > before:
-                wait, silent = _FIRST_POLL_SECONDS, 0.0
-            elif not waiting:
-                self._look_at_each()
-            elif silent >= _SILENT_SECONDS:
-                self._look_for_trouble()
-                silent = 0.0
-            elif silent >= _FIRST_LOOK_SECONDS:
-                self._look_for_suspension(self._oldest())
-            self._show()
-            if self._progress.open:
-                # A server that has much to count is asked less often.
-                pause = max(wait, min(took, _LONGEST_PAUSE_SECONDS))
-                self._pause(pause)
-                silent += pause
-                wait = min(wait * 1.5, _LAST_POLL_SECONDS)
+    def _look(self) -> None:
+        """Fetch what has ended; wait, if that is nothing."""
+        before, started = self._tally.ended, time.monotonic()
+        silence = self._silence
+        self._fetch_answers()
+        waiting = self._fetch_failures()
+        took = time.monotonic() - started
+        if self._tally.ended > before:
+            silence.broken()
+        elif not waiting:
+            self._look_at_each()
+        elif silence.seconds >= _SILENT_SECONDS:
+            self._look_for_trouble()
+            silence.seconds = 0.0
+        elif silence.seconds >= _FIRST_LOOK_SECONDS:
+            self._look_for_suspension(self._oldest())
+        self._show()
+        if self._progress.open:
+            # A server that has much to count is asked less often.
+            pause = max(silence.wait, min(took, _LONGEST_PAUSE_SECONDS))
+            self._pause(pause)
+            silence.after(pause)
 
     def _fetch_answers(self) -> None:
         self._take(self._list(PROCESSED))
@@ -275,7 +264,9 @@ class BatchRun:
             return False
         name = self._question.model
         trouble = f"model {name} is suspended: {waiting.get('detail')}"
-        if self._fail_fast:
+        if self._rules.early_stop.watches:
+            told_at_once(self._api, name, trouble)
+        if self._rules.fail_fast:
             raise CommandError(
                 f"Stopped, because {trouble}. The same command continues "
                 "where it stopped."
@@ -299,12 +290,15 @@ class BatchRun:
 
     def _list(self, status: str) -> list[Json]:
         reference = self._reference()
-        return list(self._api.pages("/jobs", status=status, **reference))
+        pages = self._api.pages(
+            "/jobs", status=status, fields=_READ, **reference
+        )
+        return list(pages)
 
     def _reference(self) -> dict[str, str]:
-        return self._batch or {"clientReference.run": self._run_id}
+        return self._requests.listed_by
 
-    def _take(self, jobs: Sequence[Json]) -> None:
+    def _take(self, jobs: Sequence[Json], *, is_news: bool = True) -> None:
         """Write down what is ours among these ended jobs."""
         mine = [job for job in jobs if job["jobId"] in self._progress.open]
         if not mine:
@@ -312,13 +306,21 @@ class BatchRun:
         items = [self._progress.open.pop(job["jobId"]) for job in mine]
         rows = [row_of(i, job) for i, job in zip(items, mine, strict=True)]
         self._results.write(rows)
-        for row in rows:
-            self._tally = self._tally.with_row(row)
-            if row["status"] != PROCESSED:
-                self._progress.failures.append(row)
+        for item, row in zip(items, rows, strict=True):
+            self._count(item, row)
         # What has been written down need not be listed again.
         new = [job["jobId"] for job in mine if job["status"] == PROCESSED]
         self._change(new, "CONSUMED")
+        if is_news:
+            self._rules.early_stop.note(rows)
+
+    def _count(self, item: Item, row: Row) -> None:
+        self._tally = self._tally.with_row(row)
+        if row["status"] != PROCESSED:
+            self._progress.failures.append(row)
+        if self._rules.spending is not None:
+            self._rules.spending.end(item)
+            self._rules.spending.spend(row_cost(row))
 
     def _change(self, job_ids: Sequence[str], status: str) -> None:
         if not job_ids:
@@ -340,40 +342,3 @@ class BatchRun:
         seconds = time.monotonic() - self._started
         self._tally = replace(self._tally, seconds=seconds)
         self._display.update(self._tally)
-
-
-def _blocks(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
-    block: list[Item] = []
-    size = 0
-    for item in items:
-        full = len(block) == _BLOCK or size + item.size > _BLOCK_BYTES
-        if block and full:
-            yield block
-            block, size = [], 0
-        block.append(item)
-        size += item.size
-    if block:
-        yield block
-
-
-def _in_lines(
-    error: ServerRefusedError, block: Sequence[Item]
-) -> CommandError:
-    """Name the line where the server names the item of a batch."""
-
-    def line(match: re.Match[str]) -> str:
-        return f"line {block[int(match[1])].line}"
-
-    return CommandError(re.sub(r"batch item (\d+)", line, str(error)))
-
-
-def _key(item: Item, key_number: int, job: Json) -> str:
-    """Make the key of a request; another request has another one."""
-    suffix = f"/{key_number}" if key_number > 1 else ""
-    digest = hashlib.sha256(payload.dump(job).encode()).hexdigest()[:16]
-    return f"{item.key}{suffix}.{digest}"
-
-
-def _run_id(question: Question) -> str:
-    parts = payload.dump(question.parts)
-    return hashlib.sha256(parts.encode()).hexdigest()[:16]

@@ -100,15 +100,16 @@ MaxTokens = Annotated[
     ),
 ]
 InputPrice = Annotated[
-    float,
+    float | None,
     typer.Option(
         min=0,
-        help="USD per million input tokens.",
+        help="USD per million input tokens. Default: the published price, "
+        "if the model is known.",
         rich_help_panel=WITHOUT_SERVER,
     ),
 ]
 OutputPrice = Annotated[
-    float,
+    float | None,
     typer.Option(
         min=0,
         help="USD per million output tokens.",
@@ -141,7 +142,7 @@ def models_of(
     api_version: str,
     key_variable: str,
     max_tokens: int,
-    prices: tuple[float, float],
+    prices: tuple[float | None, float | None],
 ) -> "list[ModelOptions]":
     """Give the models by their names, each once."""
     from cli.setup import ModelOptions  # noqa: PLC0415 - takes a second
@@ -165,7 +166,7 @@ def models_of(
 
 def key_of(key_env: str | None, sdk: str, server: str | None) -> str:
     """Name the variable with the key; a server has its own keys."""
-    from cli.run_command import usual_key_variable  # noqa: PLC0415 - as above
+    from cli.model_settings import usual_key_variable  # noqa: PLC0415 - as above
 
     return key_env or (usual_key_variable(sdk) if server is None else "")
 

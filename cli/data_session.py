@@ -12,9 +12,9 @@ from rich.console import Console
 from cli import setup
 from cli.errors import CommandError, reason
 from cli.metric_spec import Judge
+from cli.model_settings import check_model, model_variables
 from cli.private_instance import private_instance
 from cli.rest_client import Json, RestClient
-from cli.run_command import check_model, model_variables
 from cli.service_access import given_client
 from cli.terminal import say
 

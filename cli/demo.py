@@ -17,7 +17,7 @@ from rich.console import Console
 
 from api.core.logging import configure_logging
 from cli import setup
-from cli.batch_run import BatchRun, Tally
+from cli.batch_run import BatchRun
 from cli.demo_report import (
     accuracy_table,
     answers_table,
@@ -28,11 +28,12 @@ from cli.display import failure_lines, summary_table
 from cli.examples import example
 from cli.input_file import Item, Question, read_items
 from cli.local_llm import CACHE, LocalLLM, LocalLLMError
+from cli.model_settings import model_variables
 from cli.private_instance import private_instance
 from cli.rest_client import RestClient
 from cli.results_file import ResultsFile, Row
-from cli.run_command import model_variables
 from cli.stopping import stoppable
+from cli.tally import Tally
 from cli.terminal import Terminal, say
 from config import KEY_PREFIXES
 from utilities import payload
@@ -110,7 +111,7 @@ def demo(demo_options: DemoOptions, console: Console) -> int:
 
 
 def _price(model: setup.ModelOptions) -> str:
-    prices = f"{model.input_price:.2f} and {model.output_price:.2f}"
+    prices = f"{model.input_price or 0:.2f} and {model.output_price or 0:.2f}"
     words = f"At {prices} {model.currency} for a million tokens in and out"
     if model.key_variable == _LOCAL_KEY:
         return f"{words}, as in a cloud; here it is free."

@@ -12,9 +12,9 @@ from rich.markup import escape
 from rich.table import Table
 from rich.terminal_theme import TerminalTheme
 
-from cli.batch_run import Display
 from cli.display import bar_at_the_end, progress_display
 from cli.results_file import PROCESSED, Row
+from cli.tally import Display
 from utilities import payload
 
 _ANSWERS_SHOWN = 6

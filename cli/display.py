@@ -17,8 +17,8 @@ from rich.progress import (
 )
 from rich.table import Column, Table
 
-from cli.batch_run import Display, Tally
 from cli.results_file import Row
+from cli.tally import Display, Tally
 from cli.terminal import one_line
 
 _FAILURES_SHOWN = 10

@@ -57,8 +57,7 @@ class Item:
     `key` is the same whenever the same line is asked the same question,
     so that nothing is paid for twice. `size` is in bytes as JSON. `fields`
     are all of the line, `request_data` those that the model is shown.
-    `file` is the name of its file if there are several. `sample` counts the
-    answers to it, from 0 on, if it gets several.
+    `file` is the name of its file if there are several.
     """
 
     line: int
@@ -69,6 +68,9 @@ class Item:
     size: int
     fields: Fields = field(default_factory=dict)
     file: str | None = None
+    # Where the answer stands that the label is compared with.
+    answer_field: str | None = None
+    # Counts the answers to it, from 0 on, if it gets several.
     sample: int | None = None
 
 
@@ -77,6 +79,7 @@ def read_items(
     question: Question,
     *,
     label_field: str | None = None,
+    answer_field: str | None = None,
     kind: Kind | None = None,
 ) -> list[Item]:
     """Read and check everything before anything is submitted.
@@ -105,7 +108,7 @@ def read_items(
     check_templates(
         question.templates, [(each.line, each.fields) for each in rows]
     )
-    return _items(rows, question, label_field)
+    return _items(rows, question, label_field, answer_field)
 
 
 def _named(sources: Sequence[Path]) -> str:
@@ -150,7 +153,10 @@ def _check_label_field(
 
 
 def _items(
-    rows: Iterable[InputRow], question: Question, label: str | None
+    rows: Iterable[InputRow],
+    question: Question,
+    label: str | None,
+    answer_field: str | None,
 ) -> list[Item]:
     seen: Counter[tuple[str | None, str]] = Counter()
     items = []
@@ -172,6 +178,7 @@ def _items(
                 size,
                 row.fields,
                 row.file,
+                answer_field,
             )
         )
     return items

@@ -134,8 +134,8 @@ def optimize_file(
     api_version: ApiVersion = "",
     key_env: KeyEnv = None,
     max_tokens: MaxTokens = 1024,
-    input_price: InputPrice = 0.0,
-    output_price: OutputPrice = 0.0,
+    input_price: InputPrice = None,
+    output_price: OutputPrice = None,
     server: Server = None,
     start_worker: StartWorker = False,
 ) -> None:

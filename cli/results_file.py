@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TextIO
 
@@ -98,6 +98,20 @@ class ResultsFile:
         )
 
 
+def write_in_order(
+    path: Path, items: Iterable[Item], rows: Mapping[str, Row]
+) -> None:
+    """Write the rows of the items in their order, by key, in one step.
+
+    Raises:
+        CommandError: the file cannot be written.
+    """
+    try:
+        _replace(path, [rows[i.key] for i in items if i.key in rows])
+    except OSError as error:
+        raise CommandError(f"Cannot write {path}: {reason(error)}") from None
+
+
 def row_of(item: Item, job: Row) -> Row:
     """Give the row of an item whose job, as the server tells it, ended."""
     status = job["status"]
@@ -127,19 +141,38 @@ def judged(row: Row, item: Item) -> Row:
     if item.file is not None:
         fresh["file"] = item.file
     if row["status"] == PROCESSED and item.label is not None:
-        right = _said(row["response"]) == _normal(item.label)
+        right = said(row["response"], item.answer_field) == normal(item.label)
         fresh |= {"label": item.label, "correct": right}
+    elif item.label is not None:
+        fresh |= {"label": item.label}
     return fresh
 
 
-def _said(response: object) -> str:
-    # What a labelled answer says is its first value.
+def said(response: object, path: str | None = None) -> str:
+    """Tell what a labelled answer says: its first value, or that at a path.
+
+    A path is made of names and places: `result.0.label`.
+    """
+    if path is not None:
+        return normal(_at(response, path.split(".")))
     if isinstance(response, dict) and response:
         response = next(iter(response.values()))
-    return _normal(response)
+    return normal(response)
 
 
-def _normal(value: object) -> str:
+def _at(value: object, steps: Sequence[str]) -> object:
+    for step in steps:
+        if isinstance(value, dict):
+            value = value.get(step)
+        elif isinstance(value, list) and step.isdecimal():
+            value = value[int(step)] if int(step) < len(value) else None
+        else:
+            return None
+    return value
+
+
+def normal(value: object) -> str:
+    """Write a label or an answer as they are compared."""
     return str(value).strip().casefold()
 
 

@@ -8,11 +8,24 @@ import typer
 
 from cli.answers_options import Cache, Fresh, Samples, cache_options
 from cli.errors import CommandError
+from cli.run_choices import (
+    AnswerFieldOption,
+    GiveUpOption,
+    HtmlOption,
+    InOrderOption,
+    LimitOption,
+    MaxCostOption,
+    PilotOption,
+    PlanOption,
+    SeedOption,
+    SkipFailedOption,
+    YesOption,
+)
 from cli.session import run_in_session
 from cli.text_file import read_text
 
 if TYPE_CHECKING:
-    from cli.run_command import RunOptions
+    from cli.run_settings import RunOptions
 
 _WITH_SERVER = "With a running Metasync"
 _WITHOUT_SERVER = "Without --server: the model of the private instance"
@@ -133,6 +146,20 @@ def run_file(
             "refused key), and do not wait until it is open again.",
         ),
     ] = False,
+    plan: PlanOption = False,
+    limit: LimitOption = None,
+    seed: SeedOption = None,
+    pilot: PilotOption = None,
+    yes: YesOption = False,
+    max_cost: MaxCostOption = None,
+    give_up_after: GiveUpOption = 20,
+    skip_failed: SkipFailedOption = False,
+    answer_field: AnswerFieldOption = None,
+    in_order: InOrderOption = False,
+    html: HtmlOption = None,
+    cache: Cache = True,
+    fresh: Fresh = False,
+    samples: Samples = 1,
     sdk: Annotated[
         str,
         typer.Option(
@@ -187,21 +214,22 @@ def run_file(
         ),
     ] = LimitField.AUTO,
     input_price: Annotated[
-        float,
+        float | None,
         typer.Option(
             min=0,
-            help="USD per million input tokens.",
+            help="USD per million input tokens. Default: the published "
+            "price, if the model is known.",
             rich_help_panel=_WITHOUT_SERVER,
         ),
-    ] = 0.0,
+    ] = None,
     output_price: Annotated[
-        float,
+        float | None,
         typer.Option(
             min=0,
             help="USD per million output tokens.",
             rich_help_panel=_WITHOUT_SERVER,
         ),
-    ] = 0.0,
+    ] = None,
     server: Annotated[
         str | None,
         typer.Option(
@@ -219,9 +247,6 @@ def run_file(
             rich_help_panel=_WITH_SERVER,
         ),
     ] = False,
-    cache: Cache = True,
-    fresh: Fresh = False,
-    samples: Samples = 1,
 ) -> None:
     """Run a prompt over rows; write each answer as soon as it is received.
 
@@ -241,7 +266,8 @@ def run_file(
     --prompt 'Is the writer happy? Answer as JSON: {"happy": true or false}'
     """
     from cli.input_rows import Kind, expanded  # noqa: PLC0415 - takes a second
-    from cli.run_command import RunOptions, usual_key_variable  # noqa: PLC0415 - as above
+    from cli.model_settings import usual_key_variable  # noqa: PLC0415 - as above
+    from cli.run_settings import RunOptions  # noqa: PLC0415 - as above
     from cli.setup import ModelOptions  # noqa: PLC0415 - as above
     from cli.templates import is_template  # noqa: PLC0415 - as above
 
@@ -251,6 +277,10 @@ def run_file(
         template = user is not None or is_template(text_of_prompt)
     if user is not None and not template:
         raise CommandError("--user is a template: leave out --no-template")
+    if seed is not None and limit is None:
+        raise CommandError("--seed is for --limit: say how many rows")
+    if answer_field is not None and label_field is None:
+        raise CommandError("--answer-field needs --label-field")
     options = RunOptions(
         sources=expanded(sources),
         user=user,
@@ -282,6 +312,17 @@ def run_file(
         start_worker=start_worker,
         try_other_limit_field=limit_field is LimitField.AUTO,
         fail_fast=fail_fast,
+        skip_failed=skip_failed,
+        give_up_after=give_up_after,
+        plan=plan,
+        limit=limit,
+        seed=seed,
+        pilot=pilot,
+        yes=yes,
+        max_cost=max_cost,
+        answer_field=answer_field,
+        in_order=in_order,
+        html=html,
         cache=cache_options(cache=cache, fresh=fresh, samples=samples),
     )
     _run(options)

@@ -62,18 +62,17 @@ def given_client(url: str) -> Iterator[RestClient]:
     Raises:
         CommandError: there are no credentials, or no server.
     """
-    client_id = os.environ.get(CLIENT_ID_VARIABLE)
-    key = os.environ.get(CLIENT_KEY_VARIABLE)
-    if not (client_id and key):
+    headers = _client(os.environ)
+    if headers is None:
         raise CommandError(
             f"With --server, set {CLIENT_ID_VARIABLE} and "
-            f"{CLIENT_KEY_VARIABLE} to the client's credentials"
+            f"{CLIENT_KEY_VARIABLE} to the client's credentials, or "
+            f"{_TOKEN} to both with a colon between"
         )
     if not url.startswith(("http://", "https://")):
         raise CommandError(
             "--server needs a URL, such as http://127.0.0.1:8001"
         )
-    headers = {"client-id": client_id, "client-api-key": key}
     with RestClient(url, headers) as client:
         client.check()
         yield client

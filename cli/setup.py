@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 
+from api.models.cost import Cost
 from cli.errors import CommandError
 from cli.rest_client import Json, RestClient, ServerRefusedError
 
@@ -10,13 +11,15 @@ OPERATION = "run"
 _PROMPT_TYPE = "WORKING"
 _WORKER_NAME = "metasync-run"
 _MOST_AT_ONCE = 1000
+_PRICED_TOKENS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class ModelOptions:
     """How to reach the model, where it is not on the server yet.
 
-    Prices are per million tokens. `old_limit_field` sends the longest
+    Prices are per million tokens; without any, the provider's published
+    ones count. `old_limit_field` sends the longest
     answer as `max_tokens`, for servers that know no other field.
     """
 
@@ -28,9 +31,21 @@ class ModelOptions:
     key_variable: str = "OPENAI_API_KEY"
     max_tokens: int = 1024
     old_limit_field: bool = False
-    input_price: float = 0.0
-    output_price: float = 0.0
+    input_price: float | None = None
+    output_price: float | None = None
     currency: str = "USD"
+
+    @property
+    def cost(self) -> Cost | None:
+        """The prices that are given; None: the published ones count."""
+        if self.input_price is None and self.output_price is None:
+            return None
+        return Cost(
+            tokens=_PRICED_TOKENS,
+            currency=self.currency,
+            input=self.input_price or 0.0,
+            output=self.output_price or 0.0,
+        )
 
 
 def ensure_model(admin: RestClient, options: ModelOptions) -> None:
@@ -47,18 +62,21 @@ def ensure_model(admin: RestClient, options: ModelOptions) -> None:
         "key": options.key_variable,
         limit: options.max_tokens,
         other: None,
-        "cost": {
-            "tokens": 1_000_000,
-            "currency": options.currency,
-            "input": options.input_price,
-            "output": options.output_price,
-        },
+        "cost": options.cost
+        and options.cost.model_dump(by_alias=True, exclude_none=True),
     }
     for model in admin.pages("/models"):
         if model["name"] == options.name:
             admin.patch(f"/models/{model['model_id']}", fields)
             return
     admin.post("/models", fields)
+
+
+def resume_model(admin: RestClient, name: str) -> None:
+    """Have a suspended model used again: what it lacked may be there now."""
+    for model in admin.pages("/models"):
+        if model["name"] == name and model.get("suspended"):
+            admin.post(f"/models/{model['model_id']}/resume")
 
 
 def check_model(client: RestClient, name: str) -> None:

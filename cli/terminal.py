@@ -21,6 +21,7 @@ _CONTROLS = re.compile(
 )
 _BREAKS = re.compile("[\t\n]")
 _BYTE = 0xFF
+_MINUTE, _HOUR = 60.0, 3600.0
 
 
 def printable(text: str) -> str:
@@ -61,6 +62,15 @@ class Terminal(Console):
                 yield segment
             else:
                 yield Segment(printable(segment.text), segment.style)
+
+
+def span(seconds: float) -> str:
+    """Write a duration as people say it."""
+    if seconds >= _HOUR:
+        return f"{seconds / _HOUR:.1f} h"
+    if seconds >= _MINUTE:
+        return f"{seconds / _MINUTE:.0f} min"
+    return f"{seconds:.0f} s"
 
 
 def say(console: Console, text: str) -> None:

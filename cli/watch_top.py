@@ -15,7 +15,7 @@ from rich.text import Text
 from cli.errors import CommandError
 from cli.rest_client import Json, RestClient
 from cli.service_access import service
-from cli.terminal import one_line
+from cli.terminal import one_line, span
 from cli.watch_jobs import counted, why
 
 # The rate is that of so many looks.
@@ -121,16 +121,8 @@ def _headline(found: Look, speed: float | None) -> str:
     line += f" · {speed:,.1f} jobs/s"
     left = found.counts.get("PENDING", 0) + found.counts.get("PROCESSING", 0)
     if speed and left:
-        line += f" · {_span(left / speed)} left"
+        line += f" · {span(left / speed)} left"
     return line
-
-
-def _span(seconds: float) -> str:
-    if seconds >= _HOUR:
-        return f"{seconds / _HOUR:.1f} h"
-    if seconds >= _MINUTE:
-        return f"{seconds / _MINUTE:.0f} min"
-    return f"{seconds:.0f} s"
 
 
 def _counter(title: str, counts: Counter[str]) -> Table | None:

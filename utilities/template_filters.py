@@ -90,6 +90,15 @@ def _truncate_tokens(value: object, most: int, end: str = "") -> str:
     return text if cut == len(text) else text[:cut] + str(end)
 
 
+def count_tokens(text: str) -> int:
+    """Estimate how many tokens today's models make of a text.
+
+    Within a fifth of what they say for prose in English, and above it for
+    other scripts.
+    """
+    return sum(1 for _ in _TOKEN.finditer(text))
+
+
 def _truncate_characters(value: object, most: int, end: str = "") -> str:
     text = text_of(value)
     most = _whole(most, "truncate_characters")

@@ -4,7 +4,7 @@ A charge stands for a number of calls to one model in one currency.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 from api.models.metrics import Metrics
@@ -17,8 +17,9 @@ class Charge:
 
     `input_tokens` includes those read from and written to the provider's
     cache, `output_tokens` those of reasoning. `units` is the cost: see
-    `api.models.cost`. `cached_answers` are jobs that needed no call, since
-    the answer was there: see `JobIntake`.
+    `api.models.cost`. `credential` names the key of a model with several,
+    `route` what was named in place of the model. `cached_answers` are jobs
+    that needed no call, since the answer was there: see `JobIntake`.
     """
 
     model: str
@@ -30,10 +31,20 @@ class Charge:
     output_tokens: int = 0
     reasoning_tokens: int = 0
     units: int = 0
+    credential: str = ""
+    route: str = ""
     cached_answers: int = 0
 
     @classmethod
-    def of_call(cls, model: str, used: Metrics, *, is_priced: bool) -> Self:
+    def of_call(
+        cls,
+        model: str,
+        used: Metrics,
+        *,
+        is_priced: bool,
+        credential: str = "",
+        route: str = "",
+    ) -> Self:
         """Charge one call; its currency is that of its metrics."""
         currency = next(iter(used.currencies), "") if is_priced else ""
         return cls(
@@ -46,18 +57,36 @@ class Charge:
             used.output_tokens,
             used.reasoning_tokens,
             used.units if is_priced else 0,
+            credential,
+            route,
         )
 
     def __add__(self, other: "Charge") -> "Charge":
-        counts = zip(self.counts, other.counts, strict=True)
-        return Charge(self.model, self.currency, *(a + b for a, b in counts))
+        return Charge.sum_of([self, other])
 
     @classmethod
     def sum_of(cls, charges: Sequence[Self]) -> Self:
-        """Add up charges of one model and currency."""
+        """Add up charges that are for the same."""
         columns = zip(*(each.counts for each in charges), strict=True)
-        first = charges[0]
-        return cls(first.model, first.currency, *map(sum, columns))
+        asked, read, cached, written, answered, thought, units, known = map(
+            sum, columns
+        )
+        return replace(
+            charges[0],
+            requests=asked,
+            input_tokens=read,
+            cached_tokens=cached,
+            cache_write_tokens=written,
+            output_tokens=answered,
+            reasoning_tokens=thought,
+            units=units,
+            cached_answers=known,
+        )
+
+    @property
+    def what(self) -> tuple[str, str, str, str]:
+        """What it is for; charges for the same are added up."""
+        return self.model, self.currency, self.credential, self.route
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -88,10 +117,7 @@ class Bill:
     def add(self, charge: Charge) -> None:
         """Take one more."""
         for place, before in enumerate(self.charges):
-            if (before.model, before.currency) == (
-                charge.model,
-                charge.currency,
-            ):
+            if before.what == charge.what:
                 self.charges[place] = before + charge
                 return
         self.charges.append(charge)
@@ -153,12 +179,19 @@ def dump_charged(before: str | None, new: Charged) -> str:
         new.block,
         new.run_id,
         # `astuple` copies deeply.
-        [(one.model, one.currency, *one.counts) for one in new.charges],
+        [_row(one) for one in new.charges],
     ]
     if new.spent:
         row += [new.process_id, new.spent]
     text = payload.dump(row)
     return f"{before[:-1]},{text}]" if before else f"[{text}]"
+
+
+def _row(charge: Charge) -> tuple[object, ...]:
+    *counts, known = charge.counts
+    row = (charge.model, charge.currency, *counts)
+    seldom = (charge.credential, charge.route, known)
+    return (*row, *seldom) if any(seldom) else row
 
 
 def load_charged(text: str | None) -> Sequence[Charged]:

@@ -75,6 +75,22 @@ class UsageGroup(UsageSums):
         Field(exclude_if=is_unset, description="That of streams: `stream`."),
     ] = None
 
+    credential: Annotated[
+        str | None,
+        Field(
+            exclude_if=is_unset,
+            description="The variable of the key, of models with several; "
+            "empty for others.",
+        ),
+    ] = None
+    route: Annotated[
+        str | None,
+        Field(
+            exclude_if=is_unset,
+            description="The route that was named; empty for a model.",
+        ),
+    ] = None
+
 
 class UsageReport(ApiModel):
     """What was used in a range of days."""

@@ -13,7 +13,7 @@ from api.services.limits.usage_service import GroupBy
 from api.services.shared.date_range import TimeRange, read_range
 
 router = APIRouter(prefix="/usage", tags=["usage"], route_class=ResourceRoute)
-_ANY = "(day|client|model|operation)"
+_ANY = "(day|client|model|operation|credential|route)"
 _BAD_DATE = {
     400: [
         (
@@ -27,9 +27,9 @@ _Groups = Annotated[
     str | None,
     Query(
         alias="groupBy",
-        pattern=f"^{_ANY}(,{_ANY}){{0,3}}$",
-        description="Names of `day`, `client`, `model`, `operation`, with "
-        "commas in between.",
+        pattern=f"^{_ANY}(,{_ANY}){{0,5}}$",
+        description="Names of `day`, `client`, `model`, `operation`, `route` "
+        "and, for the administrator, `credential`, with commas in between.",
         examples=["day,model"],
     ),
 ]
@@ -53,7 +53,7 @@ async def get_usage(
     days: Annotated[TimeRange, Depends(_days)],
     group_by: _Groups = None,
 ) -> UsageReport:
-    """Sum up calls by day, client, model or operation.
+    """Sum up calls by day, client, model, operation, route or credential.
 
     A client sees its own. Days are whole days in UTC: that on which a call
     was recorded. Calls stay in the sums when their jobs are deleted.

@@ -7,15 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.test_cli_run import (
-    RunCommands,
-    asked,
-    numbered,
-)
 from tests.integration.test_workers import provider_model
 from tests.support.api_user import ApiUser
 from tests.support.fake_provider import FakeProvider
 from tests.support.live_server import LiveServer
+from tests.support.run_commands import RunCommands, asked, numbered
 
 
 @dataclass

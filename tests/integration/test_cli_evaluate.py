@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from tests.integration.test_cli_run import Commands, Ended
 from tests.integration.test_evaluations import labelled
 from tests.integration.test_workers import provider_model
 from tests.support.api_user import ApiUser
 from tests.support.fake_provider import FakeProvider
 from tests.support.live_server import LiveServer
+from tests.support.run_commands import Commands, Ended
 
 LABELS = ("neg", "pos")
 

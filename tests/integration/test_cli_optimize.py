@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.test_cli_run import Commands, Ended
 from tests.integration.test_dataset_runs import TASK, Rules
 from tests.integration.test_workers import provider_model
 from tests.support.api_user import ApiUser
@@ -16,6 +15,7 @@ from tests.support.fake_provider import FakeProvider
 from tests.support.fork_server import CommandProcess
 from tests.support.live_server import LiveServer
 from tests.support.paths import ROOT
+from tests.support.run_commands import Commands, Ended
 from tests.support.waiting import eventually
 
 PROMPT = "Answer the case."

@@ -16,11 +16,11 @@ import httpx2
 import pytest
 
 from config import VERSION
-from tests.integration.test_cli_run import Commands
 from tests.support.api_user import ADMIN, ApiUser
 from tests.support.fake_provider import FakeProvider
 from tests.support.fork_server import CommandProcess
 from tests.support.live_server import ADMIN_KEY, DOCS_SECRET, free_port
+from tests.support.run_commands import Commands
 from tests.support.waiting import eventually
 
 MAIN_APP = str(Path(__file__).resolve().parents[2] / "main_app.py")

@@ -7,10 +7,10 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.integration.test_cli_run import Commands
 from tests.support.api_user import ApiUser, unique
 from tests.support.fake_provider import FakeProvider
 from tests.support.live_server import ADMIN_KEY, LiveServer
+from tests.support.run_commands import Commands
 
 EVIL = "\x1b[2J"
 

@@ -65,6 +65,35 @@ def test_keys_take_turns(user: ApiUser, provider: FakeProvider) -> None:
     assert used(provider) == dict.fromkeys(SECRETS, 3)
 
 
+def test_usage_by_credential_is_the_administrators(
+    user: ApiUser, provider: FakeProvider
+) -> None:
+    refusing(provider, SECRETS[1], 401)
+    name = keyed(user, provider)
+    run(user, name, 8)
+
+    def groups() -> Any:
+        report = user.request(
+            "GET",
+            "/usage",
+            200,
+            params={"groupBy": "model,credential"},
+            headers=ADMIN,
+        )
+        found = [g for g in report["groups"] if g["model"] == name]
+        return found if sum(g["requests"] for g in found) == 8 else None
+
+    found = eventually(groups)
+    assert {g["credential"]: g["requests"] for g in found} == {
+        KEYS[0]: 4,
+        KEYS[2]: 4,
+    }
+    user.request("GET", "/usage", 403, params={"groupBy": "credential"})
+    # The same calls, where nobody asks for keys.
+    (whole,) = user.get("/usage", groupBy="model")["groups"]
+    assert whole["requests"] == 8
+
+
 @pytest.mark.parametrize("status", [401, 429])
 def test_a_key_that_is_refused_hurts_no_job(
     user: ApiUser, provider: FakeProvider, status: int

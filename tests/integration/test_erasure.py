@@ -125,6 +125,7 @@ def erased(http: httpx2.Client, client_id: str) -> Json:
     return eventually(look, seconds=40, what="the erasure's end")
 
 
+@pytest.mark.long
 def test_nothing_of_an_erased_client_is_left_in_any_file(
     forgetful: LiveServer, http: httpx2.Client, searched: Path
 ) -> None:

@@ -274,6 +274,7 @@ def _child_of(database: EmbeddedDatabase) -> int:
     return int(process.pid)
 
 
+@pytest.mark.long
 def test_answers_survive_a_database_that_stays_away(
     tmp_path: Path, provider: FakeProvider
 ) -> None:

@@ -5,6 +5,7 @@ from contextlib import closing
 from pathlib import Path
 
 import httpx2
+import pytest
 
 from tests.support.api_user import ApiUser
 from tests.support.processes import service_process
@@ -30,6 +31,7 @@ def recounted(directory: Path) -> None:
     assert len(kept) > 1
 
 
+@pytest.mark.long
 def test_the_counts_are_exact_after_a_crash(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with (

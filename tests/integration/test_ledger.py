@@ -183,6 +183,7 @@ def kill_and_compare(data_dir: Path, count: int, kills: int) -> None:
         assert {group["model"] for group in ledger["groups"]} == set(models)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_after_failures_and_kills_the_ledger_is_the_invoice(
     data_dir: Path,

@@ -269,6 +269,7 @@ def test_names_that_others_choose_stay_few_and_harmless(own: ApiUser) -> None:
         assert label.isprintable()
 
 
+@pytest.mark.long
 def test_many_models_share_one_series(own: ApiUser) -> None:
     prompt, count = own.prompt(), 60
     models = [own.model() for _ in range(count)]

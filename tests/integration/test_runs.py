@@ -227,6 +227,7 @@ def test_runs_are_listed_and_deleted_by_their_owner(
     assert user.get(f"/jobs/{job_id}")["status"] == "CANCELED"
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_run_survives_kill_minus_nine(
     data_dir: Path, provider: FakeProvider

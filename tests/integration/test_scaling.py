@@ -115,6 +115,7 @@ def runs(process: ServiceProcess) -> set[str]:
     }
 
 
+@pytest.mark.long
 def test_replicas_spread_over_the_hosts_and_each_gets_its_share(
     hosts: Hosts, provider: FakeProvider
 ) -> None:

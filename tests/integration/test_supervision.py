@@ -209,6 +209,7 @@ def test_a_client_with_busy_workers_keeps_no_thread_from_another(
     assert busy.get("/jobs/summary")["PENDING"] > 0
 
 
+@pytest.mark.long
 def test_idle_workers_hide_none_that_has_work(
     small_http: httpx2.Client,
 ) -> None:

@@ -84,6 +84,7 @@ def resume(user: ApiUser, name: str) -> Json:
     return answer
 
 
+@pytest.mark.long
 def test_money_that_is_gone_for_a_while_costs_no_job(
     quick: ApiUser, provider: FakeProvider, account: Account
 ) -> None:

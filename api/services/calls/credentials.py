@@ -37,6 +37,7 @@ async def by_turns(
     name = pool.first()
     tried = [name]
     while True:
+        progress.credential = name
         try:
             done = await attempt(name)
         except (LLMError, MissingModelKeyError) as error:

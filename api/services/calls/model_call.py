@@ -25,6 +25,8 @@ class Account:
     service_class: ServiceClass = ServiceClass.BULK
     # Whether the provider charges the price of its batches.
     is_batch: bool = False
+    # The route that was named in place of a model.
+    route: str = ""
 
     @property
     def is_urgent(self) -> bool:
@@ -121,6 +123,8 @@ class CallProgress:
     cost: Metrics | None = None
     # The outcome that is observed if the call is cancelled.
     canceled_as: str = CANCELED
+    # The name of its key, where the model has several.
+    credential: str = ""
 
     @property
     def text(self) -> str:

@@ -280,7 +280,13 @@ def _charge(
         return
     is_priced = is_counted and not progress.is_unpriced
     call.bill.add(
-        Charge.of_call(call.model.name, metrics, is_priced=is_priced)
+        Charge.of_call(
+            call.model.name,
+            metrics,
+            is_priced=is_priced,
+            credential=progress.credential,
+            route=call.account.route,
+        )
     )
 
 

@@ -1,7 +1,8 @@
 """The ledger: what calls have used and cost, added up exactly once.
 
-A counter holds the sums of one day, client, model, operation and currency;
-another kind holds the sums of one run. A block of charges is added to its
+A counter holds the sums of one day, client, model, operation, currency, and
+where there are such, credential and route; another kind holds the sums of
+one run. A block of charges is added to its
 counters by one conditional write each: a counter that has taken a block
 carries its id until the block's journal entry is gone. So a repeat changes
 nothing, whenever a process dies. See `docs/money.md`.
@@ -39,6 +40,9 @@ _KNOWN_COUNTERS = 100_000
 # `$group` by several fields at once is not what every server can do.
 SEPARATOR = "\x1f"
 
+# Client, operation, run, model, currency, credential and route.
+_Alike = tuple[str, str, str | None, str, str, str, str]
+
 log = structlog.get_logger(__name__)
 
 
@@ -52,17 +56,30 @@ class CounterKey:
     operation: str
     run_id: str
     currency: str
+    credential: str = ""
+    route: str = ""
 
     @property
     def counter_id(self) -> str:
         """The `_id` of its document; names may be long and odd."""
-        parts = [getattr(self, name) for name in self.__slots__]
+        parts = [
+            self.day,
+            self.client_id,
+            self.model,
+            self.operation,
+            self.run_id,
+            self.currency,
+        ]
+        if self.credential or self.route:
+            parts += [self.credential, self.route]
         return hashlib.sha256(payload.dump(parts).encode()).hexdigest()[:40]
 
     def document(self) -> Document:
         """Give what the document says beside its sums."""
+        further = {"credential": self.credential, "route": self.route}
         return {
             "_id": self.counter_id,
+            **{name: value for name, value in further.items() if value},
             "day": self.day,
             "clientId": self.client_id,
             "model": self.model,
@@ -209,21 +226,15 @@ def _sums(
     day: str, postings: Iterable[Posting]
 ) -> Mapping[CounterKey, Charge]:
     """Add up by counter; a block's jobs are mostly of the same few."""
-    alike: dict[tuple[str, str, str | None, str, str], list[Charge]] = {}
+    alike: dict[_Alike, list[Charge]] = {}
     for each in postings:
         charge = each.charge
-        key = (
-            each.client_id,
-            _named(each.operation),
-            each.run_id,
-            _named(charge.model),
-            charge.currency,
-        )
-        alike.setdefault(key, []).append(charge)
+        of_whom = each.client_id, each.operation, each.run_id
+        alike.setdefault((*of_whom, *charge.what), []).append(charge)
     sums: dict[CounterKey, Charge] = {}
-    for names, charges in alike.items():
+    for key, charges in alike.items():
         total = Charge.sum_of(charges)
-        for key_of in _keys(day, *names):
+        for key_of in _keys(day, key):
             before = sums.get(key_of)
             sums[key_of] = total if before is None else before + total
     return sums
@@ -248,15 +259,18 @@ def _named(name: str) -> str:
     return name.replace(SEPARATOR, " ")
 
 
-def _keys(
-    day: str,
-    client_id: str,
-    operation: str,
-    run_id: str | None,
-    model: str,
-    currency: str,
-) -> Iterator[CounterKey]:
-    yield CounterKey(day, client_id, model, operation, "", currency)
+def _keys(day: str, alike: _Alike) -> Iterator[CounterKey]:
+    client_id, operation, run_id, model, currency, credential, route = alike
+    yield CounterKey(
+        day,
+        client_id,
+        _named(model),
+        _named(operation),
+        "",
+        currency,
+        _named(credential),
+        _named(route),
+    )
     if run_id is not None:
         yield CounterKey("", client_id, "", "", run_id, currency)
 

@@ -1,4 +1,4 @@
-"""What was used and what it cost, by day, client, model or operation.
+"""What was used and what it cost, by day, client, model, route and the like.
 
 Only the ledger's counters are read: their number grows with the days and
 the models, not with the calls.
@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from api.core.errors import ForbiddenError
 from api.models.cost import from_units
 from api.models.usage_models import UsageGroup, UsageReport, UsageSums
 from api.services.limits.ledger import COUNT_FIELDS, SEPARATOR, units_of
@@ -24,6 +25,8 @@ class GroupBy(StrEnum):
     CLIENT = "client"
     MODEL = "model"
     OPERATION = "operation"
+    CREDENTIAL = "credential"
+    ROUTE = "route"
 
     @property
     def field(self) -> str:
@@ -72,7 +75,16 @@ class UsageService:
     async def report(
         self, caller: Caller, times: TimeRange, by: Sequence[GroupBy]
     ) -> UsageReport:
-        """Sum up the days of a range, whole days in UTC, by group."""
+        """Sum up the days of a range, whole days in UTC, by group.
+
+        Raises:
+            ForbiddenError: a client asks for what only the admin sees.
+        """
+        if GroupBy.CREDENTIAL in by and not caller.is_admin:
+            # The variables of models' keys are shown to nobody else.
+            raise ForbiddenError(
+                "Only the administrator may see usage by credential"
+            )
         total, groups = _Sum(), dict[tuple[str, ...], _Sum]()
         where = {**caller.own, "day": _days(times)}
         for row in await self.counters.aggregate(where, [_stage(by)]):
@@ -88,9 +100,10 @@ class UsageService:
 
 def _stage(by: Sequence[GroupBy]) -> Document:
     """Group counters by text fields and currency, inside the database."""
-    parts: list[str] = []
+    parts: list[object] = []
     for each in by:
-        parts += [f"${each.field}", SEPARATOR]
+        # Counters have the last two only where there are such.
+        parts += [{"$ifNull": [f"${each.field}", ""]}, SEPARATOR]
     sums = {
         name: {"$sum": f"${name}"}
         for name in (*COUNT_FIELDS, "costWhole", "costUnits")

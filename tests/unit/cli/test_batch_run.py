@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from cli.batch_run import BatchRun, Tally
+from cli.batch_run import BatchRun
 from cli.errors import CommandError
 from cli.input_file import Item, Question
 from cli.rest_client import ServerRefusedError
 from cli.results_file import ResultsFile, Row
+from cli.tally import Tally
 
 Json = dict[str, Any]
 

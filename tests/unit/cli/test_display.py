@@ -4,7 +4,6 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from cli.batch_run import Tally
 from cli.demo_report import accuracy_table, answers_table
 from cli.display import (
     BarDisplay,
@@ -13,6 +12,7 @@ from cli.display import (
     progress_display,
     summary_table,
 )
+from cli.tally import Tally
 
 BUSY = Tally(
     total=20_000,

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from cli.run_command import limit_field_refused
+from cli.run_session import limit_field_refused
 
 
 def failed(status: int | None, message: str) -> dict[str, Any]:

@@ -66,14 +66,15 @@ class Target:
 
     model: ModelWithKey
     gives_way: bool = False
-    is_of_route: bool = False
+    # The name of the route that it is a target of.
+    route: str = ""
     # Whether another one is left, and may be tried after withheld answers.
     has_next: bool = False
     leaves_filtered: bool = False
 
     def call(self, call: ModelCall) -> ModelCall:
         """Give a call to this model; one of a plain plan is for it."""
-        if not self.is_of_route:
+        if not self.route:
             return call
         key, patience = call.key, call.patience
         if key is not None:
@@ -87,6 +88,7 @@ class Target:
             key=key,
             patience=patience,
             gives_way=self.gives_way,
+            account=replace(call.account, route=self.route),
         )
 
 
@@ -98,6 +100,11 @@ class Plan:
     route: Route | None = None
 
     @property
+    def name(self) -> str:
+        """The route's name; empty for a plain model."""
+        return "" if self.route is None else self.route.name
+
+    @property
     def targets(self) -> list[Target]:
         """The same as targets."""
         busy = self.falls_over(Fallback.RATE_LIMIT)
@@ -107,7 +114,7 @@ class Plan:
             Target(
                 model,
                 gives_way=busy and place < last,
-                is_of_route=self.route is not None,
+                route=self.name,
                 has_next=place < last,
                 leaves_filtered=filtered and place < last,
             )

@@ -102,6 +102,7 @@ def test_a_busy_process_far_below_its_limit_seldom_leases_slots(
     assert leases <= 40 * 4
 
 
+@pytest.mark.long
 def test_slots_leased_ahead_never_pass_the_limit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -167,6 +168,7 @@ def test_a_refusal_holds_back_every_process() -> None:
     assert provider.between(refused + 6, refused + 16) >= 90
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("count", [1, 3])
 def test_what_answers_say_of_limits_slows_all_processes_down(
     count: int,
