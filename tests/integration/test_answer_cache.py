@@ -315,11 +315,11 @@ def test_rows_fill_templates(asking: Asking) -> None:
     prompt = asking.user.prompt("{{ text }}!")
     fields: Json = {"workingPrompts": [prompt], "requestData": None}
     asking.ask(**fields, variables={"text": "a"})
-    rows = [{"text": "a"}, {"text": "b"}, {"txt": "a"}]
-    found = rows_asked(asking, rows, **fields, variables=rows[0])
+    rows = [{"txt": "a"}, {"text": "a"}, {"text": "b"}]
+    found = rows_asked(asking, rows, **fields, variables=rows[1])
     assert [each is not None for each in found["answers"]] == [
-        True,
         False,
+        True,
         False,
     ]
 

@@ -46,8 +46,7 @@ class AnswerRows:
             RuleError: a model or prompt that the job names does not exist.
         """
         client_id = caller.require_client()
-        first = _with_row(wanted.job, wanted.rows[0])
-        (job,) = await self._intake.checked([first], client_id)
+        (job,) = await self._intake.checked([wanted.job], client_id)
         made = await self._keys.asker(job, client_id)
         if made is None:
             return [None] * len(wanted.rows)
@@ -90,11 +89,6 @@ def _written(answer: Remembered) -> str:
 
 def _object(fields: Iterable[tuple[str, str]]) -> str:
     return "{" + ",".join(f'"{name}":{text}' for name, text in fields) + "}"
-
-
-def _with_row(job: JobCreate, row: _Row) -> JobCreate:
-    name = "request_data" if job.variables is None else "variables"
-    return job.model_copy(update={name: row})
 
 
 def _key(asker: Asker, job: JobCreate, row: _Row) -> str | None:
