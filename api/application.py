@@ -36,8 +36,14 @@ from api.routers import (
     webhooks,
     workers,
 )
-from api.routers.anthropic import messages
-from api.routers.openai import chat_completions, embeddings, responses
+from api.routers.anthropic import message_batches, messages
+from api.routers.openai import (
+    batches,
+    chat_completions,
+    embeddings,
+    files,
+    responses,
+)
 from api.routers.openai import models as openai_models
 from config import VERSION, Settings
 
@@ -51,6 +57,9 @@ _GATEWAY = (
     embeddings.router,
     openai_models.router,
     proxy.router,
+    message_batches.router,
+    files.router,
+    batches.router,
 )
 # In this order the interface's description shows them.
 _ROUTERS = (

@@ -4,6 +4,7 @@ from api.core.login_limits import LoginLimits
 from api.core.scrape_access import ScrapeAccess
 from api.dependencies.services import Services
 from api.models.evaluation_models import EvaluationStatus
+from api.services.batches.batch_service import BatchService
 from api.services.calls.catalog import Catalog
 from api.services.calls.live_stream import StreamLimits
 from api.services.clients.client_service import ClientService
@@ -18,6 +19,7 @@ from api.services.jobs.answer_jobs import AnswerJobs
 from api.services.jobs.job_bulk import JobBulk
 from api.services.jobs.job_cancel import JobCancel
 from api.services.jobs.job_ends import JobEnds
+from api.services.jobs.job_gathering import JobGathering
 from api.services.jobs.job_intake import Accounts
 from api.services.jobs.job_service import JobService
 from api.services.jobs.job_waiting import JobWaiting
@@ -55,6 +57,7 @@ def build_services(shared: Shared) -> Services:
     datasets, bulk = _datasets(shared), _job_bulk(shared)
     results = ResultStore(documents("evaluation_results"))
     logins = LoginLimits(settings.failed_logins_per_minute)
+    job_ends = JobEnds(documents("jobs"), shared.signals)
     return Services(
         clients=_clients(shared, workers),
         models=models,
@@ -67,7 +70,8 @@ def build_services(shared: Shared) -> Services:
         answer_jobs=_answer_jobs(shared),
         job_cancel=_job_cancel(shared),
         job_bulk=bulk,
-        job_ends=JobEnds(documents("jobs"), shared.signals),
+        job_ends=job_ends,
+        job_gathering=JobGathering(documents("jobs"), job_ends),
         job_waiting=_job_waiting(shared, models, health),
         runs=_runs(shared, models, prompts, jobs, datasets),
         datasets=datasets,
@@ -84,6 +88,8 @@ def build_services(shared: Shared) -> Services:
         ),
         evaluation_results=results,
         evaluation_ends=_evaluation_ends(shared),
+        files=shared.files,
+        batches=BatchService(shared.batch_store, shared.files, shared.clock),
         streams=_streams(shared, models, prompts),
         gateway=_gateway(shared, models, prompts),
         budgets=BudgetService(shared.budget_limits, shared.budget_accounts),
@@ -96,6 +102,7 @@ def build_services(shared: Shared) -> Services:
         scrape_access=_scrape_access(settings, logins),
         login_limits=logins,
         request_limits=_request_limits(shared),
+        max_file_bytes=settings.max_file_bytes,
         admin_api_key=settings.admin_api_key.get_secret_value(),
         docs_user=settings.docs_user,
         docs_secret=settings.docs_secret.get_secret_value(),

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from api.services.batches.batch_store import BatchStore
+from api.services.batches.file_service import FileService
 from api.services.calls.live_calls import LiveCalls
 from api.services.calls.model_access import ModelAccess
 from api.services.calls.routing.choosing import Choosing
@@ -133,6 +135,24 @@ class Shared:
     def routing(self) -> Routing:
         """What chooses the models of routes."""
         return Routing(self.routes, Choosing(self.call_history), self.clock)
+
+    @cached_property
+    def files(self) -> FileService:
+        """The files of the vendors' interfaces."""
+        return FileService(
+            self.documents("files"), self.documents("file_pieces"), self.clock
+        )
+
+    @cached_property
+    def batch_store(self) -> BatchStore:
+        """The batches of the vendors' interfaces."""
+        return BatchStore(
+            self.documents("batches"),
+            self.documents("jobs"),
+            self.signals,
+            self.endings,
+            self.clock,
+        )
 
     @cached_property
     def live_calls(self) -> LiveCalls:

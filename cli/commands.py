@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from cli.batch_options import batch_file
 from cli.credentials_options import app as credential_commands
 from cli.diff_options import diff_files
 from cli.errors import CommandError
@@ -20,6 +21,7 @@ from cli.model_options import app as model_commands
 from cli.optimize_options import optimize_file
 from cli.report_options import report_run
 from cli.run_options import run_file
+from cli.session import run_in_session
 from cli.simulate import simulate
 from cli.version import version
 from cli.watch_options import list_jobs, show_log, watch
@@ -127,6 +129,21 @@ def serve(
     service.serve(run_workers=workers, is_shared=is_shared)
 
 
+@app.command(hidden=True)
+def instance(
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Where its data are.")
+    ],
+) -> None:
+    """Run an instance for the program that has started this command.
+
+    The Python client does so; it ends when standard input ends.
+    """
+    from cli.instance_command import run_instance  # noqa: PLC0415 - as the module says
+
+    run_in_session(lambda _: run_instance(directory), "The instance ended.")
+
+
 @app.command()
 def worker() -> None:
     """Run workers only; the API runs in another process.
@@ -170,6 +187,7 @@ def proxy(
 
 app.command(name="run")(run_file)
 app.command(name="diff")(diff_files)
+app.command(name="batch")(batch_file)
 app.command(name="evaluate")(evaluate_file)
 app.command(name="optimize")(optimize_file)
 app.command(name="report")(report_run)

@@ -1,6 +1,6 @@
-"""Rows of files as people have them: JSON Lines, CSV, TSV, Parquet.
+"""Rows of files as people have them: JSON Lines, CSV, TSV, Parquet, Arrow.
 
-Compressed by gzip or not, from standard input, one file or several.
+Compressed by gzip, zstd or not, from standard input, one file or several.
 """
 
 import csv
@@ -12,13 +12,14 @@ import re
 import sys
 import tempfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from cli.errors import CommandError, reason
+from cli.packing import zstd
 from cli.text_file import decode
 from utilities import payload
 
@@ -27,6 +28,8 @@ _PLACE = re.compile(r"(.*) at line \d+ column (\d+)")
 # The library's own limit is 128 KiB.
 _LONGEST_FIELD = 16 * 1024 * 1024
 _MOST_BYTES = 4 * 1024 * 1024 * 1024
+_GZIP, _ZSTD = ".gz", ".zst"
+_GZIP_MARK, _ZSTD_MARK = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _GLOB = re.compile(r"[*?\[]")
 
 Fields = dict[str, Any]
@@ -39,6 +42,12 @@ class Kind(StrEnum):
     CSV = "csv"
     TSV = "tsv"
     PARQUET = "parquet"
+    ARROW = "arrow"
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether it is read and written by a library that is optional."""
+        return self in (Kind.PARQUET, Kind.ARROW)
 
 
 _BY_SUFFIX = {
@@ -50,6 +59,10 @@ _BY_SUFFIX = {
     ".tab": Kind.TSV,
     ".parquet": Kind.PARQUET,
     ".pq": Kind.PARQUET,
+    ".arrow": Kind.ARROW,
+    ".feather": Kind.ARROW,
+    ".ipc": Kind.ARROW,
+    ".arrows": Kind.ARROW,
 }
 
 
@@ -66,10 +79,16 @@ class InputRow:
     problem: str | None = None
 
 
+def packing_of(path: Path) -> str | None:
+    """Tell by a file's name how it is compressed: `.gz`, `.zst` or None."""
+    suffix = path.suffix.lower()
+    return suffix if suffix in (_GZIP, _ZSTD) else None
+
+
 def kind_of(path: Path) -> Kind:
     """Tell by a file's name how its rows are written."""
     suffixes = [each.lower() for each in path.suffixes]
-    if suffixes and suffixes[-1] == ".gz":
+    if packing_of(path):
         suffixes.pop()
     return _BY_SUFFIX.get(suffixes[-1] if suffixes else "", Kind.JSONL)
 
@@ -183,19 +202,41 @@ def _check_names(source: Path, names: Sequence[str]) -> None:
         )
 
 
-def _parquet(source: Path) -> _Rows:
-    if importlib.util.find_spec("arro3") is None:
+def check_library(kind: Kind) -> None:
+    """Make sure that there is what reads and writes this kind.
+
+    Raises:
+        CommandError: it is not installed.
+    """
+    if kind.is_binary and importlib.util.find_spec("arro3") is None:
         raise CommandError(
-            "Parquet needs a library that is not installed: pip install "
-            "'metasync[parquet]'"
+            f"{kind.capitalize()} needs a library that is not installed: "
+            "pip install 'metasync[parquet]'"
         )
+
+
+def _parquet(source: Path) -> _Rows:
     from utilities.parquet import convert  # noqa: PLC0415 - optional
 
+    check_library(Kind.PARQUET)
+    return _converted(source, convert)
+
+
+def _arrow(source: Path) -> _Rows:
+    from utilities.parquet import convert_arrow  # noqa: PLC0415 - as above
+
+    check_library(Kind.ARROW)
+    return _converted(source, convert_arrow)
+
+
+def _converted(
+    source: Path, convert: Callable[[str, str, int], None]
+) -> _Rows:
     with tempfile.TemporaryDirectory() as directory:
         target = Path(directory) / "rows.jsonl"
         try:
             convert(str(source), str(target), _MOST_BYTES)
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             raise CommandError(f"{source}: {error}") from None
         with target.open(encoding="utf-8") as file:
             for number, line in enumerate(file, start=1):
@@ -207,6 +248,7 @@ _READERS = {
     Kind.CSV: _csv,
     Kind.TSV: _tsv,
     Kind.PARQUET: _parquet,
+    Kind.ARROW: _arrow,
 }
 
 
@@ -222,19 +264,21 @@ def _text(source: Path) -> str:
             content = sys.stdin.buffer.read()
         else:
             content = source.read_bytes()
-        if content.startswith(b"\x1f\x8b"):
+        if content.startswith((_GZIP_MARK, _ZSTD_MARK)):
             content = _unpacked(content)
         text = decode(content)
     except (OSError, UnicodeDecodeError) as error:
         raise CommandError(f"Cannot read {where}: {reason(error)}") from None
-    except (EOFError, zlib.error):
-        raise CommandError(f"{where} is no whole gzip file") from None
+    except (EOFError, zlib.error, zstd.ZstdError):
+        raise CommandError(f"{where} is no whole compressed file") from None
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _unpacked(content: bytes) -> bytes:
-    with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
-        found = file.read(_MOST_BYTES + 1)
+    packed = io.BytesIO(content)
+    is_gzip = content.startswith(_GZIP_MARK)
+    with gzip.GzipFile(fileobj=packed) if is_gzip else zstd.open(packed) as f:
+        found = f.read(_MOST_BYTES + 1)
     if len(found) > _MOST_BYTES:
         raise CommandError(
             f"The file unfolds to more than {_MOST_BYTES:,} bytes: split it"

@@ -1,7 +1,8 @@
 """Metasync's REST interface as the command line uses it."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Self
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any, Self
 
 import httpx2
 import stamina
@@ -11,6 +12,8 @@ from cli.errors import CommandError
 _TIMEOUT_SECONDS = 120.0
 _RETRY_SECONDS = 60.0
 _PAGE = 500
+_PIECE = 256 * 1024
+_JSON = "application/json"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 Json = dict[str, Any]
@@ -46,6 +49,7 @@ class RestClient:
         except httpx2.InvalidURL as error:
             raise CommandError(f"{base_url} is no URL: {error}") from None
         self.base_url = base_url
+        self.headers = dict(headers)
 
     def __enter__(self) -> Self:
         return self
@@ -91,9 +95,12 @@ class RestClient:
                 return
             query["cursor"] = cursor
 
-    def post(self, path: str, body: object = None) -> Any:  # noqa: ANN401 - JSON
-        """POST a JSON body."""
-        return self._send("POST", path, json=body).json()
+    def post(
+        self, path: str, body: object = None, key: str | None = None
+    ) -> Any:  # noqa: ANN401 - JSON
+        """POST a JSON body; with a key, it may be sent twice."""
+        headers = {} if key is None else {"idempotency-key": key}
+        return self._send("POST", path, json=body, headers=headers).json()
 
     def upload(
         self, path: str, content: bytes, media_type: str, **parameters: str
@@ -107,6 +114,31 @@ class RestClient:
             params=parameters,
         ).json()
 
+    def form(self, path: str, file: Path, **fields: str) -> Any:  # noqa: ANN401 - JSON
+        """POST a form with a file, which is sent while it is read."""
+        with file.open("rb") as content:
+            return self._send(
+                "POST", path, data=fields, files={"file": (file.name, content)}
+            ).json()
+
+    def stream(self, path: str, file: Path, key: str) -> Any:  # noqa: ANN401 - JSON
+        """POST a file of JSON, which is sent while it is read."""
+        headers = {"content-type": _JSON, "idempotency-key": key}
+        body = _Pieces(file)
+        return self._send("POST", path, content=body, headers=headers).json()
+
+    def save(self, path: str, target: IO[bytes]) -> None:
+        """GET into a file, from where it is; nothing is in memory whole."""
+        start = target.tell()
+        try:
+            for attempt in self._attempts():
+                with attempt:
+                    target.seek(start)
+                    target.truncate()
+                    self._save_once(path, target)
+        except (httpx2.TransportError, _NotNowError) as error:
+            raise self._no_answer(error) from None
+
     def patch(self, path: str, body: object) -> Any:  # noqa: ANN401 - JSON
         """PATCH with a JSON body."""
         return self._send("PATCH", path, json=body).json()
@@ -117,17 +149,26 @@ class RestClient:
 
     def _send(self, method: str, path: str, **extra: Any) -> httpx2.Response:  # noqa: ANN401 - passed on to the client library
         try:
-            for attempt in stamina.retry_context(
-                on=(httpx2.TransportError, _NotNowError),
-                attempts=None,
-                timeout=_RETRY_SECONDS,
-                wait_max=5.0,
-            ):
+            for attempt in self._attempts():
                 with attempt:
                     return self._send_once(method, path, extra)
         except (httpx2.TransportError, _NotNowError) as error:
             raise self._no_answer(error) from None
         raise AssertionError  # pragma: no cover - the loop returns or raises
+
+    def _save_once(self, path: str, target: IO[bytes]) -> None:
+        with self._http.stream("GET", path) as response:
+            self._check(response)
+            for piece in response.iter_bytes():
+                target.write(piece)
+
+    def _attempts(self) -> Iterable[stamina.Attempt]:
+        return stamina.retry_context(
+            on=(httpx2.TransportError, _NotNowError),
+            attempts=None,
+            timeout=_RETRY_SECONDS,
+            wait_max=5.0,
+        )
 
     def _no_answer(self, error: Exception) -> CommandError:
         return CommandError(
@@ -139,17 +180,38 @@ class RestClient:
         self, method: str, path: str, extra: Json
     ) -> httpx2.Response:
         response = self._http.request(method, path, **extra)
+        self._check(response)
+        return response
+
+    @staticmethod
+    def _check(response: httpx2.Response) -> None:
         if response.status_code == httpx2.codes.SERVICE_UNAVAILABLE:
             raise _NotNowError("503")
         if response.is_error:
+            response.read()
             raise ServerRefusedError(response.status_code, _detail(response))
-        return response
+
+
+class _Pieces:
+    """A file's content; it can be sent again from its beginning."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def __iter__(self) -> Iterator[bytes]:
+        with self._file.open("rb") as content:
+            while piece := content.read(_PIECE):
+                yield piece
 
 
 def _detail(response: httpx2.Response) -> object:
     try:
-        detail = response.json()["detail"]
-    except (ValueError, LookupError, TypeError):
+        body = response.json()
+        if isinstance(error := body.get("error"), dict):
+            # In the words of a vendor.
+            return error["message"]
+        detail = body["detail"]
+    except (ValueError, LookupError, TypeError, AttributeError):
         return response.text[:500]
     if isinstance(detail, list):
         return "; ".join(

@@ -1,22 +1,24 @@
-"""The answers of a run as a table: the input's columns, then the answer's.
+"""The answers of a run: a table of the input's columns and the answers'.
 
 Written when a run has ended, from its rows; those are kept beside it, so
 that the same command continues after a stop.
 """
 
 import csv
-import importlib.util
+import io
 import os
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pydantic_core import to_json
 
 from cli.errors import CommandError, reason
 from cli.input_file import Item
-from cli.input_rows import Kind, kind_of
+from cli.input_rows import Kind, check_library, kind_of, packing_of
+from cli.packing import opened
 from cli.results_file import PROCESSED, Row
 
 _ANSWER, _ERROR = "answer", "error"
@@ -24,29 +26,47 @@ _ANSWER, _ERROR = "answer", "error"
 Table = list[dict[str, Any]]
 
 
-def is_table(out: Path) -> bool:
-    """Tell whether a file's name asks for a table."""
-    return kind_of(out) is not Kind.JSONL
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The file of the results, and how they are written there."""
 
+    path: Path
+    kind: Kind
 
-def rows_beside(out: Path) -> Path:
-    """Name the file with the rows from which the table is made."""
-    return out.with_name(f"{out.name}.rows.jsonl") if is_table(out) else out
+    @classmethod
+    def of(cls, path: Path, kind: Kind | None = None) -> Self:
+        """Tell by the name, unless it is said."""
+        return cls(path, kind or kind_of(path))
 
+    @property
+    def packing(self) -> str | None:
+        """How it is compressed: `.gz`, `.zst` or None."""
+        return packing_of(self.path)
 
-def check_table(out: Path) -> None:
-    """Make sure that the table can be written, before anything is paid.
+    @property
+    def is_made_at_the_end(self) -> bool:
+        """Whether it cannot grow row by row, as JSON Lines do."""
+        return self.kind is not Kind.JSONL or self.packing is not None
 
-    Raises:
-        CommandError: it cannot.
-    """
-    if out.suffix.lower() == ".gz":
-        raise CommandError("Tables are written as they are, without .gz")
-    if kind_of(out) is Kind.PARQUET and not importlib.util.find_spec("arro3"):
-        raise CommandError(
-            "Parquet needs a library that is not installed: pip install "
-            "'metasync[parquet]', or write .csv"
-        )
+    @property
+    def rows(self) -> Path:
+        """The file with the rows from which it is made."""
+        if not self.is_made_at_the_end:
+            return self.path
+        return self.path.with_name(f"{self.path.name}.rows.jsonl")
+
+    def check(self) -> None:
+        """Make sure that it can be written, before anything is paid.
+
+        Raises:
+            CommandError: it cannot.
+        """
+        check_library(self.kind)
+        if self.kind.is_binary and self.packing:
+            raise CommandError(
+                f"{self.kind.capitalize()} is compressed as it is: leave out "
+                f"{self.packing}"
+            )
 
 
 def check_columns(items: Sequence[Item], columns: Sequence[str]) -> None:
@@ -64,8 +84,8 @@ def check_columns(items: Sequence[Item], columns: Sequence[str]) -> None:
             )
 
 
-def write_table(
-    out: Path,
+def write_results(
+    target: Target,
     items: Sequence[Item],
     rows: Mapping[str, Row],
     columns: Sequence[str] | None,
@@ -80,6 +100,10 @@ def write_table(
     Raises:
         CommandError: it cannot be written.
     """
+    if target.kind is Kind.JSONL:
+        found = [rows[i.key] for i in items if i.key in rows]
+        _replaced(target, lambda path: _write_lines(path, found, target))
+        return
     table = [
         {
             **_kept(item, columns),
@@ -88,18 +112,34 @@ def write_table(
         for item in items
     ]
     names = _names(table)
-    temporary = out.with_name(f".{out.name}.tmp")
-    try:
-        if kind_of(out) is Kind.PARQUET:
-            _write_parquet(temporary, table, names)
+
+    def write(path: Path) -> None:
+        if target.kind.is_binary:
+            _write_columns(path, table, names, target.kind)
         else:
-            delimiter = "\t" if kind_of(out) is Kind.TSV else ","
-            _write_text(temporary, table, names, delimiter)
-        temporary.replace(out)
+            _write_text(path, table, names, target)
+
+    _replaced(target, write)
+
+
+def _replaced(target: Target, write: Callable[[Path], None]) -> None:
+    """Write a file beside the target, then put it in its place."""
+    path = target.path
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        write(temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
     except OSError as error:
-        raise CommandError(f"Cannot write {out}: {reason(error)}") from None
+        raise CommandError(f"Cannot write {path}: {reason(error)}") from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _write_lines(path: Path, rows: Sequence[Row], target: Target) -> None:
+    with opened(path, target.packing) as file:
+        file.writelines(to_json(row) + b"\n" for row in rows)
 
 
 def _kept(item: Item, columns: Sequence[str] | None) -> dict[str, Any]:
@@ -139,16 +179,18 @@ def _names(table: Table) -> list[str]:
 
 
 def _write_text(
-    path: Path, table: Table, names: Sequence[str], delimiter: str
+    path: Path, table: Table, names: Sequence[str], target: Target
 ) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
+    delimiter = "\t" if target.kind is Kind.TSV else ","
+    with (
+        opened(path, target.packing) as binary,
+        io.TextIOWrapper(binary, encoding="utf-8", newline="") as file,
+    ):
         writer = csv.writer(file, delimiter=delimiter)
         writer.writerow(names)
         writer.writerows(
             [_cell(row.get(name)) for name in names] for row in table
         )
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _cell(value: object) -> object:
@@ -157,10 +199,13 @@ def _cell(value: object) -> object:
     return to_json(value).decode()
 
 
-def _write_parquet(path: Path, table: Table, names: Sequence[str]) -> None:
+def _write_columns(
+    path: Path, table: Table, names: Sequence[str], kind: Kind
+) -> None:
     from arro3.io import (  # noqa: PLC0415 - optional
         infer_json_schema,
         read_json,
+        write_ipc,
         write_parquet,
     )
 
@@ -178,13 +223,16 @@ def _write_parquet(path: Path, table: Table, names: Sequence[str]) -> None:
                 file.write(to_json(cells) + b"\n")
         try:
             schema = infer_json_schema(str(lines))
-            write_parquet(read_json(str(lines), schema), str(path))
+            write = write_ipc if kind is Kind.ARROW else write_parquet
+            # The library puts the columns in the order of their names.
+            found = read_json(str(lines), schema).read_all()
+            write(found.select(list(names)), str(path))
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt | SystemExit):
                 raise
             # The library's errors are not all `Exception`s.
             raise CommandError(
-                f"The table cannot be Parquet: {str(error)[:200]}. Write .csv"
+                f"The table cannot be {kind}: {str(error)[:200]}. Write .csv"
             ) from None
 
 

@@ -13,12 +13,7 @@ from cli.errors import CommandError, reason
 from cli.input_file import Item, read_items
 from cli.known_model import KnownModel, from_options, from_server
 from cli.results_file import ResultsFile, Row, write_in_order
-from cli.results_table import (
-    check_columns,
-    check_table,
-    is_table,
-    write_table,
-)
+from cli.results_table import check_columns, write_results
 from cli.run_page import write_page
 from cli.run_session import Outcome, ask_rows
 from cli.run_settings import RunOptions
@@ -103,9 +98,9 @@ def _write(
     rows |= {row["key"]: row for row in outcome.failures}
     wanted = {item.key for item in chosen} | rows.keys()
     shown = [item for item in items if item.key in wanted]
-    if is_table(options.out):
-        write_table(
-            options.out,
+    if options.target.is_made_at_the_end:
+        write_results(
+            options.target,
             shown,
             rows,
             options.columns,
@@ -119,8 +114,7 @@ def _write(
 
 
 def _check_paths(options: RunOptions) -> None:
-    if is_table(options.out):
-        check_table(options.out)
+    options.target.check()
     out = options.out.resolve()
     if any(out == source.resolve() for source in options.sources):
         raise CommandError(

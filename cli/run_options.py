@@ -38,6 +38,7 @@ class Format(StrEnum):
     CSV = "csv"
     TSV = "tsv"
     PARQUET = "parquet"
+    ARROW = "arrow"
 
 
 class LimitField(StrEnum):
@@ -53,8 +54,9 @@ def run_file(
         list[Path],
         typer.Argument(
             metavar="INPUT...",
-            help="JSON Lines, CSV, TSV or Parquet, also as .gz; names with "
-            "* for several; - for standard input. Each row becomes a job.",
+            help="JSON Lines, CSV, TSV, Parquet or Arrow, texts also as .gz "
+            "or .zst; names with * for several; - for standard input. Each "
+            "row becomes a job.",
         ),
     ],
     model: Annotated[str, typer.Option(help="The model's name.")],
@@ -80,7 +82,8 @@ def run_file(
         Path,
         typer.Option(
             help="The file for results: .jsonl (as they come), or a table "
-            "with the input's columns: .csv, .tsv, .parquet."
+            "with the input's columns: .csv, .tsv, .parquet, .arrow; texts "
+            "also as .gz or .zst."
         ),
     ] = Path("results.jsonl"),
     columns: Annotated[
@@ -88,6 +91,12 @@ def run_file(
         typer.Option(
             metavar="A,B",
             help="Of the input's columns, only these in the table.",
+        ),
+    ] = None,
+    out_format: Annotated[
+        Format | None,
+        typer.Option(
+            "--format", help="How results are written, if not by --out."
         ),
     ] = None,
     input_format: Annotated[
@@ -286,6 +295,7 @@ def run_file(
         user=user,
         is_template=template,
         kind=None if input_format is None else Kind(input_format),
+        out_kind=None if out_format is None else Kind(out_format),
         columns=None if columns is None else _listed(columns),
         out=out,
         model=ModelOptions(

@@ -9,7 +9,7 @@ from cli.answers_options import WITHOUT_CACHE, CacheOptions
 from cli.early_stop import DEFAULT_FAILURES
 from cli.input_file import Question
 from cli.input_rows import Fields, Kind
-from cli.results_table import rows_beside
+from cli.results_table import Target
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,8 @@ class RunOptions:
     user: str | None = None
     is_template: bool = False
     kind: Kind | None = None
+    # How the results are written, if not by the name.
+    out_kind: Kind | None = None
     # The input's columns in a table of answers; None: all.
     columns: Sequence[str] | None = None
     temperature: float = 0.0
@@ -64,7 +66,12 @@ class RunOptions:
     @property
     def rows(self) -> Path:
         """The file of rows: the results, or what their table is made of."""
-        return rows_beside(self.out)
+        return self.target.rows
+
+    @property
+    def target(self) -> Target:
+        """The results, and how they are written."""
+        return Target.of(self.out, self.out_kind)
 
     @property
     def private_directory(self) -> Path:

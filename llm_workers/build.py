@@ -2,8 +2,14 @@
 
 from api.dependencies.services import Services
 from api.services.jobs.answer_memory import AnswerMemory
+from api.services.keeping.turns import Turns
 from api.services.monitoring.observed_queue import ObservedJobQueue
+from api.services.queue.queue_order import Aging
+from api.services.routes.route_names import RouteNames
 from api.shared import Shared
+from llm_workers.built_in.batch_keeper import BatchKeeper
+from llm_workers.built_in.batch_steps import BatchSteps, StepParts
+from llm_workers.built_in.batch_workers import BatchWorkers
 from llm_workers.results.recovery import SpoolRecovery
 from llm_workers.results.spool import Spool
 from llm_workers.results.spool_eraser import SpoolEraser
@@ -50,11 +56,39 @@ def build_worker_parts(
     )
 
 
+def build_batch_keeper(shared: Shared, services: Services) -> BatchKeeper:
+    """Make what brings batches from their input to their output."""
+    steps = BatchSteps(
+        StepParts(
+            shared.batch_store,
+            shared.files,
+            services.models,
+            RouteNames(shared.documents("routes")),
+            services.job_bulk,
+            shared.signals,
+            Aging(shared.settings.priority_aging_seconds),
+            shared.clock,
+        )
+    )
+    return BatchKeeper(
+        shared.batch_store,
+        shared.files,
+        steps,
+        Turns(shared.documents("turns"), shared.clock),
+        shared.signals,
+        shared.process_id,
+    )
+
+
 def build_workers(shared: Shared, parts: WorkerParts) -> tuple[Part, ...]:
     """Make what runs the workers: their supervisor, and recovery."""
     settings = shared.settings
     limits = PoolLimits(settings.num_llm_workers, settings.stop_grace_seconds)
-    source = SnapshotSource(shared.documents("workers"), shared.client_states)
+    source = SnapshotSource(
+        shared.documents("workers"),
+        shared.client_states,
+        BatchWorkers(shared.batch_store, settings.batch_concurrency).running,
+    )
     pool = WorkerPool(
         source, shared.leases, parts, limits, weights=shared.limiter.weight
     )

@@ -7,6 +7,8 @@ from fastapi import Depends, Request
 
 from api.core.login_limits import LoginLimits
 from api.core.scrape_access import ScrapeAccess
+from api.services.batches.batch_service import BatchService
+from api.services.batches.file_service import FileService
 from api.services.clients.client_service import ClientService
 from api.services.datasets.dataset_service import DatasetService
 from api.services.datasets.upload import DatasetUpload
@@ -17,6 +19,7 @@ from api.services.jobs.answer_jobs import AnswerJobs
 from api.services.jobs.job_bulk import JobBulk
 from api.services.jobs.job_cancel import JobCancel
 from api.services.jobs.job_ends import JobEnds
+from api.services.jobs.job_gathering import JobGathering
 from api.services.jobs.job_service import JobService
 from api.services.jobs.job_waiting import JobWaiting
 from api.services.keeping.erasure import ErasureService
@@ -53,7 +56,10 @@ class Services:
     job_bulk: JobBulk
     job_cancel: JobCancel
     job_ends: JobEnds
+    job_gathering: JobGathering
     job_waiting: JobWaiting
+    files: FileService
+    batches: BatchService
     streams: StreamService
     gateway: GatewayService
     runs: RunService
@@ -72,6 +78,7 @@ class Services:
     scrape_access: ScrapeAccess
     login_limits: LoginLimits
     request_limits: RequestLimits
+    max_file_bytes: int
     admin_api_key: str
     docs_user: str
     docs_secret: str
@@ -143,6 +150,11 @@ def get_job_cancel(services: AllServices) -> JobCancel:
 def get_job_ends(services: AllServices) -> JobEnds:
     """Return what lets requests wait for jobs."""
     return services.job_ends
+
+
+def get_job_gathering(services: AllServices) -> JobGathering:
+    """Return what waits for many jobs."""
+    return services.job_gathering
 
 
 def get_job_waiting(services: AllServices) -> JobWaiting:
@@ -226,6 +238,7 @@ Jobs = Annotated[JobService, Depends(get_job_service)]
 Bulk = Annotated[JobBulk, Depends(get_job_bulk)]
 Canceling = Annotated[JobCancel, Depends(get_job_cancel)]
 Ends = Annotated[JobEnds, Depends(get_job_ends)]
+Gathering = Annotated[JobGathering, Depends(get_job_gathering)]
 Waiting = Annotated[JobWaiting, Depends(get_job_waiting)]
 Streams = Annotated[StreamService, Depends(get_stream_service)]
 Runs = Annotated[RunService, Depends(get_run_service)]

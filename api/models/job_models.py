@@ -21,6 +21,7 @@ from api.models.base import (
     example,
     is_unset,
 )
+from api.models.batch_models import LineInterface
 from api.models.cache_models import CacheFields, StoredCache
 from api.models.conversation_models import (
     ASKED_AS_JSON,
@@ -284,6 +285,7 @@ class Job(StoredModel, StoredConversation, StoredCache):
     not_before: datetime | None = None
     expires_at: datetime | None = None
     batch_key: str | None = None
+    interface: LineInterface = None
     status: JobStatus
     response_data: Annotated[Any, Field(description=RESULT)] = None
     response_logprobs: Annotated[

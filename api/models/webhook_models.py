@@ -18,6 +18,7 @@ class EventType(StrEnum):
     RUN_COMPLETED = "run.completed"
     RUN_FAILED = "run.failed"
     RUN_CANCELLED = "run.cancelled"
+    BATCH_ENDED = "batch.ended"
     BUDGET_EXHAUSTED = "budget.exhausted"
     MODEL_SUSPENDED = "model.suspended"
     MODEL_RESUMED = "model.resumed"

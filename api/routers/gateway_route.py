@@ -169,12 +169,13 @@ def _asked(
         bytes(raw),
         stream_of(body),
         max_wait(request, client),
-        _headers(request),
+        headers_of_interface(request),
         correlation_id.get() or "",
     )
 
 
-def _headers(request: Request) -> dict[str, str]:
+def headers_of_interface(request: Request) -> dict[str, str]:
+    """Return the headers that are part of the vendors' interfaces."""
     found: dict[str, str] = {}
     for raw, value in request.headers.raw:
         if raw in _HANDED_ON:

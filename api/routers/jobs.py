@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Response
+from pydantic_core import to_json
 
 from api.core.problems import overtaken, problems
 from api.dependencies.callers import AnyCaller, ClientCaller
@@ -13,6 +14,7 @@ from api.dependencies.services import (
     Bulk,
     Canceling,
     Ends,
+    Gathering,
     Jobs,
     Waiting,
 )
@@ -26,7 +28,8 @@ from api.models.job_update_models import (
     JobStatusUpdate,
     JobUpdate,
 )
-from api.routers.pages import PageQuery, answer, long_list
+from api.models.job_wait_models import JobsEnded, JobsWait
+from api.routers.pages import PageQuery, answer, long_list, written
 from api.routers.reference_query import ReferenceQuery
 from api.routers.resource_route import ResourceRoute
 from api.services.jobs.answer_rows import body_of
@@ -83,6 +86,14 @@ class JobOrder(StrEnum):
     NEWEST_FIRST = "-createdAt"
 
 
+ShownFields = Annotated[
+    str | None,
+    Query(
+        description="The fields to be shown, with commas between them; "
+        "`jobId` always is.",
+        examples=["status,errorData"],
+    ),
+]
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -133,14 +144,7 @@ def job_filter(
 
 
 def job_view(
-    fields: Annotated[
-        str | None,
-        Query(
-            description="The fields to be shown, with commas between them; "
-            "`jobId` always is.",
-            examples=["status,errorData"],
-        ),
-    ] = None,
+    fields: ShownFields = None,
     sort: Annotated[
         JobOrder,
         Query(description="`-createdAt`: the newest job comes first."),
@@ -223,10 +227,12 @@ async def create_jobs(
     jobs: Jobs,
     caller: ClientCaller,
     idempotency_key: IdempotencyKey = None,
+    fields: ShownFields = None,
 ) -> Response:
     """Queue many jobs, or none if one of them is invalid."""
-    made = await jobs.create_batch(request.jobs, caller, idempotency_key)
-    return await long_list(made, 201)
+    view = JobView.of_text(fields)
+    made = await jobs.create_batch(request.jobs, caller, idempotency_key, view)
+    return await long_list(made, 201, view.shown)
 
 
 @router.post(
@@ -289,6 +295,24 @@ async def retry_jobs(
     If fewer were changed than matched, the same request goes on.
     """
     return await bulk.retry(request, caller)
+
+
+@router.post("/wait", response_model=JobsEnded)
+async def wait_for_jobs(
+    request: JobsWait, gathering: Gathering, caller: AnyCaller
+) -> Response:
+    """Return which of some jobs have ended, once there is one.
+
+    Nothing is changed. To wait for all, send those that are left again.
+    """
+    view = JobView.of_names(request.fields, ("body", "fields"))
+    found = await gathering.gather(request.job_ids, caller, view, request.wait)
+    rest = {"unknown": list(found.unknown), "waiting": found.waiting}
+    body = b'{"jobs":%s,%s' % (
+        await written(found.jobs, view.shown),
+        to_json(rest)[1:],
+    )
+    return Response(body, media_type="application/json")
 
 
 @router.get("/{job_id}")

@@ -56,6 +56,14 @@ async def long_list(
 
     `shown` names the fields of each item that are written; None: all.
     """
+    body = await written(items, shown)
+    return Response(body, status, media_type="application/json")
+
+
+async def written(
+    items: Sequence[ApiModel], shown: set[str] | None = None
+) -> bytes:
+    """Write a list as JSON; other requests run in between."""
     wanted = None if shown is None else {"__all__": shown}
     pieces = []
     for start in range(0, len(items), _SLICE):
@@ -65,5 +73,4 @@ async def long_list(
         # Without its brackets.
         pieces.append(piece[1:-1])
         await asyncio.sleep(0)
-    body = b"[" + b",".join(pieces) + b"]"
-    return Response(body, status, media_type="application/json")
+    return b"[" + b",".join(pieces) + b"]"

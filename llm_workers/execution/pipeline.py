@@ -51,6 +51,7 @@ from llm_workers.execution.error_data import (
     kind_of,
     said,
 )
+from llm_workers.execution.line_step import LineStep, line_failed
 from llm_workers.execution.reading import (
     AnswerReader,
     ReadingLimitError,
@@ -112,6 +113,7 @@ class Pipeline:
         self._work = WorkingStep(
             caller, catalog, self._router, self._reader, clock
         )
+        self._lines = LineStep(caller, self._router, clock)
 
     async def run(self, job: ClaimedJob) -> Outcome:
         """Make all calls of a job and give its outcome.
@@ -120,8 +122,9 @@ class Pipeline:
         """
         if job.checkpoint is not None:
             return await self._further_steps(job, job.checkpoint)
+        step = self._work if job.interface is None else self._lines
         try:
-            done = await self._work.run(job)
+            done = await step.run(job)
         except _STEP_ERRORS as error:
             return self._retries.later(job, error) or _failed(job, error)
         if not isinstance(done, Succeeded):
@@ -302,6 +305,8 @@ def _wants_suggestion(job: ClaimedJob, done: Succeeded) -> bool:
 
 
 def _failed(job: ClaimedJob, error: StepError) -> Failed:
+    if job.interface is not None:
+        return line_failed(job, error)
     return Failed(error_data(job, error), cost_of(error))
 
 

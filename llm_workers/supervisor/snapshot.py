@@ -1,13 +1,20 @@
 """Which workers are to run and who runs them, at one moment."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Collection,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
 from api.models.worker_models import Worker, WorkerStatus
+from api.services.batches.batch_worker import is_built_in
 from api.services.queue.worker_leases import Slot, WorkerLease, WorkerLeases
 from api.services.shared.client_states import ClientStates
 from utilities.cosmos_connector import Document, Documents, ObjectId
@@ -42,14 +49,24 @@ class Snapshot:
 class SnapshotSource:
     """Reads workers and their clients; a broken document is set aside."""
 
-    def __init__(self, workers: Documents, clients: ClientStates) -> None:
+    def __init__(
+        self,
+        workers: Documents,
+        clients: ClientStates,
+        built_in: Callable[[], Awaitable[Mapping[str, Worker]]] | None = None,
+    ) -> None:
+        """Take the collections, and what gives the built-in workers."""
+        self._built_in = built_in
         self._workers = workers
         self._clients = clients
         self._reported: set[str] = set()
 
     async def take(self, leases: WorkerLeases) -> Snapshot:
         """Read the workers that are to run, and the leases."""
-        workers = await self._of_enabled_clients(await self._running())
+        running = await self._running()
+        if self._built_in is not None:
+            running |= await self._built_in()
+        workers = await self._of_enabled_clients(running)
         known = {lease.slot: lease for lease in await leases.all()}
         capacities = await leases.capacities()
         wanted = {
@@ -78,6 +95,9 @@ class SnapshotSource:
 
     async def give_up(self, worker_id: str, info: Mapping[str, Any]) -> None:
         """Show a worker that cannot run as one with an error."""
+        if is_built_in(worker_id):
+            # It has no document; it is tried again.
+            return
         await self._show_error(ObjectId(worker_id), info)
 
     async def _running(self) -> dict[str, Worker]:

@@ -11,6 +11,7 @@ from pymongo.database import Database
 
 from tests.conftest import PROVIDER_KEY
 from tests.support.api_user import ADMIN, ApiUser, Json
+from tests.support.batch_user import CHAT, line, lines_of
 from tests.support.live_server import LiveServer, live_server, make_settings
 from tests.support.receiver import running_receiver
 from tests.support.waiting import eventually
@@ -101,6 +102,7 @@ def fill(user: ApiUser, receiver_url: str) -> None:
             "requestData": {"text": MARKER},
         },
     )
+    leave_a_batch(user, model)
     items = [{"requestData": {"t": MARKER * n}} for n in range(1, 20)]
     dataset = user.post("/datasets", {"name": MARKER, "items": items})
     user.post(
@@ -112,6 +114,31 @@ def fill(user: ApiUser, receiver_url: str) -> None:
             "metric": {"type": "regex", "pattern": MARKER},
         },
     )
+
+
+def leave_a_batch(user: ApiUser, model: str) -> None:
+    headers = {"authorization": f"Bearer {user.client_id}:{user.key}"}
+    rows = lines_of([line(MARKER, model, MARKER)])
+    source = user.http.post(
+        "/v1/files",
+        headers=headers,
+        data={"purpose": "batch"},
+        files={"file": (MARKER, rows)},
+    ).json()
+    body = {
+        "input_file_id": source["id"],
+        "endpoint": CHAT,
+        "completion_window": "24h",
+        "metadata": {"note": MARKER},
+    }
+    made = user.http.post("/v1/batches", headers=headers, json=body).json()
+
+    def has_ended() -> bool:
+        path = f"/v1/batches/{made['id']}"
+        found = user.http.get(path, headers=headers).json()
+        return bool(found["status"] == "completed")
+
+    eventually(has_ended)
 
 
 def erased(http: httpx2.Client, client_id: str) -> Json:

@@ -118,3 +118,31 @@ def test_the_examples_of_the_proxy_run(reader: GatewayUser) -> None:
     assert json.loads(outputs[2])["filters"]["removeHeaders"] == [
         "anthropic-beta"
     ]
+
+
+def test_the_examples_of_batches_run(
+    reader: GatewayUser, tmp_path: Path
+) -> None:
+    (row,) = examples_of("batches.md", "json")
+    (tmp_path / "input.jsonl").write_text(row, "utf-8")
+    examples = examples_of("batches.md", "python")
+    assert len(examples) == 2
+    ran = subprocess.run(
+        [sys.executable, "-c", "\n".join(examples)],
+        cwd=tmp_path,
+        env={
+            "PATH": os.environ["PATH"],
+            "OPENAI_BASE_URL": f"{reader.url}/v1",
+            "OPENAI_API_KEY": reader.token,
+            "ANTHROPIC_BASE_URL": reader.url,
+            "ANTHROPIC_API_KEY": reader.token,
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "completed BatchRequestCounts(completed=1, failed=0" in ran.stdout
+    assert '"custom_id":"1"' in ran.stdout
+    assert ran.stdout.endswith("first succeeded\n")

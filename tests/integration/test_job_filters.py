@@ -301,3 +301,24 @@ def test_many_jobs_are_canceled_and_retried(user: ApiUser) -> None:
         user.post("/jobs/cancel", body, 422)
     refused = user.post("/jobs/retry", {"filter": {"from": "x"}}, 400)
     assert "ISO 8601" in refused["detail"]
+
+
+def test_a_batch_is_answered_with_the_fields_that_are_wanted(
+    user: ApiUser,
+) -> None:
+    model, prompt = user.model(), user.prompt()
+    body = {
+        "jobs": [
+            {**user.job_body(model, prompt), "idempotencyKey": str(n)}
+            for n in range(3)
+        ]
+    }
+    shown = user.post("/jobs/batch?fields=status,responseData", body)
+    assert [sorted(job) for job in shown] == [
+        ["jobId", "responseData", "status"]
+    ] * 3
+    # A repetition, too; and without the fields, all are shown.
+    again = user.post("/jobs/batch?fields=status", body)
+    assert [job["jobId"] for job in again] == [job["jobId"] for job in shown]
+    assert user.post("/jobs/batch", body)[0]["requestData"]
+    user.post("/jobs/batch?fields=state", body, 422)

@@ -8,11 +8,13 @@ from typing import Any
 import httpx2
 import pytest
 from aiohttp import web
+from openai import OpenAI
 
 from api.models.webhook_models import EventType
 from api.services.shared.events import Event
 from tests.conftest import PROVIDER_KEY
 from tests.support.api_user import ADMIN, ApiUser, Json
+from tests.support.batch_user import begin, ended, line
 from tests.support.live_server import (
     LiveServer,
     free_port,
@@ -148,6 +150,27 @@ def test_a_cancelled_run_is_told(teller: ApiUser, receiver: Receiver) -> None:
     (message,) = receiver.verified(made["secret"])
     assert message["type"] == "run.cancelled"
     assert message["data"]["runId"] == run["runId"]
+
+
+def test_the_end_of_a_batch_is_told_and_its_lines_are_not(
+    teller: ApiUser, receiver: Receiver
+) -> None:
+    made = hook(teller, receiver.url, *JOBS, "batch.ended")
+    model = teller.model()
+    client = OpenAI(
+        base_url=f"{teller.http.base_url}/v1",
+        api_key=f"{teller.client_id}:{teller.key}",
+    )
+    batch = ended(client, begin(client, [line("a", model), line("b", model)]))
+    delivered(teller, made, 1)
+    (told,) = receiver.verified(made["secret"])
+    assert told["type"] == "batch.ended"
+    assert told["data"] == {
+        "batchId": batch.id,
+        "clientId": teller.client_id,
+        "status": "completed",
+        "requestCounts": {"total": 2, "completed": 2, "failed": 0},
+    }
 
 
 def test_other_clients_are_not_told_and_the_administrator_is(

@@ -236,6 +236,8 @@ def test_the_defaults_are_those_of_the_documentation(
         "retention_days": {},
         "poll_interval": 10,
         "max_items_per_batch": 50,
+        "batch_concurrency": 200,
+        "max_file_bytes": 200 * 1024 * 1024,
         "num_llm_workers": 10,
         "lease_seconds": 30.0,
         "max_attempts": 5,

@@ -272,6 +272,15 @@ async def _indexes_of_routes(database: Database) -> None:
     await database["routes"].create_index([("liveKey", 1)], unique=True)
 
 
+async def _indexes_of_vendor_batches(database: Database) -> None:
+    for name in ("files", "batches"):
+        await database[name].create_index([("clientId", 1), ("sequence", 1)])
+        await database[name].create_index([("status", 1), ("sequence", 1)])
+    await database["files"].create_index([("expiresAt", 1)])
+    await database["file_pieces"].create_index([("fileId", 1)])
+    await database["file_pieces"].create_index([("clientId", 1)])
+
+
 async def _index_of_answers(database: Database) -> None:
     # Sparse, as above: jobs without a cache are not in it.
     await database["jobs"].create_index([("answerKey", 1)], sparse=True)
@@ -295,6 +304,7 @@ STEPS: tuple[Step, ...] = (
     _indexes_of_ranks,
     _indexes_of_run_waves,
     _indexes_of_routes,
+    _indexes_of_vendor_batches,
     _index_of_answers,
 )
 

@@ -102,6 +102,11 @@ class ModelCaller:
         self._timer = timer
         self._wall = wall
 
+    @property
+    def access(self) -> ModelAccess:
+        """The way to the models' providers."""
+        return self._access
+
     async def complete(self, call: ModelCall) -> ModelAnswer:
         """Return the whole answer.
 

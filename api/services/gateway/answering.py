@@ -30,24 +30,20 @@ from api.services.calls.routing.routed import RoutedCall
 from api.services.calls.routing.router import Target
 from api.services.gateway.asked import Asked
 from api.services.gateway.call_recorder import CallRecorder, EndedCall
+from api.services.gateway.exchanges import older_exchange
 from api.services.gateway.forwarding import Forwarding
 from api.services.gateway.live_answer import Head, LiveAnswer
 from api.services.gateway.passing import Passing
 from api.services.gateway.problems import handed_on, problem_of, wait_of
 from api.services.gateway.proxied import Proxied
 from api.services.gateway.records import GATEWAY, CallRecord
-from api.services.gateway.translating import (
-    Embedding,
-    Translating,
-    conversation_of,
-)
+from api.services.gateway.translating import Embedding, Translating
 from config import MissingModelKeyError
-from llm_sdks.errors import LLMError, ModelNotFoundError, PluginError
+from llm_sdks.errors import LLMError, PluginError
 from llm_sdks.forwarding import Interface
 from utilities.clock import Clock
 
 _SHORTEST_WAIT_SECONDS = 0.05
-_NO_SUCH_PATH = frozenset({404, 405, 501})
 _JSON = {"content-type": "application/json"}
 
 log = structlog.get_logger(__name__)
@@ -194,22 +190,18 @@ class Answering:
     def _translates_instead(self, error: LLMError) -> bool:
         """Take the older interface of a server that has no other."""
         asked, exchange = self._asked, self._exchange
-        if not (
-            isinstance(exchange, Forwarding)
-            and isinstance(asked, Asked)
-            and asked.interface is Interface.RESPONSES
-            and self._model.endpoint
-            and error.http_status in _NO_SUCH_PATH
-            and not isinstance(error, ModelNotFoundError)
-        ):
+        if not isinstance(exchange, Forwarding) or isinstance(asked, Proxied):
             return False
-        try:
-            conversation = conversation_of(asked)
-        except ParameterError:
-            return False
-        self._exchange = Translating(
-            asked, self._live, conversation, self._parts.clock() // 1000
+        older = older_exchange(
+            asked,
+            self._model,
+            error,
+            self._live,
+            self._parts.clock() // 1000,
         )
+        if older is None:
+            return False
+        self._exchange = older
         return True
 
     def _model_call(self, patience: float) -> ModelCall:

@@ -9,7 +9,7 @@ from api.core.dialects import Problem
 from api.services.calls.failures import failures_of
 from api.services.calls.model_call import CallProgress
 from api.services.gateway.asked import Asked
-from api.services.gateway.live_answer import Head, LiveAnswer
+from api.services.gateway.live_answer import AnswerSink, Head
 from llm_sdks.base_sdk import BaseLLMSDK, Completion, CompletionRequest, Usage
 from llm_sdks.errors import (
     BadRequestError,
@@ -59,7 +59,7 @@ class Forwarding:
     """One request on its way through a plug-in, and its answer back."""
 
     asked: Asked
-    live: LiveAnswer
+    live: AnswerSink
     # Whether the client has been told of the error that ended the stream.
     has_told: bool = False
     # Whether an answer that was withheld is not the client's, but a failure:

@@ -3,17 +3,13 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from api.core.errors import (
-    ModelUnknownError,
-    NotFoundError,
-    ParameterError,
-)
+from api.core.errors import ModelUnknownError, NotFoundError
 from api.models.model_models import Model, ModelWithKey
 from api.models.route_models import Route
 from api.services.calls.catalog import Catalog
 from api.services.calls.live_calls import LiveCalls
 from api.services.calls.live_stream import StreamLimits
-from api.services.calls.model_access import ModelAccess, TokenNeededError
+from api.services.calls.model_access import ModelAccess
 from api.services.calls.model_caller import Admits, ModelCaller
 from api.services.calls.routing.route_book import NO_ROUTES
 from api.services.calls.routing.routed import RoutedCall
@@ -31,29 +27,17 @@ from api.services.gateway.answering import (
 )
 from api.services.gateway.asked import Asked, question_of
 from api.services.gateway.call_recorder import CallRecorder
-from api.services.gateway.filters import filtered
-from api.services.gateway.forwarding import Forwarding, can_forward
+from api.services.gateway.exchanges import NewExchange, new_exchange
 from api.services.gateway.live_answer import LiveAnswer
 from api.services.gateway.passing import Passing
 from api.services.gateway.proxied import Proxied
 from api.services.gateway.reached import check_passable, model_at
 from api.services.gateway.records import CallRecord
-from api.services.gateway.translating import (
-    FORMATS,
-    Embedding,
-    Translating,
-    conversation_of,
-    texts_of,
-)
 from api.services.models.model_service import ModelService
 from api.services.monitoring.observer import NOBODY, Observer
 from api.services.shared.paging import PageRequest
-from config import MissingModelKeyError
-from llm_sdks.errors import LLMError
-from llm_sdks.forwarding import Interface
 from utilities.clock import Clock, now_ms
 
-NewExchange = Callable[[LiveAnswer], Exchange]
 ExchangeOf = Callable[[LiveAnswer, Target], Exchange]
 
 _MOST_MODELS = 1000
@@ -233,30 +217,11 @@ class GatewayService:
         Raises:
             ParameterError: its provider has nothing like that interface.
         """
-        sent = filtered(asked, model.filters)
-        try:
-            sdk = self._access.open(model).sdk
-        except TokenNeededError as needed:
-            sdk = needed.sdk
-        except (LLMError, MissingModelKeyError):
-            # The call reports it.
-            return partial(Forwarding, sent, leaves_filtered=leaves_filtered)
-        lacks = (model.model_id, model.endpoint) in self._parts.lacking
-        is_lacking = lacks and asked.interface is Interface.RESPONSES
-        if can_forward(sdk, asked.interface) and not is_lacking:
-            return partial(Forwarding, sent, leaves_filtered=leaves_filtered)
-        if asked.interface is Interface.EMBEDDINGS:
-            texts = texts_of(asked)
-            return lambda live: Embedding(asked, live, texts)
-        if asked.interface not in FORMATS:
-            raise ParameterError(
-                f"The model {asked.model!r} cannot be used through "
-                f"/v1{asked.interface}: its provider ({model.sdk}) has no "
-                "such interface",
-                "model",
-            )
-        conversation = conversation_of(asked)
-        created = self._clock() // 1000
-        return lambda live: Translating(
-            asked, live, conversation, created, leaves_filtered
+        return new_exchange(
+            self._access,
+            asked,
+            model,
+            self._clock() // 1000,
+            lacking=self._parts.lacking,
+            leaves_filtered=leaves_filtered,
         )

@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from api.services.calls.live_stream import HUNG_UP, StreamError, StreamLimits
 from api.services.calls.model_call import CallProgress
@@ -21,6 +22,27 @@ class Head:
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
     size: int | None = None
+
+
+class AnswerSink(Protocol):
+    """Takes the answer to a request: a client's connection, or a file."""
+
+    @property
+    def record_id(self) -> str:
+        """The id of the call's record."""
+
+    def begin(self, head: Head) -> None:
+        """Decide the head."""
+
+    async def put(self, piece: bytes) -> None:
+        """Add bytes.
+
+        Raises:
+            SlowReaderError: its reader reads nothing.
+        """
+
+    async def whole(self, head: Head, content: bytes) -> None:
+        """Give an answer in one piece."""
 
 
 class LiveAnswer:

@@ -15,7 +15,7 @@ from api.services.calls.model_call import CallProgress
 from api.services.calls.transfers import TextEmbedding
 from api.services.gateway.asked import Asked
 from api.services.gateway.forwarding import FILTERED_ENDINGS, withheld
-from api.services.gateway.live_answer import Head, LiveAnswer
+from api.services.gateway.live_answer import AnswerSink, Head
 from llm_sdks.answers import (
     Answer,
     Begun,
@@ -74,7 +74,7 @@ class Translating:
     """One request in our own terms, and its answer in the client's."""
 
     asked: Asked
-    live: LiveAnswer
+    live: AnswerSink
     conversation: api.ConversationAsked
     created: int
     # As `Forwarding` has it.
@@ -152,7 +152,7 @@ class Embedding:
     """A request for vectors, in our own terms."""
 
     asked: Asked
-    live: LiveAnswer
+    live: AnswerSink
     texts: openai_embeddings_api.EmbeddingsAsked
     has_told: bool = False
 

@@ -26,6 +26,9 @@ _EVERY_SECONDS = 1.0
 _GATHER_SECONDS = 0.02
 _PAUSE_TIMES, _LONG_PAUSE_SECONDS, _PAUSE_TIMES_AT_LEAST = 20, 0.2, 3
 _AT_ONCE = 500
+_DELETED_SECONDS = 1.0
+# More would slow each look for the others down.
+_MOST_WAITED, _FULL_SECONDS = 50_000, 1.0
 
 log = structlog.get_logger(__name__)
 
@@ -56,6 +59,8 @@ class JobEnds(Loop):
         self._every_seconds = every_seconds
         self._waiting: dict[ObjectId, list[asyncio.Future[None]]] = {}
         self._released = False
+        self._deleted_sought = 0.0
+        self._count = 0
 
     async def wait(self, job: Job, seconds: float) -> None:
         """Return when the job has ended, or after this time."""
@@ -64,17 +69,33 @@ class JobEnds(Loop):
 
     async def wait_for(self, item_id: str, seconds: float) -> None:
         """Do so for what was seen going on, by its id."""
+        await self.wait_for_any([item_id], seconds)
+
+    async def wait_for_any(
+        self, item_ids: Sequence[str], seconds: float
+    ) -> None:
+        """Return when the first of these has ended, or after this time."""
         if self._released:
             return
-        job_id = ObjectId(item_id)
+        if self._count + len(item_ids) > _MOST_WAITED:
+            # They are not looked for: who waits has to ask again.
+            await asyncio.sleep(min(seconds, _FULL_SECONDS))
+            return
+        await self._wait_for([ObjectId(each) for each in item_ids], seconds)
+
+    async def _wait_for(self, ids: Sequence[ObjectId], seconds: float) -> None:
         future = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(job_id, []).append(future)
-        # It may have ended since it was read.
+        self._count += len(ids)
+        for job_id in ids:
+            self._waiting.setdefault(job_id, []).append(future)
+        # One may have ended since it was read.
         self.wake()
         try:
             await asyncio.wait({future}, timeout=seconds)
         finally:
-            self._forget(job_id, future)
+            self._count -= len(ids)
+            for job_id in ids:
+                self._forget(job_id, future)
 
     def release(self) -> None:
         """Let nobody wait any longer: the process ends."""
@@ -106,6 +127,9 @@ class JobEnds(Loop):
             for block in blocks(list(self._waiting), _AT_ONCE):
                 for job_id in await self._ended(block):
                     self._end(job_id)
+            if began >= self._deleted_sought + _DELETED_SECONDS:
+                self._deleted_sought = began
+                await self._end_deleted()
         except StoreError as error:
             log.info("job_ends_not_read", error=type(error).__name__)
         await asyncio.sleep(_pause_after(time.monotonic() - began))
@@ -118,6 +142,16 @@ class JobEnds(Loop):
         }
         found = await self._documents.find(where, fields=["_id"])
         return [job["_id"] for job in found]
+
+    async def _end_deleted(self) -> None:
+        """Let nobody wait for what was deleted; few are."""
+        for block in blocks(list(self._waiting), _AT_ONCE):
+            found = await self._documents.find_all(
+                {"_id": {"$in": list(block)}, "_metadata.isDeleted": True},
+                ["_id"],
+            )
+            for job in found:
+                self._end(job["_id"])
 
     def _end(self, job_id: ObjectId) -> None:
         for future in self._waiting.pop(job_id, ()):

@@ -15,6 +15,7 @@ from api.services.jobs.answer_memory import AnswerMemory
 from api.services.jobs.idempotency import JobKey
 from api.services.jobs.job_references import JobReferences
 from api.services.jobs.job_templates import JobTemplates
+from api.services.jobs.job_view import ALL, JobView
 from api.services.jobs.remembered import (
     ANSWER_KEY,
     ANSWER_NAMED,
@@ -92,7 +93,11 @@ class JobIntake:
         return (await self._insert(requests, keys, client_id))[0]
 
     async def create_batch(
-        self, items: Sequence[Any], client_id: str, key: str | None
+        self,
+        items: Sequence[Any],
+        client_id: str,
+        key: str | None,
+        view: JobView = ALL,
     ) -> list[Job]:
         """Store many jobs, or none if one of them is invalid.
 
@@ -105,7 +110,7 @@ class JobIntake:
         await self._check_keys(keys, client_id)
         if key is not None:
             requests = [_in_batch(request, key) for request in requests]
-        return await self._insert(requests, keys, client_id)
+        return await self._insert(requests, keys, client_id, view)
 
     async def checked(
         self, requests: Sequence[JobCreate], client_id: str
@@ -125,6 +130,7 @@ class JobIntake:
         requests: Sequence[JobCreate],
         keys: Sequence[JobKey | None],
         client_id: str,
+        view: JobView = ALL,
     ) -> list[Job]:
         keyed = await self._keys.of(requests, client_id)
         found = await self._earlier(requests, keyed, client_id)
@@ -134,7 +140,7 @@ class JobIntake:
         await self._count(stored, set(repeated), found)
         await self._replace_repeated(stored, repeated)
         self._signals.publish(jobs_waiting(client_id))
-        return await in_slices(Job.from_document, stored)
+        return await in_slices(view.read_whole, stored)
 
     async def _earlier(
         self,

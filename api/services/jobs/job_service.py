@@ -101,6 +101,7 @@ class JobService:
         items: Sequence[Any],
         caller: Caller,
         key: str | None = None,
+        view: JobView = ALL,
     ) -> list[Job]:
         """Queue many jobs, or none if one of them is invalid.
 
@@ -108,7 +109,7 @@ class JobService:
             RuleError: names the first wrong item by its index.
         """
         client_id = caller.require_client()
-        return await self._intake.create_batch(items, client_id, key)
+        return await self._intake.create_batch(items, client_id, key, view)
 
     async def page(
         self,

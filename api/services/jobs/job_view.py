@@ -1,6 +1,6 @@
 """Which fields of jobs a list shows, and in which order."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -36,7 +36,9 @@ class JobView:
     newest_first: bool = False
 
     @classmethod
-    def of_text(cls, fields: str | None, *, newest_first: bool) -> Self:
+    def of_text(
+        cls, fields: str | None, *, newest_first: bool = False
+    ) -> Self:
         """Read names with commas between them; `jobId` is always shown.
 
         Raises:
@@ -45,10 +47,27 @@ class JobView:
         if fields is None:
             return cls(None, newest_first)
         names = {name.strip() for name in fields.split(",")} - {""}
+        return cls.of_names(names, ("query", "fields"), newest_first)
+
+    @classmethod
+    def of_names(
+        cls,
+        names: Collection[str] | None,
+        location: tuple[str, ...],
+        newest_first: bool = False,  # noqa: FBT001, FBT002 - as the field
+    ) -> Self:
+        """Take names; None means all; `location` is where they came.
+
+        Raises:
+            InvalidRequestError: a job has no such field.
+        """
+        if names is None:
+            return cls(None, newest_first)
+        names = set(names)
         if unknown := sorted(names - _NAMES.keys()):
             raise InvalidRequestError(
                 "unknown_field",
-                ("query", "fields"),
+                location,
                 f"A job has no field {unknown[0]}",
             )
         return cls(frozenset(names | {"jobId"}), newest_first)
@@ -72,6 +91,13 @@ class JobView:
     def tells_why_jobs_wait(self) -> bool:
         """Whether `waitingFor` is shown."""
         return self.fields is None or "waitingFor" in self.fields
+
+    def read_whole(self, document: Mapping[str, Any]) -> Job:
+        """Read these fields of a document that has all."""
+        if self.fields is None:
+            return Job.from_document(document)
+        wanted = {"_id", *self.stored}
+        return self.read({k: v for k, v in document.items() if k in wanted})
 
     def read(self, document: Mapping[str, Any]) -> Job:
         """Read a document of these fields."""

@@ -5,11 +5,13 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from api.models.batch_models import BATCH_LINE
 from api.models.job_models import Job
 from api.models.job_status import JobStatus
 from api.models.job_waiting import WaitingFor, WaitingKind
 from api.models.suspension_models import Suspended
 from api.models.worker_models import Worker, WorkerStatus, read_worker
+from api.services.batches.batch_worker import batch_worker
 from api.services.calls.routing.route_book import NO_ROUTES, RouteBook
 from api.services.models.model_health import ModelHealthService
 from api.services.models.model_service import ModelService
@@ -94,6 +96,11 @@ class JobWaiting:
         if all_deferred:
             return _Seen(now, {}, {}, self._suspended(ids), frozenset())
         workers = await self._workers_of({job.client_id for job in jobs})
+        for client_id in {
+            job.client_id for job in jobs if job.operation == BATCH_LINE
+        }:
+            # It has no document.
+            workers.setdefault(client_id, []).append(batch_worker(client_id))
         waits = await self._health.waits(
             {e for of in ids.values() for e in of}
         )

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from api.models.batch_models import BATCH_LINE
 from api.services.keeping.turns import Turns
 from api.services.monitoring.observer import NOBODY, Observer
 from api.services.queue.flights import Flights
@@ -30,6 +31,8 @@ from utilities.tasks import Loop
 
 _DAY_MS = 24 * 3600 * 1000
 _SLICE = 200
+# With what is still running when it expires.
+_LONGEST_BATCH_DAYS = 2
 # How much of the time a round may work; the engine has the rest.
 _MOST_OF_TIME = 0.2
 
@@ -62,6 +65,8 @@ KINDS: Mapping[str, Kind] = {
     "evaluations": Kind(
         "evaluations", parts={"evaluation_results": "evaluationId"}
     ),
+    # Their files expire by themselves.
+    "batches": Kind("batches", "sequence", 1_000_000),
     "deliveries": Kind("webhook_deliveries", "madeAt"),
 }
 
@@ -160,7 +165,10 @@ class Retention(Loop):
                 if days is None:
                     continue
                 before = self._clock() - round(days * _DAY_MS)
-                yield name, _older(kind, client_id, status, before)
+                where = _older(kind, client_id, status, before)
+                if name == "jobs" and days < _LONGEST_BATCH_DAYS:
+                    where |= _of_no_open_batch(self._clock())
+                yield name, where
 
     async def _remove(self, name: str, where: Filter) -> int:
         kind, total = KINDS[name], 0
@@ -206,6 +214,12 @@ def days_for(rules: Rules, kind: str, status: str) -> float | None:
     """Give the days that things of a status are kept; None: for ever."""
     exact = f"{kind}.{status}"
     return rules[exact] if exact in rules else rules.get(kind)
+
+
+def _of_no_open_batch(now: int) -> Document:
+    """Leave the lines whose batches may still need them."""
+    is_other = {"operation": {"$ne": BATCH_LINE}}
+    return {"$or": [is_other, {"expiresAt": {"$lt": now - _DAY_MS}}]}
 
 
 def _older(

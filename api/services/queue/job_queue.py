@@ -243,6 +243,7 @@ class JobQueue:
             {"_id": each.job.job_id, "clientId": each.job.client_id}
             for each in results
             if not isinstance(each.outcome, Requeued)
+            and each.job.tells_its_end
         )
         now = self._clock()
         if self._settling is None:
@@ -378,9 +379,8 @@ class JobQueue:
         now = self._clock()
         # A token that is gone makes a repeated write harmless.
         updates = [self._update(result, now, block) for result in results]
-        taken = await self._documents.update_each(
-            updates, unset=["leaseToken"]
-        )
+        unset = ["leaseToken"]
+        taken = await self._documents.update_each(updates, unset)
         if taken < len(results):
             await self._store_costs(results, now, block)
         return taken

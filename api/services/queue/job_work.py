@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
+from api.models.batch_models import BATCH_LINE
 from api.models.charge import Bill
 from api.models.conversation_models import ASKED_AS_JSON
 from api.models.job_fields import ServiceClass
@@ -97,10 +98,20 @@ class ClaimedJob:
     answer_key: str | None = None
     answer_named: str | None = None
     takes_answers: bool = False
+    # Of a batch's line: the interface that its request is for; the request
+    # is then `request_json`.
+    interface: str | None = None
+    # The headers that go with it, as JSON.
+    request_headers: str | None = None
     # Takes what the calls of this try are charged with.
     bill: Bill = field(default_factory=Bill, compare=False)
     # Takes the targets of routes that this try has asked in vain.
     tries: Tries = field(default_factory=Tries, compare=False)
+
+    @property
+    def tells_its_end(self) -> bool:
+        """Whether webhooks are told: of a batch, not of its lines."""
+        return self.operation != BATCH_LINE
 
     @property
     def run_id(self) -> str | None:
@@ -164,6 +175,8 @@ class ClaimedJob:
             answer_key=document.get("answerKey"),
             answer_named=document.get("answerNamed"),
             takes_answers=document.get("cache") == "use",
+            interface=document.get("interface"),
+            request_headers=document.get("requestHeaders"),
         )
 
 
@@ -332,6 +345,8 @@ _OPTIONAL: Mapping[str, type] = {
     "unusableAnswers": str,
     "answerKey": str,
     "answerNamed": str,
+    "interface": str,
+    "requestHeaders": str,
 }
 
 

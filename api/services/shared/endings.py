@@ -35,6 +35,7 @@ class EndingKind(StrEnum):
 
     JOB = "job"
     RUN = "run"
+    BATCH = "batch"
 
 
 class Endings:

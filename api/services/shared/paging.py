@@ -81,6 +81,18 @@ async def fetch_page(
     return Page(items, _encode(shown[-1], order) if more else None)
 
 
+async def fetch_ids(
+    documents: Documents,
+    where: Filter,
+    ids: Sequence[ObjectId],
+    read: Callable[[Document], T],
+    fields: Sequence[str],
+) -> list[T]:
+    """Read the documents with these ids, or as many as a page can hold."""
+    reader = _ReaderOfIds(documents, where, "_id", fields, False, ids=ids)
+    return await read_all(read, await reader.read(PageRequest(len(ids))))
+
+
 async def read_all(
     read: Callable[[Document], T], documents: Sequence[Document]
 ) -> list[T]:
@@ -165,6 +177,24 @@ class _Reader:
         average = self._bytes // len(self._found) + 1
         fitting = (PAGE_BYTES - self._bytes) // average + 1
         return min(size * _GROWTH, fitting, _LARGEST_BLOCK)
+
+
+@dataclass
+class _ReaderOfIds(_Reader):
+    """Reads documents by their ids, block by block."""
+
+    ids: Sequence[ObjectId] = ()
+    _asked: int = 0
+
+    async def _block(self, after: str | None, limit: int) -> list[Document]:
+        del after  # told by `_asked`
+        block = self.ids[self._asked : self._asked + limit]
+        self._asked += len(block)
+        if not block:
+            return []
+        return await self.documents.find(
+            {**self.where, "_id": {"$in": list(block)}}, fields=self.fields
+        )
 
 
 def _size(value: object) -> int:

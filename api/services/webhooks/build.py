@@ -61,6 +61,7 @@ def build_webhooks(
         {
             EndingKind.JOB: documents("jobs"),
             EndingKind.RUN: documents("runs"),
+            EndingKind.BATCH: documents("batches"),
         },
         directory,
         outbox,

@@ -6,6 +6,12 @@ from typing import Any
 
 import structlog
 
+from api.models.batch_models import (
+    BATCH_LINE,
+    ENDED,
+    PREFIXES,
+    BatchCounts,
+)
 from api.models.job_status import JobStatus
 from api.models.run_models import RunStatus
 from api.models.webhook_models import EventType
@@ -46,6 +52,10 @@ _OF_RUN: Mapping[str, EventType] = {
     RunStatus.FAILED: EventType.RUN_FAILED,
     RunStatus.CANCELLED: EventType.RUN_CANCELLED,
 }
+_OF_BATCH: Mapping[str, EventType] = dict.fromkeys(
+    ENDED, EventType.BATCH_ENDED
+)
+_BATCH_FIELDS = ("clientId", "status", "vendor", "total", "counts")
 _JOB_FIELDS = (
     "clientId",
     "status",
@@ -163,7 +173,10 @@ class EndedCollector(Loop):
         ended = [each for each in found if each.get("status") in types]
         # In the order in which they end, as far as it can be known.
         events = [
-            of(each, types[each["status"]], note["notedAt"]) for each in ended
+            of(each, types[each["status"]], note["notedAt"])
+            for each in ended
+            # Of a batch, the end of all its lines is told.
+            if each.get("operation") != BATCH_LINE
         ]
         await self._outbox.emit_all(events)
         # What is not found was deleted: nobody needs to be told.
@@ -210,6 +223,22 @@ def _of_run(run: Document, kind: EventType, noted: int) -> Event:
     return Event(kind, data, noted, run["clientId"], key)
 
 
+def _of_batch(batch: Document, kind: EventType, noted: int) -> Event:
+    counts = BatchCounts.model_validate(batch.get("counts") or {})
+    data = {
+        "batchId": f"{PREFIXES[batch['vendor']]}{batch['_id']}",
+        "clientId": batch["clientId"],
+        "status": batch["status"],
+        "requestCounts": {
+            "total": batch.get("total") or 0,
+            "completed": counts.succeeded,
+            "failed": counts.failed,
+        },
+    }
+    key = f"batch\x00{batch['_id']}"
+    return Event(kind, data, noted, batch["clientId"], key)
+
+
 def _time(milliseconds: int | None) -> str | None:
     if milliseconds is None:
         return None
@@ -222,4 +251,5 @@ _KINDS: Mapping[
 ] = {
     EndingKind.JOB: (_JOB_FIELDS, _OF_JOB, _of_job),
     EndingKind.RUN: (_RUN_FIELDS, _OF_RUN, _of_run),
+    EndingKind.BATCH: (_BATCH_FIELDS, _OF_BATCH, _of_batch),
 }

@@ -27,6 +27,7 @@ _ENDS = MappingProxyType(
                 EventType.RUN_CANCELLED,
             }
         ),
+        EndingKind.BATCH: frozenset({EventType.BATCH_ENDED}),
     }
 )
 

@@ -10,6 +10,7 @@ import pytest
 
 from cli.errors import CommandError
 from cli.input_rows import STDIN, InputRow, Kind, expanded, read_rows
+from cli.packing import opened
 
 ROWS = [{"id": "7", "text": 'say "a, b"'}, {"id": "8", "text": "two\nlines"}]
 CSV = 'id,text\r\n7,"say ""a, b"""\r\n8,"two\r\nlines"\r\n'
@@ -102,7 +103,7 @@ def test_broken_rows_are_told_by_their_lines(
         ("a.csv", "a,a\n1,2\n", "'a' twice"),
         ("a.csv", "a,\n1,2\n", "without a name"),
         ("a.csv", b"a\n\xff\xfe\x00", "Cannot read"),
-        ("a.csv.gz", packed("a\n1\n")[:-9], "no whole gzip"),
+        ("a.csv.gz", packed("a\n1\n")[:-9], "no whole compressed"),
         ("a.parquet", b"PAR1", "cannot be read"),
     ],
 )
@@ -119,3 +120,37 @@ def test_names_that_stand_for_nothing_or_the_same(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "a\n1\n")
     with pytest.raises(CommandError, match="given twice"):
         expanded([path, tmp_path / "*.csv"])
+
+
+@pytest.mark.parametrize("name", ["rows.arrow", "rows.arrows"])
+def test_arrow_is_read_as_a_file_and_as_a_stream(
+    tmp_path: Path, name: str
+) -> None:
+    io = pytest.importorskip("arro3.io")
+    lines = tmp_path / "rows.jsonl"
+    lines.write_text('{"id": 7, "text": "x"}\n{"id": 8, "text": null}\n')
+    table = io.read_json(str(lines), io.infer_json_schema(str(lines)))
+    path = tmp_path / name
+    write = io.write_ipc if name == "rows.arrow" else io.write_ipc_stream
+    write(table, str(path), compression=None)
+    assert [row.fields["id"] for row in read_rows([path])] == [7, 8]
+
+
+def test_damaged_arrow_is_told(tmp_path: Path) -> None:
+    pytest.importorskip("arro3.io")
+    path = tmp_path / "rows.arrow"
+    path.write_bytes(b"ARROW1\0\0 and nothing more")
+    with pytest.raises(CommandError, match=r"rows\.arrow: cannot be read"):
+        list(read_rows([path]))
+
+
+def test_zstd_is_read_by_what_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv.zst"
+    with opened(path, ".zst") as file:
+        file.write(b"id,text\n7,x\n")
+    assert [row.fields for row in read_rows([path])] == [
+        {"id": "7", "text": "x"}
+    ]
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(CommandError, match="no whole compressed file"):
+        list(read_rows([path]))

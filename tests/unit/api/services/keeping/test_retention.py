@@ -41,6 +41,13 @@ def document(client_id: str | None, status: str, age: float) -> dict[str, Any]:
     }
 
 
+def line(client_id: str, expired: float) -> dict[str, Any]:
+    """Give a line of a batch that expired so many days ago."""
+    found = document(client_id, "CONSUMED", 2)
+    expires_at = NOW - round(expired * DAY)
+    return {**found, "operation": "batch-line", "expiresAt": expires_at}
+
+
 async def test_what_ended_long_ago_goes_and_the_rest_stays(
     store: Store,
 ) -> None:
@@ -57,10 +64,12 @@ async def test_what_ended_long_ago_goes_and_the_rest_stays(
             document(mine, "PROCESSED", 11),
             document(mine, "CONSUMED", 2),
             document(mine, "ERROR_PROCESSING", 11),
+            line(mine, expired=2),
         ],
         "streams": [document(mine, "completed", 11)],
         "runs": [document(other, "FAILED", 2)],
         "evaluations": [document(mine, "COMPLETED", 11)],
+        "batches": [document(mine, "completed", 11)],
         "webhook_deliveries": [document(None, "DELIVERED", 11)],
     }
     deleted = document(mine, "PROCESSED", 11)
@@ -73,6 +82,8 @@ async def test_what_ended_long_ago_goes_and_the_rest_stays(
             touched,
             document(mine, "PROCESSED", 9),
             document(mine, "CONSUMED", 0.5),
+            # Its batch may still run.
+            line(mine, expired=0.5),
             document(mine, "PENDING", 100),
             document(mine, "PROCESSING", 100),
             document(other, "PROCESSED", 100),
@@ -83,6 +94,7 @@ async def test_what_ended_long_ago_goes_and_the_rest_stays(
             document(mine, "CANCELLED", 9),
             document(mine, "RUNNING", 99),
         ],
+        "batches": [document(mine, "in_progress", 99)],
         "webhook_deliveries": [document(mine, "PENDING", 100)],
     }
     # They go with the one whose id they have, whatever their age.
@@ -104,10 +116,12 @@ async def test_what_ended_long_ago_goes_and_the_rest_stays(
 
     rules = {"jobs": 10.0, "jobs.CONSUMED": 1.0, "streams": 10.0}
     rules |= {"runs": 10.0, "evaluations": 10.0, "deliveries": 10.0}
+    rules["batches"] = 10.0
     retention = Retention(documents, clients, rules, clock=time)
     removed = await retention.round()
     assert dict(removed) == {
-        "jobs": 4,
+        "jobs": 5,
+        "batches": 1,
         "streams": 1,
         "runs": 1,
         "evaluations": 1,

@@ -1,0 +1,1 @@
+"""What runs for all clients without a worker of theirs."""
