@@ -189,7 +189,7 @@ class BatchRun:
     ) -> list[tuple[Item, Json]]:
         jobs = [self._requests.job(item, key_number) for item in block]
         try:
-            made = self._api.post("/jobs/batch", {"jobs": jobs})
+            made = self._api.post("/jobs/batch", {"jobs": jobs}, fields=_READ)
         except ServerRefusedError as error:
             conflict = error.status == httpx2.codes.CONFLICT
             if not conflict or key_number > _MOST_KEYS:
@@ -327,7 +327,7 @@ class BatchRun:
             return
         changes = [{"jobId": i, "status": status} for i in job_ids]
         try:
-            self._api.patch("/jobs/batch", {"jobs": changes})
+            self._api.patch("/jobs/batch", {"jobs": changes}, fields="status")
         except ServerRefusedError as error:
             # All or nothing: one of them is so already, because another
             # run was faster or this request arrived twice.

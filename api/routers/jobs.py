@@ -263,10 +263,15 @@ async def find_answers(
     ),
 )
 async def update_jobs(
-    request: JobBatchUpdate, jobs: Jobs, caller: AnyCaller
+    request: JobBatchUpdate,
+    jobs: Jobs,
+    caller: AnyCaller,
+    fields: ShownFields = None,
 ) -> Response:
     """Change many jobs, or none if one of the changes is invalid."""
-    return await long_list(await jobs.update_batch(request.jobs, caller))
+    view = JobView.of_text(fields)
+    changed = await jobs.update_batch(request.jobs, caller, view)
+    return await long_list(changed, shown=view.shown)
 
 
 @router.delete(

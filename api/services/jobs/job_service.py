@@ -167,7 +167,10 @@ class JobService:
         return job
 
     async def update_batch(
-        self, items: Sequence[JobBatchUpdateItem], caller: Caller
+        self,
+        items: Sequence[JobBatchUpdateItem],
+        caller: Caller,
+        view: JobView = ALL,
     ) -> list[Job]:
         """Change many jobs, or none if one of the changes is invalid.
 
@@ -186,7 +189,8 @@ class JobService:
         finally:
             # Workers have not seen the marked jobs.
             self._publish({each.before["clientId"] for each in planned})
-        return await self._all_of(ids, caller)
+        found = await self._documents_of(ids, caller, view.stored)
+        return await in_slices(view.read, found)
 
     async def cancel_waiting(self, job_id: str, caller: Caller) -> bool:
         """Cancel a job that waits; one that runs or has run stays."""
@@ -281,10 +285,6 @@ class JobService:
                 {"_id": {"$in": list(block)}}, fields=batch_change.FIELDS
             )
         return found
-
-    async def _all_of(self, ids: Sequence[str], caller: Caller) -> list[Job]:
-        found = await self._documents_of(ids, caller)
-        return await in_slices(Job.from_document, found)
 
     async def _documents_of(
         self,
