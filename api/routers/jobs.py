@@ -18,6 +18,7 @@ from api.dependencies.services import (
     Jobs,
     Waiting,
 )
+from api.models.answer_models import AnswersFound, AnswersWanted
 from api.models.job_bulk_models import JobBulkChange, JobBulkResult
 from api.models.job_models import Job, JobBatchCreate, JobCreate, JobSummary
 from api.models.job_status import JobStatus, has_ended
@@ -31,6 +32,7 @@ from api.models.job_wait_models import JobsEnded, JobsWait
 from api.routers.pages import PageQuery, answer, long_list, written
 from api.routers.reference_query import ReferenceQuery
 from api.routers.resource_route import ResourceRoute
+from api.services.jobs.answer_rows import body_of
 from api.services.jobs.job_filter import JobFilter
 from api.services.jobs.job_view import JobView
 from api.services.shared.audit_trail import note_ids
@@ -235,6 +237,22 @@ async def create_jobs(
     made = await jobs.create_batch(request.jobs, caller, idempotency_key, view)
     note_ids("Job", (job.job_id for job in made), len(made))
     return await long_list(made, 201, view.shown)
+
+
+@router.post(
+    "/answers",
+    response_model=AnswersFound,
+    responses=problems({400: _UNKNOWN}),
+)
+async def find_answers(
+    request: AnswersWanted, jobs: Jobs, caller: ClientCaller
+) -> Response:
+    """Answer up to 1,000 questions, as far as they are known.
+
+    No job is made, no call either. What is taken is counted in `GET /usage`.
+    """
+    found = await jobs.answers.find(request, caller)
+    return Response(body_of(found), media_type="application/json")
 
 
 @router.patch(

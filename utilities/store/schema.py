@@ -296,6 +296,11 @@ async def _indexes_of_access(database: Database) -> None:
         await database[name].create_index([("expiresAt", 1)])
 
 
+async def _index_of_answers(database: Database) -> None:
+    # Sparse, as above: jobs without a cache are not in it.
+    await database["jobs"].create_index([("answerKey", 1)], sparse=True)
+
+
 STEPS: tuple[Step, ...] = (
     _first_indexes,
     _indexes_of_streams,
@@ -317,6 +322,7 @@ STEPS: tuple[Step, ...] = (
     _indexes_of_vendor_batches,
     _indexes_of_audit,
     _indexes_of_access,
+    _index_of_answers,
 )
 
 
