@@ -23,6 +23,7 @@ from api.services.jobs.job_cancel import JobCancel
 from api.services.jobs.job_ends import JobEnds
 from api.services.jobs.job_errors import JobErrors
 from api.services.jobs.job_gathering import JobGathering
+from api.services.jobs.job_intake import Accounts
 from api.services.jobs.job_service import JobService
 from api.services.jobs.job_waiting import JobWaiting
 from api.services.jobs.stored_jobs import stored_jobs
@@ -188,6 +189,7 @@ def _jobs(
         shared.clock,
         shared.endings,
         _aging(shared),
+        accounts=Accounts(shared.ledger, shared.process_id),
     )
 
 

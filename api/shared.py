@@ -32,6 +32,7 @@ from api.services.live.hub import Hub
 from api.services.monitoring.metrics_service import MetricsService
 from api.services.monitoring.observer import Observer
 from api.services.queue.cancellations import Cancellations
+from api.services.queue.flights import FLIGHTS, Flights
 from api.services.queue.worker_leases import WorkerLeases
 from api.services.shared.client_states import ClientStates
 from api.services.shared.endings import COLLECTION as ENDINGS
@@ -252,6 +253,13 @@ class Shared:
             self.documents("worker_leases"),
             self.documents("worker_pools"),
             self.clock,
+        )
+
+    @cached_property
+    def flights(self) -> Flights:
+        """Who asks which question just now."""
+        return Flights(
+            self.documents(FLIGHTS), self.documents("jobs"), self.clock
         )
 
     @cached_property

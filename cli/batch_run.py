@@ -28,7 +28,7 @@ _MOST_KEYS = 100
 _FAILED, _CANCELED, _DELETED = "ERROR_PROCESSING", "CANCELED", "DELETED"
 _ENDED = ANSWERED | {_FAILED, _CANCELED, _DELETED}
 # Not what was asked: that may be long, and is known here.
-_READ = "status,responseData,errorData,processingMetrics"
+_READ = "status,responseData,errorData,processingMetrics,cachedFrom"
 _ALREADY_SO = (httpx2.codes.BAD_REQUEST, httpx2.codes.CONFLICT)
 
 
@@ -91,6 +91,7 @@ class BatchRun:
         results: ResultsFile,
         display: Display,
         *,
+        requests: JobRequests | None = None,
         rules: RunRules | None = None,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -105,7 +106,7 @@ class BatchRun:
         self._silence = _Silence()
         self._tally = Tally(total=0)
         self._started = time.monotonic()
-        self._requests = JobRequests(question, prompt_id)
+        self._requests = requests or JobRequests(question, prompt_id)
 
     def execute(self, items: Sequence[Item]) -> tuple[Tally, list[Row]]:
         """Run all items; returns the tally and the rows of the failed.
@@ -156,8 +157,7 @@ class BatchRun:
 
     def _cancel_the_rest(self) -> None:
         """Cancel what waits: it would fail alike."""
-        reference = {"run": self._requests.run_id}
-        waiting = {"status": "PENDING", "clientReference": reference}
+        waiting = {"status": "PENDING", **self._requests.filter}
         while True:
             done = self._api.post("/jobs/cancel", {"filter": waiting})
             if not done["changed"]:
@@ -189,7 +189,7 @@ class BatchRun:
     ) -> list[tuple[Item, Json]]:
         jobs = [self._requests.job(item, key_number) for item in block]
         try:
-            made = self._api.post("/jobs/batch", {"jobs": jobs})
+            made = self._api.post("/jobs/batch", {"jobs": jobs}, fields=_READ)
         except ServerRefusedError as error:
             conflict = error.status == httpx2.codes.CONFLICT
             if not conflict or key_number > _MOST_KEYS:
@@ -296,7 +296,7 @@ class BatchRun:
         return list(pages)
 
     def _reference(self) -> dict[str, str]:
-        return {"clientReference.run": self._requests.run_id}
+        return self._requests.listed_by
 
     def _take(self, jobs: Sequence[Json], *, is_news: bool = True) -> None:
         """Write down what is ours among these ended jobs."""
@@ -327,7 +327,7 @@ class BatchRun:
             return
         changes = [{"jobId": i, "status": status} for i in job_ids]
         try:
-            self._api.patch("/jobs/batch", {"jobs": changes})
+            self._api.patch("/jobs/batch", {"jobs": changes}, fields="status")
         except ServerRefusedError as error:
             # All or nothing: one of them is so already, because another
             # run was faster or this request arrived twice.

@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 from cli.audit_options import app as audit_commands
 from cli.batch_options import batch_file
 from cli.credentials_options import app as credential_commands
+from cli.diff_options import diff_files
 from cli.errors import CommandError
 from cli.evaluate_options import evaluate_file
 from cli.model_options import app as model_commands
@@ -188,6 +189,7 @@ def proxy(
 
 
 app.command(name="run")(run_file)
+app.command(name="diff")(diff_files)
 app.command(name="batch")(batch_file)
 app.command(name="evaluate")(evaluate_file)
 app.command(name="optimize")(optimize_file)

@@ -123,11 +123,13 @@ def summary_table(tally: Tally, *, cost_name: str = "Cost") -> Table:
     )
     table.add_column(style="cyan")
     table.add_column(justify="right")
-    fresh = tally.ended - tally.kept
+    fresh, remembered = tally.ended - tally.kept, tally.remembered
+    earlier = tally.kept - tally.kept_remembered
     rows = [
         ("Jobs", f"{tally.total:,}"),
         ("Answered", f"{tally.answered:,}"),
-        ("  of an earlier run", f"{tally.kept:,}" if tally.kept else None),
+        ("  of an earlier run", f"{earlier:,}" if earlier else None),
+        ("  from memory", f"{remembered:,}" if remembered else None),
         ("Failed", f"{tally.failed:,}"),
         ("Accuracy", _accuracy(tally)),
         ("Tokens in / out", _tokens(tally)),

@@ -70,6 +70,8 @@ class Item:
     file: str | None = None
     # Where the answer stands that the label is compared with.
     answer_field: str | None = None
+    # Counts the answers to it, from 0 on, if it gets several.
+    sample: int | None = None
 
 
 def read_items(

@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Sequence
 
+from cli.answers_options import WITHOUT_CACHE, CacheOptions
 from cli.errors import CommandError
 from cli.input_file import Item, Question
 from cli.rest_client import Json, ServerRefusedError
@@ -16,32 +17,62 @@ _BLOCK_BYTES = 8 * 1024 * 1024
 
 
 class JobRequests:
-    """Makes the jobs of one question."""
+    """Makes the jobs of one question.
 
-    def __init__(self, question: Question, prompt_id: str) -> None:
+    With a `salt`, they are those of one run: others have jobs of their own.
+    """
+
+    def __init__(
+        self,
+        question: Question,
+        prompt_id: str,
+        cache: CacheOptions = WITHOUT_CACHE,
+        salt: str = "",
+    ) -> None:
         self._question = question
         self._prompt_id = prompt_id
+        self._cache = cache
+        # By it, the server need not look at the jobs of other runs.
+        self._batch = {"batchKey": f"run-{salt}"} if salt else {}
         parts = payload.dump(question.parts)
         # Runs that ask the same question have the same.
         self.run_id = hashlib.sha256(parts.encode()).hexdigest()[:16]
+
+    @property
+    def listed_by(self) -> dict[str, str]:
+        """The query by which the server lists the jobs."""
+        return self._batch or {"clientReference.run": self.run_id}
+
+    @property
+    def filter(self) -> Json:
+        """The same, as the filter of a request."""
+        return self._batch or {"clientReference": {"run": self.run_id}}
 
     def job(self, item: Item, key_number: int) -> Json:
         """Make an item's job; `key_number` tells its keys apart."""
         job = {
             "id": item.own_id,
+            **self.asked(item),
+            # Not the line's number: the same line may stand elsewhere in
+            # the file of a later run, and is still the same request.
+            "clientReference": {"run": self.run_id},
+            **self._batch,
+        }
+        return job | {"idempotencyKey": _key(item, key_number, job)}
+
+    def asked(self, item: Item) -> Json:
+        """Give a line's job, without what only names it."""
+        return {
             "operation": OPERATION,
             "workingPrompts": [self._prompt_id],
             "model": self._question.model,
             "temperature": self._question.temperature,
             **self._question.form,
-            **self._asked(item),
-            # Not the line's number: the same line may stand elsewhere in
-            # the file of a later run, and is still the same request.
-            "clientReference": {"run": self.run_id},
+            **self._of_line(item),
+            **self._cache.fields(item.sample),
         }
-        return job | {"idempotencyKey": _key(item, key_number, job)}
 
-    def _asked(self, item: Item) -> Json:
+    def _of_line(self, item: Item) -> Json:
         """Give what a line asks: the one place where it becomes a job's."""
         question = self._question
         if not question.is_template:

@@ -96,11 +96,20 @@ class RestClient:
             query["cursor"] = cursor
 
     def post(
-        self, path: str, body: object = None, key: str | None = None
+        self,
+        path: str,
+        body: object = None,
+        key: str | None = None,
+        **parameters: str,
     ) -> Any:  # noqa: ANN401 - JSON
-        """POST a JSON body; with a key, it may be sent twice."""
+        """POST a JSON body; with a key, it may be sent twice.
+
+        `parameters` is the query string.
+        """
         headers = {} if key is None else {"idempotency-key": key}
-        return self._send("POST", path, json=body, headers=headers).json()
+        return self._send(
+            "POST", path, json=body, headers=headers, params=parameters
+        ).json()
 
     def upload(
         self, path: str, content: bytes, media_type: str, **parameters: str
@@ -139,9 +148,10 @@ class RestClient:
         except (httpx2.TransportError, _NotNowError) as error:
             raise self._no_answer(error) from None
 
-    def patch(self, path: str, body: object) -> Any:  # noqa: ANN401 - JSON
-        """PATCH with a JSON body."""
-        return self._send("PATCH", path, json=body).json()
+    def patch(self, path: str, body: object, **parameters: str) -> Any:  # noqa: ANN401 - JSON
+        """PATCH with a JSON body; `parameters` is the query string."""
+        sent = self._send("PATCH", path, json=body, params=parameters)
+        return sent.json()
 
     def delete(self, path: str) -> None:
         """DELETE."""

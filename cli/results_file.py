@@ -125,6 +125,10 @@ def row_of(item: Item, job: Row) -> Row:
         "jobId": job["jobId"],
         "key": item.key,
     }
+    if item.sample is not None:
+        row["sample"] = item.sample
+    if (earlier := job.get("cachedFrom")) is not None:
+        row["cachedFrom"] = earlier
     if row["status"] != PROCESSED:
         row["error"] = job["errorData"] or _ended_by_somebody(status)
     return judged(row, item)

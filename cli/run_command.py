@@ -38,7 +38,8 @@ def run(options: RunOptions, console: Console) -> int:
         kind=options.kind,
     )
     check_columns(items, options.columns or ())
-    chosen = _chosen(items, options)
+    chosen = options.cache.sampled(_chosen(items, options))
+    items = options.cache.sampled(items)
     if options.plan:
         _show_plan(options, items, chosen, console)
         return 0

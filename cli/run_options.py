@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli.answers_options import Cache, Fresh, Samples, cache_options
 from cli.errors import CommandError
 from cli.run_choices import (
     AnswerFieldOption,
@@ -165,6 +166,9 @@ def run_file(
     answer_field: AnswerFieldOption = None,
     in_order: InOrderOption = False,
     html: HtmlOption = None,
+    cache: Cache = True,
+    fresh: Fresh = False,
+    samples: Samples = 1,
     sdk: Annotated[
         str,
         typer.Option(
@@ -329,6 +333,7 @@ def run_file(
         answer_field=answer_field,
         in_order=in_order,
         html=html,
+        cache=cache_options(cache=cache, fresh=fresh, samples=samples),
     )
     _run(options)
 

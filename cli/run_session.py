@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from rich.console import Console
 
 from cli import pilot, setup
+from cli.answers_memory import take_known
+from cli.answers_options import run_salt
 from cli.batch_run import BatchRun, RunRules
 from cli.display import progress_display
 from cli.early_stop import AllFailAlikeError, EarlyStop
@@ -88,8 +90,7 @@ class _Asking:
 
     def pilot_first(self, chosen: Sequence[Item], count: int) -> Outcome:
         """Ask a sample; then the rest, if that is agreed."""
-        requests = JobRequests(self._options.question, self._prompt_id)
-        sample = pilot.sample_of(chosen, count, requests.run_id)
+        sample = pilot.sample_of(chosen, count, self._requests().run_id)
         before = self.ask(sample)
         rows, rest = self._rows(sample, before), self._left(chosen)
         result = pilot.judge(
@@ -125,19 +126,34 @@ class _Asking:
         return self._ask_once(items)
 
     def _ask_once(self, items: Sequence[Item]) -> Outcome:
-        with ResultsFile(self._options.rows, self._items) as results:
+        options, requests = self._options, self._requests()
+        with ResultsFile(options.rows, self._items) as results:
             _open(results, self._console)
+            if options.cache.takes_answers:
+                take_known(
+                    self._server.api, requests, items, results, self._console
+                )
             with progress_display(self._console) as display:
                 batch = BatchRun(
                     self._server.api,
-                    self._options.question,
+                    options.question,
                     self._prompt_id,
                     results,
                     display,
+                    requests=requests,
                     rules=self._rules(items),
                 )
                 tally, failures = batch.execute(items)
         return Outcome(tally, failures, tally.total - tally.ended)
+
+    def _requests(self) -> JobRequests:
+        options = self._options
+        return JobRequests(
+            options.question,
+            self._prompt_id,
+            options.cache,
+            run_salt(options.private_directory),
+        )
 
     def _rules(self, items: Sequence[Item]) -> RunRules:
         options = self._options

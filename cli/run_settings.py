@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cli import setup
+from cli.answers_options import WITHOUT_CACHE, CacheOptions
 from cli.early_stop import DEFAULT_FAILURES
 from cli.input_file import Question
 from cli.input_rows import Fields, Kind
@@ -47,6 +48,7 @@ class RunOptions:
     answer_field: str | None = None
     in_order: bool = False
     html: Path | None = None
+    cache: CacheOptions = WITHOUT_CACHE
 
     @property
     def question(self) -> Question:

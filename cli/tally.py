@@ -10,12 +10,18 @@ from cli.results_file import PROCESSED, ResultsFile, Row
 
 @dataclass(frozen=True)
 class Tally:
-    """Where a run stands."""
+    """Where a run stands.
+
+    `kept` rows are in the results already, `remembered` ones are earlier
+    answers to the same questions, `kept_remembered` ones are both.
+    """
 
     total: int
     answered: int = 0
     failed: int = 0
     kept: int = 0
+    remembered: int = 0
+    kept_remembered: int = 0
     labelled: int = 0
     correct: int = 0
     input_tokens: int = 0
@@ -37,6 +43,7 @@ class Tally:
             self,
             answered=self.answered + good,
             failed=self.failed + (not good),
+            remembered=self.remembered + ("cachedFrom" in row),
             labelled=self.labelled + ("correct" in row),
             correct=self.correct + bool(row.get("correct")),
             input_tokens=self.input_tokens + metrics.get("inputTokens", 0),
@@ -51,7 +58,7 @@ def tally_of_kept(items: Sequence[Item], results: ResultsFile) -> Tally:
     tally = Tally(total=len(items), kept=len(results.kept))
     for row in results.kept.values():
         tally = tally.with_row(row)
-    return tally
+    return replace(tally, kept_remembered=tally.remembered)
 
 
 class Display(Protocol):

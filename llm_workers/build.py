@@ -1,6 +1,7 @@
 """Wires the workers of a process; no I/O happens here."""
 
 from api.dependencies.services import Services
+from api.services.jobs.answer_memory import AnswerMemory
 from api.services.keeping.turns import Turns
 from api.services.monitoring.observed_queue import ObservedJobQueue
 from api.services.queue.queue_order import Aging
@@ -25,6 +26,7 @@ def build_worker_parts(
 ) -> WorkerParts:
     """Make what every worker of the process is built from."""
     settings, observer = shared.settings, shared.metrics.observer
+    flights = shared.flights
     return WorkerParts(
         clients=shared.clients,
         queue=ObservedJobQueue(
@@ -37,6 +39,7 @@ def build_worker_parts(
             clock=shared.clock,
             endings=shared.endings,
             bulk_share=settings.bulk_share,
+            flights=flights,
         ),
         models=services.models,
         prompts=services.prompts,
@@ -48,6 +51,8 @@ def build_worker_parts(
         clock=shared.clock,
         routing=shared.routing,
         observer=shared.call_observer,
+        flights=flights,
+        memory=AnswerMemory(shared.documents("jobs")),
     )
 
 

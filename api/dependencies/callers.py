@@ -104,12 +104,14 @@ async def verify_client_auth(sender: ASender) -> Caller:
     Raises:
         AuthenticationError: no client is named.
         ForbiddenError: whoever has signed in may not do this.
+        RuleError: that somebody has several clients, and names none.
     """
     if sender.identity is not None:
         check_policy(sender.request, sender.identity)
-    caller = _acting(sender)
-    if caller.client_id is None:
+    if sender.identity is None and sender.client_id is None:
         raise AuthenticationError("Client ID is required")
+    caller = _acting(sender)
+    caller.require_client()
     return caller
 
 

@@ -7,6 +7,7 @@ from api.core.addresses import address_of
 from api.core.errors import AuthenticationError, WrongKeyError
 from api.dependencies.client_auth import authenticated, count_request
 from api.dependencies.services import get_services
+from api.services.access.identity import client_itself
 from api.services.clients.client_keys import ClientKey
 from api.services.clients.client_service import WRONG_CREDENTIALS
 from api.services.gateway.cleaning import is_secret_parameter
@@ -65,6 +66,7 @@ async def _client(request: Request, sent: set[str]) -> ClientKey:
     client = await authenticated(request, services, client_id, key)
     await count_request(request, services, client)
     current_actor.set(client.client_id)
+    request.state.identity = client_itself(client.client_id)
     return client
 
 

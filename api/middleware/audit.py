@@ -30,6 +30,8 @@ _LONGEST_TEXT = 256
 _LONGEST_ADDRESS = 64
 # Those come in masses. What they make, their documents say one by one.
 _FREQUENT = frozenset({"POST /jobs", "POST /stream"})
+# What is asked for is too long for a query string.
+_ONLY_READ = frozenset({"/jobs/wait", "/jobs/answers"})
 
 
 class AuditMiddleware:
@@ -115,7 +117,8 @@ def _outcome(scope: Scope, status: int) -> str | None:
         status == _TOO_MANY and state.get("login_failed")
     ):
         return REFUSED
-    is_change = scope["method"] not in _READING or state.get("is_audited")
+    only_reads = scope["method"] in _READING or scope["path"] in _ONLY_READ
+    is_change = not only_reads or state.get("is_audited")
     if not is_change or getattr(scope.get("route"), "only_calls", False):
         return None
     if status >= _FIRST_BROKEN:

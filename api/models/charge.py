@@ -18,7 +18,8 @@ class Charge:
     `input_tokens` includes those read from and written to the provider's
     cache, `output_tokens` those of reasoning. `units` is the cost: see
     `api.models.cost`. `credential` names the key of a model with several,
-    `route` what was named in place of the model.
+    `route` what was named in place of the model. `cached_answers` are jobs
+    that needed no call, since the answer was there: see `JobIntake`.
     """
 
     model: str
@@ -32,6 +33,7 @@ class Charge:
     units: int = 0
     credential: str = ""
     route: str = ""
+    cached_answers: int = 0
 
     @classmethod
     def of_call(
@@ -66,7 +68,7 @@ class Charge:
     def sum_of(cls, charges: Sequence[Self]) -> Self:
         """Add up charges that are for the same."""
         columns = zip(*(each.counts for each in charges), strict=True)
-        asked, read, cached, written, answered, thought, units = map(
+        asked, read, cached, written, answered, thought, units, known = map(
             sum, columns
         )
         return replace(
@@ -78,6 +80,7 @@ class Charge:
             output_tokens=answered,
             reasoning_tokens=thought,
             units=units,
+            cached_answers=known,
         )
 
     @property
@@ -96,6 +99,7 @@ class Charge:
             self.output_tokens,
             self.reasoning_tokens,
             self.units,
+            self.cached_answers,
         )
 
 
@@ -184,9 +188,10 @@ def dump_charged(before: str | None, new: Charged) -> str:
 
 
 def _row(charge: Charge) -> tuple[object, ...]:
-    row = (charge.model, charge.currency, *charge.counts)
-    names = (charge.credential, charge.route)
-    return (*row, *names) if any(names) else row
+    *counts, known = charge.counts
+    row = (charge.model, charge.currency, *counts)
+    seldom = (charge.credential, charge.route, known)
+    return (*row, *seldom) if any(seldom) else row
 
 
 def load_charged(text: str | None) -> Sequence[Charged]:

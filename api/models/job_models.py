@@ -23,6 +23,7 @@ from api.models.base import (
     is_unset,
 )
 from api.models.batch_models import LineInterface
+from api.models.cache_models import CacheFields, StoredCache
 from api.models.conversation_models import (
     ASKED_AS_JSON,
     NOT_MISSING,
@@ -67,7 +68,7 @@ EVALUATION = (
 )
 
 
-class JobCreate(ConversationFields):
+class JobCreate(ConversationFields, CacheFields):
     """`POST /jobs`."""
 
     model_config = example(
@@ -234,7 +235,7 @@ class JobBatchCreate(ApiModel):
     ]
 
 
-class Job(StoredModel, StoredConversation):
+class Job(StoredModel, StoredConversation, StoredCache):
     """A job and its results so far."""
 
     id_field: ClassVar[str] = "jobId"

@@ -53,6 +53,12 @@ class UsageSums(ApiModel):
         int,
         Field(description="Calls whose cost is not known, and not in it."),
     ] = 0
+    cached_answers: Annotated[
+        int,
+        Field(
+            description="Answers that were there already: no call was made."
+        ),
+    ] = 0
 
 
 class UsageGroup(UsageSums):

@@ -41,11 +41,17 @@ HUNG_UP = 400
 _STREAM_HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
 
+# What is kept here, and can be changed.
+_KEPT = frozenset({"files", "batches"})
+
+
 class GatewayRoute(APIRoute):
     """A path of a vendor's interface: the client is known, no more."""
 
-    # It changes nothing that the audit records.
-    only_calls = True
+    @property
+    def only_calls(self) -> bool:
+        """Whether it changes nothing that the audit records."""
+        return _KEPT.isdisjoint(self.path.split("/"))
 
     def get_route_handler(self) -> _Handler:
         """Give what answers a request."""

@@ -19,6 +19,7 @@ from api.dependencies.services import (
     Jobs,
     Waiting,
 )
+from api.models.answer_models import AnswersFound, AnswersWanted
 from api.models.error_count_models import ErrorCount
 from api.models.job_bulk_models import JobBulkChange, JobBulkResult
 from api.models.job_models import Job, JobBatchCreate, JobCreate, JobSummary
@@ -33,6 +34,7 @@ from api.models.job_wait_models import JobsEnded, JobsWait
 from api.routers.pages import PageQuery, answer, long_list, written
 from api.routers.reference_query import ReferenceQuery
 from api.routers.resource_route import ResourceRoute
+from api.services.jobs.answer_rows import body_of
 from api.services.jobs.job_filter import JobFilter
 from api.services.jobs.job_view import JobView
 from api.services.shared.audit_trail import note_ids
@@ -256,6 +258,22 @@ async def create_jobs(
     return await long_list(made, 201, view.shown)
 
 
+@router.post(
+    "/answers",
+    response_model=AnswersFound,
+    responses=problems({400: _UNKNOWN}),
+)
+async def find_answers(
+    request: AnswersWanted, jobs: Jobs, caller: ClientCaller
+) -> Response:
+    """Answer up to 1,000 questions, as far as they are known.
+
+    No job is made, no call either. What is taken is counted in `GET /usage`.
+    """
+    found = await jobs.answers.find(request, caller)
+    return Response(body_of(found), media_type="application/json")
+
+
 @router.patch(
     "/batch",
     response_model=Sequence[Job],
@@ -264,10 +282,15 @@ async def create_jobs(
     ),
 )
 async def update_jobs(
-    request: JobBatchUpdate, jobs: Jobs, caller: AnyCaller
+    request: JobBatchUpdate,
+    jobs: Jobs,
+    caller: AnyCaller,
+    fields: ShownFields = None,
 ) -> Response:
     """Change many jobs, or none if one of the changes is invalid."""
-    return await long_list(await jobs.update_batch(request.jobs, caller))
+    view = JobView.of_text(fields)
+    changed = await jobs.update_batch(request.jobs, caller, view)
+    return await long_list(changed, shown=view.shown)
 
 
 @router.delete(

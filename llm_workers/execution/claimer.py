@@ -6,8 +6,10 @@ from api.models.job_fields import ServiceClass
 from api.models.worker_models import WorkerConfig
 from api.services.limits.claims import LOOK_SECONDS, ClaimGuard
 from api.services.limits.share import Share
+from api.services.queue.job_outcomes import Result
 from api.services.queue.job_queue import JobQueue
 from api.services.queue.job_work import Claimant, ClaimedJob
+from llm_workers.execution.remembering import Remembering
 from utilities.clock import Clock
 
 # Others wait while the embedded database writes a claim down.
@@ -18,7 +20,8 @@ class Claimer:
     """Claims for one worker.
 
     `take` gets what is claimed, also where a later part of a claim fails;
-    `look_at` is told when there may be more (Unix time).
+    `look_at` is told when there may be more (Unix time). With
+    `remembering`, `end` gets what needs no call.
     """
 
     def __init__(
@@ -31,7 +34,11 @@ class Claimer:
         *,
         take: Callable[[Sequence[ClaimedJob]], None],
         look_at: Callable[[float], None],
+        end: Callable[[Result], None] | None = None,
+        remembering: Remembering | None = None,
     ) -> None:
+        self._end = end
+        self._remembering = remembering
         self._claimant = claimant
         self._client_id = client_id
         self._queue = queue
@@ -134,8 +141,19 @@ class Claimer:
             left_out,
             service_class,
         )
-        self._take(jobs)
+        self._take(await self._without_known(jobs))
         return len(jobs)
+
+    async def _without_known(
+        self, jobs: Sequence[ClaimedJob]
+    ) -> Sequence[ClaimedJob]:
+        """Leave out the jobs that need no call now."""
+        if self._remembering is None or self._end is None:
+            return jobs
+        found = await self._remembering.sort(jobs)
+        for result in found.results:
+            self._end(result)
+        return found.asking
 
     def _look_after(self, seconds: float) -> None:
         self._look_at(self._clock() / 1000 + seconds)

@@ -29,6 +29,7 @@ from llm_workers.execution.claimed_jobs import ClaimedJobs
 from llm_workers.execution.claimer import Claimer
 from llm_workers.execution.pipeline import Pipeline
 from llm_workers.execution.prefetch import Prefetch
+from llm_workers.execution.remembering import Remembering
 from llm_workers.results.result_writer import ResultWriter
 from utilities.clock import Clock, now_ms
 from utilities.cosmos_connector import ObjectId, StoreError
@@ -76,6 +77,7 @@ class JobRunner:
         clock: Clock = now_ms,
         *,
         times: RunnerTimes | None = None,
+        remembering: Remembering | None = None,
     ) -> None:
         self._times = times or RunnerTimes()
         self._claimant = claimant
@@ -95,6 +97,8 @@ class JobRunner:
             clock,
             take=self._ready.add,
             look_at=self._remember_due,
+            end=self._end_without_call,
+            remembering=remembering,
         )
         self._prefetch = Prefetch()
         self._news = asyncio.Event()
@@ -280,6 +284,11 @@ class JobRunner:
             result = job_outcomes.as_canceled(result)
         elif isinstance(outcome, Requeued):
             self._remember_due(outcome.available_at / 1000)
+        self._writer.put(result)
+
+    def _end_without_call(self, result: Result) -> None:
+        if isinstance(result.outcome, Requeued):
+            self._remember_due(result.outcome.available_at / 1000)
         self._writer.put(result)
 
     def _expired(self, job: ClaimedJob) -> Failed | None:

@@ -40,9 +40,20 @@ async def named_content(
     # The catalog keeps what it has read for a moment: the job may be newer.
     catalog.forget(job.model, job.working_prompts, job.client_id)
     found = await _read(router, catalog, job)
-    if _fits(job, *found):
+    if job.named_digest is None or _fits(job, *found):
         return found
     raise ContentChangedError
+
+
+def is_other_work(
+    job: ClaimedJob, named: Route | ModelWithKey, system: str
+) -> bool:
+    """Tell whether these are others than those of the job's answer key."""
+    if job.answer_named is None:
+        return False
+    if isinstance(named, Route):
+        return True
+    return job.answer_named != named_digest(system, named)
 
 
 async def _read(
@@ -55,7 +66,7 @@ async def _read(
 
 def _fits(job: ClaimedJob, model: Route | ModelWithKey, system: str) -> bool:
     if job.named_digest is None:
-        return True
+        return not is_other_work(job, model, system)
     if isinstance(model, Route):
         return False  # such a job is made for one model
     return job.named_digest == named_digest(system, model)

@@ -29,7 +29,7 @@ from llm_workers.execution.conversing import (
     succeeded,
 )
 from llm_workers.execution.error_data import unusable
-from llm_workers.execution.named_content import named_content
+from llm_workers.execution.named_content import is_other_work, named_content
 from llm_workers.execution.reading import (
     AnswerReader,
     ReadingLimitError,
@@ -64,7 +64,8 @@ log = structlog.get_logger(__name__)
 class _Planned:
     """Whom a job may ask now, and what: its templates are filled.
 
-    `route` is its own, with all its targets.
+    `route` is its own, with all its targets. `is_other_work` says that the
+    answer must not be found by the job's key.
     """
 
     job: ClaimedJob
@@ -74,6 +75,7 @@ class _Planned:
     question: Callable[[], Question]
     route: Route | None
     targets: tuple[str, ...]
+    is_other_work: bool
 
 
 class WorkingStep:
@@ -116,6 +118,8 @@ class WorkingStep:
             # What was answered is stored before another model is asked.
             asker = Asked(name or job.model, step.route, step.targets)
             return after(job, answers, done, self._clock, asker)
+        if step.is_other_work or name is not None:
+            done = replace(done, is_other_work=True)
         return done if name is None else replace(done, answered_by=name)
 
     async def _planned(
@@ -123,6 +127,7 @@ class WorkingStep:
     ) -> _Planned:
         """Decide which models the job may ask now."""
         named, system = await named_content(self._router, self._catalog, job)
+        is_other = is_other_work(job, named, system)
         job, system = in_full(job, system)
         question = partial(question_of, job, system)
         plan = await self._router.plan_of(named, question)
@@ -133,7 +138,9 @@ class WorkingStep:
             plan = await self._router.plan(asked.model, question)
         elif route is not None:
             plan = _continued(plan, asked)
-        return _Planned(job, system, plan, asked, question, route, targets)
+        return _Planned(
+            job, system, plan, asked, question, route, targets, is_other
+        )
 
     async def _ask(
         self, planned: _Planned, answers: int, target: Target

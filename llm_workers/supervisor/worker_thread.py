@@ -19,16 +19,19 @@ from api.services.calls.catalog import Catalog
 from api.services.calls.model_access import ModelAccess
 from api.services.calls.model_caller import ModelCaller
 from api.services.calls.routing.router import Routing
+from api.services.jobs.answer_memory import AnswerMemory
 from api.services.limits.admission import Admission
 from api.services.limits.claims import ClaimGuard
 from api.services.models.model_service import ModelService
 from api.services.monitoring.observer import NOBODY, Observer
 from api.services.prompts.prompt_service import PromptService
 from api.services.queue.cancellations import Canceled
+from api.services.queue.flights import Flights
 from api.services.queue.job_queue import JobQueue
 from api.services.queue.job_work import Claimant
 from llm_workers.execution.job_runner import JobRunner, RunnerTimes
 from llm_workers.execution.pipeline import Pipeline
+from llm_workers.execution.remembering import Remembering
 from llm_workers.results.result_writer import ResultWriter, WriterTimes
 from llm_workers.results.spool import Spool
 from utilities.clock import Clock
@@ -56,6 +59,14 @@ class WorkerParts:
     observer: Observer = NOBODY
     runner_times: RunnerTimes = field(default_factory=RunnerTimes)
     writer_times: WriterTimes = field(default_factory=WriterTimes)
+    flights: Flights | None = None
+    memory: AnswerMemory | None = None
+
+    def remembering(self, catalog: Catalog) -> Remembering | None:
+        """Give what finds the answers of claimed jobs."""
+        if self.flights is None or self.memory is None:
+            return None
+        return Remembering(self.memory, self.flights, catalog, self.clock)
 
 
 class WorkerThread:
@@ -187,6 +198,7 @@ class WorkerThread:
             parts.claims,
             parts.clock,
             times=parts.runner_times,
+            remembering=parts.remembering(catalog),
         )
 
     def _holds_route(self, client_id: str, name: str) -> bool | None:

@@ -26,6 +26,7 @@ from api.services.shared.date_range import TimeRange
 from api.services.shared.paging import PageRequest
 from cli.commands import app
 from tests.support.api_user import ADMIN, ApiUser, Json, unique
+from tests.support.identity_provider import bearer
 from tests.support.live_server import live_server, make_settings
 from tests.support.processes import service_process
 from tests.support.store import Store
@@ -201,12 +202,42 @@ class TestRequests:
     ) -> None:
         mark = unique("mark")
         user.get("/jobs")
+        user.request("POST", "/jobs/wait", 200, json={"jobIds": ["a" * 24]})
         user.request("POST", "/prompts", 422, json={"name": mark})
         user.prompt(name=mark)
         found(api, action="POST /prompts", who=user.client_id)
         entries = listed(api, who=user.client_id)
-        assert not [e for e in entries if e["action"] == "GET /jobs"]
+        actions = {entry["action"] for entry in entries}
+        assert not actions & {"GET /jobs", "POST /jobs/wait"}
         assert not [e for e in entries if e["status"] == 422]
+
+    def test_calls_are_not_recorded_but_files_are(
+        self, api: httpx2.Client, user: ApiUser
+    ) -> None:
+        model = user.model()
+        headers = bearer(f"{user.client_id}:{user.key}")
+        body = {"model": model, "messages": [{"role": "user", "content": "x"}]}
+        answer = api.post("/v1/chat/completions", headers=headers, json=body)
+        assert answer.status_code == 200, answer.text
+        line = json.dumps(
+            {
+                "custom_id": "a",
+                "method": "POST",
+                "url": "/v1/chat/completions",
+                "body": body,
+            }
+        )
+        answer = api.post(
+            "/v1/files",
+            headers=headers,
+            files={"file": ("a.jsonl", line)},
+            data={"purpose": "batch"},
+        )
+        assert answer.status_code == 200, answer.text
+        entry = found(api, action="POST /v1/files", who=user.client_id)
+        assert entry["by"] == "clientKey"
+        entries = listed(api, who=user.client_id)
+        assert not [e for e in entries if "completions" in e["action"]]
 
     def test_only_the_administrator_reads_it(
         self, api: httpx2.Client, user: ApiUser

@@ -349,7 +349,44 @@ class TestRoles:
         hook = {"url": "https://example.com/hook", "events": ["job.processed"]}
         answer = api.post("/webhooks", headers=bearer(scoped), json=hook)
         # It would get the events of all clients.
-        assert answer.status_code == 401, answer.text
+        assert answer.status_code == 400, answer.text
+        body = {"name": "p", "type": "t", "status": "DRAFT", "prompt": "x"}
+        answer = api.post("/prompts", headers=bearer(scoped), json=body)
+        assert answer.status_code == 400, answer.text
+        one = bearer(scoped, client_id=other.client_id)
+        answer = api.post("/prompts", headers=one, json=body)
+        assert answer.json()["clientId"] == other.client_id
+
+    @pytest.mark.parametrize(
+        ("path", "expected"),
+        [
+            ("/jobs", []),
+            ("/prompts", []),
+            ("/workers", []),
+            ("/runs", []),
+            ("/webhooks", []),
+            ("/stream", []),
+            ("/datasets", []),
+            ("/evaluations", []),
+        ],
+    )
+    def test_without_clients_lists_are_empty(
+        self,
+        api: httpx2.Client,
+        provider: IdentityProvider,
+        user: ApiUser,
+        path: str,
+        expected: list[Any],
+    ) -> None:
+        user.prompt()
+        token = provider.token(roles=["viewer"])
+        answer = api.get(path, headers=bearer(token))
+        assert answer.status_code == 200, answer.text
+        # Public prompts of other tests are everybody's.
+        found = [each for each in answer.json() if not each.get("isPublic")]
+        assert found == expected
+        summary = api.get("/jobs/summary", headers=bearer(token))
+        assert summary.json()["total"] == 0
 
     @pytest.mark.parametrize(
         ("method", "path", "expected"),

@@ -409,7 +409,7 @@ class TestOnAServer:
         ]
         # Both have submitted before one has ended.
         eventually(
-            lambda: user.get("/jobs/summary")["total"] == 21, seconds=SECONDS
+            lambda: user.get("/jobs/summary")["total"] == 22, seconds=SECONDS
         )
         holding.after = 1_000
         for process in both:

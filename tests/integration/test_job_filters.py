@@ -31,7 +31,8 @@ PAGE = PageRequest()
 @pytest.fixture
 def store(store: Store) -> Store:
     # The services take the time from the test, too.
-    store.application.services.jobs._clock = store.time
+    jobs = store.application.services.jobs
+    jobs._clock = jobs._intake._clock = store.time
     return store
 
 
@@ -321,3 +322,10 @@ def test_a_batch_is_answered_with_the_fields_that_are_wanted(
     assert [job["jobId"] for job in again] == [job["jobId"] for job in shown]
     assert user.post("/jobs/batch", body)[0]["requestData"]
     user.post("/jobs/batch?fields=state", body, 422)
+    changes = [{"jobId": job["jobId"], "status": "CANCELED"} for job in shown]
+    changed = user.request(
+        "PATCH", "/jobs/batch?fields=status", 200, json={"jobs": changes}
+    )
+    assert changed == [
+        {"jobId": job["jobId"], "status": "CANCELED"} for job in shown
+    ]

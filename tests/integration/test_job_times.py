@@ -33,7 +33,8 @@ def documents(store: Store) -> Documents:
 @pytest.fixture
 def store(store: Store) -> Store:
     # The services take the time from the test, too.
-    store.application.services.jobs._clock = store.time
+    jobs = store.application.services.jobs
+    jobs._clock = jobs._intake._clock = store.time
     return store
 
 

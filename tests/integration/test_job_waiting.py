@@ -49,6 +49,7 @@ async def requeue(store: Store, *kinds: str | None) -> None:
 def store(store: Store) -> Store:
     services = store.application.services
     services.jobs._clock = services.job_waiting._clock = store.time
+    services.jobs._intake._clock = store.time
     return store
 
 

@@ -25,7 +25,16 @@ from metasync._async import mapping as async_mapping
 from metasync._sync import mapping
 from provider_simulator.running import Simulator
 from tests.support.api_user import ApiUser
-from tests.support.python_client import MOOD, PROMPT, Mood, Reader, people
+from tests.support.python_client import (
+    BOTH,
+    MOOD,
+    PROMPT,
+    Mood,
+    Reader,
+    either,
+    no_threads,
+    people,
+)
 from tests.support.waiting import eventually
 
 
@@ -42,9 +51,11 @@ def reader(user: ApiUser, shared_simulator: Simulator) -> Reader:
     return reader
 
 
-@pytest.fixture
-def client(reader: Reader) -> Iterator[Metasync]:
-    with reader.client() as client:
+@pytest.fixture(params=BOTH)
+def client(
+    reader: Reader, request: pytest.FixtureRequest
+) -> Iterator[Metasync]:
+    with either(request.param, reader) as client:
         yield client
 
 
@@ -159,6 +170,7 @@ def test_failed_rows_are_asked_again_by_the_next_run(
 def test_the_first_failure_can_end_it(
     client: Metasync, reader: Reader
 ) -> None:
+    reader.simulator.configure(latency_ms=200)
     rows = [{"name": "broken", "n": n} for n in range(40)]
     results = client.map(
         PROMPT,
@@ -174,7 +186,14 @@ def test_the_first_failure_can_end_it(
     summary = client.jobs.summary(batch_key=results.batch_key)
     assert summary.canceled > 20
     assert summary.pending == 0
+
+    def is_idle() -> bool:
+        key = results.batch_key
+        return client.jobs.summary(batch_key=key).going_on == 0
+
+    eventually(is_idle, what="the end of the running call")
     # The same call goes on where it ended, with other jobs for those.
+    reader.simulator.configure(latency_ms=0)
     reader.simulator.script({"pattern": ".", "json": {"happy": True}})
     again = client.map(
         PROMPT, rows, model=reader.model, schema=Mood, concurrency=20
@@ -186,6 +205,7 @@ def test_rows_that_all_fail_alike_end_it(
     client: Metasync, reader: Reader
 ) -> None:
     reader.simulator.script({"pattern": ".", "text": "no JSON"})
+    reader.simulator.configure(latency_ms=100)
     client.workers.ensure(1)
 
     def asked(count: int, **options: Any) -> list[Result[Mood]]:
@@ -193,18 +213,17 @@ def test_rows_that_all_fail_alike_end_it(
             PROMPT, people(count), model=reader.model, schema=Mood, **options
         ).all()
 
-    with pytest.raises(
-        AllFailAlikeError, match=r"20 rows .*JSON_PARSING"
-    ) as e:
-        asked(60)
+    with pytest.raises(AllFailAlikeError, match=r"5 rows .*JSON_PARSING") as e:
+        asked(40, give_up_after=5)
     assert e.value.error.answer == "no JSON"
     # The others were canceled, but for what had just begun.
-    assert 20 <= reader.calls < 50
+    assert 5 <= reader.calls < 38
+    reader.simulator.configure(latency_ms=0)
     # Fewer say little, and whoever wants can have it all.
     assert len(asked(10)) == 10
-    assert len(asked(60, give_up_after=0)) == 60
+    assert len(asked(40, give_up_after=0)) == 40
     reader.answer_with_moods()
-    assert all(result.ok for result in asked(60))
+    assert all(result.ok for result in asked(40))
 
 
 def test_to_leave_early_cancels_what_waits(
@@ -332,6 +351,7 @@ def test_what_is_wrong_as_a_whole_is_said_once(
 def test_jobs_that_others_end_are_results_too(
     client: Metasync, reader: Reader
 ) -> None:
+    no_threads(client)
     worker = client.workers.ensure(5)
     client.workers.stop(worker.worker_id)
     client.workers.create(

@@ -20,7 +20,7 @@ from metasync import (
 from provider_simulator.running import Simulator
 from tests.support.api_user import ApiUser, unique
 from tests.support.live_server import ADMIN_KEY
-from tests.support.python_client import Reader
+from tests.support.python_client import BOTH, Reader, either, no_threads
 from tests.support.waiting import eventually
 
 
@@ -29,9 +29,11 @@ def reader(user: ApiUser, shared_simulator: Simulator) -> Reader:
     return Reader(user, shared_simulator)
 
 
-@pytest.fixture
-def client(reader: Reader) -> Iterator[Metasync]:
-    with reader.client(admin_key=ADMIN_KEY) as client:
+@pytest.fixture(params=BOTH)
+def client(
+    reader: Reader, request: pytest.FixtureRequest
+) -> Iterator[Metasync]:
+    with either(request.param, reader, admin_key=ADMIN_KEY) as client:
         yield client
 
 
@@ -83,6 +85,7 @@ def test_jobs_are_waited_for_without_polling(
         requests += 1
         return gather(*arguments, **options)
 
+    no_threads(client)  # nor what replaces a part of it
     client.jobs.gather = counted  # type: ignore[method-assign]
     found = [job.job_id for job in client.jobs.wait_all(ids, timeout=60)]
     assert sorted(found) == sorted(ids)
@@ -98,6 +101,7 @@ def test_what_does_not_end_is_not_waited_for_without_end(
         client.jobs.wait(job_id, timeout=0.2)
     with pytest.raises(WaitTimeoutError, match="1 jobs"):
         list(client.jobs.wait_all([job_id], timeout=0.2))
+    no_threads(client)
     # A job that is deleted is waited for no longer.
     waiting = Thread(target=lambda: list(client.jobs.wait_all([job_id])))
     waiting.start()
@@ -327,6 +331,7 @@ def test_webhooks_are_made_and_removed(client: Metasync) -> None:
 def test_what_is_asked_for_by_many_threads_is_answered_to_each(
     client: Metasync, reader: Reader
 ) -> None:
+    no_threads(client)
     client.workers.ensure(20)
     ids = [submit(client, reader, id=str(n)) for n in range(10)]
     found: dict[str, str] = {}

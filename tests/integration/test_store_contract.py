@@ -10,6 +10,7 @@ import uuid
 import pytest
 
 from api.core.errors import ConflictError, RuleError
+from api.models.charge import Charge
 from api.models.client_models import ClientCreate
 from api.models.job_models import JobCreate
 from api.models.job_status import JobStatus
@@ -33,9 +34,11 @@ from api.services.keeping.retention import Retention
 from api.services.keeping.turns import Turns
 from api.services.prompts.prompt_service import PromptFilter
 from api.services.queue.job_outcomes import Result
+from api.services.queue.job_queue import JobQueue
 from api.services.queue.job_work import Claimant, Failed, Requeued, Succeeded
 from api.services.queue.worker_leases import Slot, WorkerLeases
 from api.services.shared.caller import Caller
+from api.services.shared.date_range import TimeRange
 from api.services.shared.paging import PageRequest
 from api.services.webhooks.delivery_store import Attempted
 from api.services.webhooks.sender import Answer
@@ -493,6 +496,42 @@ async def test_webhooks(store: Store) -> None:
     (again,) = await parts.deliveries.claim(HOOK, 5)
     assert again.delivery.delivery_id == second[0].delivery.delivery_id
     assert again.delivery.attempts == 2
+
+
+async def test_a_late_answer_to_a_deleted_job_is_charged(
+    store: Store,
+) -> None:
+    """It was paid for, and nobody else makes the call."""
+    shared, client_id = store.application.shared, str(store.client.client_id)
+    queue = JobQueue(
+        shared.documents("jobs"),
+        lease_seconds=30,
+        max_attempts=3,
+        ledger=shared.ledger,
+        clock=store.time,
+    )
+    (job_id,) = await store.submit()
+    (late,) = await queue.claim(client_id, CONFIG, ME, 1)
+    store.time.now += 31_000
+    assert await queue.return_expired() == (1, 0)
+    assert len(await queue.claim(client_id, CONFIG, ME, 1)) == 1
+    late.bill.add(Charge("m", "", requests=1, output_tokens=7))
+    answer = Result(late, Succeeded('"late"', NOTHING))
+    assert await queue.store([answer]) == 0
+    assert await output_tokens(store) == 0  # negative control: not deleted
+    await store.application.services.jobs.delete(job_id, store.client)
+    assert await queue.store([answer]) == 0
+    assert await output_tokens(store) == 7
+    assert await queue.store([answer]) == 0
+    assert await output_tokens(store) == 7
+
+
+async def output_tokens(store: Store) -> int:
+    """Return what the ledger has for the client."""
+    report = await store.application.services.usage.report(
+        store.client, TimeRange(), []
+    )
+    return report.total.output_tokens
 
 
 async def test_retention_and_erasure(store: Store) -> None:

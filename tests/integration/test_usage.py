@@ -59,6 +59,7 @@ def test_usage_by_day_model_and_operation(
         "totalTokens": 3000,
         "costByCurrency": {"USD": 4.0},
         "unpricedRequests": 0,
+        "cachedAnswers": 0,
     }
     assert (second["operation"], second["requests"]) == ("b b", 1)
     assert report["total"]["costByCurrency"] == {"USD": 6.0}

@@ -1,10 +1,13 @@
 """Users of the Python client, and the model that the simulator plays."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+import contextlib
+import inspect
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar, cast
 
+import pytest
 from pydantic import BaseModel
 
 from metasync import AsyncMetasync, Metasync
@@ -79,3 +82,70 @@ class Reader:
                 return await program(client)
 
         return asyncio.run(whole())
+
+
+class Blocking:
+    """Uses the client with an event loop as if it were the other one.
+
+    So the same tests are both clients'. What it gives is waited for.
+    """
+
+    def __init__(self, target: Any, runner: asyncio.Runner) -> None:
+        self._target = target
+        self._runner = runner
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._target, {"close": "aclose"}.get(name, name))
+        if callable(found):
+            return lambda *args, **options: self._waited(
+                found(*args, **options)
+            )
+        return self._waited(found)
+
+    def __iter__(self) -> Iterator[Any]:
+        with contextlib.suppress(StopAsyncIteration):
+            while True:
+                yield self._runner.run(_next(self._target))
+
+    def __next__(self) -> Any:
+        return next(iter(self))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _waited(self, found: Any) -> Any:
+        if inspect.iscoroutine(found):
+            return self._waited(self._runner.run(found))
+        is_ours = type(found).__module__.startswith("metasync._async")
+        if is_ours or hasattr(found, "__anext__"):
+            return Blocking(found, self._runner)
+        return found
+
+
+async def _next(iterator: AsyncIterator[Any]) -> Any:
+    return await anext(iterator)
+
+
+BOTH = ["sync", pytest.param("async", marks=pytest.mark.long)]
+
+
+@contextmanager
+def either(kind: str, reader: Reader, **options: Any) -> Iterator[Metasync]:
+    """Give the client of a kind, in the form of the one without a loop."""
+    if kind == "sync":
+        with reader.client(**options) as client:
+            yield client
+        return
+    with asyncio.Runner() as runner:
+        other = AsyncMetasync(reader.url, reader.token, **options)
+        with Blocking(other, runner) as blocking:
+            yield cast("Metasync", blocking)
+
+
+def no_threads(client: Metasync) -> None:
+    """Leave out what uses a client in several threads at once."""
+    if not isinstance(client, Metasync):
+        pytest.skip("one event loop has one thread")

@@ -29,11 +29,16 @@ from utilities.embedded.plain import (
 
 # Texts, which need no look into lists; there are indexes on most of them.
 _TEXTS = frozenset(
-    {"clientId", "status", "model", "operation", "batchKey", "errorType"}
-)
+    {
+        "clientId", "status", "model", "operation", "batchKey", "errorType",
+        "answerKey",
+    }
+)  # fmt: skip
 _PLAIN_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _WHOLE_OR_ID: tuple[Command, ...] = ({}, {"_id": 1})
 _FIND_OPTIONS = frozenset({"skip", "hint", "min", "max", "collation"})
+# Of more fields, whole documents are read sooner.
+_MOST_FIELDS = 20
 # How the package marks an id and a date.
 _MARK, _DATE = '"__neosqlite_', '"$date"'
 # That mark alone, of a document's own id.
@@ -56,12 +61,15 @@ def find_plainly(
         return None
     with suppress(NotPlainError):
         sql, values = selection(collection, find)
-        found = [_document(*row) for row in collection.db.execute(sql, values)]
+        rows = collection.db.execute(sql, values)
+        if names := _fields_alone(find):
+            return [_fields(names, *row) for row in rows]
+        found = [_document(*row) for row in rows]
         if projection in _WHOLE_OR_ID:
             return found
-        names = {"_id", *projection}
+        wanted = {"_id", *projection}
         return [
-            {name: each[name] for name in each if name in names}
+            {name: each[name] for name in each if name in wanted}
             for each in found
         ]
     return None
@@ -151,7 +159,19 @@ def selection(collection: Any, find: Command) -> Sql:  # noqa: ANN401 - as above
 
 
 def _data_column(find: Command) -> str:
+    if names := _fields_alone(find):
+        # As the JSON that they are; nothing where there is no such field.
+        fields = [f"data -> {json_path(name)}" for name in names]
+        return ", ".join([_ID_MARK, *fields])
     return _ID_MARK if find.get("projection") == {"_id": 1} else "data"
+
+
+def _fields_alone(find: Command) -> list[str]:
+    """Name the fields of a command that need not read whole documents."""
+    projection: Command = find.get("projection") or {}
+    names = [name for name in projection if name != "_id"]
+    is_few = len(names) <= _MOST_FIELDS and _choice_of_texts(find) is None
+    return names if is_few else []
 
 
 def _choice_of_texts(find: Command) -> str | None:
@@ -163,17 +183,19 @@ def _choice_of_texts(find: Command) -> str | None:
         (
             name
             for name in sorted(_TEXTS & wanted.keys())
-            if _is_choice(wanted[name])
+            if len(_choice(wanted[name]) or ()) > 1
         ),
         None,
     )
 
 
-def _is_choice(wanted: object) -> bool:
+def _choice(wanted: object) -> list[str] | None:
+    """Return the texts of which a field is to be one."""
     match wanted:
         case {"$in": [_, *_] as texts, **others} if not others:
-            return all(isinstance(text, str) for text in texts)
-    return False
+            if all(isinstance(text, str) for text in texts):
+                return list(texts)
+    return None
 
 
 def _merged(collection: Any, find: Command, name: str) -> Sql:  # noqa: ANN401 - as above
@@ -239,6 +261,12 @@ def _condition(helpers: Any, query: Command) -> Sql:  # noqa: ANN401 - as above
     for name in _TEXTS & rest.keys():
         if isinstance(rest[name], str):
             rest[name] = {"$eq": rest[name]}
+        elif (texts := _choice(rest[name])) is not None:
+            # The package looks into lists, which no index serves.
+            del rest[name]
+            places = ", ".join("?" * len(texts))
+            clauses.append(f"{_field(name)} IN ({places})")
+            values += texts
     # As the package's own cursor has it.
     found = helpers._build_simple_where_clause(  # noqa: SLF001 - as above
         convert_bson_to_neo_objectids(rest)
@@ -270,13 +298,24 @@ def _beyond_an_id(wanted: object) -> tuple[str, str] | None:
     return None
 
 
+def _fields(
+    names: Sequence[str], stored_id: object, mark: str, *texts: str | None
+) -> Document:
+    document = _document(stored_id, mark)
+    for name, text in zip(names, texts, strict=True):
+        if text is not None:
+            if _MARK in text or _DATE in text:
+                raise NotPlainError
+            document[name] = from_json(text)
+    return document
+
+
 def _document(stored_id: object, data: str) -> Document:
     # A document has its id a second time, with its mark: a text may look
     # the same. Other marks are the package's business.
     if data.count(_MARK) != 1 or _DATE in data:
         raise NotPlainError
-    document: Document = {"_id": ObjectId(str(stored_id))}
-    if data.startswith(_MARK):
-        return document
-    loaded: Document = from_json(data)
-    return loaded | document
+    loaded: Document = {} if data.startswith(_MARK) else from_json(data)
+    if loaded and not isinstance(loaded.get("_id"), dict):
+        raise NotPlainError  # the mark is another field's
+    return {**loaded, "_id": ObjectId(str(stored_id))}

@@ -25,7 +25,7 @@ from utilities.embedded.space import GIVE_SPACE_BACK, give_back
 from utilities.embedded.sparse_indexes import make_sparse
 
 # Where documents change by the hundred.
-_WRITTEN_FAST = frozenset({"jobs", "streams"})
+_WRITTEN_FAST = frozenset({"jobs", "streams", "answer_flights"})
 _DROPS = frozenset({"drop", "dropDatabase", "renameCollection"})
 _WRITES = frozenset({"insert", "update", "delete", "findAndModify"})
 

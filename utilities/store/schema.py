@@ -296,6 +296,11 @@ async def _indexes_of_access(database: Database) -> None:
         await database[name].create_index([("expiresAt", 1)])
 
 
+async def _index_of_answers(database: Database) -> None:
+    # Sparse, as above: jobs without a cache are not in it.
+    await database["jobs"].create_index([("answerKey", 1)], sparse=True)
+
+
 async def _indexes_of_the_console(database: Database) -> None:
     sessions = database["console_sessions"]
     await sessions.create_index([("expiresAt", 1)])
@@ -324,6 +329,7 @@ STEPS: tuple[Step, ...] = (
     _indexes_of_vendor_batches,
     _indexes_of_audit,
     _indexes_of_access,
+    _index_of_answers,
     _indexes_of_the_console,
 )
 

@@ -23,6 +23,7 @@ BUILT_IN: Final[dict[str, Any]] = {
         # Sees everything of its clients, and changes nothing.
         "viewer": {
             "allow": [f"GET /{name}/**" for name in _READ]
+            + ["POST /jobs/wait"]
             # Its own ones, with at most its own rights.
             + ["GET /tokens", "POST /tokens", "DELETE /tokens/*"],
             "packages": ["*.list", "*.get", "*.read", "*.subscribe"],

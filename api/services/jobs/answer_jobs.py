@@ -12,8 +12,8 @@ worker makes no call by others. See `named_digest`.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from api.models.conversation_models import ConversationFields
@@ -22,7 +22,14 @@ from api.models.job_status import JobStatus, has_ended
 from api.models.metrics import ProcessingMetrics
 from api.models.model_models import Model
 from api.services.jobs import idempotency, job_documents
+from api.services.jobs.answer_key import (
+    Asker,
+    key_of_job,
+    settings_of_answer,
+)
 from api.services.jobs.idempotency import JobKey
+from api.services.jobs.job_templates import TemplateFailedError
+from api.services.jobs.remembered import ANSWER_KEY
 from api.services.queue.queue_order import Aging
 from utilities import payload
 from utilities.clock import Clock, now_ms
@@ -51,14 +58,6 @@ _ANSWERED = (
     JobStatus.CONSUMED,
     JobStatus.ERROR_CONSUMING,
 )
-# The fields of a model that change what it answers, or whether it does.
-_OF_THE_ANSWER = frozenset(
-    {
-        "sdk", "endpoint", "api_type", "api_version", "deployment", "service",
-        "max_token", "max_completion_token", "min_temperature",
-        "max_temperature", "profile",
-    }
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +65,13 @@ class Content:
     """What a job asks; both are hexadecimal digits.
 
     `key` tells it from all others. `named` is the digest of the prompts'
-    texts and of the model, which a job only names.
+    texts and of the model, which a job only names. `asker` makes the key by
+    which jobs with a cache find its answer; None: they do not.
     """
 
     key: str
     named: str
+    asker: Callable[[str], Asker] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +179,7 @@ class AnswerJobs:
             return {
                 "_id": ObjectId(job_id),
                 NAMED_DIGEST: content.named,
+                **_remembered(request, content, client_id),
                 **job_documents.new(
                     request, client_id, now, index, self._aging
                 ),
@@ -217,7 +219,33 @@ def content_of(
             exclude_none=True,
         ),
     }
-    return Content(_digest(asked), named_digest(system, model))
+
+    def asker(client_id: str) -> Asker:
+        return Asker.make(client_id, request, system, model)
+
+    return Content(
+        _digest(asked),
+        named_digest(system, model),
+        None if scope or _asks_for_chances(request) else asker,
+    )
+
+
+def _asks_for_chances(request: JobCreate) -> bool:
+    # An evaluation does without them if a provider has none; others do not.
+    sampling = request.sampling
+    return sampling is not None and sampling.logprobs is not None
+
+
+def _remembered(
+    request: JobCreate, content: Content, client_id: str
+) -> Document:
+    if content.asker is None:
+        return {}
+    try:
+        key = key_of_job(content.asker(client_id), request)
+    except TemplateFailedError:
+        return {}  # its worker says so
+    return {ANSWER_KEY: key}
 
 
 def named_digest(system: str, model: Model) -> str:
@@ -232,7 +260,7 @@ def _named(system: str, model: Model) -> Document:
     return {
         "system": system,
         "model": model.model_id,
-        "settings": _settings(model),
+        "settings": settings_of_answer(model),
     }
 
 
@@ -245,17 +273,6 @@ def job_id_of(client_id: str, content: str, attempt: int = 0) -> str:
     """Give the id of a client's job with this content."""
     key = JobKey(f"{_PREFIX}{content}/{attempt}", "")
     return str(idempotency.job_id(client_id, key))
-
-
-def _settings(model: Model) -> Document:
-    fields = model.model_dump(
-        mode="json",
-        by_alias=True,
-        include=set(_OF_THE_ANSWER),
-        exclude_none=True,
-    )
-    # Without a deployment, the provider's model has the model's name.
-    return {**fields, "deployment": model.deployment or model.name}
 
 
 def _loaded(document: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401 - JSON

@@ -5,15 +5,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
+from api.models.cache_models import CacheMode
 from api.models.job_fields import ServiceClass
 from api.models.job_models import Job, JobCreate
 from api.models.job_status import JobStatus
 from api.models.job_update_models import JobUpdate
+from api.models.metrics import Metrics
+from api.services.jobs.remembered import ANSWER_KEY, Remembered
 from api.services.queue.job_expiry import EXPIRY_DUE
 from api.services.queue.queue_order import Aging
 from api.services.queue.waiting_jobs import deferred
 from api.services.shared import client_reference
 from api.services.shared.repository import REVISION
+from api.services.shared.settlement import CHARGED
 from utilities import payload
 from utilities.clock import to_ms
 from utilities.cosmos_connector import Document
@@ -74,6 +78,8 @@ def new(
     unset = {name for name in _SELDOM if given[name] is None}
     if request.service_class is ServiceClass.BULK:
         unset.add("service_class")
+    if request.cache is CacheMode.OFF:
+        unset |= {"cache", "sample"}
     fields = request.model_dump(
         by_alias=True, exclude={"idempotency_key", *unset}
     )
@@ -93,6 +99,30 @@ def new(
         "rank": aging.rank(request.service_class, request.priority, now),
         "sequence": now * SEQUENCE_STEPS + position,
         REVISION: 0,
+    }
+
+
+def answered(
+    job: Document, answer: Remembered, now: int, charged: str | None
+) -> Document:
+    """Give a new job's document with an earlier answer in it.
+
+    It has no key: later jobs find the answer where it was given.
+    """
+    over = {"availableAt", "deferredUntil", EXPIRY_DUE}
+    kept = {name: job[name] for name in job if name not in over}
+    found = {
+        "responseLogprobs": answer.logprobs_json,
+        CHARGED: charged,
+    }
+    return {
+        **kept,
+        **{name: each for name, each in found.items() if each is not None},
+        "status": JobStatus.PROCESSED,
+        "responseData": answer.response_json,
+        "processingMetrics": Metrics().to_document(),
+        "cachedFrom": answer.job_id,
+        "finishedAt": now,
     }
 
 
@@ -124,6 +154,9 @@ def changed(
         changes[NAMED_DIGEST] = OTHER_WORK
         if current.status is JobStatus.PENDING:
             changes |= _other_work(now)
+    if (_WORK | _ANSWER) & changes.keys():
+        # Found by its key is only what a model has answered to it.
+        changes[ANSWER_KEY] = None
     if request.error_data is not None:
         changes["errorType"] = str(request.error_data.get("errorType") or "")
     changes |= _with_status(current, request.status, now)
@@ -199,6 +232,7 @@ def _with_status(
             "responseLogprobs": None,
             "unusableAnswers": None,
             "answeredBy": None,
+            "cachedFrom": None,
             "evalResult": None,
             "suggestedPromptId": None,
             "stepError": None,
@@ -246,9 +280,11 @@ DERIVED = frozenset(
         "finishedAt",
         "rank",
         NAMED_DIGEST,
+        ANSWER_KEY,
         client_reference.INDEX_FIELD,
     }
 )
+_ANSWER = frozenset({"responseData"})
 # What a job's answer depends on.
 _WORK = frozenset(
     {

@@ -4,20 +4,17 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from api.core.errors import (
-    ConflictError,
-    NotFoundError,
-    RuleError,
-)
-from api.core.request_body import read_item
-from api.models.job_models import Job, JobBatchItem, JobCreate, JobSummary
+from api.core.errors import NotFoundError, RuleError
+from api.models.job_models import Job, JobCreate, JobSummary
 from api.models.job_status import ENDS, JobStatus, check_transition
 from api.models.job_update_models import JobBatchUpdateItem, JobUpdate
-from api.services.jobs import batch_change, idempotency, job_documents
+from api.services.jobs import batch_change, job_documents
+from api.services.jobs.answer_keys import AnswerKeys
+from api.services.jobs.answer_rows import AnswerRows
 from api.services.jobs.batch_change import BatchChange, PlannedChange
-from api.services.jobs.idempotency import JobKey
 from api.services.jobs.job_documents import Current
 from api.services.jobs.job_filter import JobFilter
+from api.services.jobs.job_intake import Accounts, JobIntake
 from api.services.jobs.job_references import JobReferences, names_any
 from api.services.jobs.job_summary import summarize
 from api.services.jobs.job_templates import JobTemplates
@@ -64,15 +61,29 @@ class JobService:
         clock: Clock = now_ms,
         endings: Endings = NO_ENDINGS,
         aging: Aging | None = None,
+        *,
+        accounts: Accounts | None = None,
     ) -> None:
         self._aging = aging or Aging()
         self._documents = documents
         self._endings = endings
         self._jobs = stored_jobs(documents, clock)
         self._references = JobReferences(models, prompts, flows)
-        self._templates = JobTemplates(prompts)
         self._signals = signals
         self._clock = clock
+        keys, accounts = AnswerKeys(models, prompts), accounts or Accounts()
+        self._intake = JobIntake(
+            documents,
+            self._references,
+            JobTemplates(prompts),
+            keys,
+            signals,
+            clock=clock,
+            endings=endings,
+            aging=self._aging,
+            accounts=accounts,
+        )
+        self.answers = AnswerRows(documents, self._intake, keys, accounts)
 
     async def create(
         self, request: JobCreate, caller: Caller, key: str | None = None
@@ -83,9 +94,7 @@ class JobService:
             RuleError: a model or prompt it names does not exist.
         """
         client_id = caller.require_client()
-        requests = await self._checked([request], client_id)
-        keys = [idempotency.of_job(key, request)]
-        return (await self._insert(requests, keys, client_id))[0]
+        return await self._intake.create(request, client_id, key)
 
     async def create_batch(
         self,
@@ -99,24 +108,8 @@ class JobService:
         Raises:
             RuleError: names the first wrong item by its index.
         """
-        read = await in_slices(
-            lambda item: read_item(JobBatchItem, *item), enumerate(items)
-        )
         client_id = caller.require_client()
-        requests = await self._checked(read, client_id)
-        keys = await idempotency.of_batch(key, read)
-        await self._check_keys(keys, client_id)
-        if key is not None:
-            requests = [_in_batch(request, key) for request in requests]
-        return await self._insert(requests, keys, client_id, view)
-
-    async def _checked(
-        self, requests: Sequence[JobCreate], client_id: str
-    ) -> Sequence[JobCreate]:
-        requests = await self._references.with_flows(requests, client_id)
-        await self._references.check(requests, client_id)
-        await self._templates.check(requests, client_id)
-        return requests
+        return await self._intake.create_batch(items, client_id, key, view)
 
     async def page(
         self,
@@ -174,7 +167,10 @@ class JobService:
         return job
 
     async def update_batch(
-        self, items: Sequence[JobBatchUpdateItem], caller: Caller
+        self,
+        items: Sequence[JobBatchUpdateItem],
+        caller: Caller,
+        view: JobView = ALL,
     ) -> list[Job]:
         """Change many jobs, or none if one of the changes is invalid.
 
@@ -193,7 +189,8 @@ class JobService:
         finally:
             # Workers have not seen the marked jobs.
             self._publish({each.before["clientId"] for each in planned})
-        return await self._all_of(ids, caller)
+        found = await self._documents_of(ids, caller, view.stored)
+        return await in_slices(view.read, found)
 
     async def cancel_waiting(self, job_id: str, caller: Caller) -> bool:
         """Cancel a job that waits; one that runs or has run stays."""
@@ -233,66 +230,6 @@ class JobService:
         for block in blocks(ids, _BLOCK):
             where = {"_id": {"$in": list(block)}, **expected}
             await self._documents.soft_delete(where, _OUT_OF_THE_QUEUE)
-
-    async def _insert(
-        self,
-        requests: Sequence[JobCreate],
-        keys: Sequence[JobKey | None],
-        client_id: str,
-        view: JobView = ALL,
-    ) -> list[Job]:
-        now = self._clock()
-
-        def document(numbered: tuple[int, JobCreate]) -> Document:
-            index, request = numbered
-            return {
-                **idempotency.fields(client_id, keys[index]),
-                **job_documents.new(
-                    request, client_id, now, index, self._aging
-                ),
-            }
-
-        documents = await in_slices(document, enumerate(requests))
-        stored, repeated = await self._documents.insert_many(documents)
-        await self._replace_repeated(stored, repeated)
-        self._publish({client_id})
-        return await in_slices(view.read_whole, stored)
-
-    async def _replace_repeated(
-        self, stored: list[Document], repeated: Sequence[int]
-    ) -> None:
-        ids = [stored[index]["_id"] for index in repeated]
-        if not ids:
-            return
-        found = await self._documents.find({"_id": {"$in": ids}})
-        first = {document["_id"]: document for document in found}
-        for index in repeated:
-            document = first.get(stored[index]["_id"])
-            if document is None:
-                raise ConflictError(
-                    "The job that was made with this Idempotency-Key has "
-                    "been deleted; use a new key"
-                )
-            sent = stored[index].get(idempotency.DIGEST_FIELD)
-            idempotency.check_same(sent, document)
-            stored[index] = document
-
-    async def _check_keys(
-        self, keys: Sequence[JobKey | None], client_id: str
-    ) -> None:
-        """Refuse a batch with a key of another request, before any insert."""
-        used = {
-            idempotency.job_id(client_id, key): key.digest
-            for key in keys
-            if key is not None
-        }
-        if not used:
-            return
-        found = await self._documents.find(
-            {"_id": {"$in": list(used)}}, fields=[idempotency.DIGEST_FIELD]
-        )
-        for document in found:
-            idempotency.check_same(used[document["_id"]], document)
 
     def _changes(
         self, current: Current, request: JobUpdate, caller: Caller
@@ -349,10 +286,6 @@ class JobService:
             )
         return found
 
-    async def _all_of(self, ids: Sequence[str], caller: Caller) -> list[Job]:
-        found = await self._documents_of(ids, caller)
-        return await in_slices(Job.from_document, found)
-
     async def _documents_of(
         self,
         ids: Sequence[str],
@@ -383,12 +316,6 @@ class JobService:
     def _publish(self, client_ids: Iterable[str]) -> None:
         for client_id in client_ids:
             self._signals.publish(jobs_waiting(client_id))
-
-
-def _in_batch(request: JobCreate, key: str) -> JobCreate:
-    if request.batch_key is not None:
-        return request
-    return request.model_copy(update={"batch_key": key})
 
 
 def _object_ids(ids: Sequence[str]) -> list[ObjectId]:

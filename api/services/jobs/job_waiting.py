@@ -28,6 +28,7 @@ _NOTED = {
         WaitingKind.LIMIT,
         WaitingKind.BUDGET,
         WaitingKind.SUSPENDED,
+        WaitingKind.ANSWER,
     )
 }
 

@@ -11,6 +11,7 @@ from api.services.keeping.erasure import (
 )
 from api.services.keeping.retention import Retention
 from api.services.monitoring.observer import Observer
+from api.services.queue.flights import FLIGHTS, Flights
 from config import Settings
 from utilities.clock import Clock
 from utilities.cosmos_connector import ClientManager, Documents
@@ -58,6 +59,7 @@ def build_keeping(
                 settings.retention_days,
                 observer=observer,
                 clock=clock,
+                flights=Flights(documents(FLIGHTS), documents("jobs"), clock),
             ),
         ),
     )

@@ -36,6 +36,7 @@ OWNED: Mapping[str, str] = {
     "webhook_endings": "clientId",
     "webhook_deliveries": "clientId",
     "jobs": "clientId",
+    "answer_flights": "clientId",
     "batches": "clientId",
     "files": "clientId",
     "file_pieces": "clientId",

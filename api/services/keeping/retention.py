@@ -16,6 +16,7 @@ import structlog
 from api.models.batch_models import BATCH_LINE
 from api.services.keeping.turns import Turns
 from api.services.monitoring.observer import NOBODY, Observer
+from api.services.queue.flights import Flights
 from config import RETENTION_KINDS
 from utilities import payload
 from utilities.clock import Clock, now_ms
@@ -93,8 +94,12 @@ class Retention(Loop):
         *,
         observer: Observer = NOBODY,
         clock: Clock = now_ms,
+        flights: Flights | None = None,
     ) -> None:
-        """Take the collections, the rules for all clients, the times."""
+        """Take the collections, the rules for all clients, the times.
+
+        Old `flights` are forgotten with each round.
+        """
         super().__init__()
         self._documents = documents
         self._clients = clients
@@ -103,6 +108,7 @@ class Retention(Loop):
         self._turns = Turns(documents("turns"), clock)
         self._observer = observer
         self._clock = clock
+        self._flights = flights
 
     async def run(self) -> None:
         """Make rounds until stopped."""
@@ -112,6 +118,8 @@ class Retention(Loop):
             try:
                 if await self._turns.take("retention", self._times.every):
                     await self.round()
+                    if self._flights is not None:
+                        await self._flights.clear()
             except StoreError as error:
                 log.warning("retention_waits", error=type(error).__name__)
             await self.pause(self._times.every)

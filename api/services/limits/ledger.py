@@ -275,22 +275,23 @@ def _keys(day: str, alike: _Alike) -> Iterator[CounterKey]:
         yield CounterKey("", client_id, "", "", run_id, currency)
 
 
-# The fields of a counter, in the order of `Charge.counts`.
-TOKEN_FIELDS = (
+# The fields of a counter, in the order of `Charge.counts` but for units.
+COUNT_FIELDS = (
     "requests",
     "inputTokens",
     "cachedTokens",
     "cacheWriteTokens",
     "outputTokens",
     "reasoningTokens",
+    "cachedAnswers",
 )
 
 
 def _counts(charge: Charge) -> Document:
     # In two numbers: what many calls cost, in units, exceeds 64 bits.
-    *counts, units = charge.counts
+    *counts, units, cached = charge.counts
     whole, rest = divmod(units, UNITS)
-    fields = dict(zip(TOKEN_FIELDS, counts, strict=True))
+    fields = dict(zip(COUNT_FIELDS, [*counts, cached], strict=True))
     return {**fields, "costWhole": whole, "costUnits": rest}
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from api.core.errors import ForbiddenError
 from api.models.cost import from_units
 from api.models.usage_models import UsageGroup, UsageReport, UsageSums
-from api.services.limits.ledger import SEPARATOR, TOKEN_FIELDS, units_of
+from api.services.limits.ledger import COUNT_FIELDS, SEPARATOR, units_of
 from api.services.shared.caller import Caller
 from api.services.shared.date_range import TimeRange
 from utilities.cosmos_connector import Document, Documents
@@ -38,12 +38,12 @@ class GroupBy(StrEnum):
 class _Sum:
     """Adds up counters; currencies stay apart."""
 
-    counts: list[int] = field(default_factory=lambda: [0] * len(TOKEN_FIELDS))
+    counts: list[int] = field(default_factory=lambda: [0] * len(COUNT_FIELDS))
     unpriced: int = 0
     units: dict[str, int] = field(default_factory=dict)
 
     def add(self, currency: str, counter: Document) -> None:
-        for place, name in enumerate(TOKEN_FIELDS):
+        for place, name in enumerate(COUNT_FIELDS):
             self.counts[place] += counter.get(name) or 0
         if currency:
             before = self.units.get(currency, 0)
@@ -52,7 +52,7 @@ class _Sum:
             self.unpriced += counter.get("requests") or 0
 
     def fields(self) -> dict[str, Any]:
-        counts = dict(zip(TOKEN_FIELDS, self.counts, strict=True))
+        counts = dict(zip(COUNT_FIELDS, self.counts, strict=True))
         costs = {
             currency: from_units(units)
             for currency, units in sorted(self.units.items())
@@ -106,7 +106,7 @@ def _stage(by: Sequence[GroupBy]) -> Document:
         parts += [{"$ifNull": [f"${each.field}", ""]}, SEPARATOR]
     sums = {
         name: {"$sum": f"${name}"}
-        for name in (*TOKEN_FIELDS, "costWhole", "costUnits")
+        for name in (*COUNT_FIELDS, "costWhole", "costUnits")
     }
     key = {"$concat": [*parts, "$currency"]}
     return {"$group": {"_id": key, **sums}}

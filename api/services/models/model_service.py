@@ -168,6 +168,17 @@ class ModelService:
             raise NotFoundError("Model")
         return await self._priced(ModelWithKey.from_document(document))
 
+    async def named(self, references: Collection[str]) -> dict[str, Model]:
+        """Return the models that jobs name, by these names; no routes."""
+        ids = await self.ids(references)
+        found = await self.by_ids(set(ids.values()))
+        models = {each.model_id: each for each in found}
+        return {
+            name: models[ids[name]]
+            for name in references
+            if ids.get(name) in models
+        }
+
     async def by_ids(self, model_ids: Collection[str]) -> list[Model]:
         """Return those of the models that exist."""
         ids = [ObjectId(each) for each in model_ids]

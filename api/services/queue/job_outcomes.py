@@ -255,6 +255,10 @@ def _succeeded(job: ClaimedJob, answer: Succeeded) -> Document:
     }
     if answer.answered_by is not None:
         changes["answeredBy"] = answer.answered_by
+    if answer.cached_from is not None:
+        changes["cachedFrom"] = answer.cached_from
+    if answer.is_other_work or answer.cached_from is not None:
+        changes["answerKey"] = None
     if answer.logprobs_json is not None:
         changes["responseLogprobs"] = answer.logprobs_json
     if answer.step_error is not None:
@@ -301,10 +305,11 @@ def _requeue(job: ClaimedJob, back: Requeued, now: int) -> Document:
         "waitsFor": back.waits_for,
         "attempts": job.attempts - (0 if back.counted else 1),
         "failures": failures,
-        "attemptHistory": _lengthened(
-            job, AttemptEnd.REQUEUED, back.reason, now
-        ),
     }
+    if back.reason:
+        changes["attemptHistory"] = _lengthened(
+            job, AttemptEnd.REQUEUED, back.reason, now
+        )
     if back.checkpoint is not None:
         # Without a new one, what an earlier try has paid for still stands.
         changes["checkpoint"] = dump_checkpoint(back.checkpoint)

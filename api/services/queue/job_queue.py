@@ -19,6 +19,7 @@ from api.models.worker_models import WorkerConfig
 from api.services.queue import job_outcomes
 from api.services.queue.bulk_turns import BULK_SHARE, BulkTurns
 from api.services.queue.cancellations import Canceled
+from api.services.queue.flights import Flights
 from api.services.queue.job_outcomes import Result
 from api.services.queue.job_work import (
     Claimant,
@@ -73,7 +74,9 @@ class JobQueue:
         clock: Clock = now_ms,
         endings: Endings = NO_ENDINGS,
         bulk_share: float = BULK_SHARE,
+        flights: Flights | None = None,
     ) -> None:
+        self._flights = flights
         self._bulk_turns = BulkTurns(bulk_share)
         self._documents = documents
         self._endings = endings
@@ -247,6 +250,8 @@ class JobQueue:
             taken = await self._write(results, None)
         else:
             taken = await self._settling.store(results, self._write)
+        if self._flights is not None:
+            await self._flights.end(results)
         self._signals.publish(JOBS_ENDED)
         for run_id in {each.job.run_id for each in results} - {None}:
             self._signals.publish(run_changed(str(run_id)))
@@ -290,10 +295,8 @@ class JobQueue:
         Named by token, not by owner: a block whose claim never reached
         its worker must end.
         """
-        where = {
-            "leaseToken": {"$in": list(tokens)},
-            "status": JobStatus.PROCESSING,
-        }
+        where: Document = {"leaseToken": {"$in": list(tokens)}}
+        where["status"] = JobStatus.PROCESSING
         changes = {"leaseExpiresAt": self._lease_end(self._clock())}
         return await self._documents.patch(where, {"$set": changes})
 
@@ -340,13 +343,11 @@ class JobQueue:
     def _by_attempts_left(
         self, found: Sequence[Document]
     ) -> tuple[list[Document], list[Document]]:
-        left: list[Document] = []
         exhausted: list[Document] = []
-        for document in found:
-            used_up = not job_outcomes.may_be_tried(
-                document, self.max_attempts
-            )
-            (exhausted if used_up else left).append(document)
+        left: list[Document] = []
+        for job in found:
+            tried = job_outcomes.may_be_tried(job, self.max_attempts)
+            (left if tried else exhausted).append(job)
         return left, exhausted
 
     async def _free(self, found: Sequence[Document], kind: AttemptEnd) -> int:
@@ -377,10 +378,9 @@ class JobQueue:
     ) -> int:
         now = self._clock()
         # A token that is gone makes a repeated write harmless.
-        taken = await self._documents.update_each(
-            [self._update(result, now, block) for result in results],
-            unset=["leaseToken"],
-        )
+        updates = [self._update(result, now, block) for result in results]
+        unset = ["leaseToken"]
+        taken = await self._documents.update_each(updates, unset)
         if taken < len(results):
             await self._store_costs(results, now, block)
         return taken

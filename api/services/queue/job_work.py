@@ -93,6 +93,11 @@ class ClaimedJob:
     # JSON: see `api.models.reask_models`.
     retry_on_invalid: str | None = None
     unusable: str | None = None
+    # By what its answer is found again, and the digest of what it names
+    # when it was submitted; whether an earlier answer will do.
+    answer_key: str | None = None
+    answer_named: str | None = None
+    takes_answers: bool = False
     # Of a batch's line: the interface that its request is for; the request
     # is then `request_json`.
     interface: str | None = None
@@ -167,6 +172,9 @@ class ClaimedJob:
             parallel_tool_calls=document.get("parallelToolCalls"),
             retry_on_invalid=document.get("retryOnInvalid"),
             unusable=document.get("unusableAnswers"),
+            answer_key=document.get("answerKey"),
+            answer_named=document.get("answerNamed"),
+            takes_answers=document.get("cache") == "use",
             interface=document.get("interface"),
             request_headers=document.get("requestHeaders"),
         )
@@ -187,6 +195,11 @@ class Succeeded:
     logprobs_json: str | None = None
     # The model that answered, if it is not the job's own.
     answered_by: str | None = None
+    # The job whose answer this is, if no call was made for it.
+    cached_from: str | None = None
+    # Whether it was made by other texts, or by other settings of the model,
+    # than its key says: nobody else gets it then.
+    is_other_work: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +221,7 @@ class Requeued:
     """The job shall run again, not before `available_at` (ms).
 
     `counted` says whether this was an attempt: a rate limit or a stopping
-    worker is none.
+    worker is none. Without a `reason`, nothing has been tried.
     """
 
     available_at: int
@@ -330,6 +343,8 @@ _OPTIONAL: Mapping[str, type] = {
     "parallelToolCalls": bool,
     "retryOnInvalid": str,
     "unusableAnswers": str,
+    "answerKey": str,
+    "answerNamed": str,
     "interface": str,
     "requestHeaders": str,
 }

@@ -24,13 +24,14 @@ from utilities.cosmos_connector import (
     StoreError,
 )
 
-# What tells whether a result that was not taken must be charged.
+# What tells whether a result that was not taken must be charged. Of
+# `_metadata` all: for a path into it, some servers return a flat key.
 _FIELDS = (
     *POSTING_FIELDS,
     "status",
     "startedAt",
     "leaseToken",
-    "_metadata.isDeleted",
+    "_metadata",
 )
 
 _ACTIVE = (JobStatus.PENDING, JobStatus.PROCESSING)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from api.core.errors import AuthenticationError
+from api.core.errors import AuthenticationError, RuleError
 from api.models.job_status import Actor
 from utilities.cosmos_connector import Filter
 
@@ -59,7 +59,14 @@ class Caller:
 
         Raises:
             AuthenticationError: an admin who names no client.
+            RuleError: somebody else with several clients, or none.
         """
-        if self.client_id is None:
-            raise AuthenticationError("Client ID is required")
-        return self.client_id
+        if self.client_id is not None:
+            return self.client_id
+        if self.subject is not None:
+            # No credential is missing: this is no failed login.
+            raise RuleError(
+                "Client ID is required: name the client with the header "
+                "client_id"
+            )
+        raise AuthenticationError("Client ID is required")

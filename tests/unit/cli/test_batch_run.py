@@ -39,7 +39,8 @@ class FakeServer:
         self.failing: set[int] = set()
         self.before_run: Callable[[], None] = lambda: None
 
-    def post(self, path: str, body: Json) -> list[Json]:
+    def post(self, path: str, body: Json, fields: str = "") -> list[Json]:
+        del fields
         assert path == "/jobs/batch"
         self.sent.append(body["jobs"])
         self.posts.append([_key_of(job) for job in body["jobs"]])
@@ -53,7 +54,8 @@ class FakeServer:
             raise ServerRefusedError(409, "has been deleted; use a new key")
         return [self._shown(job) for job in made]
 
-    def patch(self, path: str, body: Json) -> None:
+    def patch(self, path: str, body: Json, fields: str = "") -> None:
+        del fields
         assert path == "/jobs/batch"
         for change in body["jobs"]:
             status = self._of(change["jobId"])["status"]
@@ -333,7 +335,7 @@ class TestOthersOnTheServer:
     def test_a_server_that_always_refuses_ends_the_run(
         self, world: World, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def refuse(*_: object) -> None:
+        def refuse(*_: object, **__: object) -> None:
             raise ServerRefusedError(409, "use a new key")
 
         monkeypatch.setattr(world.server, "post", refuse)
@@ -345,9 +347,9 @@ class TestOthersOnTheServer:
     ) -> None:
         patch = world.server.patch
 
-        def twice(path: str, body: Json) -> None:
-            patch(path, body)
-            patch(path, body)
+        def twice(path: str, body: Json, fields: str = "") -> None:
+            patch(path, body, fields)
+            patch(path, body, fields)
 
         monkeypatch.setattr(world.server, "patch", twice)
         tally, _ = world.run(make_items(3))
@@ -361,10 +363,10 @@ class TestOthersOnTheServer:
         world.server.failing = set()
         patch = world.server.patch
 
-        def late(path: str, body: Json) -> None:
+        def late(path: str, body: Json, fields: str = "") -> None:
             if body["jobs"][0]["status"] == "PENDING":
                 world.server.set(2, "PENDING")
-            patch(path, body)
+            patch(path, body, fields)
 
         world.server.patch = late  # type: ignore[method-assign]
         tally, failures = world.run(make_items(3))
@@ -374,7 +376,7 @@ class TestOthersOnTheServer:
 def test_a_refused_item_is_named_by_its_line(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise ServerRefusedError(400, "batch item 2: requestData: too odd")
 
     monkeypatch.setattr(world.server, "post", refuse)
@@ -385,7 +387,7 @@ def test_a_refused_item_is_named_by_its_line(
 def test_other_refusals_end_the_run(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise ServerRefusedError(403, "no")
 
     monkeypatch.setattr(world.server, "patch", refuse)

@@ -451,6 +451,46 @@ def test_a_text_that_looks_like_an_id_stays_a_text(
     assert found == [{"_id": str(OTHER)}]
 
 
+@pytest.mark.parametrize("text_id", ["a text", str(OTHER)])
+@pytest.mark.parametrize("projection", [{}, {"_id": 1}, {"ref": 1, "x": 1}])
+def test_an_id_in_another_field_leaves_a_text_a_text(
+    database: Database, text_id: str, projection: Document
+) -> None:
+    document = {"_id": text_id, "ref": ID, "x": None}
+    database.command({"drop": "jobs"})
+    database.command({"insert": "jobs", "documents": [dict(document)]})
+    names = projection or document
+    expected = {name: document[name] for name in ("_id", *names)}
+    assert database.find("jobs", projection=projection) == [expected]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, "", 0, 1.0, 10**15, [], {}, {"a": [None, "\u2028"]}, '"x"', True],
+    ids=repr,
+)
+def test_fields_alone_are_what_they_are_in_the_document(
+    database: Database, value: object
+) -> None:
+    database.update("jobs", by_id({"$set": {"value": value}}))
+    options = {"projection": {"value": 1, "text": 1, "missing": 1}}
+    expected = [{"_id": ID, "value": value, "text": "a"}]
+    assert database.find_plainly(options) == expected
+    (found,) = database.find("jobs", **options)
+    assert isinstance(found["value"], type(value))
+
+
+@pytest.mark.parametrize("value", [b"bytes", ID, '"__neosqlite_', '"$date"'])
+def test_fields_with_the_packages_marks_are_its_business(
+    database: Database, value: object
+) -> None:
+    database.update("jobs", by_id({"$set": {"value": value}}))
+    (found,) = database.find("jobs", projection={"value": 1})
+    assert found["value"] == value
+    # Negative control: other fields of it are plain.
+    assert database.find_plainly({"projection": {"text": 1}}) is not None
+
+
 def test_after_a_drop_nothing_waits_or_comes_back(database: Database) -> None:
     assert database.find("jobs") == [DOCUMENT]
     database.command({"dropDatabase": 1})

@@ -49,3 +49,29 @@ def test_a_query_for_a_range_takes_the_sparse_index(
     sql, values = selection(collection, find)
     plan = collection.db.execute(f"EXPLAIN QUERY PLAN {sql}", values)
     assert "idx_jobs_expiryDue" in str(plan.fetchall())
+
+
+def test_a_choice_of_texts_takes_the_sparse_index(database: Database) -> None:
+    """The package alone would read every document."""
+    specs = [index("answerKey", sparse=True)]
+    database.command({"createIndexes": "jobs", "indexes": specs})
+    where = {"answerKey": {"$in": ["a", "b"]}, "_metadata.isDeleted": False}
+    find = {
+        "filter": where,
+        "sort": {"answerKey": 1},
+        "projection": {"answerKey": 1, "status": 1},
+    }
+    collection = database.collection("jobs")
+    sql, values = selection(collection, find)
+    plan = collection.db.execute(
+        f"EXPLAIN QUERY PLAN {sql}", values
+    ).fetchall()
+    assert "USING INDEX idx_jobs_answerKey" in str(plan)
+    database.update(
+        "jobs", {"q": {}, "u": {"$set": {"answerKey": "b"}}, "multi": True}
+    )
+    for fields in (where, {**where, "status": {"$in": ["x", "PENDING"]}}):
+        (found,) = database.find("jobs", **{**find, "filter": fields})
+        assert found["answerKey"] == "b"
+    none = {**where, "answerKey": {"$in": ["c", "d"]}}
+    assert database.find("jobs", **{**find, "filter": none}) == []
