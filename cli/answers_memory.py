@@ -43,7 +43,12 @@ def _take(
     items: Sequence[Item],
     results: ResultsFile,
 ) -> int:
-    waiting = [item for item in items if item.key not in results.kept]
+    # Rows are looked up by what differs, which messages with images do.
+    waiting = [
+        item
+        for item in items
+        if item.key not in results.kept and not item.attachments
+    ]
     blocks = list(_blocks(sorted(waiting, key=lambda each: each.sample or 0)))
     threads = ThreadPoolExecutor(_AT_ONCE)
     try:

@@ -8,6 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from api.models.job_fields import REQUEST_BYTES_LIMIT
+from cli.attachments import (
+    Attachment,
+    Mark,
+    Use,
+    as_template,
+    found_in,
+    marks,
+)
 from cli.errors import CommandError
 from cli.input_rows import STDIN, Fields, InputRow, Kind, read_rows
 from cli.templates import check_templates
@@ -45,6 +53,36 @@ class Question:
     @property
     def templates(self) -> list[str]:
         """Give the texts that are filled from a line."""
+        return list(map(as_template, self._texts))
+
+    @property
+    def marks(self) -> list[Mark]:
+        """Give the places where files of a line belong."""
+        return marks(self._texts)
+
+    @property
+    def has_images(self) -> bool:
+        """Whether lines name images."""
+        return any(each.use is Use.IMAGE for each in self.marks)
+
+    @property
+    def system(self) -> str:
+        """The text of the prompt; empty if that is the user's message."""
+        if not self.is_template:
+            return self.prompt
+        if self.user is None and self.has_images:
+            return ""
+        return as_template(self.prompt)
+
+    @property
+    def message(self) -> str | None:
+        """The user's message, with marks; None if the prompt makes it."""
+        if self.user is None and self.has_images:
+            return self.prompt
+        return self.user
+
+    @property
+    def _texts(self) -> list[str]:
         if not self.is_template:
             return []
         return [text for text in (self.prompt, self.user) if text]
@@ -70,6 +108,8 @@ class Item:
     file: str | None = None
     # Where the answer stands that the label is compared with.
     answer_field: str | None = None
+    # The files that it names.
+    attachments: tuple[Attachment, ...] = ()
     # Counts the answers to it, from 0 on, if it gets several.
     sample: int | None = None
 
@@ -93,8 +133,16 @@ def read_items(
     sources = [source] if isinstance(source, Path) else list(source)
     name = _named(sources)
     rows, problems = [], []
+    found: list[tuple[Attachment, ...]] = []
+    wanted = question.marks
     for row in read_rows(sources, kind):
         problem = row.problem or _unfit(row)
+        if problem is None:
+            try:
+                directory = _directory(row, sources)
+                found.append(found_in(row.fields, wanted, directory))
+            except CommandError as error:
+                problem = str(error)
         if problem is None:
             rows.append(row)
         else:
@@ -105,10 +153,18 @@ def read_items(
         raise CommandError(f"{name} is empty: there is nothing to run")
     if label_field is not None:
         _check_label_field(name, rows, label_field)
+    files = {each.variable: "" for each in wanted}
     check_templates(
-        question.templates, [(each.line, each.fields) for each in rows]
+        question.templates,
+        [(each.line, {**each.fields, **files}) for each in rows],
     )
-    return _items(rows, question, label_field, answer_field)
+    return _items(rows, found, question, label_field, answer_field)
+
+
+def _directory(row: InputRow, sources: Sequence[Path]) -> Path:
+    """Give the directory to which a row's paths are relative."""
+    source = Path(row.file) if row.file else sources[0]
+    return Path() if source == STDIN else source.parent
 
 
 def _named(sources: Sequence[Path]) -> str:
@@ -154,20 +210,22 @@ def _check_label_field(
 
 def _items(
     rows: Iterable[InputRow],
+    attachments: Iterable[tuple[Attachment, ...]],
     question: Question,
     label: str | None,
     answer_field: str | None,
 ) -> list[Item]:
     seen: Counter[tuple[str | None, str]] = Counter()
     items = []
-    for row in rows:
+    for row, files in zip(rows, attachments, strict=True):
         fields = dict(row.fields)
         own_id = _text(fields.pop("id", None))
         label_text = _text(fields.pop(label, None)) if label else None
         asked = payload.dump(fields)
         seen[own_id, asked] += 1
-        key = _key(question, own_id, asked, seen[own_id, asked])
-        size = len(asked.encode())
+        digests = [each.digest for each in files]
+        key = _key(question, own_id, asked, seen[own_id, asked], digests)
+        size = len(asked.encode()) + sum(each.size for each in files)
         items.append(
             Item(
                 row.line,
@@ -179,6 +237,7 @@ def _items(
                 row.fields,
                 row.file,
                 answer_field,
+                files,
             )
         )
     return items
@@ -189,7 +248,11 @@ def _text(value: object) -> str | None:
 
 
 def _key(
-    question: Question, own_id: str | None, asked: str, occurrence: int
+    question: Question,
+    own_id: str | None,
+    asked: str,
+    occurrence: int,
+    files: Sequence[str],
 ) -> str:
-    parts = [*question.parts, own_id, asked, occurrence]
+    parts = [*question.parts, own_id, asked, occurrence, *files]
     return hashlib.sha256(payload.dump(parts).encode()).hexdigest()[:40]

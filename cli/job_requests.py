@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from cli.answers_options import WITHOUT_CACHE, CacheOptions
+from cli.attachments import content_of, texts_of
 from cli.errors import CommandError
 from cli.input_file import Item, Question
 from cli.rest_client import Json, ServerRefusedError
@@ -64,7 +65,11 @@ class JobRequests:
         """Give a line's job, without what only names it."""
         return {
             "operation": OPERATION,
-            "workingPrompts": [self._prompt_id],
+            **(
+                {"workingPrompts": [self._prompt_id]}
+                if self._prompt_id
+                else {}
+            ),
             "model": self._question.model,
             "temperature": self._question.temperature,
             **self._question.form,
@@ -77,9 +82,11 @@ class JobRequests:
         question = self._question
         if not question.is_template:
             return {"requestData": item.request_data}
-        asked: Json = {"variables": item.request_data}
-        if question.user is not None:
-            asked["messages"] = [{"role": "user", "content": question.user}]
+        files = texts_of(item.attachments)
+        asked: Json = {"variables": {**item.request_data, **files}}
+        if question.message is not None:
+            content = content_of(question.message, item.attachments)
+            asked["messages"] = [{"role": "user", "content": content}]
         return asked
 
 

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from api.models.cost import TokenCounts, from_units
+from cli.attachments import texts_of
 from cli.input_file import Item, Question
 from cli.known_model import KnownModel
 from cli.pilot import money
@@ -224,9 +225,9 @@ def _asked(item: Item, question: Question) -> str:
     """Give all that a row's request says."""
     if not question.is_template:
         return f"{question.prompt}\n{payload.dump(item.request_data)}"
-    texts = question.templates
+    values = {**item.request_data, **texts_of(item.attachments)}
     return "\n".join(
-        templates.render(text, item.request_data) for text in texts
+        templates.render(text, values) for text in question.templates
     )
 
 

@@ -274,7 +274,8 @@ def run_file(
     Example: OPENAI_API_KEY=... metasync run in.jsonl --model gpt-4o-mini
     --prompt 'Is the writer happy? Answer as JSON: {"happy": true or false}'
     """
-    from cli.input_rows import Kind, expanded  # noqa: PLC0415 - takes a second
+    from cli.attachments import check_places  # noqa: PLC0415 - takes a second
+    from cli.input_rows import Kind, expanded  # noqa: PLC0415 - as above
     from cli.model_settings import usual_key_variable  # noqa: PLC0415 - as above
     from cli.run_settings import RunOptions  # noqa: PLC0415 - as above
     from cli.setup import ModelOptions  # noqa: PLC0415 - as above
@@ -286,6 +287,7 @@ def run_file(
         template = user is not None or is_template(text_of_prompt)
     if user is not None and not template:
         raise CommandError("--user is a template: leave out --no-template")
+    check_places(text_of_prompt, user)
     if seed is not None and limit is None:
         raise CommandError("--seed is for --limit: say how many rows")
     if answer_field is not None and label_field is None:

@@ -82,7 +82,10 @@ class _Asking:
         self._items = items
         self._server = server
         self._console = console
-        self._prompt_id = setup.ensure_prompt(server.api, options.prompt)
+        system = options.question.system
+        self._prompt_id = (
+            setup.ensure_prompt(server.api, system) if system else ""
+        )
         self._is_changed = False
         self._prices = (
             _prices(options, server) if options.max_cost is not None else []

@@ -7,7 +7,7 @@ from typing import Any
 from cli.errors import CommandError
 from utilities import templates
 
-_NAMED = re.compile(r"\{\{-?\s*[A-Za-z_]|\{%")
+_NAMED = re.compile(r"\{\{-?\s*[@A-Za-z_]|\{%")
 
 Fields = dict[str, Any]
 

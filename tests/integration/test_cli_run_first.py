@@ -5,7 +5,12 @@ import json
 import pytest
 from aiohttp import web
 
-from tests.support.fake_provider import Body, FakeProvider, failure
+from tests.support.fake_provider import (
+    Body,
+    FakeProvider,
+    completion,
+    failure,
+)
 from tests.support.run_commands import (
     KEY,
     Refusing,
@@ -159,3 +164,23 @@ def test_answers_are_judged_at_a_path(
     page = (on_provider.directory / "page.html").read_text()
     assert "4 of 4 rows answered" in page
     assert "50.0 %" in page
+
+
+def test_images_and_files_that_rows_name(
+    on_provider: RunCommands, provider: FakeProvider
+) -> None:
+    async def answer(_body: Body) -> web.StreamResponse:
+        return completion('{"seen": true}')
+
+    provider.handler = answer
+    (on_provider.directory / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (on_provider.directory / "a.txt").write_text("of the sea")
+    on_provider.write([{"photo": "a.png", "about": "a.txt"}])
+    needed = ("run", "in.jsonl", "--model", "gpt", *on_provider.options)
+    prompt = "A photo {{@file:about}}: {{@image:photo}}"
+    ended = on_provider.run(*needed, "--prompt", prompt)
+    assert ended.status == 0, ended.output
+    (message,) = provider.requests[0]["messages"]
+    text, image = message["content"]
+    assert text["text"].strip() == "A photo of the sea:"
+    assert image["image_url"]["url"].startswith("data:image/png;base64,")
