@@ -28,6 +28,9 @@ _SPACE = b" \t\r\n,"
 _NAME = b'"requests"'
 # Names before the list of requests.
 _LONGEST_NAME = 200
+# What is no request is nothing that we read: a body that is full of it, or
+# of marks alone, would keep the scanner busy for minutes.
+_MOST_BESIDE = 64 * 1024
 # How deep the scanner is in the object itself, and in its list.
 _IN_BODY, _IN_LIST = 1, 2
 _NOT_JSON = "The request body is not valid JSON"
@@ -44,6 +47,8 @@ class RequestScanner:
     _is_in_list: bool = False
     _has_list: bool = False
     _has_opened: bool = False
+    # How much has come that is no request.
+    _beside: int = 0
     # The item that is being read; between the items, what is around them.
     _kept: bytearray = field(default_factory=bytearray)
 
@@ -132,6 +137,12 @@ class RequestScanner:
             return
         self._kept += part
         if not self._is_in_list:
+            self._beside += len(part)
+            if self._beside > _MOST_BESIDE:
+                raise TooLargeError(
+                    "A batch has at most "
+                    f"{_MOST_BESIDE} bytes beside its requests"
+                )
             del self._kept[:-_LONGEST_NAME]
         elif len(self._kept) > REQUEST_BYTES_LIMIT:
             raise TooLargeError(

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.core.errors import MetasyncError, ParameterError
+from api.core.errors import MetasyncError, ParameterError, TooLargeError
 from api.services.batches.anthropic_requests import (
     RequestReader,
     RequestScanner,
@@ -114,3 +114,15 @@ def test_a_model_has_a_name_that_can_be_stored() -> None:
     with pytest.raises(ParameterError) as refused:
         RequestReader().line(json.dumps(item).encode())
     assert refused.value.param == "requests.0.params.model"
+
+
+@pytest.mark.parametrize(
+    "filler",
+    [b'"' * 1_000_000, b'"a":' + b"[" * 1_000_000, b" " * 1_000_000],
+    ids=["quotes", "lists", "blanks"],
+)
+def test_a_body_of_something_else_is_not_read_to_its_end(
+    filler: bytes,
+) -> None:
+    with pytest.raises(TooLargeError, match="beside its requests"):
+        scanned([b"{", filler])
