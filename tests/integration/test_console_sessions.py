@@ -182,7 +182,7 @@ def test_a_key_that_comes_is_what_counts(
 ) -> None:
     person.sign_in(ADMIN_KEY)
     person.ask("GET", "/jobs", 401, headers={"admin_api_key": "wrong"})
-    found = person.ask("GET", "/prompts", 200, headers=user.headers)
+    found = person.ask("GET", "/jobs", 200, headers=user.headers)
     assert found.json() == []
     person.ask("GET", "/clients", 401, headers=user.headers)
 

@@ -8,8 +8,9 @@ import api.routers
 from api.dependencies.callers import BEFORE_BODY
 from api.routers.resource_route import ResourceRoute
 
-# Probes and pages: monitors and browsers add parameters of their own.
-OPEN = {"health", "home", "metrics", "docs"}
+# Probes, pages and sign-in: monitors, browsers and identity providers add
+# parameters of their own.
+OPEN = {"health", "home", "metrics", "docs", "auth"}
 # The proxy takes the provider's parameters; its own route knows the client
 # before it reads anything: `test_proxy.py`.
 PASSED_ON = {"proxy"}

@@ -79,12 +79,14 @@ def between(
     """Act just before the batch's update number `when`, from 1 on."""
     update_each, calls = Documents.update_each, 0
 
-    async def instead(self: Documents, updates: Any, **more: Any) -> int:
+    async def instead(
+        self: Documents, updates: Any, *how: Any, **more: Any
+    ) -> int:
         nonlocal calls
         calls += 1
         if calls == when:
             await act()
-        return await update_each(self, updates, **more)
+        return await update_each(self, updates, *how, **more)
 
     monkeypatch.setattr(Documents, "update_each", instead)
 
@@ -253,10 +255,12 @@ async def test_a_lost_connection_between_the_steps_releases_the_jobs(
     before = await raw(store)
     update_each, calls = Documents.update_each, 0
 
-    async def instead(self: Documents, updates: Any, **more: Any) -> int:
+    async def instead(
+        self: Documents, updates: Any, *how: Any, **more: Any
+    ) -> int:
         nonlocal calls
         calls += 1
-        written = await update_each(self, updates, **more)
+        written = await update_each(self, updates, *how, **more)
         if calls == 1:
             raise AutoReconnect("the answer was lost")
         return written
