@@ -206,6 +206,17 @@ $(VENV)/portkey/.ready:
 bench-gateway: $(VENV)/litellm/.ready $(VENV)/portkey/.ready ## Measure the gateway beside litellm's and Portkey's, about 5 minutes
 	@$(BIN)/python -m benchmarks.gateway
 
+$(VENV)/curator/.ready: $(READY)
+	@$(INSTALL) -r requirements-tools.lock
+	@$(BIN)/uv venv -q --clear -p $(BIN)/python $(@D) && \
+		$(BIN)/uv pip install -q -p $(@D)/bin/python --group bench-data || \
+		{ rm -rf $(@D)/bin/python; \
+		echo "curator and async-batch-llm could not be installed; their rows are left out."; }
+	@mkdir -p $(@D) && touch $@
+
+bench-data: $(VENV)/curator/.ready ## Measure metasync run beside curator, async-batch-llm and a loop, about 3 minutes
+	@$(BIN)/python -m benchmarks.data_rows
+
 bench-fairness: $(READY) ## Measure what clients and interactive calls wait beside floods, about 5 minutes
 	@$(INSTALL) -r requirements-tools.lock
 	@$(BIN)/python -m benchmarks.fairness
