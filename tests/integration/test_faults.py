@@ -283,7 +283,7 @@ def test_answers_survive_a_database_that_stays_away(
     database = EmbeddedDatabase(tmp_path / "database")
     database.start()
     settings = make_settings(
-        tmp_path / "server", lease_seconds=60, db_timeout_seconds=0.5
+        tmp_path / "server", lease_seconds=60, db_timeout_seconds=1.5
     )
     keys = {"PROVIDER_KEY": PROVIDER_KEY}
     try:
