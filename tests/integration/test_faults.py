@@ -293,7 +293,7 @@ def test_answers_survive_a_database_that_stays_away(
                 model = provider_model(user, provider)
                 user.worker(maxConcurrency=10)
                 ids = fill(user, model, 10)
-                eventually(lambda: provider.running == 10)
+                eventually(lambda: provider.running == 10, seconds=60)
                 database.stop()
                 unavailable = http.get("/jobs", headers=ADMIN)
                 assert unavailable.status_code == 503
